@@ -1,0 +1,199 @@
+"""What each kind of component promises. Plugins satisfy these by shape, without importing a base class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+Space = Literal["raw", "linear", "srgb", "map"]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One named tensor of shape (N, channels, scale * H, scale * W), where H x W is the picture's size.
+
+    Attributes:
+        channels: number of channels; `None` where it differs between training and evaluation, as for the
+            intermediate stages that a loss reads. Such a port is never exported.
+        space: `raw` (packed camera planes R, Gr, Gb, B), `linear` or `srgb` RGB, or `map` for anything else.
+        low, high: nominal value range. Values may leave it slightly (noise below black, say).
+        scale: the tensor's height and width over the picture's; packed RAW planes have 0.5.
+    """
+
+    channels: int | None
+    space: Space = "srgb"
+    low: float = 0.0
+    high: float = 1.0
+    scale: float = 1.0
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A `torch.nn.Module` whose `forward` takes its input ports by name and returns its output ports in order.
+
+    `forward` accepts every height and width from 1 up and pads inside where it must; it returns one tensor,
+    or a tuple when there are several outputs. Options are the typed keyword arguments of the constructor.
+
+    Attributes:
+        inputs, outputs: name to `Port`, in the order of `forward`'s arguments and results.
+        size_multiple: sizes (of the picture) that need no padding; tiles are aligned to it.
+    """
+
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
+    size_multiple: int
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Run the block on tensors laid out as `inputs` says."""
+        ...
+
+
+class Loss(Protocol):
+    """Called with named tensors; returns (sum, count), so that ratios survive accumulation and ranks.
+
+    The energy is `sum / count`. Names of the tensors are the parameters of `__call__`.
+    """
+
+    def __call__(self, **inputs: Tensor) -> tuple[Tensor, Tensor | int]:
+        """Return the sum over all terms (a scalar that carries gradients) and the number of terms."""
+        ...
+
+
+class Metric(Protocol):
+    """Compares one picture with its reference: float64 arrays (H, W, 3) in [0, 1], already rounded to 8 bits.
+
+    Attributes:
+        higher_is_better: direction, for choosing the best checkpoint.
+    """
+
+    higher_is_better: bool
+
+    def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+        """Return the metric of one picture."""
+        ...
+
+
+class Dataset(Protocol):
+    """Map-style data. Randomness comes from the generator handed in, never from a global one.
+
+    Attributes:
+        ports: name to `Port` of what `sample` returns; a spec calls them `data.<name>`.
+    """
+
+    ports: Mapping[str, Port]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Return the files that sample `index` reads; splits may not share any."""
+        ...
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, NDArray[np.float32]]:
+        """Return arrays (C, H, W). With `rng`, a random crop and flip; without, the whole picture.
+
+        A dataset may also add arrays that are no port under keys that begin with an underscore.
+        """
+        ...
+
+
+class Tracker(Protocol):
+    """Where a run is recorded. The loop knows no tracker by name; values arrive from one thread, in order."""
+
+    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Open a run; `params` is the whole resolved spec as nested plain values."""
+        ...
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record scalars at a step; implementations buffer."""
+        ...
+
+    def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
+        """Record one picture (H, W, 3) uint8."""
+        ...
+
+    def artifact(self, path: Path) -> None:
+        """Record a file."""
+        ...
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
+        """Flush, close the run, and return one line that says where it can be seen."""
+        ...
+
+
+class Problem(Protocol):
+    """Two energies and two sets of variables, coupled through `x = couple(batch)`, a function of `theta` alone.
+
+    Every solver works on `x` detached, and sends one combined cotangent back through `couple`; for a problem
+    without a chain, `couple` returns `theta` itself. See `restore_hub.bilevel`.
+
+    Attributes:
+        theta, omega: upper and lower variables, live leaf tensors in a fixed order.
+        theta_names, omega_names: their names, for error messages.
+    """
+
+    theta: tuple[Tensor, ...]
+    omega: tuple[Tensor, ...]
+    theta_names: tuple[str, ...]
+    omega_names: tuple[str, ...]
+
+    def couple(self, batch: Any) -> tuple[Tensor, ...]:
+        """Return the coupling tensors x(theta) on a batch, with their graph."""
+        ...
+
+    def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
+        """Return F_upper, a scalar."""
+        ...
+
+    def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
+        """Return F_lower, a scalar."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What one outer step reads: the upper batch, and the lower batches in the order of the lower steps.
+
+    With one lower batch for several steps the list has one entry. The upper batch may be the very same object
+    as the last lower one (`share_batch`); then the coupling runs once for both.
+    """
+
+    upper: Any
+    lower: Sequence[Any]
+
+
+class Solver(Protocol):
+    """Advances a bilevel problem by one outer step. All that changes is in the state it made.
+
+    Attributes:
+        levels: 1 for `joint`, which steps all variables on one energy; 2 for the others.
+        responds: whether the hypergradient has a response term, so that `check` can demand one.
+    """
+
+    levels: int
+    responds: bool
+
+    def init(self, problem: Any, optimizers: Sequence[Any]) -> Any:
+        """Return the solver's state for a problem and one torch optimizer a level (upper first)."""
+        ...
+
+    def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor]]:
+        """Advance one outer step; return the state and scalar tensors to log."""
+        ...
+
+    def evaluations(self, lower_steps: int) -> int:
+        """Return how many energy gradients one outer step takes (forward and backward passes)."""
+        ...
+
+
+def module_of(network: Network) -> nn.Module:
+    """Return the network as the `torch.nn.Module` it is, for the type checker."""
+    return network  # type: ignore[return-value]

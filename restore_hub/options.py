@@ -1,0 +1,87 @@
+"""Options of a component: the typed keyword arguments of its target. There is no second schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from restore_hub.errors import OptionError, PluginError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its name, its type as written, and its default (`required` when there is none)."""
+
+    name: str
+    type: str
+    required: bool
+    default: Any
+
+
+def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
+    """List the options of a target in their order, without those in `skip`."""
+    return [
+        Option(name, _type_name(hint), default is ..., None if default is ... else default)
+        for name, (hint, default) in _fields(target, skip).items()
+    ]
+
+
+def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:
+    """Return a pydantic model of the options, which refuses unknown keys; used for checking and for the schema."""
+    fields: dict[str, Any] = _fields(target, skip)
+    return create_model(
+        getattr(target, "__name__", "Options"),
+        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True),
+        **fields,
+    )
+
+
+def check_options(name: str, target: Any, given: Mapping[str, Any], skip: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the given options converted to the target's types, checked strictly (`8` is no text, `yes` no bool).
+
+    Raises:
+        OptionError: an unknown option (with the nearest known one), a missing one, or a wrong type; its
+            `option` attribute names the key, so that a spec reader can point at the line.
+    """
+    model = options_model(target, skip)
+    try:
+        # JSON mode is strict about scalars and still reads paths from text and tuples from lists.
+        checked = model.model_validate_json(json.dumps(dict(given)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            known = list(model.model_fields)
+            text = f"{name} has no option {key!r}{did_you_mean(key, known)}; it takes {', '.join(known) or 'none'}"
+        elif first["type"] == "missing":
+            text = f"{name} needs the option {key!r}"
+        else:
+            text = f"option {key!r} of {name}: {first['msg']}, got {given.get(key)!r}"
+        raise OptionError(text, key) from None
+    return {key: getattr(checked, key) for key in given}
+
+
+def _fields(target: Any, skip: frozenset[str]) -> dict[str, tuple[Any, Any]]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception as error:
+        raise PluginError(f"type hints of {target!r} cannot be read: {error}") from error
+    fields: dict[str, tuple[Any, Any]] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in ("self", *skip) or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name not in hints:
+            raise PluginError(f"option {name!r} of {target!r} has no type hint; give it one")
+        fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+    return fields
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint).replace("typing.", "")

@@ -1,0 +1,168 @@
+"""Finds and loads plugins: the only file that knows entry points.
+
+Each plugin is loaded into a pluggy manager of its own, its registrations are buffered and committed whole or
+not at all, and one that fails is reported and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from restore_hub import hookspecs
+from restore_hub.errors import PluginError
+from restore_hub.registry import KINDS, Component, Registry
+
+ENTRY_POINT_GROUP = "restore_hub"
+ALLOW_VARIABLE = "RESTORE_HUB_PLUGINS"
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_PLURAL = {kind: f"register_{kind}es" if kind.endswith("s") else f"register_{kind}s" for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One plugin as it was found: where it came from, what it registered, and how it failed if it did.
+
+    Attributes:
+        namespace: entry-point name, the first half of its components' names.
+        origin: distribution name, or path of a `--plugin` file.
+        version: distribution version, `0` for a file.
+        components: what it registered; empty after a failure.
+        error: `None`, or the reason why none of it is registered.
+    """
+
+    namespace: str
+    origin: str
+    version: str
+    components: tuple[Component, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    namespace: str
+    origin: str
+    version: str
+    load: Callable[[], Any]
+
+
+def allowed_namespaces() -> frozenset[str] | None:
+    """Return the allow-list in `RESTORE_HUB_PLUGINS`: comma-separated names, `none` for no plugin, unset for all."""
+    value = os.environ.get(ALLOW_VARIABLE)
+    if value is None:
+        return None
+    return frozenset(part.strip() for part in value.split(",") if part.strip() not in ("", "none"))
+
+
+@cache
+def load_plugins(files: tuple[Path, ...] = (), allow: frozenset[str] | None = None) -> tuple[Plugin, ...]:
+    """Load the plugins installed as entry points and those in `files`, sorted by namespace.
+
+    Args:
+        files: unpackaged plugins, single `.py` files; the file's stem is the namespace.
+        allow: namespaces of entry points to load; `None` loads all. Files named by hand are always loaded.
+    """
+    sources = [_from_entry_point(e) for e in entry_points(group=ENTRY_POINT_GROUP) if allow is None or e.name in allow]
+    sources += [_from_file(path) for path in files]
+    owners = Counter(source.namespace for source in sources)
+    plugins = []
+    for source in sorted(sources, key=lambda s: (s.namespace, s.origin)):
+        if owners[source.namespace] > 1:
+            both = " and ".join(sorted(s.origin for s in sources if s.namespace == source.namespace))
+            plugins.append(_failed(source, f"the namespace {source.namespace!r} is claimed by {both}; uninstall one"))
+        else:
+            plugins.append(_load(source))
+    return tuple(plugins)
+
+
+def registry_of(plugins: Iterable[Plugin]) -> Registry:
+    """Return the registry of all plugins that loaded, with the errors of those that did not."""
+    plugins = tuple(plugins)
+    components = [component for plugin in plugins for component in plugin.components]
+    return Registry.of(components, {p.namespace: p.error for p in plugins if p.error is not None})
+
+
+def default_registry(files: Sequence[Path] = ()) -> Registry:
+    """Return the registry of installed plugins under the environment's allow-list, and of plugin files."""
+    return registry_of(load_plugins(tuple(files), allowed_namespaces()))
+
+
+def _from_entry_point(entry: EntryPoint) -> _Source:
+    distribution = entry.dist
+    name, version = (distribution.name, distribution.version) if distribution else (entry.value, "0")
+    return _Source(entry.name, name, version, entry.load)
+
+
+def _from_file(path: Path) -> _Source:
+    def load() -> Any:
+        if not path.is_file():
+            raise FileNotFoundError(f"no such plugin file: {path}")
+        module_name = f"restore_hub_file_{path.stem.replace('-', '_')}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise PluginError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        # Targets name the module by its file stem, so that `stem:Class` works before and after packaging.
+        sys.modules[module_name] = sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return _Source(path.stem.replace("_", "-"), str(path), "0", load)
+
+
+def _failed(source: _Source, error: str) -> Plugin:
+    return Plugin(source.namespace, source.origin, source.version, error=error)
+
+
+def _load(source: _Source) -> Plugin:
+    """Import one plugin and collect its registrations; whatever it raises becomes its error."""
+    try:
+        if not _NAME.fullmatch(source.namespace):
+            raise PluginError(f"namespace {source.namespace!r} is not lower-case words joined by '-'")
+        components = _collect(source, source.load())
+    except Exception as error:
+        return _failed(source, f"{type(error).__name__}: {error}")
+    return Plugin(source.namespace, source.origin, source.version, components)
+
+
+def _collect(source: _Source, module: Any) -> tuple[Component, ...]:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, source.namespace)
+    manager.check_pending()  # a misspelt hook would otherwise be ignored
+    buffer: dict[tuple[str, str], Component] = {}
+    for kind in KINDS:
+        getattr(manager.hook, _PLURAL[kind])(register=_registrar(kind, source, buffer))
+    if not buffer:
+        raise PluginError(f"registers nothing; a plugin has one or more of {', '.join(_PLURAL.values())}")
+    return tuple(buffer.values())
+
+
+def _registrar(kind: str, source: _Source, buffer: dict[tuple[str, str], Component]) -> hookspecs.Register:
+    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
+        if not _NAME.fullmatch(name):
+            raise PluginError(f"{kind} name {name!r} is not lower-case words joined by '-' (the namespace is added)")
+        if not _TARGET.fullmatch(target):
+            raise PluginError(f"target {target!r} of {kind} {name!r} is not 'module:attribute'")
+        if not summary.strip():
+            raise PluginError(f"{kind} {name!r} has no summary")
+        qualified = f"{source.namespace}/{name}"
+        if (kind, qualified) in buffer:
+            raise PluginError(f"registers the {kind} {qualified!r} twice: {buffer[kind, qualified].target} and {target}")
+        buffer[kind, qualified] = Component(
+            kind, qualified, target, summary, tuple(references), source.origin, source.version
+        )
+
+    return register
