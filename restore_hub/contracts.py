@@ -84,7 +84,8 @@ class Dataset(Protocol):
     """Map-style data. Randomness comes from the generator handed in, never from a global one.
 
     Attributes:
-        ports: name to `Port` of what `sample` returns; a spec calls them `data.<name>`.
+        ports: name to `Port` of what `sample` returns, on the class, so that a spec is checked before there is
+            any data; a spec calls them `data.<name>`.
     """
 
     ports: Mapping[str, Port]
@@ -158,16 +159,38 @@ class Problem(Protocol):
         ...
 
 
+class SingleLevel(Protocol):
+    """One energy and one set of variables, for solvers with `levels = 1`.
+
+    Attributes:
+        variables: live leaf tensors in a fixed order.
+        names: their names, for error messages.
+    """
+
+    variables: tuple[Tensor, ...]
+    names: tuple[str, ...]
+
+    def energy(self, batch: Any) -> Tensor:
+        """Return F at the live variables, a scalar with its graph."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Batches:
     """What one outer step reads: the upper batch, and the lower batches in the order of the lower steps.
 
-    With one lower batch for several steps the list has one entry. The upper batch may be the very same object
-    as the last lower one (`share_batch`); then the coupling runs once for both.
+    The upper batch may be the very same object as the last lower one (`share_batch`); then the coupling runs
+    once for both. `joint` has one level: it reads `lower[0]`, and `upper` is `None`.
+
+    Attributes:
+        upper: the upper level's batch.
+        lower: one batch for each lower step, or one that serves all of them.
+        steps: number of lower steps.
     """
 
     upper: Any
     lower: Sequence[Any]
+    steps: int = 1
 
 
 class Solver(Protocol):
@@ -190,7 +213,11 @@ class Solver(Protocol):
         ...
 
     def evaluations(self, lower_steps: int) -> int:
-        """Return how many energy gradients one outer step takes (forward and backward passes)."""
+        """Return how many energy gradients one outer step takes (forward and backward passes).
+
+        Raises:
+            BilevelError: the solver cannot take that many lower steps.
+        """
         ...
 
 

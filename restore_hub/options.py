@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import typing
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,14 +37,19 @@ def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
 def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:
     """Return a pydantic model of the options, which refuses unknown keys; used for checking and for the schema."""
     fields: dict[str, Any] = _fields(target, skip)
-    return create_model(
-        getattr(target, "__name__", "Options"),
-        __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True),
-        **fields,
-    )
+    with warnings.catch_warnings():
+        # An option may be called like a method of pydantic's (`copy`, `schema`): nobody calls that method here.
+        warnings.filterwarnings("ignore", message="Field name .* shadows")
+        return create_model(
+            getattr(target, "__name__", "Options"),
+            __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()),
+            **fields,
+        )
 
 
-def check_options(name: str, target: Any, given: Mapping[str, Any], skip: frozenset[str] = frozenset()) -> dict[str, Any]:
+def check_options(
+    name: str, target: Any, given: Mapping[str, Any], skip: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Return the given options converted to the target's types, checked strictly (`8` is no text, `yes` no bool).
 
     Raises:
@@ -52,7 +59,7 @@ def check_options(name: str, target: Any, given: Mapping[str, Any], skip: frozen
     model = options_model(target, skip)
     try:
         # JSON mode is strict about scalars and still reads paths from text and tuples from lists.
-        checked = model.model_validate_json(json.dumps(dict(given)), strict=True)
+        checked = model.model_validate_json(_to_json(name, given), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
@@ -65,6 +72,16 @@ def check_options(name: str, target: Any, given: Mapping[str, Any], skip: frozen
             text = f"option {key!r} of {name}: {first['msg']}, got {given.get(key)!r}"
         raise OptionError(text, key) from None
     return {key: getattr(checked, key) for key in given}
+
+
+def _to_json(name: str, given: Mapping[str, Any]) -> str:
+    texts = []
+    for key, value in given.items():
+        try:
+            texts.append(f"{json.dumps(key)}: {json.dumps(value, default=os.fspath)}")
+        except TypeError:
+            raise OptionError(f"option {key!r} of {name}: {value!r} is no plain value", key) from None
+    return "{" + ", ".join(texts) + "}"
 
 
 def _fields(target: Any, skip: frozenset[str]) -> dict[str, tuple[Any, Any]]:

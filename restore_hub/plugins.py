@@ -75,7 +75,7 @@ def load_plugins(files: tuple[Path, ...] = (), allow: frozenset[str] | None = No
         allow: namespaces of entry points to load; `None` loads all. Files named by hand are always loaded.
     """
     sources = [_from_entry_point(e) for e in entry_points(group=ENTRY_POINT_GROUP) if allow is None or e.name in allow]
-    sources += [_from_file(path) for path in files]
+    sources += [_from_file(path) for path in dict.fromkeys(files)]
     owners = Counter(source.namespace for source in sources)
     plugins = []
     for source in sorted(sources, key=lambda s: (s.namespace, s.origin)):
@@ -109,17 +109,35 @@ def _from_file(path: Path) -> _Source:
     def load() -> Any:
         if not path.is_file():
             raise FileNotFoundError(f"no such plugin file: {path}")
-        module_name = f"restore_hub_file_{path.stem.replace('-', '_')}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
             raise PluginError(f"{path} is not a Python file")
+        if _shadows(path):
+            raise PluginError(f"the file {path.name} would shadow the module {path.stem!r}; rename it")
         module = importlib.util.module_from_spec(spec)
         # Targets name the module by its file stem, so that `stem:Class` works before and after packaging.
-        sys.modules[module_name] = sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
+        sys.modules[path.stem] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[path.stem]
+            raise
         return module
 
     return _Source(path.stem.replace("_", "-"), str(path), "0", load)
+
+
+def _shadows(path: Path) -> bool:
+    """Say whether the file's stem already names another module, which the file would replace for everybody."""
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        origin = getattr(known, "__file__", None)
+    else:
+        spec = importlib.util.find_spec(path.stem)
+        if spec is None:
+            return False
+        origin = spec.origin
+    return origin is None or Path(origin).resolve() != path.resolve()
 
 
 def _failed(source: _Source, error: str) -> Plugin:
@@ -132,7 +150,7 @@ def _load(source: _Source) -> Plugin:
         if not _NAME.fullmatch(source.namespace):
             raise PluginError(f"namespace {source.namespace!r} is not lower-case words joined by '-'")
         components = _collect(source, source.load())
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that exits must not end the program that lists it
         return _failed(source, f"{type(error).__name__}: {error}")
     return Plugin(source.namespace, source.origin, source.version, components)
 
@@ -154,13 +172,15 @@ def _registrar(kind: str, source: _Source, buffer: dict[tuple[str, str], Compone
     def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
         if not _NAME.fullmatch(name):
             raise PluginError(f"{kind} name {name!r} is not lower-case words joined by '-' (the namespace is added)")
-        if not _TARGET.fullmatch(target):
+        if not isinstance(target, str) or not _TARGET.fullmatch(target):
             raise PluginError(f"target {target!r} of {kind} {name!r} is not 'module:attribute'")
         if not summary.strip():
             raise PluginError(f"{kind} {name!r} has no summary")
         qualified = f"{source.namespace}/{name}"
         if (kind, qualified) in buffer:
-            raise PluginError(f"registers the {kind} {qualified!r} twice: {buffer[kind, qualified].target} and {target}")
+            raise PluginError(
+                f"registers the {kind} {qualified!r} twice: {buffer[kind, qualified].target} and {target}"
+            )
         buffer[kind, qualified] = Component(
             kind, qualified, target, summary, tuple(references), source.origin, source.version
         )

@@ -81,17 +81,13 @@ class Registry:
                 f"{kind} {name!r} needs the plugin {namespace!r}, which failed to load: {self.failures[namespace]}"
             )
         known = self.names(kind)
-        # A bare name may be meant for any namespace: compare the part after the slash as well.
-        tails = {n.partition("/")[2]: n for n in known}
-        hint = did_you_mean(name, known) or did_you_mean(qualified, known)
-        if not hint and qualified.partition("/")[2] in tails:
-            hint = f" (did you mean {tails[qualified.partition('/')[2]]!r}?)"
+        # A bare name may be meant for any namespace: the part after the slash comes first.
+        same = [n for n in known if n.partition("/")[2] == qualified.partition("/")[2]]
+        hint = did_you_mean(same[0], same) if same else did_you_mean(name, known) or did_you_mean(qualified, known)
         others = [k for k in KINDS if k != kind and (k, qualified) in self.components]
         if others:
             hint = f"; {qualified!r} is a {others[0]}, not a {kind}"
-        raise UnknownComponentError(
-            f"unknown {kind} {name!r}{hint}; `restore-hub list {kind}` shows all {len(known)}"
-        )
+        raise UnknownComponentError(f"unknown {kind} {name!r}{hint}; `restore-hub list {kind}` shows all {len(known)}")
 
     def names(self, kind: str | None = None) -> list[str]:
         """Return the sorted qualified names, of one kind or of all."""

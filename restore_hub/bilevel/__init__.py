@@ -1,1 +1,100 @@
-"""bilevel"""
+r"""The mathematics of bilevel training: pure functions on tensors, usable without the rest of restore_hub.
+
+.. math:: \min_\theta F_{upper}(x(\theta), \omega(\theta))
+    \quad\text{with}\quad \omega(\theta) \in \arg\min_\omega F_{lower}(x(\theta), \omega)
+
+======================  ==========================================================================
+symbol                  here
+======================  ==========================================================================
+theta, omega            `Problem.theta`, `Problem.omega`: upper and lower variables, live leaf tensors
+x(theta)                `Problem.couple(batch)`: all that the energies see of theta
+F_upper, F_lower        `Problem.upper`, `Problem.lower`: scalars, pure functions of (x, omega, batch)
+g_u, g_l                dF_upper/domega, dF_lower/domega
+R                       response: what the movement of omega(theta) adds to dF_upper/dx
+s                       ratio of the outer product, <g_l, g_u> / <g_l, g_l>
+P                       diagonal of the lower optimizer: d omega' / dx = -P d g_l / dx
+======================  ==========================================================================
+
+Every method works on x detached and returns R, a cotangent at x; `hypergradient` sends dF_upper/dx and R
+through `couple` in one backward pass, so that the upper block runs forward and backward once for each distinct
+batch, however many lower steps there are.
+
+Here omega follows theta exactly (its optimum is omega = theta), and F_upper = (omega - 3)^2 / 2 + theta^2 / 2
+has its bilevel optimum at theta = 1.5; the direct gradient alone would lead to theta = 0:
+
+>>> import torch
+>>> from restore_hub.bilevel import Pull, descend, evaluate, outer_product, step_upper
+>>> from restore_hub.contracts import Batches
+>>> class Quadratic:
+...     theta = (torch.tensor(0.2, dtype=torch.float64, requires_grad=True),)
+...     omega = (torch.tensor(0.7, dtype=torch.float64, requires_grad=True),)
+...     theta_names, omega_names = ("theta",), ("omega",)
+...     def couple(self, batch):
+...         return self.theta
+...     def upper(self, x, omega, batch):
+...         return 0.5 * (omega[0] - batch) ** 2 + 0.5 * x[0] ** 2
+...     def lower(self, x, omega, batch):
+...         return 0.5 * (omega[0] - x[0]) ** 2
+>>> problem, batches = Quadratic(), Batches(upper=3.0, lower=[None], steps=2)
+>>> above, below = (torch.optim.SGD(v, lr=0.3) for v in (problem.theta, problem.omega))
+>>> for _ in range(60):
+...     x_lower = descend(problem, below, batches, graph=True).x
+...     lower = evaluate(problem, "lower", x_lower, problem.omega, None)
+...     x = problem.couple(batches.upper)
+...     upper = evaluate(problem, "upper", x, problem.omega, batches.upper)
+...     response = outer_product(lower.omega, upper.omega, lower.x)
+...     step_upper(problem, above, Pull(x, upper.x), Pull(x_lower, response.x))
+>>> print(f"{problem.theta[0].item():.4f}")
+1.5000
+"""
+
+from __future__ import annotations
+
+from restore_hub.bilevel import cap
+from restore_hub.bilevel.finite_difference import FiniteDifference, along, finite_difference
+from restore_hub.bilevel.gradients import (
+    Gradients,
+    check_finite,
+    check_scalar,
+    differentiate,
+    evaluate,
+    fill,
+    gradients,
+)
+from restore_hub.bilevel.lower import Descent, apply, check_batches, descend
+from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
+from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
+from restore_hub.bilevel.preconditioner import check_supported, preconditioner
+from restore_hub.bilevel.vectors import Tensors, cosine, inner, norm, unit
+
+__all__ = [
+    "Descent",
+    "FiniteDifference",
+    "Gradients",
+    "OuterProduct",
+    "Pull",
+    "Tensors",
+    "along",
+    "apply",
+    "cap",
+    "check_batches",
+    "check_finite",
+    "check_scalar",
+    "check_supported",
+    "check_zero_sum",
+    "cosine",
+    "descend",
+    "differentiate",
+    "evaluate",
+    "fill",
+    "finite_difference",
+    "gradients",
+    "hypergradient",
+    "inner",
+    "norm",
+    "outer_product",
+    "preconditioner",
+    "shares_batch",
+    "step_upper",
+    "unit",
+]

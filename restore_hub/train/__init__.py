@@ -1,1 +1,5 @@
-"""train"""
+"""Builds what a spec names and trains it, stage by stage."""
+
+from restore_hub.train.run import Result, run
+
+__all__ = ["Result", "run"]

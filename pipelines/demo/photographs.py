@@ -1,0 +1,32 @@
+"""The demo's photographs: files that scikit-image and scikit-learn bring along, split once and for all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+# Chosen before anything was measured; the holdout pictures train and choose nothing but the exported checkpoint.
+SPLITS = {
+    "train": ("skimage/astronaut.png", "skimage/rocket.jpg", "sklearn/china.jpg"),
+    "upper": ("skimage/coffee.png", "skimage/ihc.png"),
+    "holdout": ("skimage/chelsea.png", "skimage/motorcycle_left.png", "sklearn/flower.jpg"),
+}
+
+
+def copy_photographs(folder: Path) -> dict[str, Path]:
+    """Copy the photographs to `folder/<split>/` and return the folder of each split."""
+    import skimage
+    import sklearn
+
+    sources = {
+        "skimage": Path(skimage.__file__).parent / "data",
+        "sklearn": Path(sklearn.__file__).parent / "datasets" / "images",
+    }
+    folders = {}
+    for split, names in SPLITS.items():
+        folders[split] = folder / split
+        folders[split].mkdir(parents=True)
+        for name in names:
+            package, _, file = name.partition("/")
+            shutil.copyfile(sources[package] / file, folders[split] / file)
+    return folders

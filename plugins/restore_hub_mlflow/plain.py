@@ -1,0 +1,45 @@
+"""Turns a nested spec and free names into what MLflow accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LONGEST_VALUE = 6000  # MLflow's limits for parameters
+LONGEST_KEY = 250
+
+
+def flatten(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested mappings and lists of mappings as `a.b.0.c` to text, cut to MLflow's lengths.
+
+    A value that is too long ends in `...`; the whole spec is recorded as a file as well.
+    """
+    return {key_of(key): _cut(text) for key, text in _leaves("", params)}
+
+
+def key_of(name: str) -> str:
+    """Return a name with only the characters that MLflow allows in keys, cut to its length."""
+    return re.sub(r"[^\w\-. /]", "_", name)[:LONGEST_KEY]
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+    elif _is_list(value) and any(isinstance(inner, Mapping) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{prefix}.{index}", inner)
+    elif isinstance(value, Mapping) or _is_list(value):
+        yield prefix, json.dumps(value, default=str)
+    else:
+        yield prefix, str(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."

@@ -1,0 +1,196 @@
+"""`make-raw`: pairs of a short and a long RAW exposure, made from ordinary photos."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from restore_hub.errors import DataError
+from restore_hub.runtime.dng import SMALLEST_SIDE, write_dng
+from restore_hub.runtime.images import PICTURE_SUFFIXES, read_picture, write_atomic
+from restore_hub.runtime.raw import GAIN_RANGE
+from restore_hub_raw import unprocess
+
+PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
+BLACK, WHITE = 512, 16383  # 14 bits, as in the Sony files of Chen et al., CVPR 2018
+LONG_EXPOSURE = 10.0  # seconds
+SHOT = 2e-4  # some 5,000 electrons at saturation
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How pairs are made.
+
+    Attributes:
+        ratio: long over short exposure time.
+        shot, read: variance of the short exposure's noise is `shot * x + read` at signal x in [0, 1].
+        phase: one of `PHASES`.
+        seed: with a photo's name it decides white balance and noise, whatever other photos there are.
+        size: longest side in pixels that larger photos are reduced to, or `None`.
+        tone: undo a tone curve; the rendered long exposure is then darker than the photo.
+    """
+
+    ratio: float = 100.0
+    shot: float = SHOT
+    read: float = unprocess.read_noise(SHOT)
+    phase: str = "rggb"
+    seed: int = 0
+    size: int | None = None
+    tone: bool = False
+
+
+def make_pair(
+    photo: NDArray[Any], recipe: Recipe, rng: np.random.Generator
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.float64]]:
+    """Make a noisy short and a clean long exposure of a photo, sRGB (H, W, 3) in [0, 1].
+
+    Returns:
+        Two uint16 mosaics (H, W) with levels `BLACK` and `WHITE`, and the white balance of R, Gr, Gb, B, drawn.
+    """
+    balance = unprocess.draw_balance(rng)
+    colours = unprocess.sensor_rgb(photo.astype(np.float64), unprocess.CANON_6D, balance, recipe.tone)
+    signal = unprocess.mosaic(colours, PHASES[recipe.phase])
+    short = unprocess.expose(signal, recipe.ratio, recipe.shot, recipe.read, rng)
+    return unprocess.quantise(short, BLACK, WHITE), unprocess.quantise(signal, BLACK, WHITE), balance
+
+
+def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) -> int:
+    """Write `short/NAME.dng`, `long/NAME.dng` for each photo of a folder, and `pairs.json`; return how many.
+
+    Raises:
+        DataError: no photo, two of one name, an older result and no `force`, or, after all others are
+            written, photos that could not be read.
+    """
+    files = _photos(photos)
+    _make_room(out, force)
+    pairs, failures = [], []
+    for file in files:
+        try:
+            photo = _read(file, recipe.size)
+        except DataError as error:
+            failures.append(str(error))
+        else:
+            pairs.append(_write_pair(file, photo, out, recipe))
+    write_atomic(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
+    if failures:
+        raise DataError(f"{len(failures)} of {len(files)} photos left out:\n" + "\n".join(failures))
+    return len(pairs)
+
+
+@click.command("make-raw")
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--ratio", type=click.FloatRange(min=1), default=100.0, show_default=True, help="Exposure ratio.")
+@click.option("--shot", type=click.FloatRange(min=0), default=SHOT, show_default=True, help="Shot noise.")
+@click.option("--read", type=click.FloatRange(min=0), help="Read noise (a variance); typical of --shot if left out.")
+@click.option("--phase", type=click.Choice(list(PHASES)), default="rggb", show_default=True, help="Colour pattern.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of balance and noise.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=SMALLEST_SIDE),
+    help="Reduce larger photos to this longest side (hides JPEG noise).",
+)
+@click.option("--tone", is_flag=True, help="Undo a tone curve too; long exposures then render darker than the photos.")
+@click.option("--force", is_flag=True, help="Replace the pairs of an earlier run.")
+def make_raw(
+    photos: Path,
+    out: Path,
+    ratio: float,
+    shot: float,
+    read: float | None,
+    phase: str,
+    seed: int,
+    size: int | None,
+    tone: bool,
+    force: bool,
+) -> None:
+    """Make RAW training pairs in OUT from the PNG, TIFF and JPEG files in the folder PHOTOS.
+
+    Noise has the variance shot * x + read, where x is the short exposure's signal and 1 its saturation.
+    """
+    if read is None:
+        read = unprocess.read_noise(shot)
+    count = make_folder(photos, out, Recipe(ratio, shot, read, phase, seed, size, tone), force)
+    click.echo(f"{count} pairs written to {out}, exposure ratio {ratio:g}")
+
+
+def _photos(folder: Path) -> Sequence[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file())
+    if not files:
+        raise DataError(f"{folder}: holds no photo ({', '.join(PICTURE_SUFFIXES)})")
+    first: dict[str, Path] = {}
+    for file in files:
+        if first.setdefault(file.stem, file) is not file:
+            raise DataError(f"{first[file.stem]} and {file} would both become {file.stem}.dng; rename one")
+    return files
+
+
+def _make_room(out: Path, force: bool) -> None:
+    """Refuse a folder with earlier pairs; with `force` remove those that its `pairs.json` lists."""
+    listing = out / "pairs.json"
+    older = [file for side in ("short", "long") for file in (out / side).glob("*.dng")]
+    if (listing.exists() or older) and not force:
+        raise DataError(f"{out}: already holds pairs; give --force to replace them, or another folder")
+    for side in ("short", "long"):
+        try:
+            (out / side).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{out / side}: cannot be made: {error.strerror}") from error
+    for file in older:
+        file.unlink()
+    listing.unlink(missing_ok=True)
+
+
+def _write_pair(file: Path, photo: NDArray[np.float32], out: Path, recipe: Recipe) -> dict[str, Any]:
+    """Write both exposures; return the pair's entry in `pairs.json`."""
+    rng = np.random.default_rng((recipe.seed, zlib.crc32(file.stem.encode())))
+    short, long, balance = make_pair(photo, recipe, rng)
+    common: dict[str, Any] = {
+        "phase": PHASES[recipe.phase],
+        "black": [BLACK] * 4,
+        "white": WHITE,
+        "balance": balance,
+        "matrix": unprocess.CANON_6D,
+        "camera": "restore_hub make-raw",
+    }
+    stops = math.log2(min(recipe.ratio, GAIN_RANGE[1]))
+    time = float(Fraction(LONG_EXPOSURE) / Fraction(recipe.ratio))
+    name = f"{file.stem}.dng"
+    write_dng(out / "short" / name, short, exposure_time=time, baseline_exposure=stops, **common)
+    write_dng(out / "long" / name, long, exposure_time=LONG_EXPOSURE, **common)
+    return {
+        "name": file.stem,
+        "photo": file.name,
+        "height": len(photo),
+        "width": photo.shape[1],
+        "balance": balance.tolist(),
+    }
+
+
+def _read(file: Path, size: int | None) -> NDArray[np.float32]:
+    """Read a photo (H, W, 3), reduced to a longest side of at most `size`."""
+    photo = read_picture(file).pixels
+    height, width, _ = photo.shape
+    longest = max(height, width)
+    if size is not None and longest > size:
+        height, width = round(height * size / longest), round(width * size / longest)
+    if min(height, width) < SMALLEST_SIDE:
+        raise DataError(f"{file}: {height} x {width} pixels, but RAW files have at least {SMALLEST_SIDE} a side")
+    if photo.shape[:2] == (height, width):
+        return photo
+    lanczos = Image.Resampling.LANCZOS
+    planes = [np.asarray(Image.fromarray(photo[..., c]).resize((width, height), lanczos)) for c in range(3)]
+    return np.asarray(np.clip(np.stack(planes, axis=-1), 0, 1), np.float32)

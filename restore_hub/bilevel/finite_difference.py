@@ -1,0 +1,85 @@
+"""The one-step response of TBGL by a central difference, without second derivatives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.vectors import Tensors, norm, unit
+from restore_hub.contracts import Problem
+from restore_hub.errors import OptionError
+
+
+class FiniteDifference(NamedTuple):
+    """The response at the coupling tensors (float32 at least), and its norm as a 0-dim float64 tensor."""
+
+    x: Tensors
+    norm: torch.Tensor
+
+
+def finite_difference(
+    problem: Problem, x: Tensors, omega: Tensors, direction: Tensors, batch: Any, radius: float = 0.01
+) -> FiniteDifference:
+    r"""Return the response of one lower step with d omega'/dx = -P d g_l(x, omega)/dx, P held fixed.
+
+    .. math::
+        R = -\frac{\partial^2 F_{lower}}{\partial x \, \partial \omega}(x, \omega) \, d
+          \approx -\frac{T(x, \omega + \epsilon d) - T(x, \omega - \epsilon d)}{2 \epsilon},
+        \qquad T = \frac{\partial F_{lower}}{\partial x}, \quad d = P \, v, \quad
+        v = \frac{\partial F_{upper}}{\partial \omega'}, \quad \epsilon = \frac{radius}{|d|}
+
+    The printed equation moves omega along dF_lower/domega and leaves eps open; the product wanted is the mixed
+    derivative times d, so the difference runs along d, around the point *before* the step, since that is where
+    g_l is taken.
+
+    Sign: R is added to dF_upper/dx. Symmetry: P is diagonal, hence P^T = P; R is linear in d. Damping: none; a
+    direction of exactly zero gives R = 0. Truncation error: |d| radius^2 / 6 times T's third derivative along d / |d|.
+    Precision: float32 at least, also inside autocast, because the difference cancels the leading digits; so
+    autocast belongs around a solver's step and not into the problem's energies. Both ends of the difference draw
+    the same random numbers.
+
+    Args:
+        problem: supplies F_lower.
+        x: coupling tensors of the lower batch; a graph on them is ignored.
+        omega: the lower variables BEFORE the step.
+        direction: d = P v with v taken at the stepped omega', shaped like omega; see `preconditioner`.
+        batch: the batch of that lower step.
+        radius: |eps d|, the distance in omega of each end from the centre, > 0.
+
+    Raises:
+        BilevelError: F_lower does not depend on x, or is not finite near omega.
+        OptionError: the radius is not positive.
+
+    Reference:
+        Bilevel Generative Learning (ACM MM 2023), Eq. 5, corrected; the radius as in DARTS (ICLR 2019), Eq. 8.
+    """
+    if not radius > 0:
+        raise OptionError(f"the radius of a finite difference must be positive, got {radius}", "radius")
+    x, omega, direction = (_widen(group) for group in (x, omega, direction))
+    length = norm(direction)
+    step = tuple(radius * u for u in unit(direction, length))
+    device = x[0].device
+
+    def ends(sign: int) -> Tensors:
+        point = tuple(w + sign * h for w, h in zip(omega, step, strict=True))
+        return evaluate(problem, "lower", x, point, batch, wrt=("x",)).x
+
+    with torch.autocast(device.type, enabled=False):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            plus = ends(+1)
+        minus = ends(-1)
+    # R = -|d| (T+ - T-) / (2 radius)
+    response = tuple(-(length / (2 * radius)) * (p - m) for p, m in zip(plus, minus, strict=True))
+    return FiniteDifference(response, norm(response))
+
+
+def _widen(tensors: Tensors) -> Tensors:
+    """Return detached copies or views, in float32 where they are narrower."""
+    return tuple(t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in tensors)
+
+
+def along(preconditioner: Tensors, v: Tensors) -> Tensors:
+    """Return d = P v for a diagonal P, tensor by tensor."""
+    return tuple(p * g for p, g in zip(preconditioner, v, strict=True))

@@ -1,0 +1,146 @@
+"""First derivatives of an energy, checked: a missing gradient is an error, never a silent zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.contracts import Problem
+from restore_hub.errors import BilevelError
+
+Level = Literal["upper", "lower"]
+
+
+class Gradients(NamedTuple):
+    """An energy and its derivatives at one point, all detached.
+
+    Attributes:
+        value: the energy, a scalar.
+        x: dE/dx, shaped like the coupling tensors; empty where it was not asked for.
+        omega: dE/domega, shaped like omega; empty where it was not asked for.
+    """
+
+    value: Tensor
+    x: Tensors
+    omega: Tensors
+
+
+def evaluate(
+    problem: Problem,
+    level: Level,
+    x: Tensors,
+    omega: Tensors,
+    batch: Any,
+    *,
+    wrt: Sequence[str] = ("x", "omega"),
+    optional: Sequence[str] = (),
+) -> Gradients:
+    """Run one energy of a problem forward and backward once, at x and omega cut from any graph.
+
+    Args:
+        problem: supplies `upper` or `lower`.
+        level: which energy.
+        x, omega: the point; they may carry graphs, into which nothing flows.
+        batch: handed to the energy.
+        wrt: the groups to differentiate by, of `x` and `omega`.
+        optional: the groups on which the energy need not depend (its derivative is zero then).
+
+    Raises:
+        BilevelError: as `gradients` does.
+    """
+    x = tuple(t.detach().requires_grad_("x" in wrt) for t in x)
+    omega = tuple(t.detach().requires_grad_("omega" in wrt) for t in omega)
+    energy = problem.upper if level == "upper" else problem.lower
+    return gradients(
+        energy(x, omega, batch),
+        x if "x" in wrt else (),
+        omega if "omega" in wrt else (),
+        energy=f"F_{level}",
+        omega_names=problem.omega_names,
+        optional=optional,
+    )
+
+
+def gradients(
+    value: Tensor,
+    x: Tensors,
+    omega: Tensors,
+    *,
+    energy: str = "the energy",
+    omega_names: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> Gradients:
+    """Return (E, dE/dx, dE/domega) in one backward pass.
+
+    A single tensor that the energy does not use has gradient zero, provided that the energy uses another tensor
+    of its group.
+
+    Args:
+        value: E, a scalar with its graph.
+        x, omega: leaf tensors of the graph; an empty tuple leaves the group out.
+        energy: name for error messages.
+        omega_names: names for error messages; `omega[i]` without.
+        optional: groups (`x`, `omega`) of which E may use no tensor at all.
+
+    Raises:
+        BilevelError: E is no scalar, depends on no tensor of a group that is not optional, or is not finite,
+            or one of its gradients is not finite.
+    """
+    check_scalar(value, energy)
+    found = differentiate(value, (*x, *omega))
+    x_names = [f"x[{i}]" for i in range(len(x))]
+    omega_names = omega_names if len(omega_names) == len(omega) else [f"omega[{i}]" for i in range(len(omega))]
+    dx = fill(found[: len(x)], x, "x", energy, "x" in optional)
+    domega = fill(found[len(x) :], omega, "omega", energy, "omega" in optional)
+    value = value.detach()
+    check_finite(
+        (value, *dx, *domega),
+        (f"the value of {energy}", *(f"the gradient of {energy} by {n}" for n in (*x_names, *omega_names))),
+    )
+    return Gradients(value, dx, domega)
+
+
+def check_scalar(value: Tensor, energy: str) -> None:
+    """Raise BilevelError unless an energy is a 0-dim tensor."""
+    if not isinstance(value, Tensor) or value.ndim != 0:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise BilevelError(f"{energy} must be a scalar tensor of shape (), got {shape}; reduce it to a sum or a mean")
+
+
+def differentiate(value: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Return the gradients of a scalar, `None` where it does not depend on a tensor."""
+    if not value.requires_grad:
+        return (None,) * len(tensors)
+    return torch.autograd.grad(value, tensors, allow_unused=True)
+
+
+def fill(
+    found: Sequence[Tensor | None], tensors: Sequence[Tensor], group: str, energy: str, optional: bool = False
+) -> Tensors:
+    """Return the gradients of one group with zeros for missing ones.
+
+    Raises:
+        BilevelError: all are missing and the group is not optional.
+    """
+    if tensors and not optional and all(g is None for g in found):
+        raise BilevelError(
+            f"{energy} depends on no tensor of {group}: its gradient is missing, not zero; compute the energy from "
+            f"the {group} that it is given, and look for a `detach` or `no_grad` on the way"
+        )
+    return tuple(torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True))
+
+
+def check_finite(tensors: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raise BilevelError naming the first tensor with an infinity or a NaN; waits for the device once."""
+    if bool(torch.nn.utils.get_total_norm(list(tensors)).isfinite()):
+        return
+    # A norm may overflow where every element is finite, so look at each tensor before complaining.
+    for tensor, name in zip(tensors, names, strict=True):
+        if not bool(tensor.isfinite().all()):
+            raise BilevelError(
+                f"{name} is not finite; lower the learning rate, or look for a division by zero or a log of zero"
+            )

@@ -1,0 +1,74 @@
+"""The lower level: k steps of an optimizer on omega, in place, with x detached."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, optim
+
+from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.contracts import Batches, Problem
+from restore_hub.errors import BilevelError
+
+
+class Descent(NamedTuple):
+    """What the lower level leaves for the upper one.
+
+    Attributes:
+        x: coupling tensors of the last lower batch, with their graph if it was asked for.
+        loss: F_lower before the last step, a detached scalar.
+        omega_grad: g_l before the last step.
+    """
+
+    x: Tensors
+    loss: Tensor
+    omega_grad: Tensors
+
+
+def descend(problem: Problem, optimizer: optim.Optimizer, batches: Batches, *, graph: bool) -> Descent:
+    """Take `batches.steps` lower steps on F_lower(x_i, omega), i = 1..k, where x_i = couple(lower batch i).
+
+    The upper block runs forward once for each lower batch and never backward; with one lower batch its x serves
+    every step. Only the last batch's graph is built, and only where `graph` asks for it.
+
+    Args:
+        problem: omega is updated in place, its `.grad` holds the last gradient.
+        optimizer: any torch optimizer over omega.
+        batches: `lower` holds one batch, or one for each step.
+        graph: keep the graph from theta to the last batch's x.
+
+    Raises:
+        BilevelError: the number of batches fits neither case, or an energy is not a finite scalar that depends
+            on omega. A step whose gradient is not finite is not taken; those before it stand.
+    """
+    check_batches(batches)
+    last = len(batches.lower) - 1
+    for i in range(batches.steps):
+        if i <= last:
+            with torch.set_grad_enabled(graph and i == last):
+                x = problem.couple(batches.lower[i])
+        found = evaluate(problem, "lower", x, problem.omega, batches.lower[min(i, last)], wrt=("omega",))
+        apply(optimizer, problem.omega, found.omega)
+    return Descent(x, found.value, found.omega)
+
+
+def check_batches(batches: Batches) -> None:
+    """Raise BilevelError unless there is at least one lower step, and one lower batch or one for each step."""
+    if batches.steps < 1:
+        raise BilevelError(f"a solver takes at least one lower step, got steps={batches.steps}")
+    if len(batches.lower) not in (1, batches.steps):
+        raise BilevelError(
+            f"{len(batches.lower)} lower batches for {batches.steps} lower steps; give one batch for each step, or "
+            "one for all"
+        )
+
+
+def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> None:
+    """Hand gradients to the variables' `.grad` and step the optimizer."""
+    for variable, g in zip(variables, gradient, strict=True):
+        variable.grad = g
+    optimizer.step()
+    # Autocast keeps cast copies of the leaves it has seen, which are stale now.
+    torch.clear_autocast_cache()

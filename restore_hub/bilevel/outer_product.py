@@ -1,0 +1,100 @@
+"""The outer-product response of LwCL and IBGL, with its guards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from restore_hub.bilevel.gradients import Gradients
+from restore_hub.bilevel.vectors import Tensors, inner, norm, unit
+from restore_hub.errors import BilevelError
+
+
+class OuterProduct(NamedTuple):
+    """The response at the coupling tensors, and 0-dim float64 tensors to log.
+
+    Attributes:
+        x: the response, shaped like `t_l`.
+        s: the ratio; zero where g_l is exactly zero.
+        g_lower: |g_l|; exactly zero says that there was no response to compute.
+        cosine: cosine of the angle between g_l and g_u, zero where either is zero.
+        raw_norm: |s| |t_l|, the norm before the cap.
+        norm: the norm of `x`.
+        capped: one where the norm was cut to the limit, else zero.
+    """
+
+    x: Tensors
+    s: Tensor
+    g_lower: Tensor
+    cosine: Tensor
+    raw_norm: Tensor
+    norm: Tensor
+    capped: Tensor
+
+
+def outer_product(
+    g_l: Sequence[Tensor], g_u: Sequence[Tensor], t_l: Sequence[Tensor], limit: Tensor | None = None
+) -> OuterProduct:
+    r"""Return the response of the lower level by the outer-product approximation.
+
+    .. math::
+        R = -s \, \partial F_{lower} / \partial x, \qquad s = \langle g_l, g_u \rangle / \langle g_l, g_l \rangle
+
+    Sign: R is added to dF_upper/dx. Symmetry: s scales with F_upper and with 1/F_lower, so R does not change when
+    F_lower is multiplied by a constant, and changes sign with F_upper. Damping: none, because an additive term
+    biases R as soon as the lower level converges; g_l is normalised first, an exact zero of g_l gives R = 0, and
+    the only bound is `limit` on |R|.
+
+    One scalar scales the whole of dF_lower/dx. R is exact (the least-norm implicit gradient) where F_lower is a
+    function of one affine combination of x and omega, and where components of omega that enter alike also start
+    alike. In general it is not, and |R| grows like 1/|g_l| as the lower level converges; hence the limit.
+
+    Args:
+        g_l: g_l = dF_lower/domega at the response point (after the last lower step).
+        g_u: g_u = dF_upper/domega at the same point, shaped like `g_l`.
+        t_l: dF_lower/dx at the same point; its shapes are those of the coupling tensors.
+        limit: largest |R|, a 0-dim tensor (`infinity` for none), or `None` for none.
+
+    Reference:
+        Learning with Constraint Learning (TPAMI 2024), Eq. 8; Bilevel Generative Learning (ACM MM 2023), Eq. 9.
+    """
+    length_l, length_u, length_t = norm(g_l), norm(g_u), norm(t_l)
+    projection = inner(unit(g_l, length_l), g_u)
+    zero = length_l == 0
+    safe = torch.where(zero, torch.ones_like(length_l), length_l)
+    # s = <g_l / |g_l|, g_u> / |g_l|
+    s = torch.where(zero, torch.zeros_like(projection), projection / safe)
+    # |R| = |s| |t_l|, ordered so that a tiny |g_l| and a tiny |t_l| cancel before they are multiplied
+    raw = torch.where(zero, torch.zeros_like(projection), projection.abs() * (length_t / safe))
+    bound = raw if limit is None else torch.minimum(raw, limit.to(raw))
+    # R = -s t_l = -sign(s) |R| t_l / |t_l|
+    factor = -torch.sign(projection) * bound
+    response = tuple(factor * t for t in unit(t_l, length_t))
+    cosine = projection / torch.where(length_u == 0, torch.ones_like(length_u), length_u)
+    return OuterProduct(response, s, length_l, cosine, raw, bound, (bound < raw).double())
+
+
+def check_zero_sum(lower: Gradients, upper: Gradients, response: OuterProduct) -> None:
+    """Raise BilevelError where the two energies, on one batch, are the same up to a factor.
+
+    With F_upper = c F_lower the ratio is s = c and dF_upper/dx - s dF_lower/dx is exactly zero: the upper level
+    would never move. Recognised by g_u = s g_l and dF_upper/dx = s dF_lower/dx together with s = +1 or -1 or
+    F_upper = s F_lower; the gradients alone also agree at an optimum with a single lower variable.
+    Waits for the device once.
+    """
+    s, length_x = response.s, norm(upper.x)
+    tolerance = max(torch.finfo(t.dtype).eps for t in (*lower.omega, *lower.x)) ** 0.5
+    gap = norm([u - s * t for u, t in zip(upper.x, lower.x, strict=True)])
+    same_ratio = (s.abs() - 1).abs() <= tolerance
+    same_value = (upper.value - s * lower.value).abs() <= tolerance * upper.value.abs()
+    same = (1 - response.cosine.abs() <= tolerance) & (gap <= tolerance * length_x) & (length_x > 0)
+    if bool(same & (same_ratio | same_value)):
+        kind = "a zero-sum pair" if float(s) < 0 else "one energy for both levels"
+        raise BilevelError(
+            f"F_upper is {float(s):.4g} times F_lower on the same batch ({kind}): the outer-product response cancels "
+            "the direct gradient and the upper level cannot move; give the levels separate batches, or another upper "
+            "energy (for a GAN the non-saturating generator loss), or use the solver `alternating`"
+        )

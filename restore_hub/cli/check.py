@@ -1,0 +1,35 @@
+"""`restore-hub check SPEC`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one value of the spec.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:
+    """Check SPEC: names, options, graph, level rules, then shapes on the meta device, parameters and cost."""
+    from restore_hub.build import make_plan
+    from restore_hub.build.report import report
+    from restore_hub.build.shipped import find_spec
+    from restore_hub.plugins import default_registry
+    from restore_hub.spec import read_spec
+
+    plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
+    found = report(plan)
+    click.echo("tensors (for one batch)")
+    for name, shape in found.shapes.items():
+        click.echo(f"  {name:<14} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
+    click.echo("blocks")
+    for name, count in found.parameters.items():
+        click.echo(f"  {name:<14} {count:>12,} parameters  {plan.networks[name].component.name}")
+    click.echo("stages")
+    for number, line in enumerate(found.costs, 1):
+        click.echo(f"  {number}. {line}")
+    for remark in found.remarks:
+        click.echo(f"note: {remark}")
+    click.echo(f"{plan.spec.name}: ok")

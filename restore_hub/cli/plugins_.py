@@ -1,0 +1,25 @@
+"""`restore-hub plugins`: what is installed, and why a plugin failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="plugins")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@click.pass_context
+def command(context: click.Context, plugins: tuple[Path, ...]) -> None:
+    """List plugins; the exit code is 1 where one failed to load."""
+    from restore_hub.cli._table import table
+    from restore_hub.plugins import allowed_namespaces, load_plugins
+
+    found = load_plugins(plugins, allowed_namespaces())
+    rows = [(p.namespace, "FAILED" if p.error else "ok", str(len(p.components)), p.version, p.origin) for p in found]
+    click.echo(table(("PLUGIN", "STATUS", "PARTS", "VERSION", "FROM"), rows))
+    failed = [plugin for plugin in found if plugin.error]
+    for plugin in failed:
+        click.echo(f"\n{plugin.namespace}: {plugin.error}")
+    if failed:
+        context.exit(1)

@@ -1,0 +1,31 @@
+"""`restore-hub run SPEC`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one value of the spec.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of this run, instead of a new one in --runs.")
+@click.option("--device", default="cpu", show_default=True, help="A torch device.")
+def command(
+    spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, out: Path | None, device: str
+) -> None:
+    """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
+    from restore_hub.build.shipped import find_spec
+    from restore_hub.train import run
+
+    result = run(find_spec(spec), overrides=overrides, plugins=plugins, runs=runs, out=out, device=device)
+    click.echo(f"run       {result.folder}")
+    for path in result.exported:
+        click.echo(f"exported  {path}")
+    for name, value in result.metrics.items():
+        click.echo(f"holdout   {name} {value:.4g}")
+    if result.where:
+        click.echo(f"tracker   {result.where}")

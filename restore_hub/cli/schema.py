@@ -1,0 +1,22 @@
+"""`restore-hub schema`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+def command(plugins: tuple[Path, ...]) -> None:
+    """Print the JSON Schema of specs with the options of every registered component.
+
+    Save it as spec.schema.json and name it in the first line of a spec: # yaml-language-server: $schema=spec.schema.json
+    """
+    import json
+
+    from restore_hub.build.schema import spec_schema
+    from restore_hub.plugins import default_registry
+
+    click.echo(json.dumps(spec_schema(default_registry(plugins)), indent=2))

@@ -1,0 +1,95 @@
+"""`restore-hub show`: one component in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from restore_hub.errors import UnknownComponentError, did_you_mean
+
+if TYPE_CHECKING:
+    from restore_hub.contracts import Port
+    from restore_hub.registry import Component, Registry
+
+
+@click.command(name="show")
+@click.argument("name")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+def command(name: str, plugins: tuple[Path, ...]) -> None:
+    """Show what NAME is, its options with types and defaults, and the ports of a network.
+
+    A name that several kinds share (a loss and a metric, say) shows them all.
+    """
+    from restore_hub.plugins import default_registry
+
+    found = _find(default_registry(plugins), name)
+    click.echo("\n\n".join("\n".join(_lines(component)) for component in found))
+
+
+def _find(registry: Registry, name: str) -> list[Component]:
+    from restore_hub.registry import RESERVED_NAMESPACE
+
+    qualified = name if "/" in name else f"{RESERVED_NAMESPACE}/{name}"
+    found = [component for component in registry.of_kind() if component.name == qualified]
+    if found:
+        return found
+    namespace = qualified.partition("/")[0]
+    if namespace in registry.failures:
+        raise UnknownComponentError(f"the plugin {namespace!r} failed to load: {registry.failures[namespace]}")
+    known = registry.names()
+    same = [n for n in known if n.partition("/")[2] == name]
+    hint = f" (did you mean {same[0]!r}?)" if same else did_you_mean(name, known) or did_you_mean(qualified, known)
+    raise UnknownComponentError(f"nothing is called {name!r}{hint}; `restore-hub list` shows all {len(known)} names")
+
+
+def _lines(component: Component) -> Iterator[str]:
+    yield f"{component.kind} {component.name}"
+    yield f"  {component.summary}"
+    yield f"  from {component.owner} {component.version}, {component.target}"
+    for reference in component.references:
+        yield f"  reference: {reference}"
+    target = component.load()
+    if component.kind == "command":
+        yield f"  run: restore-hub data {component.name.partition('/')[2]} --help"
+        return
+    yield from _options(target, component.kind)
+    if component.kind == "network":
+        yield from _ports(target)
+    elif component.kind == "loss":
+        import inspect
+
+        yield f"  tensors: {', '.join(list(inspect.signature(target.__call__).parameters)[1:])}"
+
+
+def _options(target: Any, kind: str) -> Iterator[str]:
+    from restore_hub.build.plan import INJECTED
+    from restore_hub.options import options_of
+
+    options = options_of(target, skip=INJECTED.get(kind, frozenset()))
+    yield "  options:" if options else "  no options"
+    for option in options:
+        yield f"    {option.name}: {option.type}" + (" (required)" if option.required else f" = {option.default!r}")
+
+
+def _ports(target: Any) -> Iterator[str]:
+    network = target
+    if not hasattr(target, "inputs"):
+        from restore_hub.options import options_of
+
+        if any(option.required for option in options_of(target)):
+            yield "  ports: depend on the options"
+            return
+        network = target()
+    for side in ("inputs", "outputs"):
+        yield f"  {side}:"
+        for name, port in getattr(network, side).items():
+            yield f"    {name}: {_port(port)}"
+
+
+def _port(port: Port) -> str:
+    channels = "differing channels" if port.channels is None else f"{port.channels} channels"
+    scale = "" if port.scale == 1 else f", {port.scale:g} of the picture's size"
+    return f"{channels}, {port.space}, {port.low:g} to {port.high:g}{scale}"

@@ -1,0 +1,87 @@
+"""Part of a chain as one module with the inputs that a deployed file has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from restore_hub.contracts import Port
+from restore_hub.errors import ExportError
+from restore_hub.export.raw_input import RAW_INPUTS, pack, unpad
+from restore_hub.runtime.manifest import TensorInfo
+from restore_hub.build.chain import Chain
+
+
+class Deployed(nn.Module):
+    """Some blocks of a chain, from what they read to one tensor.
+
+    Attributes:
+        inputs: manifest entries, in the order of `forward`'s arguments.
+        output: manifest entry.
+        kind: `raw-to-rgb` when the mosaic goes in, `rgb-to-rgb` for one picture, `tensors` otherwise.
+        size_multiple: largest one of the blocks.
+    """
+
+    def __init__(self, chain: Chain, blocks: Sequence[str], output: str) -> None:
+        super().__init__()
+        self._chain = chain
+        self._blocks = tuple(name for name in chain.graph.order if name in blocks)
+        self._output = output
+        made = {tensor for name in self._blocks for tensor in chain.outputs_of(name)}
+        read = [tensor for name in self._blocks for tensor in chain.inputs_of(name).values()]
+        self._reads = [tensor for tensor in dict.fromkeys(read) if tensor not in made]
+        self._raw = any(chain.ports[tensor].space == "raw" for tensor in self._reads)
+        if self._raw and len(self._reads) > 1:
+            raise ExportError(
+                f"{output!r} reads {', '.join(self._reads)}: a file that takes a RAW mosaic can take nothing beside it"
+            )
+        self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
+        self.output = _info(output, chain.ports[output])
+        self.kind = self._kind(chain)
+        self.size_multiple = max(int(chain.blocks[name].size_multiple) for name in self._blocks)  # type: ignore[arg-type]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the output tensor, of the picture's size."""
+        if not self._raw:
+            return self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
+        mosaic, phase = inputs[:2]
+        wires = self._chain.run(self._blocks, {self._reads[0]: pack(*inputs)})  # type: ignore[call-arg]
+        return unpad(wires[self._output], mosaic, phase)
+
+    def _kind(self, chain: Chain) -> Literal["raw-to-rgb", "rgb-to-rgb", "tensors"]:
+        picture = _is_picture(chain.ports[self._output])
+        if self._raw and picture:
+            return "raw-to-rgb"
+        if len(self._reads) == 1 and picture and _is_picture(chain.ports[self._reads[0]]):
+            return "rgb-to-rgb"
+        return "tensors"
+
+
+def deployed_block(chain: Chain, block: str) -> Deployed:
+    """Return one block, from its inputs to its first output."""
+    return Deployed(chain, [block], chain.outputs_of(block)[0])
+
+
+def deployed_chain(chain: Chain, output: str) -> Deployed:
+    """Return all blocks that a tensor depends on, from the data to it."""
+    return Deployed(chain, sorted(chain.graph.upstream([output])), output)
+
+
+def _is_picture(port: Port) -> bool:
+    return port.channels == 3 and port.space == "srgb" and port.scale == 1.0
+
+
+def _info(name: str, port: Port) -> TensorInfo:
+    if port.channels is None:
+        raise ExportError(f"{name!r} has no fixed number of channels, so it exists in training only; export another")
+    if port.scale != 1.0:
+        raise ExportError(f"{name!r} has {port.scale:g} of the picture's size; only tensors of its full size export")
+    return TensorInfo(
+        name=name.removeprefix("data."),
+        shape=[1, port.channels, "height", "width"],
+        space=port.space,
+        low=port.low,
+        high=port.high,
+    )

@@ -1,0 +1,190 @@
+"""A module to one self-describing ONNX file, published only when onnxruntime gives what PyTorch gives."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from restore_hub.errors import ExportError
+from restore_hub.export.deploy import Deployed
+from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe
+from restore_hub.runtime.model import load, probe_feeds
+
+TOLERANCE = 1e-4
+EXAMPLE_SIZE = (66, 98)  # even, unequal, no multiple of common strides: nothing may be specialised to it
+PROBE_SIZE = (47, 61)
+PARITY_SIZES = ((64, 64), (37, 53), (130, 71), (14, 30), (1, 7))  # odd ones, one that needs no padding, one tiny
+PHASES = tuple(itertools.product((0, 1), (0, 1)))
+
+
+def export_onnx(
+    module: Deployed,
+    path: Path,
+    *,
+    name: str,
+    licence: str | None,
+    metrics: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> Manifest:
+    """Export a module, check it in onnxruntime at several sizes and all CFA phases, then publish the file.
+
+    Args:
+        module: what to export, in evaluation mode on the CPU.
+        path: where the file goes; it appears there only when it passed.
+        name, licence, metrics, provenance: for the manifest.
+
+    Raises:
+        ExportError: torch cannot export it, or the file differs by more than 1e-4 from PyTorch.
+    """
+    module = module.eval()
+    model = _trace(module)
+    _add_defaults(model, module)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        _describe(model, _manifest(module, model, name, licence, metrics, provenance, parity=0.0))
+        onnx.save(model, str(temporary))
+        parity = _parity(module, temporary)
+        manifest = _manifest(module, model, name, licence, metrics, provenance, parity=parity)
+        _describe(model, manifest)
+        onnx.save(model, str(temporary))
+        load(temporary).verify()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return manifest
+
+
+def _trace(module: Deployed) -> onnx.ModelProto:
+    example = _tensors(module, 0, *EXAMPLE_SIZE, (0, 0))
+    height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
+    shapes = tuple({2: height, 3: width} if tensor.dim() == 4 else None for tensor in example)
+    try:
+        with _quiet():
+            # Padding to a multiple makes guards that no range of sizes satisfies; checked at run time they are harmless,
+            # and the parity gate tries the sizes that they are about.
+            traced = torch.export.export(
+                module,
+                example,
+                dynamic_shapes=(shapes,),  # `forward` takes *inputs
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+            program = torch.onnx.export(
+                traced,
+                dynamo=True,
+                external_data=False,
+                input_names=[info.name for info in module.inputs],
+                output_names=[module.output.name],
+                verbose=False,
+            )
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:400]
+        raise ExportError(f"torch cannot export {module.output.name!r}: {reason}") from error
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _add_defaults(model: onnx.ModelProto, module: Deployed) -> None:
+    """Make every input with a default an initializer as well, so that a caller may leave it out."""
+    for info in module.inputs:
+        if info.default is not None:
+            values = np.array(info.default, dtype=info.dtype).reshape([int(size) for size in info.shape])
+            model.graph.initializer.append(onnx.numpy_helper.from_array(values, info.name))
+
+
+def _manifest(
+    module: Deployed,
+    model: onnx.ModelProto,
+    name: str,
+    licence: str | None,
+    metrics: Mapping[str, float],
+    provenance: Mapping[str, Any],
+    parity: float,
+) -> Manifest:
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Manifest(
+        name=name,
+        kind=module.kind,
+        inputs=module.inputs,
+        outputs=[module.output],
+        size_multiple=module.size_multiple,
+        opset=opset,
+        parity=parity,
+        probe=_probe(module),
+        licence=licence or "not stated",
+        metrics=dict(metrics),
+        provenance=dict(provenance),
+    )
+
+
+def _describe(model: onnx.ModelProto, manifest: Manifest) -> None:
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, METADATA_KEY: manifest.model_dump_json(exclude_none=True)})
+    model.graph.name = manifest.name
+    model.producer_name = "restore_hub"
+
+
+def _probe(module: Deployed, seed: int = 20231029, count: int = 16) -> Probe:
+    """Make the test vector of the manifest; the seed is any fixed number."""
+    height, width = PROBE_SIZE
+    with torch.inference_mode():
+        output = module(*_tensors(module, seed, height, width, (0, 0)))[0]
+    places = np.random.default_rng(seed).integers(0, output.shape, size=(count, 3))
+    samples = [(int(c), int(y), int(x), float(output[c, y, x])) for c, y, x in places]
+    return Probe(seed=seed, height=height, width=width, samples=samples, tolerance=TOLERANCE)
+
+
+def _parity(module: Deployed, path: Path) -> float:
+    """Return the largest difference between the file and PyTorch over sizes and phases; refuse a large one."""
+    model = load(path)
+    phases = PHASES if module.kind == "raw-to-rgb" else PHASES[:1]
+    worst = 0.0
+    for seed, ((height, width), phase) in enumerate(itertools.product(PARITY_SIZES, phases)):
+        feeds = probe_feeds(module.inputs, seed, height, width, phase)
+        with torch.inference_mode():
+            expected = module(*_tensors(module, seed, height, width, phase)).numpy()
+        got = model(feeds)
+        if got.shape != expected.shape:
+            raise ExportError(f"{path.name}: onnxruntime gives {got.shape} where PyTorch gives {expected.shape}")
+        difference = np.abs(got - expected)
+        if not float(difference.max()) <= TOLERANCE:
+            _, channel, row, column = np.unravel_index(int(np.nanargmax(difference)), difference.shape)
+            raise ExportError(
+                f"{path.name} differs from PyTorch by {difference.max():.3g} (at most {TOLERANCE:g}) at {height}x{width}"
+                f", phase {phase}, channel {channel}, row {row}, column {column}; it is not published"
+            )
+        worst = max(worst, float(difference.max()))
+    return worst
+
+
+def _tensors(module: Deployed, seed: int, height: int, width: int, phase: tuple[int, int]) -> tuple[Tensor, ...]:
+    feeds = probe_feeds(module.inputs, seed, height, width, phase)
+    for info in module.inputs:
+        if info.name not in feeds:
+            feeds[info.name] = np.array(info.default, dtype=info.dtype)
+    return tuple(torch.from_numpy(feeds[info.name]) for info in module.inputs)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and warnings off the terminal; errors still raise."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

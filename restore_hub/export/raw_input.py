@@ -1,0 +1,58 @@
+"""RAW preprocessing inside the graph: a mosaic of any CFA phase and size in, packed planes out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restore_hub.runtime.manifest import TensorInfo
+
+RAW_INPUTS = [
+    TensorInfo(
+        name="mosaic",
+        shape=[1, 1, "height", "width"],
+        space="raw",
+        low=0.0,
+        high=1.0,
+        meaning="sensor values as stored, active area, unrotated; with the defaults below: 0 black, 1 white, RGGB",
+    ),
+    TensorInfo(
+        name="phase", dtype="int64", shape=[2], default=[0, 0], meaning="row and column of red in its 2x2 tile"
+    ),
+    TensorInfo(name="black", shape=[4], default=[0.0] * 4, meaning="black level of R, Gr, Gb, B"),
+    TensorInfo(name="white", shape=[4], default=[1.0] * 4, meaning="white level of R, Gr, Gb, B"),
+    TensorInfo(name="balance", shape=[4], default=[1.0] * 4, meaning="white-balance factors of R, Gr, Gb, B"),
+    TensorInfo(name="gain", shape=[1], default=[1.0], meaning="exposure gain, such as the exposure ratio of a pair"),
+]
+
+
+def pack(mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: Tensor, gain: Tensor) -> Tensor:
+    """Return planes R, Gr, Gb, B (1, 4, h, w) of a mosaic (1, 1, H, W), with h = (H + 2) // 2 and w likewise.
+
+    The same as `restore_hub.runtime.raw.pack`, in operations that export with dynamic sizes: the mosaic is read
+    through an index that shifts red to the corner and mirrors the border, which keeps every colour on its sites.
+    """
+    rows = _mirrored(mosaic.shape[2], phase[0])
+    columns = _mirrored(mosaic.shape[3], phase[1])
+    full = mosaic.index_select(2, rows).index_select(3, columns)
+    planes = torch.cat([full[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
+    level = (planes - _channels(black)) / (_channels(white) - _channels(black))
+    return torch.clamp(level * _channels(balance) * gain, max=1.0)
+
+
+def unpad(picture: Tensor, mosaic: Tensor, phase: Tensor) -> Tensor:
+    """Cut a picture made from the planes back to the mosaic's size and place."""
+    rows = torch.arange(mosaic.shape[2], device=mosaic.device) + phase[0]
+    columns = torch.arange(mosaic.shape[3], device=mosaic.device) + phase[1]
+    return picture.index_select(2, rows).index_select(3, columns)
+
+
+def _mirrored(size: int, shift: Tensor) -> Tensor:
+    """Return the source index of each line of the padded mosaic, mirrored without repeating the border."""
+    index = (torch.arange((size + 2) // 2 * 2, device=shift.device) - shift).abs()
+    # The last `abs` and `clamp` are for sides of two pixels and one, where the mirror image leaves the other side.
+    return ((size - 1) - ((size - 1) - index).abs()).abs().clamp(max=size - 1)
+
+
+def _channels(values: Tensor) -> Tensor:
+    return values.reshape(1, 4, 1, 1)

@@ -1,0 +1,202 @@
+"""Reads and writes ordinary pictures: PNG, TIFF and JPEG of 8 or 16 bits."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from restore_hub.errors import DataError
+
+PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+_ORIENTATION = 274  # EXIF and TIFF tag
+_ICC_PROFILE = 34675  # TIFF tag
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture the way up it should be looked at.
+
+    Attributes:
+        pixels: float32 (H, W, 3) in [0, 1]; sRGB, unless `icc` says otherwise.
+        bits: bits a sample that were read, 8 or 16.
+        icc: the embedded RGB profile, or `None`.
+        notes: what was changed or lost while reading, a few words each.
+    """
+
+    pixels: NDArray[np.float32]
+    bits: int
+    icc: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
+def orient(picture: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn a picture (H, W, ...) from how it is stored to how it is looked at; 5 to 8 swap height and width.
+
+    Args:
+        picture: rows and columns as stored.
+        orientation: EXIF tag 274, 1..8; any other value leaves the picture alone.
+    """
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return picture
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a PNG, TIFF or JPEG; the content decides which, not the suffix.
+
+    Grey becomes three equal channels, alpha is dropped, the EXIF orientation is applied.
+
+    Raises:
+        DataError: missing, empty, damaged, another format, or samples that are not 8 or 16-bit integers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if not head:
+            raise DataError(f"{path}: the file is empty")
+        samples, orientation, icc, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise nearly everything on damaged files
+        raise DataError(f"{path}: no readable PNG, TIFF or JPEG picture: {error}") from error
+    if samples.ndim == 2:
+        samples = np.repeat(samples[..., None], 3, axis=2)
+    bits = 8 * samples.dtype.itemsize
+    pixels = orient(samples[..., :3], orientation).astype(np.float32) / np.float32(2**bits - 1)
+    return Picture(pixels, bits, icc, notes)
+
+
+def write_picture(path: Path, array: NDArray[Any], bits: int = 8, icc: bytes | None = None) -> None:
+    """Write (H, W, 3) values in [0, 1], rounded to the nearest level; values outside are clipped.
+
+    The suffix chooses the format: `.png`, `.tif` and `.tiff` hold 8 or 16 bits, `.jpg` and `.jpeg` 8.
+    The file appears whole or not at all.
+
+    Raises:
+        DataError: another suffix, shape or number of bits, values that are not finite, no such folder.
+    """
+    path, array = Path(path), np.asarray(array)
+    suffix = path.suffix.lower()
+    if suffix not in PICTURE_SUFFIXES:
+        raise DataError(f"{path}: cannot write {suffix or 'no suffix'}; use one of {', '.join(PICTURE_SUFFIXES)}")
+    if bits not in (8, 16) or (bits == 16 and suffix in (".jpg", ".jpeg")):
+        raise DataError(f"{path}: {bits} bits do not fit {suffix}; JPEG holds 8, PNG and TIFF 8 or 16")
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise DataError(f"{path}: a picture has shape (H, W, 3), this array {array.shape}")
+    if not np.isfinite(array).all():
+        raise DataError(f"{path}: not written, because some values are not finite")
+    top = 2**bits - 1
+    levels = np.rint(np.clip(array, 0, 1) * top).astype(np.uint8 if bits == 8 else np.uint16)
+    if suffix == ".png":
+        data = _png(levels, icc)
+    else:
+        buffer = io.BytesIO()
+        if suffix in (".tif", ".tiff"):
+            tags = [(_ICC_PROFILE, 7, len(icc), icc, True)] if icc else []
+            tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, software=False, extratags=tags)
+        else:
+            Image.fromarray(levels).save(buffer, "JPEG", quality=95, subsampling=0, icc_profile=icc)
+        data = buffer.getvalue()
+    write_atomic(path, data)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all: a temporary one beside it, then a rename.
+
+    Raises:
+        DataError: the folder is missing or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+_Decoded = tuple[NDArray[Any], int, bytes | None, tuple[str, ...]]  # samples, orientation, profile, notes
+
+
+def _decode(path: Path) -> _Decoded:
+    """Decode what Pillow knows to uint8 (H, W, 3), or to uint16 where a PNG has 16 bits."""
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        mode, layout = image.mode, image.tile[0].args
+        if mode in ("I", "F"):
+            raise DataError(f"{path}: samples are neither 8 nor 16-bit integers; convert the picture first")
+        notes = ["alpha dropped"] if "A" in mode or "transparency" in image.info else []
+        if mode == "CMYK":
+            notes.append("CMYK converted without colour management")
+        if mode == "I;16":
+            samples = np.asarray(image).astype(np.uint16)
+        elif layout in ("RGB;16B", "RGBA;16B"):
+            # Pillow keeps the first byte of each sample; told that the file is little-endian, the second.
+            with Image.open(path, formats=("PNG",)) as again:
+                again.tile = [again.tile[0]._replace(args=layout.replace("16B", "16L"))]
+                samples = np.asarray(image).astype(np.uint16) << 8 | np.asarray(again)
+        else:
+            if layout == "LA;16B":
+                notes.append("16-bit grey with alpha read at 8 bits")
+            samples = np.asarray(image.convert("RGB"))
+        # After decoding: Pillow turns a TIFF upright by itself, and then removes the tag.
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        icc = image.info.get("icc_profile") if mode in ("RGB", "RGBA", "P") else None
+    return samples, orientation, icc, tuple(notes)
+
+
+def _decode_tiff(path: Path) -> _Decoded:
+    """Decode a TIFF's first page: 16 bits with tifffile to uint16, fewer with Pillow."""
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.bitspersample <= 8:
+            return _decode(path)
+        kind = tifffile.PHOTOMETRIC(page.photometric).name
+        if page.dtype != np.uint16 or page.bitspersample != 16 or kind not in ("RGB", "MINISBLACK", "MINISWHITE"):
+            raise DataError(
+                f"{path}: a TIFF of {kind} with {page.bitspersample}-bit {page.dtype} samples is no picture of 8 or "
+                "16-bit RGB or grey; if it is a RAW file, give it its RAW suffix"
+            )
+        samples = page.asarray()
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+            samples = np.moveaxis(samples, 0, -1)
+        colours = 3 if kind == "RGB" else 1
+        dropped = ("alpha dropped",) if samples.ndim == 3 and samples.shape[2] > colours else ()
+        if colours == 1:
+            samples = samples[..., 0] if samples.ndim == 3 else samples
+            samples = 65535 - samples if kind == "MINISWHITE" else samples
+        icc = page.iccprofile if colours == 3 else None
+        orientation = page.tags.valueof(_ORIENTATION, 1)
+    return samples, int(orientation), icc, dropped
+
+
+def _png(levels: NDArray[Any], icc: bytes | None) -> bytes:
+    """Encode uint8 or uint16 (H, W, 3); Pillow writes no RGB of 16 bits (PNG specification, sections 5 and 9)."""
+    height, width, _ = levels.shape
+    rows = levels.astype(levels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # filter 2: byte minus the one above, mod 256
+    filtered = np.concatenate([np.full((height, 1), 2, np.uint8), up], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 8 * levels.dtype.itemsize, 2, 0, 0, 0)
+    profile = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
+    chunks = [(b"IHDR", header), *profile, (b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )

@@ -1,0 +1,97 @@
+"""The manifest that every exported file carries in its metadata: what goes in, what comes out, where it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from restore_hub.errors import ModelFileError
+
+METADATA_KEY = "restore_hub.manifest"
+MANIFEST_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorInfo(_Record):
+    """One input or output of the graph.
+
+    Attributes:
+        shape: sizes; text for a dynamic one, `height` and `width` being those of the picture.
+        space: `raw`, `linear`, `srgb` or `map`.
+        low, high: nominal range of values.
+        default: value used when the caller leaves the input out; such inputs are also initializers.
+        meaning: one line for people.
+    """
+
+    name: str
+    dtype: Literal["float32", "int64"] = "float32"
+    shape: list[int | str]
+    space: str = "map"
+    low: float | None = None
+    high: float | None = None
+    default: list[float] | None = None
+    meaning: str = ""
+
+
+class Probe(_Record):
+    """A test vector: uniform noise from numpy's `default_rng(seed)` of a size, and some values that come out.
+
+    Attributes:
+        samples: (channel, row, column, value) of the output.
+    """
+
+    seed: int
+    height: int
+    width: int
+    phase: tuple[int, int] = (0, 0)
+    samples: list[tuple[int, int, int, float]]
+    tolerance: float
+
+
+class Manifest(_Record):
+    """Everything that running the file and judging its result needs. `version` rises when a field changes meaning;
+    a reader refuses a higher one than it knows."""
+
+    version: int = MANIFEST_VERSION
+    name: str
+    kind: Literal["raw-to-rgb", "rgb-to-rgb", "tensors"]
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    size_multiple: int
+    opset: int
+    parity: float
+    probe: Probe
+    licence: str
+    metrics: Mapping[str, float] = Field(default_factory=dict)
+    provenance: Mapping[str, Any] = Field(default_factory=dict)
+
+
+def parse_manifest(text: str | None, path: Path) -> Manifest:
+    """Read the manifest of the file at `path`.
+
+    Raises:
+        ModelFileError: there is none, it is of a newer version, or it is damaged.
+    """
+    if text is None:
+        raise ModelFileError(
+            f"{path} carries no restore_hub manifest, so its inputs are not known; export it with `restore-hub run`, "
+            "or run it with onnxruntime directly"
+        )
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise ModelFileError(f"{path}: the manifest is damaged at {where}: {first['msg']}; export it again") from None
+    if manifest.version > MANIFEST_VERSION:
+        raise ModelFileError(
+            f"{path} has a manifest of version {manifest.version}, this restore_hub reads up to {MANIFEST_VERSION}; "
+            "update restore_hub"
+        )
+    return manifest

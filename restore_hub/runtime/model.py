@@ -1,0 +1,117 @@
+"""An exported file, loaded and ready: onnxruntime and a manifest, no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from restore_hub.errors import ModelFileError
+from restore_hub.runtime.manifest import METADATA_KEY, Manifest, parse_manifest
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class Model:
+    """One ONNX file of restore_hub.
+
+    Attributes:
+        path: the file.
+        manifest: what it says of itself.
+    """
+
+    def __init__(self, path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._session = session
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Run the graph on named arrays and return its first output.
+
+        Raises:
+            ModelFileError: a missing or unknown input, or what onnxruntime refuses.
+        """
+        known = {tensor.name: tensor for tensor in self.manifest.inputs}
+        for name in feeds:
+            if name not in known:
+                raise ModelFileError(f"{self.path} has no input {name!r}; it has {', '.join(known)}")
+        for name, tensor in known.items():
+            if name not in feeds and tensor.default is None:
+                raise ModelFileError(f"{self.path} needs the input {name!r}")
+        try:
+            output = self._session.run([self.manifest.outputs[0].name], dict(feeds))[0]
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise ModelFileError(f"{self.path} failed to run: {str(error).splitlines()[0]}") from error
+        return np.asarray(output, dtype=np.float32)
+
+    def verify(self) -> float:
+        """Run the test vector of the manifest; return the largest difference from what it should give.
+
+        Raises:
+            ModelFileError: the difference is above the manifest's tolerance.
+        """
+        probe = self.manifest.probe
+        output = self(probe_feeds(self.manifest.inputs, probe.seed, probe.height, probe.width, probe.phase))
+        worst = max(abs(float(output[0, c, y, x]) - value) for c, y, x, value in probe.samples)
+        if not worst <= probe.tolerance:
+            raise ModelFileError(
+                f"{self.path} gives values that differ by {worst:.2g} from its test vector (at most "
+                f"{probe.tolerance:g}); the file was altered, or this onnxruntime computes something else"
+            )
+        return worst
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Model:
+    """Load an exported file.
+
+    Args:
+        path: the ONNX file.
+        device: `cpu` or `cuda`; a provider that onnxruntime cannot activate is an error, never a fall-back.
+
+    Raises:
+        ModelFileError: no such file, not ONNX, no manifest, or the provider is not there.
+    """
+    path = Path(path)
+    if device not in PROVIDERS:
+        raise ModelFileError(f"unknown device {device!r}; it is one of {', '.join(PROVIDERS)}")
+    provider = PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise ModelFileError(f"onnxruntime has no {provider} here; install the package that brings it, or use cpu")
+    if not path.is_file():
+        raise ModelFileError(f"no such model file: {path}")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise ModelFileError(f"{path} is no ONNX file that onnxruntime can load: {_reason(error)}") from None
+    if session.get_providers()[0] != provider:
+        raise ModelFileError(f"{provider} was asked for and did not start; onnxruntime fell back to the CPU")
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Model(path, session, parse_manifest(metadata.get(METADATA_KEY), path))
+
+
+def probe_feeds(
+    inputs: list[Any], seed: int, height: int, width: int, phase: tuple[int, int] = (0, 0)
+) -> dict[str, NDArray[Any]]:
+    """Return the test vector of a size: uniform noise in each input's range, defaults left out."""
+    rng = np.random.default_rng(seed)
+    sizes = {"height": height, "width": width}
+    feeds: dict[str, NDArray[Any]] = {}
+    for tensor in inputs:
+        if tensor.name == "phase":
+            feeds["phase"] = np.array(phase, dtype=np.int64)
+        elif tensor.default is None:
+            shape = [size if isinstance(size, int) else sizes[size] for size in tensor.shape]
+            low, high = tensor.low or 0.0, 1.0 if tensor.high is None else tensor.high
+            feeds[tensor.name] = (low + (high - low) * rng.random(shape)).astype(np.float32)
+    return feeds
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0].rpartition(" : ")[2][:200]

@@ -1,0 +1,84 @@
+"""Blocks connected by named tensors: who makes what, in which order, and what depends on what."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from restore_hub.errors import did_you_mean
+from restore_hub.spec.models import Spec
+from restore_hub.spec.reader import Document
+
+DATA = "data."
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The wiring of a spec.
+
+    Attributes:
+        producer: tensor name to the block that makes it.
+        needs: block to the tensors it reads.
+        order: blocks, each after those it reads from.
+    """
+
+    producer: Mapping[str, str]
+    needs: Mapping[str, tuple[str, ...]]
+    order: tuple[str, ...]
+
+    def upstream(self, tensors: Iterable[str]) -> frozenset[str]:
+        """Return the blocks that the given tensors depend on."""
+        seen: set[str] = set()
+        queue = [self.producer[t] for t in tensors if t in self.producer]
+        while queue:
+            block = queue.pop()
+            if block not in seen:
+                seen.add(block)
+                queue += [self.producer[t] for t in self.needs[block] if t in self.producer]
+        return frozenset(seen)
+
+
+def build_graph(document: Document, spec: Spec) -> Graph:
+    """Connect the blocks.
+
+    Raises:
+        SpecError: a tensor made twice, a name that nothing makes, or a cycle.
+    """
+    producer: dict[str, str] = {}
+    for name, block in spec.blocks.items():
+        for index, tensor in enumerate(block.outputs):
+            place = ("blocks", name, "outputs", index)
+            if tensor.startswith(DATA):
+                raise document.error("names that begin with `data.` come from the dataset", *place)
+            if tensor in producer:
+                raise document.error(f"{tensor!r} is already made by block {producer[tensor]!r}", *place)
+            producer[tensor] = name
+    needs = {name: tuple(block.inputs.values()) for name, block in spec.blocks.items()}
+    for name, block in spec.blocks.items():
+        _check_names(document, producer, block.inputs, "blocks", name, "inputs")
+    for name, objective in spec.objectives.items():
+        _check_names(document, producer, objective.inputs, "objectives", name, "inputs")
+    before = {name: {producer[t] for t in tensors if t in producer} for name, tensors in needs.items()}
+    try:
+        order = tuple(graphlib.TopologicalSorter(before).static_order())
+    except graphlib.CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise document.error(f"the blocks feed each other in a circle: {circle}", "blocks") from None
+    return Graph(producer, needs, order)
+
+
+def check_tensor(document: Document, producer: Mapping[str, str], tensor: str, *place: str | int) -> None:
+    """Refuse a tensor that no block makes; tensors of the dataset are checked against its ports later."""
+    if tensor in producer or tensor.startswith(DATA):
+        return
+    known = sorted(producer)
+    hint = did_you_mean(tensor, known) or f"; blocks make {', '.join(known)}, and the data is `data.<name>`"
+    raise document.error(f"nothing makes the tensor {tensor!r}{hint}", *place)
+
+
+def _check_names(
+    document: Document, producer: Mapping[str, str], inputs: Mapping[str, str], *place: str | int
+) -> None:
+    for port, tensor in inputs.items():
+        check_tensor(document, producer, tensor, *place, port)

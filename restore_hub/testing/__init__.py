@@ -1,0 +1,45 @@
+"""The conformance kit: plugin authors call it in their tests, and so do the tests of this project.
+
+    from restore_hub.testing import check_network
+    check_network(MyNetwork, width=8)
+
+Each check raises `AssertionError` with what the contract asks for and what it found instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from restore_hub.options import options_of
+from restore_hub.registry import Component
+from restore_hub.testing.networks import check_network
+from restore_hub.testing.parts import check_dataset, check_loss, check_metric, check_solver
+from restore_hub.testing.require import require
+
+__all__ = ["check_component", "check_dataset", "check_loss", "check_metric", "check_network", "check_solver"]
+
+
+def check_component(component: Component, **options: Any) -> None:
+    """Run the checks for a component's kind on what it registered; kinds without a check need only load.
+
+    Args:
+        component: as found in a registry.
+        options: options to make it with; a dataset needs those without a default.
+    """
+    target = component.load()
+    require(callable(target), f"{component.name}: the target {component.target} cannot be called")
+    require(component.summary.strip() != "", f"{component.name}: no summary")
+    if component.kind == "command":
+        return
+    options_of(target)  # raises where a type hint is missing
+    checks: dict[str, Callable[..., None]] = {
+        "network": check_network,
+        "loss": check_loss,
+        "metric": check_metric,
+        "solver": check_solver,
+    }
+    if component.kind == "dataset":
+        check_dataset(target(**options))
+    elif component.kind in checks:
+        checks[component.kind](target, **options)

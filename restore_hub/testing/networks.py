@@ -1,0 +1,234 @@
+"""The suite that every network passes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restore_hub.contracts import Port
+from restore_hub.testing.require import difference_of, finite, require
+
+# In units that give every port whole sizes: one pixel, odd, flat and wide ones.
+SIZES = ((1, 1), (2, 3), (17, 5), (16, 16), (9, 31))
+EXPORT_SIZE, EXPORT_CHECKS = (16, 24), ((17, 13), (32, 21))
+PARITY = 1e-4
+
+
+def check_network(target: Any, /, **options: Any) -> None:
+    """Run the whole suite over a network.
+
+    Checked are: declared ports; shapes at several sizes down to one pixel; dtype and finite values in float32,
+    float64 and under bfloat16 autocast; evaluation that repeats itself, changes no state and treats the pictures
+    of a batch alone; gradients to every parameter and input in training; weights that survive saving; and ONNX
+    export with dynamic sizes, run by onnxruntime at two further sizes, equal to 1e-4.
+
+    Args:
+        target: a class (made with `options`) or a network, which is left as it was.
+        options: options of the class.
+
+    Raises:
+        AssertionError: what failed, at which size.
+    """
+    make = _maker(target, options)
+    network = make()
+    name = type(network).__name__
+    _check_declaration(name, network)
+    for size in SIZES:
+        _check_forward(name, network, size)
+    _check_evaluation(name, network)
+    _check_dtypes(name, make())
+    _check_gradients(name, make())
+    _check_state(name, network, make())
+    _check_export(name, network)
+
+
+def _maker(target: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
+    if inspect.isclass(target):
+
+        def make() -> Any:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                network: Any = target(**options)
+                return network.eval()
+
+        return make
+    require(not options, "options go with a class, not with a network that is already made")
+    return lambda: copy.deepcopy(target).eval()
+
+
+def _check_declaration(name: str, network: Any) -> None:
+    require(isinstance(network, nn.Module), f"{name} is no torch.nn.Module")
+    for attribute in ("inputs", "outputs"):
+        ports = getattr(network, attribute, None)
+        good = isinstance(ports, Mapping) and ports and all(isinstance(p, Port) for p in ports.values())
+        require(bool(good), f"{name}.{attribute} is {ports!r}, not a dict from names to Port")
+    multiple = getattr(network, "size_multiple", None)
+    require(isinstance(multiple, int) and multiple >= 1, f"{name}.size_multiple is {multiple!r}, not 1 or more")
+    for port, declared in network.inputs.items():
+        require(declared.channels is not None, f"{name}: the input {port!r} must state its channels")
+    parameters = list(inspect.signature(network.forward).parameters)
+    require(
+        parameters == list(network.inputs),
+        f"{name}.forward takes {parameters}, its input ports are {list(network.inputs)}",
+    )
+
+
+def _picture_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Return H, W of the picture so that every port has whole sizes: packed RAW planes need even ones."""
+    scales = [port.scale for port in (*network.inputs.values(), *network.outputs.values())]
+    unit = math.lcm(*(Fraction(scale).limit_denominator(64).denominator for scale in scales))
+    return size[0] * unit, size[1] * unit
+
+
+def _inputs(network: Any, size: tuple[int, int], batch: int = 1, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Return a random tensor for each input port, uniform in its value range."""
+    h, w = _picture_size(network, size)
+    generator = torch.Generator().manual_seed(0)
+    tensors = []
+    for port in network.inputs.values():
+        shape = (batch, port.channels, round(h * port.scale), round(w * port.scale))
+        noise = torch.rand(shape, generator=generator, dtype=torch.float64)
+        tensors.append((port.low + (port.high - port.low) * noise).to(dtype))
+    return tensors
+
+
+def _run(name: str, network: Any, inputs: list[Tensor]) -> dict[str, Tensor]:
+    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+    try:
+        result = network(*inputs)
+    except Exception as error:
+        raise AssertionError(f"{name} fails on {shapes}: {type(error).__name__}: {error}") from error
+    results = result if isinstance(result, tuple) else (result,)
+    require(
+        len(results) == len(network.outputs) and all(isinstance(r, Tensor) for r in results),
+        f"{name} returns {len(results)} values on {shapes}, its output ports are {list(network.outputs)}",
+    )
+    return dict(zip(network.outputs, results, strict=True))
+
+
+def _check_forward(name: str, network: Any, size: tuple[int, int]) -> None:
+    h, w = _picture_size(network, size)
+    with torch.no_grad():
+        results = _run(name, network, _inputs(network, size))
+    for port, result in results.items():
+        declared: Port = network.outputs[port]
+        channels = result.shape[1] if declared.channels is None and result.ndim == 4 else declared.channels
+        expected = (1, channels, round(h * declared.scale), round(w * declared.scale))
+        found = tuple(result.shape)
+        require(found == expected, f"{name}: {port!r} of a picture {h} x {w} is {found}, its port says {expected}")
+        require(finite(result), f"{name}: {port!r} of a picture {h} x {w} is not finite")
+
+
+def _check_dtypes(name: str, network: Any) -> None:
+    with torch.no_grad():
+        single = _run(name, network, _inputs(network, (16, 16)))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = _run(name, network, _inputs(network, (16, 16)))
+        double = _run(name, network.double(), _inputs(network, (16, 16), dtype=torch.float64))
+    for port in network.outputs:
+        require(single[port].dtype == torch.float32, f"{name}: {port!r} of float32 is {single[port].dtype}")
+        require(double[port].dtype == torch.float64, f"{name}: {port!r} of float64 is {double[port].dtype}")
+        require(finite(half[port]), f"{name}: {port!r} is not finite under bfloat16 autocast")
+        difference = difference_of(single[port], double[port])
+        require(difference <= 1e-3, f"{name}: {port!r} differs by {difference:.1e} between float32 and float64")
+
+
+def _check_evaluation(name: str, network: Any) -> None:
+    before = copy.deepcopy(network.state_dict())
+    inputs = _inputs(network, (9, 14), batch=2)
+    with torch.no_grad():
+        first, second = _run(name, network, inputs), _run(name, network, inputs)
+        alone = _run(name, network, [x[1:] for x in inputs])
+    for port in network.outputs:
+        require(torch.equal(first[port], second[port]), f"{name}: {port!r} differs between two evaluations")
+        difference = difference_of(alone[port], first[port][1:])
+        require(difference <= 1e-4, f"{name}: {port!r} of a picture depends on the others of its batch")
+    for key, value in network.state_dict().items():
+        require(torch.equal(value, before[key]), f"{name}: evaluation changes the state {key!r}")
+
+
+def _check_gradients(name: str, network: Any) -> None:
+    """A random cotangent on every output must reach all parameters and inputs in training mode."""
+    network.train()
+    inputs = [x.requires_grad_() for x in _inputs(network, (16, 16), batch=2)]
+    generator = torch.Generator().manual_seed(1)
+    total = torch.zeros(())
+    for result in _run(name, network, inputs).values():
+        total = total + (result * torch.rand(result.shape, generator=generator)).sum()
+    require(total.requires_grad, f"{name}: no output depends on a parameter or an input by a gradient")
+    total.backward()  # type: ignore[no-untyped-call]
+    for key, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            grad = parameter.grad
+            require(grad is not None, f"{name}: no gradient reaches the parameter {key!r} in training")
+            require(finite(grad), f"{name}: the gradient of the parameter {key!r} is not finite")
+    for port, x in zip(network.inputs, inputs, strict=True):
+        require(x.grad is not None and bool(x.grad.any()), f"{name}: no gradient reaches the input {port!r}")
+        require(finite(x.grad), f"{name}: the gradient of the input {port!r} is not finite")
+
+
+def _check_state(name: str, network: Any, other: Any) -> None:
+    """Weights saved and loaded into another instance must give the same bits."""
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    inputs = _inputs(network, (8, 8))
+    with torch.no_grad():
+        saved, loaded = _run(name, network, inputs), _run(name, other, inputs)
+    for port in network.outputs:
+        require(torch.equal(saved[port], loaded[port]), f"{name}: {port!r} changes by saving and loading the weights")
+
+
+class _Exported(nn.Module):
+    """A network with the outputs that can be exported, those whose number of channels is fixed."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        results = self.network(*inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        ports = self.network.outputs.values()
+        return tuple(r for r, port in zip(results, ports, strict=True) if port.channels is not None)
+
+
+def _check_export(name: str, network: Any) -> None:
+    import onnxruntime
+
+    wrapped = _Exported(network).eval()
+    dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    inputs = _inputs(network, EXPORT_SIZE)
+    try:
+        program = torch.onnx.export(
+            wrapped, tuple(inputs), dynamo=True, verbose=False, dynamic_shapes=(tuple(dynamic for _ in inputs),)
+        )
+        content = program.model_proto.SerializeToString()  # type: ignore[union-attr]
+    except Exception as error:
+        raise AssertionError(f"{name} cannot be exported to ONNX: {type(error).__name__}: {error}") from error
+    session_options = onnxruntime.SessionOptions()
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(content, session_options, providers=["CPUExecutionProvider"])
+    for size in EXPORT_CHECKS:
+        inputs = _inputs(network, size)
+        feed = {node.name: x.numpy() for node, x in zip(session.get_inputs(), inputs, strict=True)}
+        with torch.no_grad():
+            expected = wrapped(*inputs)
+        h, w = _picture_size(network, size)
+        for result, reference in zip(session.run(None, feed), expected, strict=True):
+            found = torch.from_numpy(result)
+            require(found.shape == reference.shape, f"{name}: ONNX gives {tuple(found.shape)} at {h} x {w}")
+            difference = difference_of(found, reference)
+            require(difference <= PARITY, f"{name}: ONNX differs from PyTorch by {difference:.1e} at {h} x {w}")

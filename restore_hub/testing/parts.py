@@ -1,0 +1,164 @@
+"""Checks of losses, metrics, datasets and solvers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore_hub.errors import RestoreHubError
+from restore_hub.testing.require import finite, require
+
+
+def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **options: Any) -> None:
+    """Check a loss: (sum, count) that add up over the pictures of a batch, finite, with a gradient.
+
+    Args:
+        target: a class (made with `options`) or a loss.
+        inputs: named tensors, pictures along the first axis, two or more; by default random ones of three
+            channels, or of twelve where the loss refuses three.
+        options: options of the class.
+
+    Raises:
+        AssertionError: what failed.
+    """
+    loss: Any = target(**options) if inspect.isclass(target) else target
+    name = type(loss).__name__
+    tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)
+    leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
+    total, count = _sum_and_count(name, loss(**leaves))
+    require(total.requires_grad, f"{name}: the sum carries no gradient")
+    total.backward()  # type: ignore[no-untyped-call]
+    total = total.detach()
+    grads = [x.grad for x in leaves.values() if x.grad is not None]
+    require(any(bool(g.any()) for g in grads), f"{name}: no gradient reaches an input")
+    require(all(finite(g) for g in grads), f"{name}: a gradient is not finite")
+    pictures = min(len(x) for x in tensors.values())
+    require(pictures >= 2, f"{name}: give the check two pictures or more")
+    parts = [_sum_and_count(name, loss(**{k: v[i : i + 1] for k, v in tensors.items()})) for i in range(pictures)]
+    sums, counts = sum(float(s) for s, _ in parts), sum(float(c) for _, c in parts)
+    close = math.isclose(sums, float(total), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
+    require(
+        close,
+        f"{name}: ({float(total):.6g}, {float(count):g}) on a batch, but its pictures add up to "
+        f"({sums:.6g}, {counts:g}); return sums and counts, not means",
+    )
+
+
+def _loss_inputs(name: str, loss: Any) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    names = list(inspect.signature(loss).parameters)
+    refused = ""
+    for channels in (3, 12):
+        tensors = {key: torch.rand((2, channels, 24, 20), generator=generator) for key in names}
+        try:
+            loss(**tensors)
+        except RestoreHubError as error:
+            refused = str(error)
+        else:
+            return tensors
+    raise AssertionError(f"{name} refuses random pictures ({refused}); give the check `inputs`")
+
+
+def _sum_and_count(name: str, result: Any) -> tuple[Tensor, Any]:
+    good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)
+    require(good, f"{name} returns {type(result).__name__}, not (sum, count)")
+    total, count = result
+    require(total.ndim == 0 and finite(total), f"{name}: the sum is no finite scalar: {total}")
+    require(float(count) >= 0 and not getattr(count, "requires_grad", False), f"{name}: the count is {count}")
+    return total, count
+
+
+def check_metric(target: Any, /, **options: Any) -> None:
+    """Check a metric: a float, better for a picture nearer to the reference, and unequal sizes refused.
+
+    Args:
+        target: a class (made with `options`) or a metric.
+        options: options of the class.
+
+    Raises:
+        AssertionError: what failed.
+    """
+    metric: Any = target(**options) if inspect.isclass(target) else target
+    name = type(metric).__name__
+    higher = getattr(metric, "higher_is_better", None)
+    require(isinstance(higher, bool), f"{name}.higher_is_better is {higher!r}, not a bool")
+    rng = np.random.default_rng(0)
+    target_picture, noise = rng.random((32, 40, 3)), rng.normal(size=(32, 40, 3))
+    near, far = (np.round(np.clip(target_picture + s * noise, 0, 1) * 255) / 255 for s in (0.02, 0.2))
+    kept = target_picture.copy(), near.copy()
+    values = [metric(picture, target_picture) for picture in (target_picture, near, far)]
+    require(all(isinstance(v, float) and not math.isnan(v) for v in values), f"{name} returns {values}, not floats")
+    require(all(map(math.isfinite, values[1:])), f"{name} is not finite on unequal pictures: {values}")
+    require(values == sorted(values, reverse=bool(higher)), f"{name}: {values} for equal, near and far pictures")
+    unchanged = np.array_equal(kept[0], target_picture) and np.array_equal(kept[1], near)
+    require(unchanged, f"{name} changes the pictures it is given")
+    try:
+        metric(near[:-1], target_picture)
+    except RestoreHubError:
+        return
+    raise AssertionError(f"{name} compares pictures of two sizes; it must raise a RestoreHubError")
+
+
+def check_dataset(dataset: Any, /) -> None:
+    """Check a dataset: arrays as its ports say, named files, and randomness from the generator handed in only.
+
+    Args:
+        dataset: an instance with one sample or more.
+
+    Raises:
+        AssertionError: what failed, in which sample.
+    """
+    name = type(dataset).__name__
+    require(len(dataset) > 0, f"{name} is empty")
+    for index in range(min(len(dataset), 3)):
+        files = dataset.files(index)
+        good = len(files) > 0 and all(isinstance(f, Path) and f.exists() for f in files)
+        require(good, f"{name}.files({index}) is {files!r}, not paths of files that exist")
+        _check_sample(name, dataset, index, lambda: None)
+        _check_sample(name, dataset, index, lambda: np.random.default_rng(7))
+
+
+def _check_sample(name: str, dataset: Any, index: int, rng: Callable[[], np.random.Generator | None]) -> None:
+    before = repr(np.random.get_state())
+    sample, again = dataset.sample(index, rng()), dataset.sample(index, rng())
+    untouched = repr(np.random.get_state()) == before
+    require(untouched, f"{name}.sample draws from numpy's global generator")
+    ports = [key for key in sample if not key.startswith("_")]
+    where = f"{name}: sample {index}"
+    require(set(ports) == set(dataset.ports), f"{where} has {ports}, its ports are {list(dataset.ports)}")
+    pictures = set()
+    for key in ports:
+        array, port = sample[key], dataset.ports[key]
+        good = array.dtype == np.float32 and array.ndim == 3
+        require(good, f"{where}: {key!r} is {array.dtype} {array.shape}, not float32 (C, H, W)")
+        require(port.channels in (None, len(array)), f"{where}: {key!r} has {len(array)} channels, not {port.channels}")
+        require(bool(np.isfinite(array).all()), f"{where}: {key!r} is not finite")
+        require(np.array_equal(array, again[key]), f"{where}: {key!r} does not repeat itself")
+        pictures.add((array.shape[1] / port.scale, array.shape[2] / port.scale))
+    require(len(pictures) == 1, f"{where}: its arrays belong to pictures of sizes {sorted(pictures)}")
+
+
+def check_solver(target: Any, /, **options: Any) -> None:
+    """Check what a solver declares about itself; its steps are tested with a problem.
+
+    Args:
+        target: a class (made with `options`) or a solver.
+        options: options of the class.
+
+    Raises:
+        AssertionError: what failed.
+    """
+    solver: Any = target(**options) if inspect.isclass(target) else target
+    name = type(solver).__name__
+    require(getattr(solver, "levels", None) in (1, 2), f"{name}.levels is not 1 or 2")
+    require(isinstance(getattr(solver, "responds", None), bool), f"{name}.responds is not a bool")
+    for method in ("init", "step", "evaluations"):
+        require(callable(getattr(solver, method, None)), f"{name} has no method {method!r}")
+    require(solver.evaluations(1) >= 1, f"{name}.evaluations(1) is {solver.evaluations(1)}, not 1 or more")

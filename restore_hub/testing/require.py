@@ -1,0 +1,23 @@
+"""What all checks are written with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `AssertionError` where the condition does not hold, also under `python -O`."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def finite(x: Tensor | None) -> bool:
+    return x is not None and bool(torch.isfinite(x).all())
+
+
+def difference_of(x: Tensor, y: Tensor) -> float:
+    """Return the largest difference, relative to values above one."""
+    if not x.numel():
+        return 0.0
+    return float((x.double() - y.double()).abs().max()) / max(1.0, float(y.abs().max()))

@@ -1,0 +1,143 @@
+"""The stage loop: batches to a solver, its values to the record, the holdout measured now and then."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore_hub.contracts import Batches, Dataset, Metric, Solver
+from restore_hub.errors import BilevelError, DataError, TrainingError
+from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
+from restore_hub.build.chain import Chain
+from restore_hub.train.data import Stream
+from restore_hub.build.plan import Plan
+from restore_hub.train.problem import ChainLevel, ChainProblem, Objectives, problem_of
+from restore_hub.train.progress import Progress
+from restore_hub.train.record import Record
+from restore_hub.train.validate import Validation, better, validate
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+@dataclass
+class Run:
+    """What the stages of one run share; `step` counts outer steps over all of them."""
+
+    plan: Plan
+    chain: Chain
+    objectives: Objectives
+    datasets: Mapping[str, Dataset]
+    metrics: Mapping[str, Metric]
+    record: Record
+    device: torch.device
+    step: int = 0
+    best: float | None = None
+    latest: Validation | None = None
+    seconds: list[float] = field(default_factory=list)
+
+
+def run_stage(run: Run, index: int) -> None:
+    """Run one stage to its end and validate.
+
+    Raises:
+        TrainingError: a loss or gradient that is not finite, or that is missing; names stage, step and tensor.
+            The last checkpoint is left as it was.
+    """
+    stage = run.plan.spec.stages[index]
+    label = f"stage {index + 1}/{len(run.plan.spec.stages)} {stage.solver}"
+    solver: Solver = run.plan.solvers[index].make()
+    problem = problem_of(run.chain, run.objectives, stage)
+    state = solver.init(problem, [_optimizer(level, tensors) for level, tensors in _variables(stage, problem)])
+    feed = _Feed(run, index, stage)
+    begun, step = time.monotonic(), 0
+    total, unit = (stage.minutes * 60.0, "s") if stage.minutes else (float(stage.steps or 0), "step")
+    with Progress(label, total, unit) as progress:
+        done = 0.0
+        while done < total:
+            try:
+                state, logs = solver.step(problem, state, feed.batches(step))
+            except (BilevelError, DataError) as error:
+                raise TrainingError(f"{label}, step {step + 1}: {error}") from error
+            step += 1
+            run.step += 1
+            values = _finite(logs, label, step)
+            run.record.values(run.step, values)
+            done = time.monotonic() - begun if stage.minutes else float(step)
+            progress.update(done, {name: value for name, value in values.items() if name.startswith("loss")})
+            every = run.plan.spec.validate_every
+            if every and step % every == 0 and done < total:
+                _measure(run, progress)
+        run.seconds.append(time.monotonic() - begun)
+        _measure(run, progress)
+
+
+def _finite(logs: Mapping[str, Tensor], label: str, step: int) -> dict[str, float]:
+    values = {name: float(value) for name, value in logs.items()}
+    for name, value in values.items():
+        if name.startswith("loss") and not math.isfinite(value):
+            raise TrainingError(f"{label}, step {step}: {name} is {value}; lower the learning rate or check the data")
+    return values
+
+
+def _measure(run: Run, progress: Progress) -> None:
+    """Measure the holdout split, keep the weights, and the best ones by the first metric."""
+    blocks = dict(run.chain.blocks.items())
+    about: dict[str, Any] = {"step": run.step}
+    if run.metrics:
+        found = validate(run.chain, run.plan.metrics, run.metrics, run.datasets[HOLDOUT])
+        run.record.values(run.step, {f"holdout/{name}": value for name, value in found.means.items()})
+        for name, image in found.pictures.items():
+            run.record.picture(name, image, run.step)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in found.means.items())
+        progress.note(f"step {run.step}: holdout {text}")
+        about["holdout"] = dict(found.means)
+        first, metric = next(iter(run.metrics.items()))
+        if better(metric, found.means[first], run.best):
+            run.best, run.latest = found.means[first], found
+            run.record.folder.save_weights("best", blocks, about)
+    run.record.folder.save_weights("last", blocks, about)
+
+
+class _Feed:
+    """Hands the solver the batches of each outer step, by the stage's rules."""
+
+    def __init__(self, run: Run, index: int, stage: Stage) -> None:
+        self._device = run.device
+        self._lower_level = stage.lower
+        self._share = stage.share_batch
+        self._streams = []
+        for level in stage.levels:
+            split = run.plan.spec.data[level.data]
+            key = f"stage {index} {level.data}"
+            self._streams.append(Stream(run.datasets[level.data], split.batch_size, run.plan.spec.seed, key))
+
+    def batches(self, step: int) -> Batches:
+        if self._lower_level is None:
+            return Batches(upper=None, lower=[self._streams[0].batch(step, self._device)], steps=1)
+        lower = self._lower(self._lower_level, step)
+        upper = lower[-1] if self._share else self._streams[0].batch(step, self._device)
+        return Batches(upper=upper, lower=lower, steps=self._lower_level.steps)
+
+    def _lower(self, level: LowerLevel, step: int) -> Sequence[dict[str, Tensor]]:
+        count = level.steps if level.batches == "fresh" else 1
+        return [self._streams[1].batch(step * count + i, self._device) for i in range(count)]
+
+
+def _variables(
+    stage: Stage, problem: ChainLevel | ChainProblem
+) -> list[tuple[Level, tuple[Tensor, ...]]]:
+    if isinstance(problem, ChainProblem):
+        return list(zip(stage.levels, (problem.theta, problem.omega), strict=True))
+    return [(stage.levels[0], problem.variables)]
+
+
+def _optimizer(level: Level, tensors: tuple[Tensor, ...]) -> torch.optim.Optimizer:
+    if not tensors:
+        raise TrainingError(f"the blocks {', '.join(level.blocks)} have no parameters to train")
+    return OPTIMIZERS[level.optimizer](tensors, lr=level.lr)

@@ -1,0 +1,128 @@
+"""A stage of a spec as the problem that a solver advances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from restore_hub.spec import DATA, Level, Stage, weights_of
+from restore_hub.build.chain import Chain, Wires
+
+LossCall = Callable[..., tuple[Tensor, Tensor | int]]
+
+
+class Objectives:
+    """The losses of a spec, wired to named tensors."""
+
+    def __init__(self, losses: Mapping[str, LossCall], inputs: Mapping[str, Mapping[str, str]]) -> None:
+        self._losses = losses
+        self._inputs = inputs
+
+    def tensors(self, weights: Mapping[str, float]) -> set[str]:
+        """Return the names of the tensors that a weighted objective reads."""
+        return {tensor for name in weights for tensor in self._inputs[name].values()}
+
+    def value(self, weights: Mapping[str, float], wires: Wires) -> Tensor:
+        """Return sum_i weight_i * sum_i / count_i, a scalar."""
+        total: Tensor | None = None
+        for name, weight in weights.items():
+            tensors = {port: wires[tensor] for port, tensor in self._inputs[name].items()}
+            numerator, count = self._losses[name](**tensors)
+            term = weight * numerator / count
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+
+class ChainLevel:
+    """One level of blocks on one objective: what `joint` steps (`restore_hub.contracts.SingleLevel`)."""
+
+    def __init__(self, chain: Chain, objectives: Objectives, level: Level) -> None:
+        self._chain = chain
+        self._objectives = objectives
+        self._weights = weights_of(level.objective)
+        self.names, self.variables = _parameters(chain, level.blocks)
+
+    def energy(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the objective of the whole chain on a batch."""
+        return self._objectives.value(self._weights, self._chain(_data(batch)))
+
+
+class ChainProblem:
+    """Two levels of blocks of one chain (`restore_hub.contracts.Problem`).
+
+    The coupling tensors are what the upper blocks hand on before any lower block runs. Upper blocks that come
+    after a lower one are coupled through their parameters, which `couple` returns as they are.
+    """
+
+    def __init__(self, chain: Chain, objectives: Objectives, upper: Level, lower: Level) -> None:
+        self._chain = chain
+        self._objectives = objectives
+        self._weights = (weights_of(upper.objective), weights_of(lower.objective))
+        self.theta_names, self.theta = _parameters(chain, upper.blocks)
+        self.omega_names, self.omega = _parameters(chain, lower.blocks)
+        self._before = _before(chain, upper.blocks, lower.blocks)
+        self._after = tuple(name for name in chain.graph.order if name not in self._before)
+        self._coupled = self._coupling_tensors(upper.blocks)
+        late = [name for name in upper.blocks if name in self._after]
+        self._late_names, self._late = _parameters(chain, late)
+
+    def couple(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Run the upper blocks; return what they hand on, then the parameters of upper blocks further down."""
+        wires = self._chain.run(self._before, _data(batch))
+        return (*(wires[name] for name in self._coupled), *self._late)
+
+    def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> Tensor:
+        """Return F_upper(x, omega) on a batch."""
+        return self._energy(0, x, omega, batch)
+
+    def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> Tensor:
+        """Return F_lower(x, omega) on a batch."""
+        return self._energy(1, x, omega, batch)
+
+    def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
+        wires = _data(batch)
+        wires.update(zip(self._coupled, x, strict=False))
+        late = zip(self._late_names, x[len(self._coupled) :], strict=True)
+        replaced: dict[str, dict[str, Tensor]] = {}
+        for name, value in (*zip(self.omega_names, omega, strict=True), *late):
+            block, _, parameter = name.partition(".")
+            replaced.setdefault(block, {})[parameter] = value
+        wires = self._chain.run(self._after, wires, replaced)
+        return self._objectives.value(self._weights[level], wires)
+
+    def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:
+        read = {t for name in self._after for t in self._chain.inputs_of(name).values()}
+        for weights in self._weights:
+            read |= self._objectives.tensors(weights)
+        made = [tensor for name in self._before for tensor in self._chain.outputs_of(name)]
+        return tuple(t for t in made if t in read and self._chain.graph.upstream([t]) & set(upper))
+
+
+def problem_of(chain: Chain, objectives: Objectives, stage: Stage) -> ChainLevel | ChainProblem:
+    """Return the problem of a stage; blocks of no level are frozen for it and run in evaluation mode."""
+    active = {name for level in stage.levels for name in level.blocks}
+    for name, block in chain.blocks.items():
+        block.train(name in active)
+    if stage.upper is not None and stage.lower is not None:
+        return ChainProblem(chain, objectives, stage.upper, stage.lower)
+    return ChainLevel(chain, objectives, stage.levels[0])
+
+
+def _before(chain: Chain, upper: Sequence[str], lower: Sequence[str]) -> tuple[str, ...]:
+    """Return the upper blocks that no lower block feeds, and what feeds them, in order."""
+    early = {name for name in upper if not chain.graph.upstream(chain.outputs_of(name)) & set(lower)}
+    feeding = chain.graph.upstream(tensor for name in early for tensor in chain.outputs_of(name))
+    return tuple(name for name in chain.graph.order if name in feeding)
+
+
+def _parameters(chain: Chain, blocks: Sequence[str]) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+    named = [(f"{name}.{key}", p) for name in blocks for key, p in chain.blocks[name].named_parameters()]
+    named = [(key, p) for key, p in named if p.requires_grad]  # what a network froze itself stays frozen
+    return tuple(name for name, _ in named), tuple(parameter for _, parameter in named)
+
+
+def _data(batch: Mapping[str, Tensor]) -> Wires:
+    return {DATA + name: tensor for name, tensor in batch.items()}

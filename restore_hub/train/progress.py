@@ -1,0 +1,65 @@
+"""How far a stage is: a bar on a terminal, a line now and then where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Shows steps, losses and the time left; use as a context manager.
+
+    Args:
+        label: what runs.
+        total: number of steps, or of seconds when `unit` is `s`.
+        unit: `step` or `s`.
+    """
+
+    def __init__(self, label: str, total: float, unit: str = "step") -> None:
+        self._label = label
+        self._total = total
+        self._unit = unit
+        self._started = time.monotonic()
+        self._said = self._started
+        self._done = 0.0
+        terminal = sys.stderr.isatty()
+        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+        self._bar = tqdm(total=total, desc=label, bar_format=form, leave=True) if terminal else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, done: float, values: Mapping[str, float]) -> None:
+        """Show that `done` of the total is done, with the newest values."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(min(done, self._total) - self._done)
+            self._done = min(done, self._total)
+            return
+        now = time.monotonic()
+        if now - self._said >= SECONDS_BETWEEN_LINES or done >= self._total:
+            self._said = now
+            left = (now - self._started) * (self._total - done) / max(done, 1e-9)
+            amount = f"{done:.0f}/{self._total:.0f} {self._unit}"
+            print(f"{self._label}: {amount}, {max(left, 0):.0f} s left  {text}", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a line that stays, above the bar where there is one."""
+        if self._bar is not None:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)

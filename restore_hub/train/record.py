@@ -1,0 +1,48 @@
+"""One place that values, pictures and files go through on their way to the run folder and the tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_hub.contracts import Tracker
+from restore_hub.runtime.images import write_picture
+from restore_hub.train.folder import RunFolder
+
+
+class Record:
+    """Writes to the run folder, and to the tracker where there is one."""
+
+    def __init__(self, folder: RunFolder, tracker: Tracker | None) -> None:
+        self.folder = folder
+        self._tracker = tracker
+
+    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Open the tracker's run."""
+        if self._tracker:
+            self._tracker.start(name, params, tags)
+
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Record scalars at a step, counted over all stages."""
+        self.folder.append_metrics(step, values)
+        if self._tracker:
+            self._tracker.log(values, step)
+
+    def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
+        """Record a picture (H, W, 3)."""
+        write_picture(self.folder.pictures / f"{name}.png", image.astype(np.float32) / 255.0)
+        if self._tracker:
+            self._tracker.picture(name, image, step)
+
+    def artifact(self, path: Path) -> None:
+        """Record a file that already lies in the run folder."""
+        if self._tracker:
+            self._tracker.artifact(path)
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
+        """Close the tracker's run; return where it can be seen."""
+        return self._tracker.finish(status) if self._tracker else ""

@@ -1,0 +1,72 @@
+"""Metrics and pictures on the holdout split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from restore_hub.contracts import Dataset, Metric
+from restore_hub.spec import DATA
+from restore_hub.build.chain import Chain, Wires
+from restore_hub.build.plan import Part
+
+PICTURES_KEPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Means over the pictures, the values of each picture, and the first pictures beside their references."""
+
+    means: Mapping[str, float]
+    each: Mapping[str, tuple[float, ...]]
+    pictures: Mapping[str, NDArray[np.uint8]]
+
+
+def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metric], holdout: Dataset) -> Validation:
+    """Run the chain in evaluation mode on whole pictures and measure them.
+
+    Pictures are clipped to [0, 1] and rounded to 8 bits before any metric sees them; nothing is cropped.
+    """
+    modes = {name: block.training for name, block in chain.blocks.items()}
+    chain.eval()
+    device = next(chain.parameters()).device
+    each: dict[str, list[float]] = {name: [] for name in metrics}
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    try:
+        for index in range(len(holdout)):
+            sample = holdout.sample(index, None)
+            wires: Wires = {
+                DATA + name: torch.from_numpy(array)[None].to(device)
+                for name, array in sample.items()
+                if not name.startswith("_")
+            }
+            with torch.inference_mode():
+                wires = chain(wires)
+            for name, part in metrics.items():
+                tensors = {port: _rounded(wires[tensor]) for port, tensor in part.inputs.items()}
+                each[name].append(float(made[name](**{port: array / 255.0 for port, array in tensors.items()})))
+                if index < PICTURES_KEPT:
+                    stem = holdout.files(index)[0].stem
+                    pictures.setdefault(stem, np.hstack([tensors["prediction"], tensors["target"]]))
+    finally:
+        for name, mode in modes.items():
+            chain.blocks[name].train(mode)
+    means = {name: float(np.mean(values)) for name, values in each.items()}
+    return Validation(means, {name: tuple(values) for name, values in each.items()}, pictures)
+
+
+def better(metric: Any, value: float, best: float | None) -> bool:
+    """Say whether a value improves on the best one so far, in the metric's own direction."""
+    if best is None:
+        return not np.isnan(value)
+    return bool(value > best if metric.higher_is_better else value < best)
+
+
+def _rounded(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    array = tensor[0].clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(array)

@@ -1,0 +1,51 @@
+"""Weights from files into blocks: our own checkpoints and published state dicts."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from restore_hub.errors import DataError
+
+
+def load_weights(block: nn.Module, name: str, path: Path) -> None:
+    """Load a block's weights, strictly, from a checkpoint of a run or from a plain state dict.
+
+    Only tensors are read (`weights_only`): a file cannot run code.
+
+    Raises:
+        DataError: the file cannot be read, or its tensors are not those of the block.
+    """
+    state = _state(name, path)
+    try:
+        block.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise DataError(f"{path} does not fit block {name!r}: {first[0].strip()}") from None
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state(name: str, path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"weights of block {name!r}: no such file: {path}") from None
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise DataError(f"weights of block {name!r}: {path} is no file of tensors: {str(error).splitlines()[0]}") from None
+    if isinstance(content, dict) and isinstance(content.get("blocks"), dict):
+        if name not in content["blocks"]:
+            raise DataError(f"{path} holds the blocks {', '.join(content['blocks'])}, not {name!r}")
+        content = content["blocks"][name]
+    if not isinstance(content, dict):
+        raise DataError(f"weights of block {name!r}: {path} holds {type(content).__name__}, not a state dict")
+    return content

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore_hub.bilevel import evaluate, gradients
+from restore_hub.errors import BilevelError
+
+
+def leaf(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, requires_grad=True)
+
+
+def test_both_groups_come_from_one_backward_pass(chain: Any, make_batch: Any) -> None:
+    batch = make_batch(0)
+    x = tuple(t.detach().requires_grad_() for t in chain.couple(batch))
+    passes = []
+    value = chain.upper(x, chain.omega, batch)
+    value.register_hook(passes.append)
+    found = gradients(value, x, chain.omega)
+    assert len(passes) == 1
+    expected = torch.autograd.grad(chain.upper(x, chain.omega, batch), (*x, *chain.omega))
+    for ours, theirs in zip((*found.x, *found.omega), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert found.value.item() == value.item()
+    assert not found.value.requires_grad
+
+
+def test_evaluate_leaves_no_graph_on_the_variables(chain: Any, make_batch: Any) -> None:
+    batch = make_batch(0)
+    x = chain.couple(batch)
+    found = evaluate(chain, "lower", x, chain.omega, batch, wrt=("omega",))
+    assert found.x == ()
+    assert chain.backwards == 0
+    assert all(t.grad is None for t in (*chain.theta, *chain.omega))
+    exact = torch.autograd.grad(chain.lower(x, chain.omega, batch), chain.omega)
+    torch.testing.assert_close(found.omega, exact, rtol=0, atol=0)
+
+
+def test_one_unused_tensor_has_gradient_zero_where_another_is_used() -> None:
+    x, omega = (leaf(1.0, 2.0),), (leaf(3.0), leaf(4.0, 5.0))
+    found = gradients(x[0].sum() * omega[0].sum(), x, omega)
+    assert found.omega[0].tolist() == [3.0]
+    assert found.omega[1].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("group", "value"), [("omega", lambda x, _: x.sum()), ("x", lambda _, w: w.sum())])
+def test_a_missing_group_is_an_error_unless_it_is_optional(group: str, value: Any) -> None:
+    x, omega = leaf(1.0, 2.0), leaf(3.0)
+    with pytest.raises(BilevelError, match=rf"F_upper depends on no tensor of {group}"):
+        gradients(value(x, omega), (x,), (omega,), energy="F_upper")
+    found = gradients(value(x, omega), (x,), (omega,), energy="F_upper", optional=(group,))
+    missing = found.omega if group == "omega" else found.x
+    assert not missing[0].any()
+
+
+def test_an_energy_cut_from_everything_is_an_error(chain: Any, make_batch: Any) -> None:
+    chain.lower = lambda x, omega, _: (x[0].detach() @ omega[0].detach()).sum()
+    with pytest.raises(BilevelError, match="F_lower depends on no tensor of x"):
+        evaluate(chain, "lower", chain.couple(make_batch(0)), chain.omega, make_batch(0))
+
+
+def test_an_energy_that_reads_the_live_variables_is_caught(chain: Any, make_batch: Any) -> None:
+    """Energies must be pure in their arguments; one that reads `self.omega` would ignore a perturbed omega."""
+    chain.lower = lambda x, _omega, _batch: (x[0] @ chain.omega[0]).sum()
+    with pytest.raises(BilevelError, match="no tensor of omega"):
+        evaluate(chain, "lower", chain.couple(make_batch(0)), chain.omega, make_batch(0), wrt=("omega",))
+
+
+@pytest.mark.parametrize("value", [torch.ones(1), torch.ones(2, 2), 3.0])
+def test_an_energy_must_be_a_scalar_tensor(value: Any) -> None:
+    with pytest.raises(BilevelError, match="must be a scalar"):
+        gradients(value, (leaf(1.0),), (leaf(1.0),))
+
+
+def test_values_and_gradients_that_are_not_finite_are_named() -> None:
+    x, omega = leaf(1.0), (leaf(1.0), leaf(0.0))
+    with pytest.raises(BilevelError, match="the value of F_lower is not finite"):
+        gradients(x.sum() * omega[0].sum() * float("nan"), (x,), omega, energy="F_lower")
+    value = x.sum() * omega[0].sum() + omega[1].sqrt().sum()
+    with pytest.raises(BilevelError, match=r"the gradient of F_lower by head\.bias is not finite"):
+        gradients(value, (x,), omega, energy="F_lower", omega_names=("head.weight", "head.bias"))
+    with pytest.raises(BilevelError, match=r"the gradient of F_lower by x\[0\]"):
+        gradients((x - 1.0).sqrt().sum() + omega[0].sum(), (x,), omega[:1], energy="F_lower")
+
+
+def test_a_norm_that_overflows_is_no_error() -> None:
+    x, omega = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    found = gradients((x * 1e30).sum() + omega.sum(), (x,), (omega,))
+    assert found.x[0].tolist() == pytest.approx([1e30, 1e30], rel=1e-6)

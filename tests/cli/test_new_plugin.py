@@ -1,0 +1,117 @@
+"""`new-plugin` writes a plugin that registers and passes its own tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from restore_hub import plugins as plugins_module
+from restore_hub.cli import new_plugin
+from restore_hub.errors import PluginError
+from restore_hub.plugins import load_plugins
+
+
+@pytest.fixture(autouse=True)
+def _no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [])
+    load_plugins.cache_clear()
+
+
+def _new(name: str, into: Path) -> Result:
+    return CliRunner().invoke(new_plugin.command, [name, "--into", str(into)])
+
+
+def _install(folder: Path, site: Path) -> None:
+    """Do what an installer would: the entry points of pyproject.toml beside the package."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"{key} = {value}" for key, value in project["entry-points"]["restore_hub"].items()]
+    (info / "entry_points.txt").write_text("[restore_hub]\n" + "\n".join(lines) + "\n")
+    for package in folder.glob("restore_hub_*"):
+        package.rename(site / package.name)
+
+
+def test_generated_plugin_registers_and_passes_its_own_tests(tmp_path: Path) -> None:
+    result = _new("my-net", tmp_path)
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "restore-hub-my-net"
+    assert "pip install -e . && restore-hub show my-net/residual" in result.output
+    written = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert written == [
+        "README.md",
+        "pyproject.toml",
+        "restore_hub_my_net/__init__.py",
+        "restore_hub_my_net/networks.py",
+        "tests/test_conformance.py",
+    ]
+    assert len((folder / "restore_hub_my_net/networks.py").read_text().splitlines()) < 40
+    assert all("$" not in path.read_text() for path in folder.rglob("*") if path.is_file())
+
+    site = tmp_path / "site"
+    _install(folder, site)
+    paths = [str(site), *(p for p in sys.path if p)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RESTORE_HUB_PLUGINS": "my-net"}
+    listed = subprocess.run(
+        [sys.executable, "-c", "from restore_hub.cli.list_ import command; command(['network'])"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert "my-net/residual" in listed.stdout
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=folder,
+    )
+    assert tested.returncode == 0, tested.stdout
+    assert "3 passed" in tested.stdout
+
+
+@pytest.mark.parametrize("name", ["My-Net", "my_net", "1net", "net-", "../net", "", "a b", "std"])
+def test_bad_names_are_refused(tmp_path: Path, name: str) -> None:
+    result = _new(name, tmp_path)
+    assert isinstance(result.exception, PluginError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_name_of_an_installed_plugin_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [EntryPoint("raw", "nothing_here", "restore_hub")])
+    result = _new("raw", tmp_path)
+    assert "installed already, from nothing_here" in str(result.exception)
+
+
+def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "restore-hub-mine"
+    folder.mkdir()
+    (folder / "work.txt").write_text("precious")
+    result = _new("mine", tmp_path)
+    assert isinstance(result.exception, PluginError)
+    assert "exists" in str(result.exception)
+    assert [p.name for p in folder.iterdir()] == ["work.txt"]
+
+
+def test_missing_parent_is_named(tmp_path: Path) -> None:
+    result = _new("mine", tmp_path / "absent")
+    assert isinstance(result.exception, PluginError)
+    assert "no folder" in str(result.exception)
+
+
+def test_an_error_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(new_plugin._FILES, "absent.txt", "last.txt")
+    result = _new("mine", tmp_path)
+    assert isinstance(result.exception, FileNotFoundError)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import restore_hub_raw
+from restore_hub_raw.make_raw import make_raw
+from restore_hub_raw.pairs import Pairs
+from restore_hub_raw.unet import UNet
+
+from restore_hub.contracts import Dataset, Network
+from restore_hub.options import options_of
+from restore_hub.registry import Component
+
+
+def registered(hook: str) -> dict[str, Component]:
+    found = {}
+
+    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
+        found[name] = Component(hook, f"raw/{name}", target, summary, references, "test", "0")
+
+    getattr(restore_hub_raw, hook)(register)
+    return found
+
+
+def test_names_lead_to_their_targets() -> None:
+    assert registered("register_networks")["unet"].load() is UNet
+    assert registered("register_datasets")["pairs"].load() is Pairs
+    assert registered("register_commands")["make-raw"].load() is make_raw
+
+
+def test_options_are_typed() -> None:
+    assert [(o.name, o.type) for o in options_of(UNet)] == [("width", "int"), ("depth", "int")]
+    assert next(o for o in options_of(Pairs) if o.name == "crop").type == "int | None"
+    assert isinstance(UNet(2, 1), Network)
+    assert {"ports", "files", "sample"} <= set(Dataset.__annotations__) | set(vars(Dataset))
+
+
+def test_listing_the_plugin_imports_nothing_heavy() -> None:
+    code = "import restore_hub_raw, sys; print([m for m in ('torch', 'numpy', 'rawpy', 'click') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_reading_and_making_data_needs_no_torch() -> None:
+    code = (
+        "import sys, restore_hub_raw.make_raw, restore_hub_raw.pairs, restore_hub.runtime.dng;"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

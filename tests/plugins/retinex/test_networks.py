@@ -1,0 +1,132 @@
+"""The illumination networks: equations, stages, published weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from restore_hub_retinex.cascade import Cascade
+from restore_hub_retinex.networks import DARKEST, Illumination
+
+from restore_hub.errors import OptionError
+
+
+def _picture(n: int = 2, h: int = 12, w: int = 9) -> torch.Tensor:
+    return torch.rand((n, 3, h, w), generator=torch.Generator().manual_seed(0)) * 0.4
+
+
+def test_evaluation_has_one_stage_and_divides_by_its_illumination() -> None:
+    x = _picture()
+    enhanced, stages = Illumination().eval()(x)
+    assert stages.shape == (2, 6, 12, 9)
+    source, illumination = stages.chunk(2, dim=1)
+    assert torch.equal(source, x)
+    assert illumination.min() >= DARKEST
+    assert illumination.max() <= 1
+    torch.testing.assert_close(enhanced, (x / illumination).clamp(0, 1))
+    assert (enhanced >= x).all()
+
+
+def test_training_stages_are_calibrated_inputs_and_their_illuminations() -> None:
+    torch.manual_seed(0)
+    network = Illumination(stages=3).train()
+    for norm in network.modules():  # fixed statistics make the stages repeatable one by one
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.eval()
+    x = _picture()
+    enhanced, stages = network(x)
+    assert stages.shape == (2, 18, 12, 9)
+    result = enhanced
+    for t in range(1, 3):
+        v, i = stages[:, 6 * t : 6 * t + 3], stages[:, 6 * t + 3 : 6 * t + 6]
+        torch.testing.assert_close(v, x + network.calibrate(result))
+        torch.testing.assert_close(i, network.enhance(v))
+        result = (x / i).clamp(0, 1)
+    assert (stages[:, 6:9] - x).abs().max() > 0.01
+
+
+def test_enhanced_is_the_first_stage_in_training_too() -> None:
+    x = _picture()
+    enhanced, stages = Illumination(stages=2).train()(x)
+    torch.testing.assert_close(enhanced, (x / stages[:, 3:6]).clamp(0, 1))
+
+
+def test_one_stage_has_no_calibration() -> None:
+    network = Illumination(stages=1).train()
+    assert all(name.startswith("enhance") for name, _ in network.named_parameters())
+    assert network(_picture())[1].shape[1] == 6
+
+
+def test_repeated_block_is_one_module() -> None:
+    network = Illumination(layers=4)
+    assert sum(p.numel() for p in network.enhance.parameters()) == 3 * (9 * 3 * 3 + 3) + 2 * 3
+    assert len(network.enhance.blocks) == 4
+    assert network.enhance.blocks[3] is network.enhance.conv
+
+
+def test_illumination_never_reaches_zero() -> None:
+    network = Illumination().eval()
+    torch.nn.init.constant_(network.enhance.out_conv[0].bias, -100.0)
+    with torch.no_grad():
+        enhanced, stages = network(torch.zeros(1, 3, 4, 4))
+    assert float(stages[:, 3:].min()) == pytest.approx(DARKEST)
+    assert torch.isfinite(enhanced).all()
+
+
+@pytest.mark.parametrize("option", ["channels", "layers", "calibration_channels", "calibration_layers", "stages"])
+def test_options_below_one_are_refused(option: str) -> None:
+    with pytest.raises(OptionError, match=option) as caught:
+        Illumination(**{option: 0})
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("name", ["easy", "medium", "difficult"])
+def test_published_weights_load_strictly_and_brighten_real_photographs(data: Path, name: str) -> None:
+    network = Illumination()
+    weights = torch.load(data / "pretrained_weights/sci" / f"{name}.pt", map_location="cpu", weights_only=True)
+    assert set(weights) == set(network.state_dict())
+    network.load_state_dict(weights, strict=True)
+    network.eval()
+    folder = data / "lowlight_unpaired/sci_samples"
+    photographs = sorted(folder.rglob("*.png"))[:2] + sorted(folder.rglob("*.jpg"))[:2]
+    assert len(photographs) == 4
+    for path in photographs:
+        pixels = np.asarray(Image.open(path).convert("RGB").resize((160, 120)), np.float32) / 255
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            enhanced, _ = network(x)
+        assert enhanced.mean() > 1.2 * x.mean()
+        assert enhanced.mean() < 0.9
+        # Still the same picture: brighter, with its structure.
+        correlation = np.corrcoef(x.mean(1).flatten().numpy(), enhanced.mean(1).flatten().numpy())[0, 1]
+        assert correlation > 0.75
+
+
+def test_cascade_multiplies_by_a_gain_within_four_stops() -> None:
+    torch.manual_seed(0)
+    network = Cascade().eval()
+    x = _picture()
+    enhanced, stages = network(x)
+    source, illumination = stages.chunk(2, dim=1)
+    assert torch.equal(source, x)
+    torch.testing.assert_close(enhanced * illumination, x)
+    torch.nn.init.constant_(network.third.bias, 100.0)
+    torch.testing.assert_close(network(x)[0], 16 * x)
+    torch.nn.init.constant_(network.third.bias, -100.0)
+    torch.testing.assert_close(network(x)[0], x / 16)
+
+
+def test_cascade_with_zero_maps_changes_nothing() -> None:
+    network = Cascade(width=4)
+    torch.nn.init.zeros_(network.third.weight)
+    torch.nn.init.zeros_(network.third.bias)
+    x = _picture()
+    assert torch.equal(network(x)[0], x)
+
+
+def test_cascade_refuses_no_width() -> None:
+    with pytest.raises(OptionError, match="width is 0"):
+        Cascade(width=0)

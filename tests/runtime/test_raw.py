@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+
+from restore_hub.errors import DataError
+from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.raw import RawImage, camera_from_srgb, exposure_gain, pack, read_raw, render_raw
+
+MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
+PLAIN: dict[str, Any] = {"black": [0] * 4, "white": [1] * 4, "balance": [1] * 4, "gain": 1.0}
+DATA = os.environ.get("RESTORE_HUB_DATA")
+real = pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+
+
+def bounce(j: int, size: int) -> int:
+    """Mirror an index into 0..size-1, one step at a time."""
+    while size > 1 and not 0 <= j < size:
+        j = -j if j < 0 else 2 * (size - 1) - j
+    return j if size > 1 else 0
+
+
+def pack_slowly(
+    mosaic: np.ndarray, phase: tuple[int, int], black: Any, white: Any, balance: Any, gain: float
+) -> np.ndarray:
+    height, width = mosaic.shape
+    planes = np.zeros((4, (height + 2) // 2, (width + 2) // 2))
+    for plane in range(4):
+        for y in range(planes.shape[1]):
+            for x in range(planes.shape[2]):
+                row = bounce(2 * y + plane // 2 - phase[0], height)
+                column = bounce(2 * x + plane % 2 - phase[1], width)
+                level = (float(mosaic[row, column]) - black[plane]) / (white[plane] - black[plane])
+                planes[plane, y, x] = min(level * balance[plane] * gain, 1.0)
+    return planes
+
+
+def dng(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
+    settings: dict[str, Any] = {
+        "phase": (0, 0),
+        "black": [64] * 4,
+        "white": 4095,
+        "balance": [2.0, 1, 1, 1.5],
+        "matrix": MATRIX,
+    }
+    write_dng(path, mosaic, **(settings | changes))
+    return path
+
+
+def bare_dng(path: Path, mosaic: np.ndarray, pattern: bytes, tags: Any = (), photometric: Any = "cfa") -> Path:
+    """Write a DNG with any colour pattern, square, and extra tags."""
+    side = int(len(pattern) ** 0.5)
+    cfa = [(33421, 3, 2, (side, side), True), (33422, 1, len(pattern), pattern, True)] if pattern else []
+    head = [(50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, None, "Some Camera", True)]
+    tifffile.imwrite(path, mosaic, photometric=photometric, metadata=None, extratags=[*head, *cfa, *tags])
+    return path
+
+
+def noise(height: int, width: int, top: int = 4096) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
+def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = noise(*size)
+    levels: dict[str, Any] = {
+        "black": [60, 70, 80, 90],
+        "white": [4000, 3900, 3800, 3700],
+        "balance": [2.0, 1.0, 1.1, 1.5],
+        "gain": 1.7,
+    }
+    planes = pack(mosaic, phase, **levels)
+    assert planes.dtype == np.float32
+    assert planes.shape == (4, -(-(size[0] + 1) // 2), -(-(size[1] + 1) // 2))
+    np.testing.assert_allclose(planes, pack_slowly(mosaic, phase, **levels), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (5, 4), (6, 7)])
+def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = np.empty(size, np.uint16)
+    for plane in range(4):
+        y, x = divmod(plane, 2)
+        mosaic[y ^ phase[0] :: 2, x ^ phase[1] :: 2] = plane
+    planes = pack(mosaic, phase, **(PLAIN | {"white": [10] * 4}))
+    for plane in range(4):
+        assert np.unique(planes[plane]).tolist() == [np.float32(plane) / np.float32(10)]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 8)])
+def test_the_documented_crop_is_aligned_with_the_mosaic(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = noise(*size)
+    planes = pack(mosaic, phase, **(PLAIN | {"white": [4096] * 4}))
+    full = planes.reshape(2, 2, *planes.shape[1:]).transpose(2, 0, 3, 1).reshape(2 * planes.shape[1], -1)
+    cut = full[phase[0] : phase[0] + size[0], phase[1] : phase[1] + size[1]]
+    np.testing.assert_array_equal(np.rint(cut * 4096), mosaic)
+
+
+def test_pack_clips_highlights_and_keeps_noise_below_black() -> None:
+    mosaic = np.array([[90, 100], [150, 200]], np.uint16)
+    planes = pack(mosaic, (0, 0), [100] * 4, [200] * 4, [1, 1, 2, 1], 2.0)[:, 0, 0]
+    np.testing.assert_allclose(planes, [-0.2, 0.0, 1.0, 1.0], atol=1e-7)
+
+
+def scene(height: int, width: int) -> np.ndarray:
+    """A smooth sensor picture (H, W, 3) in 0.1..0.5."""
+    y, x = np.mgrid[:height, :width] / 24.0
+    return np.stack([0.3 + 0.2 * np.sin(y + x), 0.3 + 0.2 * np.cos(y - x), 0.3 + 0.2 * np.sin(2 * x)], axis=-1)
+
+
+def sampled(picture: np.ndarray, phase: tuple[int, int]) -> np.ndarray:
+    """Mosaic a picture with black 64 and white 4095."""
+    mosaic = np.empty(picture.shape[:2])
+    for plane, colour in enumerate((0, 1, 1, 2)):
+        y, x = plane // 2 ^ phase[0], plane % 2 ^ phase[1]
+        mosaic[y::2, x::2] = picture[y::2, x::2, colour]
+    return np.rint(64 + mosaic * 4031).astype(np.uint16)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (47, 49)])
+def test_four_phases_of_one_scene_show_the_same(tmp_path: Path, size: tuple[int, int]) -> None:
+    picture = scene(*size)
+    for phase in PHASES:
+        raw = read_raw(dng(tmp_path / "a.dng", sampled(picture, phase), phase=phase, balance=[1, 1, 1, 1]))
+        planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)
+        blocks = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1).repeat(2, 0).repeat(2, 1)
+        cut = blocks[phase[0] : phase[0] + size[0], phase[1] : phase[1] + size[1]]
+        assert np.abs(cut - picture)[2:-2, 2:-2].max() < 0.03  # one pixel of this scene is at most 0.017
+
+
+def test_four_phases_render_alike(tmp_path: Path) -> None:
+    pictures = []
+    for phase in PHASES:
+        dng(tmp_path / "a.dng", sampled(scene(48, 50), phase), phase=phase)
+        pictures.append(render_raw(tmp_path / "a.dng") / 65535)
+    assert pictures[0].shape == (48, 50, 3)
+    for picture in pictures[1:]:
+        assert np.abs(picture - pictures[0])[4:-4, 4:-4].mean() < 0.004
+
+
+def test_matrix_and_balance_agree_with_libraws_rendering(tmp_path: Path) -> None:
+    mosaic = np.empty((32, 32), np.uint16)
+    for plane, level in enumerate((1200, 2100, 2100, 900)):
+        mosaic[plane // 2 :: 2, plane % 2 :: 2] = level
+    raw = read_raw(dng(tmp_path / "a.dng", mosaic))
+    assert raw.to_srgb is not None
+    np.testing.assert_allclose(raw.to_srgb @ camera_from_srgb(MATRIX), np.eye(3), atol=1e-4)
+    camera = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0).mean(axis=(1, 2))[[0, 1, 3]]
+    with rawpy.imread(str(tmp_path / "a.dng")) as libraw:
+        linear = libraw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0, gamma=(1, 1), output_bps=16
+        )
+    np.testing.assert_allclose(linear[16, 16] / 65535, raw.to_srgb @ camera, atol=2e-3)
+
+
+def test_rendering_keeps_the_stored_position_and_the_sensors_white(tmp_path: Path) -> None:
+    dng(tmp_path / "a.dng", np.full((30, 40), 3600, np.uint16), orientation=6, balance=[1, 1, 1, 1])
+    picture = render_raw(tmp_path / "a.dng")
+    assert picture.shape == (30, 40, 3)
+    linear = (3600 - 64) / (4095 - 64)
+    assert picture[15, 20] / 65535 == pytest.approx([1.055 * linear ** (1 / 2.4) - 0.055] * 3, abs=2e-3)
+
+
+def test_phase_is_that_of_the_active_area(tmp_path: Path) -> None:
+    # DNG counts the pattern from the active area's corner; LibRaw then begins at the next even line.
+    for top, left in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 3)]:
+        mosaic = np.empty((60, 60), np.uint16)
+        for plane, level in enumerate((4000, 3000, 2000, 1000)):
+            mosaic[(top + plane // 2) % 2 :: 2, (left + plane % 2) % 2 :: 2] = level
+        area = [(50829, 4, 4, (top, left, 60, 58), True)]
+        raw = read_raw(bare_dng(tmp_path / "a.dng", mosaic, bytes((0, 1, 1, 2)), area))
+        y, x = raw.phase
+        assert raw.mosaic[y, x] == 4000
+        assert raw.mosaic[y, x ^ 1] == 3000
+        assert raw.mosaic[y ^ 1, x] == 2000
+
+
+def test_white_balance_falls_back_to_daylight_and_to_one(tmp_path: Path) -> None:
+    matrix = [(50721, 10, 9, tuple(v for e in MATRIX.ravel() for v in (round(e * 10000), 10000)), True)]
+    known = read_raw(bare_dng(tmp_path / "a.dng", noise(30, 30), bytes((0, 1, 1, 2)), matrix))
+    unknown = read_raw(bare_dng(tmp_path / "b.dng", noise(30, 30), bytes((0, 1, 1, 2))))
+    assert known.balance_source == "daylight"
+    assert known.balance[1] == known.balance[2] == 1
+    assert known.balance[0] > 1.5
+    assert known.balance[3] > 1.2
+    assert unknown.balance_source == "none"
+    assert unknown.balance.tolist() == [1, 1, 1, 1]
+    assert unknown.to_srgb is None
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [((1, 30), 1 / 30), ((0, 1000000), None), ((1, 0), None)])
+def test_exposure_time_of_the_exif_directory(tmp_path: Path, fraction: tuple[int, int], expected: float | None) -> None:
+    # tifffile writes no Exif directory: its tag gets a neighbour's number first, the directory goes to the end.
+    path = bare_dng(tmp_path / "a.dng", noise(30, 30), bytes((0, 1, 1, 2)), [(34664, 4, 1, 0, True)])
+    data = path.read_bytes()
+    start = len(data)
+    exif = struct.pack("<HHHIII", 1, 33434, 5, 1, start + 18, 0) + struct.pack("<II", *fraction)
+    tag = struct.pack("<HHII", 34664, 4, 1, 0)
+    assert data.count(tag) == 1
+    path.write_bytes(data.replace(tag, struct.pack("<HHII", 34665, 4, 1, start)) + exif)
+    assert read_raw(path).exposure_time == (None if expected is None else pytest.approx(expected))
+
+
+def test_exposure_gain_rules() -> None:
+    def raw(level: int, stops: float | None) -> RawImage:
+        four = np.ones(4, np.float32)
+        mosaic = np.full((8, 8), level, np.uint16)
+        return RawImage(mosaic, (0, 0), 100 * four, 1100 * four, four, "none", 1, None, stops, "", None)
+
+    assert exposure_gain(raw(200, 3.0))[0] == 8.0
+    assert "BaselineExposure" in exposure_gain(raw(200, 3.0))[1]
+    assert exposure_gain(raw(200, None))[0] == pytest.approx(1.8)  # mean 0.1
+    assert "0.18" in exposure_gain(raw(200, None))[1]
+    assert exposure_gain(raw(1000, None))[0] == 1.0
+    assert exposure_gain(raw(100, None))[0] == 300.0
+    assert exposure_gain(raw(90, None))[0] == 300.0
+
+
+def test_other_sensors_are_refused_by_name(tmp_path: Path) -> None:
+    trans = b"\1\1\0\1\1\2\1\1\2\1\1\0\2\0\1\0\2\1\1\1\2\1\1\0\1\1\0\1\1\2\0\2\1\2\0\1"
+    bare_dng(tmp_path / "trans.dng", noise(72, 72), trans)
+    bare_dng(tmp_path / "four.dng", noise(40, 40), bytes((3, 4, 5, 1)), [(50710, 1, 4, bytes((3, 4, 5, 1)), True)])
+    bare_dng(tmp_path / "stripes.dng", noise(40, 40), bytes((0, 1, 2, 1)))
+    bare_dng(tmp_path / "linear.dng", np.dstack([noise(40, 40)] * 3), b"", photometric=34892)
+    grey = bare_dng(tmp_path / "grey.dng", noise(40, 40), b"", photometric="minisblack")
+    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
+    grey.write_bytes(grey.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
+    for name, words in [
+        ("trans", "X-Trans"),
+        ("four", "four colours"),
+        ("stripes", "RGBG"),
+        ("linear", "linear DNG"),
+        ("grey", "monochrome"),
+    ]:
+        with pytest.raises(DataError, match=words) as caught:
+            read_raw(tmp_path / f"{name}.dng")
+        assert str(tmp_path / f"{name}.dng") in str(caught.value)
+
+
+def test_no_raw_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.dng").touch()
+    (tmp_path / "text.dng").write_text("hello " * 1000)
+    tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((40, 40, 3), np.uint16), photometric="rgb")
+    for name, words in [
+        ("empty.dng", "is empty"),
+        ("text.dng", "no RAW file"),
+        ("rgb.tif", "no RAW file"),
+        ("missing.dng", "no such file"),
+        (".", "is a folder"),
+    ]:
+        for reader in (read_raw, render_raw):
+            with pytest.raises(DataError, match=words):
+                reader(tmp_path / name)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.05, 0.3, 0.99])
+def test_a_file_cut_off_is_refused(tmp_path: Path, part: float) -> None:
+    path = dng(tmp_path / "a.dng", noise(64, 64))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(DataError, match="cut off or damaged"):
+        read_raw(path)
+
+
+def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
+    path = dng(tmp_path / "a.dng", noise(40, 40))
+    data, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(100):
+        broken = bytearray(data)
+        for place in rng.integers(0, 600, 5):
+            broken[place] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            read_raw(path)
+        except DataError:
+            refused += 1
+    assert refused > 20
+
+
+def test_values_without_a_header_are_refused(tmp_path: Path) -> None:
+    # LibRaw takes a file of this size for the picture of one particular camera.
+    (tmp_path / "a.raw").write_bytes(bytes(1920 * 1080 * 2))
+    with pytest.raises(DataError, match="without a header"):
+        read_raw(tmp_path / "a.raw")
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "size", "white"),
+    [
+        ("apple_quicktake_shared/QKTK/Image__1.qtk", (480, 640), 1023),
+        ("apple_quicktake_shared/QKTN/TEST150.QTK", (480, 640), 16383),
+        ("kodak_dc50/DC0011M.KDC", (512, 768), 16383),
+    ],
+)
+def test_real_files_in_grbg(name: str, size: tuple[int, int], white: int) -> None:
+    raw = read_raw(Path(str(DATA)) / "raw" / name)
+    assert raw.mosaic.shape == size
+    assert raw.phase == (0, 1)
+    assert raw.black.tolist() == [0] * 4
+    assert raw.white.tolist() == [white] * 4
+    assert raw.mosaic.max() <= white
+    assert raw.balance_source == ("camera" if name.startswith("kodak") else "daylight")
+    assert 0.5 < raw.balance.min() <= raw.balance.max() < 2
+
+
+@real
+def test_real_dng() -> None:
+    raw = read_raw(Path(str(DATA)) / "raw" / "tinydng_colorchart" / "colorchart.dng")
+    assert raw.mosaic.shape == (1156, 1734)
+    assert (raw.mosaic.min(), raw.mosaic.max()) == (1958, 12128)
+    assert raw.phase == (0, 0)
+    assert raw.black.tolist() == [2056] * 4
+    assert raw.white.tolist() == [15000] * 4
+    np.testing.assert_allclose(raw.balance, [2.477, 1, 1, 1.69425], rtol=1e-4)
+    assert raw.camera == "Canon Canon EOS Kiss X4"
+    assert raw.exposure_time is None  # stored as 0/1000000
+    assert raw.baseline_exposure is None  # stored as 0/0
+    assert raw.to_srgb is not None
+    np.testing.assert_allclose(raw.to_srgb.sum(axis=1), 1, atol=1e-4)
+    planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)
+    assert planes.shape == (4, 579, 868)
+    assert planes.min() < 0
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("misc_dng_shared/canon_eos_6d.dng", "linear DNG"),
+        ("halide_bayer_small/bayer_small.png", "no RAW file"),
+        ("nikon_dsc1339_4cfa/DSC_1339_768x512_rggb.raw", "without a header"),
+        ("openisp_test/test.RAW", "without a header"),
+    ],
+)
+def test_real_files_that_are_refused(name: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read_raw(Path(str(DATA)) / "raw" / name)
+
+
+@real
+def test_real_scene_in_four_patterns(tmp_path: Path) -> None:
+    """The same sensor values, their sites permuted inside each tile, are the same planes."""
+    folder, planes = Path(str(DATA)) / "raw" / "nikon_dsc1339_4cfa", []
+    for name, phase in zip(("rggb", "grbg", "gbrg", "bggr"), PHASES, strict=True):
+        mosaic = np.fromfile(folder / f"DSC_1339_768x512_{name}.raw", "<u2").reshape(512, 768)
+        raw = read_raw(dng(tmp_path / "a.dng", mosaic, phase=phase, black=[600] * 4, white=15520))
+        assert raw.phase == phase
+        even = raw.mosaic[phase[0] : 510 + phase[0], phase[1] : 766 + phase[1]]
+        planes.append(pack(even, (0, 0), raw.black, raw.white, raw.balance, 1.0))
+    for other in planes[1:]:
+        assert np.corrcoef(planes[0].ravel(), other.ravel())[0, 1] > 0.9

@@ -1,0 +1,123 @@
+"""Options are the typed keyword arguments of a target, checked strictly."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from restore_hub.errors import OptionError, PluginError
+from restore_hub.options import check_options, options_model, options_of
+
+
+class Target:
+    def __init__(
+        self,
+        root: Path,
+        width: int = 8,
+        rate: float = 1e-3,
+        flip: bool = False,
+        mode: Literal["a", "b"] = "a",
+        sizes: tuple[int, ...] = (1,),
+        note: str | None = None,
+    ) -> None:
+        pass
+
+
+def check(given: dict[str, Any]) -> dict[str, Any]:
+    return check_options("x/target", Target, given)
+
+
+def test_values_are_converted_where_yaml_has_no_type_for_them() -> None:
+    checked = check({"root": "data/train", "rate": 1, "sizes": [1, 2], "note": None})
+    assert checked == {"root": Path("data/train"), "rate": 1.0, "sizes": (1, 2), "note": None}
+    assert isinstance(checked["rate"], float)
+
+
+def test_path_objects_are_taken_too() -> None:
+    assert check({"root": Path("a") / "b"}) == {"root": Path("a/b")}
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"width": "8"}, "width"),
+        ({"width": 8.5}, "width"),
+        ({"width": True}, "width"),
+        ({"flip": "yes"}, "flip"),
+        ({"flip": 1}, "flip"),
+        ({"rate": "1e-3"}, "rate"),
+        ({"rate": None}, "rate"),
+        ({"mode": "c"}, "mode"),
+        ({"sizes": [1, "2"]}, "sizes"),
+        ({"note": 8}, "note"),
+        ({"note": object()}, "note"),
+    ],
+)
+def test_wrong_types_are_refused_and_named(given: dict[str, Any], option: str) -> None:
+    with pytest.raises(OptionError, match=option) as caught:
+        check({"root": "a", **given})
+    assert caught.value.option == option
+    assert "x/target" in str(caught.value)
+
+
+def test_unknown_option_suggests_the_nearest() -> None:
+    with pytest.raises(OptionError, match=r"no option 'widht' \(did you mean 'width'\?\)") as caught:
+        check({"root": "a", "widht": 8})
+    assert caught.value.option == "widht"
+
+
+def test_missing_option_is_named() -> None:
+    with pytest.raises(OptionError, match="x/target needs the option 'root'"):
+        check({"width": 8})
+
+
+def test_only_given_options_come_back() -> None:
+    assert check({"root": "a"}) == {"root": Path("a")}
+
+
+def test_listing_shows_types_and_defaults() -> None:
+    listed = {o.name: (o.type, o.required, o.default) for o in options_of(Target)}
+    assert listed["root"] == ("Path", True, None)
+    assert listed["width"] == ("int", False, 8)
+    assert listed["note"] == ("str | None", False, None)
+    assert list(listed) == ["root", "width", "rate", "flip", "mode", "sizes", "note"]
+    assert "root" not in {o.name for o in options_of(Target, skip=frozenset({"root"}))}
+
+
+def test_target_without_options() -> None:
+    class Plain:
+        pass
+
+    assert options_of(Plain) == []
+    with pytest.raises(OptionError, match="it takes none"):
+        check_options("x/plain", Plain, {"a": 1})
+
+
+def test_option_without_a_type_is_the_plugins_error() -> None:
+    def target(width=8):  # type: ignore[no-untyped-def]
+        pass
+
+    with pytest.raises(PluginError, match=r"option 'width'.*no type hint"):
+        options_of(target)
+
+
+def test_names_of_pydantic_are_free_for_options() -> None:
+    def target(schema: str = "s", copy: bool = True, model_path: str = "p") -> None:
+        pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_options("x/t", target, {"schema": "a", "copy": False, "model_path": "b"}) == {
+            "schema": "a",
+            "copy": False,
+            "model_path": "b",
+        }
+
+
+def test_schema_refuses_unknown_keys() -> None:
+    schema = options_model(Target).model_json_schema()
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["root"]

@@ -1,0 +1,183 @@
+"""Loading plugins: failures stay alone, duplicates are refused with both owners, misspelt hooks are found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from restore_hub import plugins as plugins_module
+from restore_hub.errors import PluginError, UnknownComponentError
+from restore_hub.plugins import Plugin, allowed_namespaces, default_registry, load_plugins, registry_of
+
+GOOD = """
+from restore_hub.hookspecs import hookimpl
+@hookimpl
+def register_losses(register):
+    register("zero", "{stem}:Zero", summary="Nothing")
+class Zero:
+    pass
+"""
+
+Load = Callable[..., dict[str, Plugin]]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
+    """Write a plugin file; the modules it leaves behind are removed afterwards."""
+    before = set(sys.modules)
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [])
+
+    def write(stem: str, text: str) -> Path:
+        path = tmp_path / f"{stem}.py"
+        path.write_text(text.replace("{stem}", stem))
+        return path
+
+    load_plugins.cache_clear()
+    yield write
+    load_plugins.cache_clear()
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def _one(path: Path) -> Plugin:
+    (plugin,) = load_plugins((path,))
+    return plugin
+
+
+def test_good_file_registers_under_its_stem(write: Callable[[str, str], Path]) -> None:
+    path = write("my_good", GOOD)
+    registry = registry_of(load_plugins((path,)))
+    component = registry.find("loss", "my-good/zero")
+    assert (component.owner, component.version, component.summary) == (str(path), "0", "Nothing")
+    assert component.load().__name__ == "Zero"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("def f(:", "SyntaxError"),
+        ("x = 1", "registers nothing"),
+        (GOOD.replace("register_losses", "register_loses"), "register_loses"),
+        (GOOD.replace("register_losses(register)", "register_losses(registry)"), "registry"),
+        (GOOD.replace('"zero"', '"Zero Loss"'), "'Zero Loss' is not lower-case"),
+        (GOOD.replace('"{stem}:Zero"', '"Zero"'), "target 'Zero'"),
+        (GOOD.replace('"{stem}:Zero"', "print"), "target <built-in function print>"),
+        (GOOD.replace("Nothing", " "), "no summary"),
+    ],
+)
+def test_failing_plugin_is_reported_and_leaves_the_others(
+    write: Callable[[str, str], Path], text: str, reason: str
+) -> None:
+    good, bad = write("good", GOOD), write("bad", text)
+    plugins = {p.namespace: p for p in load_plugins((bad, good))}
+    assert reason in (plugins["bad"].error or "")
+    assert plugins["bad"].components == ()
+    assert [c.name for c in plugins["good"].components] == ["good/zero"]
+    with pytest.raises(UnknownComponentError, match="failed to load"):
+        registry_of(plugins.values()).find("loss", "bad/zero")
+
+
+def test_registrations_are_committed_whole_or_not_at_all(write: Callable[[str, str], Path]) -> None:
+    line = '    register("zero", "{stem}:Zero", summary="Nothing")\n'
+    plugin = _one(write("twice", GOOD.replace(line, line + line)))
+    assert plugin.components == ()
+    assert "registers the loss 'twice/zero' twice" in (plugin.error or "")
+
+
+def test_one_name_for_two_kinds_is_fine(write: Callable[[str, str], Path]) -> None:
+    metric = "\n@hookimpl\ndef register_metrics(register):\n    register('zero', '{stem}:Zero', summary='Metric')\n"
+    plugin = _one(write("kinds", GOOD + metric))
+    assert sorted((c.kind, c.name) for c in plugin.components) == [("loss", "kinds/zero"), ("metric", "kinds/zero")]
+
+
+def test_namespace_claimed_twice_refuses_both_and_names_them(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    first = write("same", GOOD)
+    second = tmp_path / "other" / "same.py"
+    second.parent.mkdir()
+    second.write_text(first.read_text())
+    plugins = load_plugins((first, second))
+    assert len(plugins) == 2
+    for plugin in plugins:
+        assert plugin.components == ()
+        assert str(first) in (plugin.error or "")
+        assert str(second) in (plugin.error or "")
+
+
+def test_file_named_twice_is_loaded_once(write: Callable[[str, str], Path]) -> None:
+    path = write("again", GOOD)
+    assert _one(path) == load_plugins((path, path))[0]
+    assert len(load_plugins((path, path))) == 1
+
+
+def test_file_may_not_shadow_an_importable_module(write: Callable[[str, str], Path]) -> None:
+    json = sys.modules["json"]
+    assert "shadow" in (_one(write("json", GOOD)).error or "")
+    assert sys.modules["json"] is json
+
+
+def test_failed_file_leaves_no_module_behind(write: Callable[[str, str], Path]) -> None:
+    _one(write("half_done", "VALUE = 1\nraise RuntimeError('no')"))
+    assert not [name for name in sys.modules if "half_done" in name]
+
+
+def test_missing_file_is_a_failure(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    del write
+    assert "no such plugin file" in (_one(tmp_path / "absent.py").error or "")
+
+
+def test_entry_points_obey_the_allow_list(
+    write: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("listed_a", GOOD)
+    write("listed_b", GOOD)
+    points = [EntryPoint(f"listed-{x}", f"listed_{x}", "restore_hub") for x in "ab"]
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: points)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def names() -> list[str]:
+        return default_registry().names()
+
+    monkeypatch.delenv("RESTORE_HUB_PLUGINS", raising=False)
+    assert names() == ["listed-a/zero", "listed-b/zero"]
+    monkeypatch.setenv("RESTORE_HUB_PLUGINS", "listed-b")
+    assert names() == ["listed-b/zero"]
+    monkeypatch.setenv("RESTORE_HUB_PLUGINS", "none")
+    assert names() == []
+    assert allowed_namespaces() == frozenset()
+
+
+def test_file_and_entry_point_of_one_namespace_clash(
+    write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("clash", "some_package", "restore_hub")
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [point])
+    path = write("clash", GOOD)
+    errors = [p.error or "" for p in load_plugins((path,))]
+    assert len(errors) == 2
+    assert all("some_package" in error and str(path) in error for error in errors)
+
+
+def test_component_whose_target_is_broken_carries_the_original_error(write: Callable[[str, str], Path]) -> None:
+    text = GOOD.replace('"{stem}:Zero"', '"{stem}:Missing"')
+    component = registry_of([_one(write("broken_target", text))]).find("loss", "broken-target/zero")
+    with pytest.raises(PluginError, match=r"broken-target/zero.*no attribute 'Missing'"):
+        component.load()
+
+
+def test_listing_first_party_plugins_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "import restore_hub_std, restore_hub_raw, restore_hub_retinex, restore_hub_mlflow\n"
+        "import restore_hub.plugins\n"
+        "heavy = {'torch', 'numpy', 'mlflow', 'pydantic', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

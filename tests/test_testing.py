@@ -1,0 +1,365 @@
+"""The conformance kit passes what keeps the contract, and says what does not."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restore_hub import plugins as plugins_module
+from restore_hub.contracts import Port
+from restore_hub.errors import DataError
+from restore_hub.plugins import load_plugins
+from restore_hub.registry import Component
+from restore_hub.testing import (
+    check_component,
+    check_dataset,
+    check_loss,
+    check_metric,
+    check_network,
+    check_solver,
+)
+
+
+def _first_party() -> list[Component]:
+    """Return what the plugins of this repository register, installed or not."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    points = [EntryPoint(n, v, "restore_hub") for n, v in project["entry-points"]["restore_hub"].items()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins_module, "entry_points", lambda **_: points)
+        plugins = load_plugins.__wrapped__()
+    failed = {p.namespace: p.error for p in plugins if p.error}
+    if failed:
+        raise RuntimeError(f"plugins of this repository fail to load: {failed}")
+    return [component for plugin in plugins for component in plugin.components]
+
+
+SMALL: dict[str, dict[str, Any]] = {"raw/unet": {"width": 4}}  # the default has 8 million parameters
+CHECKED = [c for c in _first_party() if c.kind != "dataset"]
+
+
+@pytest.mark.parametrize("component", CHECKED, ids=lambda c: f"{c.kind}:{c.name}")
+def test_every_registered_component_keeps_its_contract(component: Component) -> None:
+    check_component(component, **SMALL.get(component.name, {}))
+
+
+class Good(nn.Module):
+    """A small network that keeps the contract; each test breaks one promise of it."""
+
+    inputs: ClassVar[Any] = {"image": Port(3)}
+    outputs: ClassVar[Any] = {"restored": Port(3)}
+    size_multiple: ClassVar[Any] = 1
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Any:
+        return image + self.last(torch.relu(self.first(image)))
+
+
+class NoPorts(Good):
+    inputs: ClassVar = {}
+
+
+class WrongName(Good):
+    def forward(self, picture: Tensor) -> Any:
+        return super().forward(picture)
+
+
+class NoMultiple(Good):
+    size_multiple: ClassVar[Any] = 0
+
+
+class WrongChannels(Good):
+    outputs: ClassVar = {"restored": Port(1)}
+
+
+class WrongScale(Good):
+    outputs: ClassVar = {"restored": Port(3, scale=2)}
+
+
+class TwoOutputs(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image), image
+
+
+class EvenOnly(Good):
+    def forward(self, image: Tensor) -> Any:
+        n, c, h, w = image.shape
+        return super().forward(image.reshape(n, c, h // 2, 2, w).reshape(n, c, h, w))
+
+
+class NotFinite(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) / 0
+
+
+class Single(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image).float()
+
+
+class Random(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) + torch.rand_like(image)
+
+
+class Counting(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, image: Tensor) -> Any:
+        self.calls += 1
+        return super().forward(image)
+
+
+class BatchMean(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image - image.mean())
+
+
+class Unused(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Conv2d(3, 3, 1)
+
+
+class Detached(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image.detach())
+
+
+class Forgetful(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = 1.0 + 0.5 * float(np.random.default_rng().random())
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) * self.gain
+
+
+class FixedSize(Good):
+    """A mask of the traced size."""
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) * torch.from_numpy(np.ones(len(range(image.shape[-1])), np.float32))
+
+
+class OtherWhenExported(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) * (1.01 if torch.compiler.is_exporting() else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (NoPorts, "NoPorts.inputs"),
+        (WrongName, r"forward takes \['picture'\], its input ports are \['image'\]"),
+        (NoMultiple, "size_multiple is 0"),
+        (WrongChannels, r"'restored' of a picture 1 x 1 is \(1, 3, 1, 1\)"),
+        (WrongScale, r"its port says \(1, 3, 2, 2\)"),
+        (TwoOutputs, "returns 2 values"),
+        (EvenOnly, r"fails on \(1, 3, 1, 1\)"),
+        (NotFinite, "is not finite"),
+        (Single, "of float64 is torch.float32"),
+        (Random, "differs between"),
+        (Counting, "evaluation changes the state 'calls'"),
+        (BatchMean, "depends on the others of its batch"),
+        (Unused, "no gradient reaches the parameter 'spare.weight'"),
+        (Detached, "no gradient reaches the input 'image'"),
+        (Forgetful, "saving and loading|differs by"),
+        (FixedSize, "cannot be exported to ONNX"),
+        (OtherWhenExported, "ONNX differs from PyTorch by"),
+        (nn.Identity, "Identity.inputs"),
+    ],
+)
+def test_broken_network_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_network(network)
+
+
+def test_good_network_passes_as_class_and_as_instance() -> None:
+    network = Good(width=2).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    check_network(network)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with pytest.raises(AssertionError, match="spare"):
+        check_network(Unused)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_options_with_an_instance_are_refused() -> None:
+    with pytest.raises(AssertionError, match="options go with a class"):
+        check_network(Good(), width=3)
+
+
+class SumLoss:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        return (prediction - target).square().sum(), prediction.numel()
+
+
+class MeanLoss:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        return (prediction - target).square().mean(), 1
+
+
+class ScalarLoss:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        return (prediction - target).square().mean()
+
+
+class DetachedLoss:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        return (prediction - target).detach().square().sum(), prediction.numel()
+
+
+class RootLoss:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        return (0 * (prediction - target)).sqrt().sum(), prediction.numel()
+
+
+class TwoChannelLoss:
+    def __call__(self, flow: Tensor) -> Any:
+        if flow.shape[1] != 2:
+            raise DataError("two channels, please")
+        return flow.square().sum(), flow.numel()
+
+
+def test_loss_that_returns_sums_passes() -> None:
+    check_loss(SumLoss)
+    check_loss(TwoChannelLoss(), inputs={"flow": torch.rand(2, 2, 4, 4)})
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (MeanLoss, "its pictures add up to"),
+        (ScalarLoss, r"not \(sum, count\)"),
+        (DetachedLoss, "carries no gradient"),
+        (RootLoss, "a gradient is not finite"),
+        (TwoChannelLoss, "two channels, please.*give the check `inputs`"),
+    ],
+)
+def test_broken_loss_is_told_what_it_broke(loss: type, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_loss(loss)
+
+
+class Distance:
+    higher_is_better = False
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        if prediction.shape != target.shape:
+            raise DataError("sizes differ")
+        return float(np.mean(np.abs(prediction - target)))
+
+
+class WrongWay(Distance):
+    higher_is_better = True
+
+
+class Tolerant(Distance):
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        return super().__call__(prediction[:31], target[:31])
+
+
+class Greedy(Distance):
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        prediction *= 0.5
+        return super().__call__(prediction * 2, target)
+
+
+def test_metric_checks() -> None:
+    check_metric(Distance)
+    for metric, message in ((WrongWay, "equal, near and far"), (Tolerant, "two sizes"), (Greedy, "changes the pic")):
+        with pytest.raises(AssertionError, match=message):
+            check_metric(metric)
+
+
+class Pictures:
+    ports: ClassVar[Mapping[str, Port]] = {"rgb": Port(3), "raw": Port(4, "raw", scale=0.5)}
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 1
+
+    def files(self, index: int) -> list[Path]:
+        return [self.path][index:]
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, Any]:
+        rng = rng or np.random.default_rng(index)
+        return {
+            "rgb": rng.random((3, 8, 6), dtype=np.float32),
+            "raw": rng.random((4, 4, 3), dtype=np.float32),
+            "_black": np.zeros(4),
+        }
+
+
+class Global(Pictures):
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, Any]:
+        np.random.random()
+        return super().sample(index, rng)
+
+
+class Unequal(Pictures):
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, Any]:
+        sample = super().sample(index, rng)
+        return {**sample, "raw": sample["raw"][:, :3]}
+
+
+class Double(Pictures):
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, Any]:
+        return {key: value.astype(np.float64) for key, value in super().sample(index, rng).items()}
+
+
+class Unnamed(Pictures):
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, Any]:
+        return {"rgb": super().sample(index, rng)["rgb"]}
+
+
+def test_dataset_checks(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with pytest.raises(AssertionError, match="files that exist"):
+        check_dataset(Pictures(path))
+    path.touch()
+    check_dataset(Pictures(path))
+    broken: dict[type[Pictures], str] = {
+        Global: "global generator",
+        Unequal: "pictures of sizes",
+        Double: "not float32",
+        Unnamed: r"its ports are \['rgb', 'raw'\]",
+    }
+    for dataset, message in broken.items():
+        with pytest.raises(AssertionError, match=message):
+            check_dataset(dataset(path))
+
+
+def test_solver_check_names_what_is_missing() -> None:
+    class Half:
+        levels = 2
+        responds = True
+
+        def init(self) -> None: ...
+
+    with pytest.raises(AssertionError, match="Half has no method 'step'"):
+        check_solver(Half)
