@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Space = Literal["raw", "linear", "srgb", "map"]
 
+# Options that the training loop gives a component of a kind, not the spec.
+INJECTED: Mapping[str, frozenset[str]] = {"tracker": frozenset({"folder"})}
+
 
 @dataclass(frozen=True, slots=True)
 class Port:

@@ -92,8 +92,12 @@ class Pairs:
                 _place(n, start, side, self._flip, rng) for n, start, side in zip(shape, raw.phase, size, strict=True)
             )
         mosaic, reference = raw.mosaic[cut], pair.reference[cut]
+        levels = np.stack([raw.black, raw.white, raw.balance])
+        if rng is not None and self._flip and rng.integers(2):
+            # Rows and columns change places: red and blue stay on their sites, the two greens swap theirs.
+            mosaic, reference, levels = mosaic.T, reference.swapaxes(0, 1), levels[:, [0, 2, 1, 3]]
         height, width = mosaic.shape
-        planes = pack(mosaic, (0, 0), raw.black, raw.white, raw.balance, pair.gain)
+        planes = pack(mosaic, (0, 0), *levels, pair.gain)
         rgb = np.ascontiguousarray(reference.transpose(2, 0, 1), np.float32) / np.float32(65535)
         return {"raw": np.ascontiguousarray(planes[:, : height // 2, : width // 2]), "rgb": rgb}
 

@@ -15,6 +15,7 @@ from restore_hub.errors import RestoreHubError
 COMMANDS = {
     "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
     "check": ("check", "Check a spec: names, levels, shapes, cost; train nothing."),
+    "export": ("export", "Export a run again, such as from the weights of an earlier stage."),
     "restore": ("restore", "Run an exported ONNX file on a photograph, without PyTorch."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
     "data": ("data", "Prepare data: commands that plugins bring."),
@@ -24,6 +25,19 @@ COMMANDS = {
     "new-plugin": ("new_plugin", "Write the folder of a new plugin that installs and passes its tests."),
     "schema": ("schema", "Print the JSON Schema of specs, for editors."),
 }
+
+# What the extra `train` brings: where one of these is missing, the error says which extra to install.
+TRAIN_PACKAGES = (
+    "albumentations",
+    "mlflow",
+    "onnx",
+    "onnxscript",
+    "timm",
+    "torch",
+    "torchmetrics",
+    "torchvision",
+    "tqdm",
+)
 
 
 class LazyGroup(click.Group):
@@ -59,6 +73,13 @@ def main(arguments: list[str] | None = None) -> Any:
         group(arguments, standalone_mode=True)
     except RestoreHubError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAIN_PACKAGES:
+            raise
+        click.echo(
+            f"error: this needs {error.name}, which is not installed: pip install 'restore-hub[train]'", err=True
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

@@ -15,9 +15,7 @@ import click
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Bits a channel.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-def command(
-    model: Path, photo: Path, out: Path, gain: float | None, bits: str, overwrite: bool, device: str
-) -> None:
+def command(model: Path, photo: Path, out: Path, gain: float | None, bits: str, overwrite: bool, device: str) -> None:
     """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes)."""
     from restore_hub.runtime import restore
 

@@ -12,7 +12,7 @@ import click
 def command(plugins: tuple[Path, ...]) -> None:
     """Print the JSON Schema of specs with the options of every registered component.
 
-    Save it as spec.schema.json and name it in the first line of a spec: # yaml-language-server: $schema=spec.schema.json
+    Save it as spec.schema.json and begin a spec with `# yaml-language-server: $schema=spec.schema.json`.
     """
     import json
 

@@ -65,7 +65,7 @@ def _lines(component: Component) -> Iterator[str]:
 
 
 def _options(target: Any, kind: str) -> Iterator[str]:
-    from restore_hub.build.plan import INJECTED
+    from restore_hub.contracts import INJECTED
     from restore_hub.options import options_of
 
     options = options_of(target, skip=INJECTED.get(kind, frozenset()))

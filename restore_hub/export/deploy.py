@@ -7,11 +7,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from restore_hub.build.chain import Chain
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
 from restore_hub.export.raw_input import RAW_INPUTS, pack, unpad
 from restore_hub.runtime.manifest import TensorInfo
-from restore_hub.build.chain import Chain
 
 
 class Deployed(nn.Module):
@@ -47,7 +47,7 @@ class Deployed(nn.Module):
         if not self._raw:
             return self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
         mosaic, phase = inputs[:2]
-        wires = self._chain.run(self._blocks, {self._reads[0]: pack(*inputs)})  # type: ignore[call-arg]
+        wires = self._chain.run(self._blocks, {self._reads[0]: pack(*inputs)})
         return unpad(wires[self._output], mosaic, phase)
 
     def _kind(self, chain: Chain) -> Literal["raw-to-rgb", "rgb-to-rgb", "tensors"]:

@@ -72,8 +72,8 @@ def _trace(module: Deployed) -> onnx.ModelProto:
     shapes = tuple({2: height, 3: width} if tensor.dim() == 4 else None for tensor in example)
     try:
         with _quiet():
-            # Padding to a multiple makes guards that no range of sizes satisfies; checked at run time they are harmless,
-            # and the parity gate tries the sizes that they are about.
+            # Padding to a multiple makes guards that no range of sizes satisfies. Deferred they are harmless, and
+            # the parity gate tries the sizes that they are about.
             traced = torch.export.export(
                 module,
                 example,
@@ -162,8 +162,8 @@ def _parity(module: Deployed, path: Path) -> float:
         if not float(difference.max()) <= TOLERANCE:
             _, channel, row, column = np.unravel_index(int(np.nanargmax(difference)), difference.shape)
             raise ExportError(
-                f"{path.name} differs from PyTorch by {difference.max():.3g} (at most {TOLERANCE:g}) at {height}x{width}"
-                f", phase {phase}, channel {channel}, row {row}, column {column}; it is not published"
+                f"{path.name} differs from PyTorch by {difference.max():.3g} (at most {TOLERANCE:g}) at "
+                f"{height}x{width}, phase {phase}, channel {channel}, row {row}, column {column}; it is not published"
             )
         worst = max(worst, float(difference.max()))
     return worst

@@ -16,9 +16,7 @@ RAW_INPUTS = [
         high=1.0,
         meaning="sensor values as stored, active area, unrotated; with the defaults below: 0 black, 1 white, RGGB",
     ),
-    TensorInfo(
-        name="phase", dtype="int64", shape=[2], default=[0, 0], meaning="row and column of red in its 2x2 tile"
-    ),
+    TensorInfo(name="phase", dtype="int64", shape=[2], default=[0, 0], meaning="row and column of red in its 2x2 tile"),
     TensorInfo(name="black", shape=[4], default=[0.0] * 4, meaning="black level of R, Gr, Gb, B"),
     TensorInfo(name="white", shape=[4], default=[1.0] * 4, meaning="white level of R, Gr, Gb, B"),
     TensorInfo(name="balance", shape=[4], default=[1.0] * 4, meaning="white-balance factors of R, Gr, Gb, B"),

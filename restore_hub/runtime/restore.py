@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def _from_raw(model: Model, photo: Path, gain: float | None) -> tuple[NDArray[np
         raise DataError(f"{model.path} takes RAW files and {photo} is an ordinary picture; give the camera's RAW file")
     raw = read_raw(photo)
     used, rule = (gain, "given") if gain is not None else exposure_gain(raw)
-    feeds = {
+    feeds: dict[str, NDArray[Any]] = {
         "mosaic": raw.mosaic[None, None].astype(np.float32),
         "phase": np.array(raw.phase, dtype=np.int64),
         "black": raw.black.astype(np.float32),
@@ -108,4 +109,5 @@ def _read_rgb(model: Model, photo: Path) -> Picture:
 
 def _from_rgb(model: Model, picture: Picture) -> NDArray[np.float32]:
     tensor = picture.pixels.transpose(2, 0, 1)[None].astype(np.float32)
-    return model({model.manifest.inputs[0].name: np.ascontiguousarray(tensor)})[0].transpose(1, 2, 0)
+    output = model({model.manifest.inputs[0].name: np.ascontiguousarray(tensor)})
+    return np.asarray(output[0].transpose(1, 2, 0), np.float32)

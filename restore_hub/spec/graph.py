@@ -77,8 +77,6 @@ def check_tensor(document: Document, producer: Mapping[str, str], tensor: str, *
     raise document.error(f"nothing makes the tensor {tensor!r}{hint}", *place)
 
 
-def _check_names(
-    document: Document, producer: Mapping[str, str], inputs: Mapping[str, str], *place: str | int
-) -> None:
+def _check_names(document: Document, producer: Mapping[str, str], inputs: Mapping[str, str], *place: str | int) -> None:
     for port, tensor in inputs.items():
         check_tensor(document, producer, tensor, *place, port)

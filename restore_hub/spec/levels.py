@@ -13,9 +13,7 @@ from restore_hub.spec.reader import Document
 HOLDOUT = "holdout"
 
 
-def check_stages(
-    document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, type[Solver]]
-) -> list[str]:
+def check_stages(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, type[Solver]]) -> list[str]:
     """Check every stage against its solver (by stage index); return remarks that a person should read.
 
     Raises:
@@ -27,9 +25,7 @@ def check_stages(
         place = ("stages", index)
         solver = solvers[index]
         if len(stage.levels) != solver.levels:
-            wanted = (
-                "`upper` and `lower` levels" if solver.levels == 2 else "one level: blocks, objective, data"
-            )
+            wanted = "`upper` and `lower` levels" if solver.levels == 2 else "one level: blocks, objective, data"
             raise document.error(f"the solver {stage.solver!r} takes {wanted}", *place, "solver")
         keys = [(*place, "upper"), (*place, "lower")] if stage.upper else [place]
         for level, level_place in zip(stage.levels, keys, strict=True):
@@ -39,9 +35,7 @@ def check_stages(
     return remarks
 
 
-def _check_level(
-    document: Document, spec: Spec, graph: Graph, level: Level, place: tuple[str | int, ...]
-) -> None:
+def _check_level(document: Document, spec: Spec, graph: Graph, level: Level, place: tuple[str | int, ...]) -> None:
     for position, block in enumerate(level.blocks):
         _known(document, block, spec.blocks, "block", *place, "blocks", position)
     for name in weights_of(level.objective):
@@ -49,9 +43,7 @@ def _check_level(
         _known(document, name, spec.objectives, "objective", *where)
     _known(document, level.data, spec.data, "split", *place, "data")
     if level.data == HOLDOUT:
-        raise document.error(
-            "the holdout split measures and never trains; name another split", *place, "data"
-        )
+        raise document.error("the holdout split measures and never trains; name another split", *place, "data")
     reached = _blocks_of(spec, graph, level)
     idle = [block for block in level.blocks if block not in reached]
     if idle:
@@ -85,9 +77,7 @@ def _check_coupling(
     if stage.share_batch and upper.data != lower.data:
         raise document.error("`share_batch` needs the same split at both levels", *place, "share_batch")
     if stage.share_batch and lower.batches == "fresh" and lower.steps > 1:
-        raise document.error(
-            "`share_batch` means one batch for the whole step; add `batches: one`", *place, "lower"
-        )
+        raise document.error("`share_batch` means one batch for the whole step; add `batches: one`", *place, "lower")
     lower_sees_upper = bool(_blocks_of(spec, graph, lower) & set(upper.blocks))
     upper_sees_lower = bool(_blocks_of(spec, graph, upper) & set(lower.blocks))
     missing = (
@@ -106,9 +96,7 @@ def _check_coupling(
             "objective",
         )
     if missing:
-        return [
-            f"{document.at(*place)}: {missing}: no response term exists; {stage.solver!r} loses nothing by that"
-        ]
+        return [f"{document.at(*place)}: {missing}: no response term exists; {stage.solver!r} loses nothing by that"]
     return []
 
 

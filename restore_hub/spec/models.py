@@ -105,9 +105,7 @@ class Stage(WithOptions):
         if self.upper is None and self.lower is None:
             missing = [key for key in ("blocks", "objective", "data") if key not in flat]
             if missing:
-                raise ValueError(
-                    f"a stage of one level needs {', '.join(missing)} (or give `upper` and `lower`)"
-                )
+                raise ValueError(f"a stage of one level needs {', '.join(missing)} (or give `upper` and `lower`)")
         elif self.upper is None or self.lower is None:
             raise ValueError("give both `upper` and `lower`, or neither")
         elif flat:

@@ -47,14 +47,18 @@ def _without_union_tags(data: Any, loc: tuple[str | int, ...]) -> tuple[str | in
     keys: list[str | int] = []
     place = data
     for position, part in enumerate(loc):
-        if isinstance(place, dict) and part in place:
-            place = place[part]
-        elif isinstance(place, list) and isinstance(part, int) and part < len(place):
+        if _holds(place, part):
             place = place[part]
         elif position < len(loc) - 1 or part == "[key]" or not isinstance(place, dict):
             continue  # a union's member, not a key of the file
         keys.append(part)
     return tuple(keys)
+
+
+def _holds(place: Any, part: str | int) -> bool:
+    if isinstance(place, list):
+        return isinstance(part, int) and part < len(place)
+    return isinstance(place, dict) and part in place
 
 
 def _known_keys(keys: tuple[str | int, ...]) -> list[str]:

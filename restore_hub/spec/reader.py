@@ -56,9 +56,7 @@ def read_spec(path: Path, overrides: Iterable[str] = ()) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(
-            f"{path}: cannot be read: {reason}; give the path of a pipeline spec (YAML)"
-        ) from None
+        raise SpecError(f"{path}: cannot be read: {reason}; give the path of a pipeline spec (YAML)") from None
     tree = _parse(path, text)
     if not isinstance(tree, CommentedMap):
         raise SpecError(f"{path}:1:1: a spec is a mapping that begins with `name:`")
@@ -110,9 +108,7 @@ def _plain(path: Path, node: Any, keys: Path_, places: dict[Path_, tuple[int, in
 def _scalar(path: Path, node: Any, keys: Path_, places: dict[Path_, tuple[int, int]]) -> Any:
     if isinstance(node, TaggedScalar) or not isinstance(node, (bool, int, float, str, type(None))):
         place = ":".join(map(str, places.get(keys, ())))
-        raise SpecError(
-            f"{path}:{place} {'.'.join(map(str, keys))}: tags and dates are not read; quote the text"
-        )
+        raise SpecError(f"{path}:{place} {'.'.join(map(str, keys))}: tags and dates are not read; quote the text")
     for plain in (bool, int, float, str):
         if isinstance(node, plain):
             return plain(node)
@@ -130,9 +126,7 @@ def _override(document: Document, override: str) -> None:
         last = depth == len(keys) - 1
         if isinstance(place, list):
             if not key.isdigit() or int(key) >= len(place):
-                raise SpecError(
-                    f"--set {override!r}: {'.'.join(keys[:depth])} has items 0 to {len(place) - 1}"
-                )
+                raise SpecError(f"--set {override!r}: {'.'.join(keys[:depth])} has items 0 to {len(place) - 1}")
             index: str | int = int(key)
         elif isinstance(place, dict):
             index = key

@@ -29,7 +29,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Weights: `last.pt`, and `best.pt` where there are metrics."""
+        """Weights: `stage-N.pt` of each stage's end, `last.pt`, and `best.pt` where there are metrics."""
         return self.path / "checkpoints"
 
     @property
@@ -59,7 +59,7 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
-    def save_weights(self, name: str, blocks: Mapping[str, torch.nn.Module], about: Mapping[str, Any]) -> Path:
+    def save_weights(self, name: str, blocks: torch.nn.ModuleDict, about: Mapping[str, Any]) -> Path:
         """Save the state of every block, with plain facts about it, whole or not at all."""
         path = self.checkpoints / f"{name}.pt"
         temporary = path.with_name(path.name + ".part")

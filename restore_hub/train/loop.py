@@ -11,18 +11,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restore_hub.build.chain import Chain
+from restore_hub.build.plan import Plan
 from restore_hub.contracts import Batches, Dataset, Metric, Solver
 from restore_hub.errors import BilevelError, DataError, TrainingError
 from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
-from restore_hub.build.chain import Chain
 from restore_hub.train.data import Stream
-from restore_hub.build.plan import Plan
 from restore_hub.train.problem import ChainLevel, ChainProblem, Objectives, problem_of
 from restore_hub.train.progress import Progress
 from restore_hub.train.record import Record
-from restore_hub.train.validate import Validation, better, validate
+from restore_hub.train.validate import better, validate
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What one stage took and reached: its solver, outer steps, seconds of training, and holdout means at its end."""
+
+    solver: str
+    steps: int
+    seconds: float
+    metrics: Mapping[str, float]
 
 
 @dataclass
@@ -38,8 +48,9 @@ class Run:
     device: torch.device
     step: int = 0
     best: float | None = None
-    latest: Validation | None = None
-    seconds: list[float] = field(default_factory=list)
+    best_step: int = 0
+    best_metrics: Mapping[str, float] = field(default_factory=dict)
+    stages: list[StageResult] = field(default_factory=list)
 
 
 def run_stage(run: Run, index: int) -> None:
@@ -73,8 +84,10 @@ def run_stage(run: Run, index: int) -> None:
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
                 _measure(run, progress)
-        run.seconds.append(time.monotonic() - begun)
-        _measure(run, progress)
+        seconds = time.monotonic() - begun
+        metrics = _measure(run, progress)
+        run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
+        run.stages.append(StageResult(stage.solver, step, seconds, metrics))
 
 
 def _finite(logs: Mapping[str, Tensor], label: str, step: int) -> dict[str, float]:
@@ -85,23 +98,23 @@ def _finite(logs: Mapping[str, Tensor], label: str, step: int) -> dict[str, floa
     return values
 
 
-def _measure(run: Run, progress: Progress) -> None:
-    """Measure the holdout split, keep the weights, and the best ones by the first metric."""
-    blocks = dict(run.chain.blocks.items())
-    about: dict[str, Any] = {"step": run.step}
+def _measure(run: Run, progress: Progress) -> dict[str, float]:
+    """Measure the holdout split, keep the weights, and the best ones by the first metric; return the means."""
+    means: dict[str, float] = {}
     if run.metrics:
         found = validate(run.chain, run.plan.metrics, run.metrics, run.datasets[HOLDOUT])
-        run.record.values(run.step, {f"holdout/{name}": value for name, value in found.means.items()})
+        means = dict(found.means)
+        run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
         for name, image in found.pictures.items():
             run.record.picture(name, image, run.step)
-        text = "  ".join(f"{name} {value:.4g}" for name, value in found.means.items())
-        progress.note(f"step {run.step}: holdout {text}")
-        about["holdout"] = dict(found.means)
-        first, metric = next(iter(run.metrics.items()))
-        if better(metric, found.means[first], run.best):
-            run.best, run.latest = found.means[first], found
-            run.record.folder.save_weights("best", blocks, about)
-    run.record.folder.save_weights("last", blocks, about)
+        progress.note(f"step {run.step}: holdout " + "  ".join(f"{name} {value:.4g}" for name, value in means.items()))
+    about: dict[str, Any] = {"step": run.step, "holdout": means}
+    first = next(iter(run.metrics), None)
+    if first is not None and better(run.metrics[first], means[first], run.best):
+        run.best, run.best_step, run.best_metrics = means[first], run.step, means
+        run.record.folder.save_weights("best", run.chain.blocks, about)
+    run.record.folder.save_weights("last", run.chain.blocks, about)
+    return means
 
 
 class _Feed:
@@ -129,9 +142,7 @@ class _Feed:
         return [self._streams[1].batch(step * count + i, self._device) for i in range(count)]
 
 
-def _variables(
-    stage: Stage, problem: ChainLevel | ChainProblem
-) -> list[tuple[Level, tuple[Tensor, ...]]]:
+def _variables(stage: Stage, problem: ChainLevel | ChainProblem) -> list[tuple[Level, tuple[Tensor, ...]]]:
     if isinstance(problem, ChainProblem):
         return list(zip(stage.levels, (problem.theta, problem.omega), strict=True))
     return [(stage.levels[0], problem.variables)]
@@ -140,4 +151,5 @@ def _variables(
 def _optimizer(level: Level, tensors: tuple[Tensor, ...]) -> torch.optim.Optimizer:
     if not tensors:
         raise TrainingError(f"the blocks {', '.join(level.blocks)} have no parameters to train")
-    return OPTIMIZERS[level.optimizer](tensors, lr=level.lr)
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[level.optimizer](tensors, lr=level.lr)
+    return optimizer

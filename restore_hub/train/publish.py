@@ -1,48 +1,93 @@
-"""The end of a run: its best weights as ONNX files."""
+"""Weights of a run as ONNX files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from restore_hub import __version__
+from restore_hub.build.chain import Chain, build_chain
+from restore_hub.build.plan import Plan, make_plan
+from restore_hub.errors import ExportError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
-from restore_hub.train.loop import Run
-from restore_hub.train.weights import file_hash, load_weights
+from restore_hub.registry import Registry
+from restore_hub.spec import Document
+from restore_hub.train.weights import file_hash, load_checkpoint
 
 
-def publish(run: Run, resolved: Mapping[str, Any]) -> tuple[Path, ...]:
-    """Export what the spec names, from the best weights on the holdout split (the last ones without metrics)."""
-    export, folder = run.plan.spec.export, run.record.folder
-    if not export.blocks and export.chain is None:
-        return ()
-    weights = folder.checkpoints / ("best.pt" if run.best is not None else "last.pt")
-    chain = run.chain.cpu()
-    for name, block in chain.blocks.items():
-        load_weights(block, name, weights)
+def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Export what a spec names, with the weights of a checkpoint of its run.
+
+    Args:
+        plan: the spec.
+        chain: its networks; they take on the weights and move to the CPU.
+        weights: a checkpoint that the run wrote.
+        folder: where `<block>.onnx` and `chain.onnx` go.
+        resolved: the resolved spec, for the files' provenance.
+
+    Raises:
+        DataError: the checkpoint does not fit; ExportError: a file differs from PyTorch and is not published.
+    """
+    export = plan.spec.export
+    # The exporter takes the channels_last layout of training for a constraint on sizes.
+    chain = chain.cpu().to(memory_format=torch.contiguous_format)
+    about = load_checkpoint(chain.blocks, weights)
     modules = {block: deployed_block(chain, block) for block in export.blocks}
     if export.chain is not None:
         modules["chain"] = deployed_chain(chain, export.chain)
-    means = dict(run.latest.means) if run.latest else {}
     provenance = {
         "restore_hub": __version__,
         "spec": resolved["spec"],
         "components": resolved["components"],
         "weights_sha256": file_hash(weights),
-        "step": run.step,
+        "step": about.get("step"),
     }
     files = []
     for name, module in modules.items():
-        path = folder.export / f"{name}.onnx"
+        path = folder / f"{name}.onnx"
         export_onnx(
             module,
             path,
-            name=f"{run.plan.spec.name}/{name}",
+            name=f"{plan.spec.name}/{name}",
             licence=export.licence,
-            metrics=means if name == "chain" else {},
+            metrics=about.get("holdout", {}) if name == "chain" else {},
             provenance=provenance,
         )
-        run.record.artifact(path)
         files.append(path)
     return tuple(files)
+
+
+def export_run(run: Path, registry: Registry, weights: str = "best", out: Path | None = None) -> tuple[Path, ...]:
+    """Export a finished or stopped run again, such as from the weights of an earlier stage.
+
+    Args:
+        run: the run folder.
+        registry: what is registered.
+        weights: name of a checkpoint in it: `best`, `last`, `stage-1` …
+        out: folder for the files; `RUN/export` by default.
+
+    Raises:
+        ExportError: not a run folder, no such checkpoint, or nothing to export.
+    """
+    try:
+        resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+        document = Document(run / "spec.json", resolved["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
+    checkpoint = run / "checkpoints" / f"{weights}.pt"
+    if not checkpoint.is_file():
+        known = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("*.pt"))) or "none yet"
+        raise ExportError(f"{run} has no weights {weights!r}; it has: {known}")
+    plan = make_plan(document, registry)
+    if not plan.spec.export.blocks and plan.spec.export.chain is None:
+        raise ExportError(f"the spec of {run} names nothing to export; give it `export:`")
+    folder = out or run / "export"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written: {error.strerror}") from None
+    return publish(plan, build_chain(plan), checkpoint, folder, resolved)

@@ -26,11 +26,17 @@ def resolve(plan: Plan) -> dict[str, Any]:
         name: {"metric": part.component.name, "inputs": dict(part.inputs), **_plain(part.options)}
         for name, part in plan.metrics.items()
     }
-    for name, block in plan.spec.blocks.items():
-        if block.weights is not None:
-            spec["blocks"][name]["weights_sha256"] = file_hash(Path(block.weights))
+    weights = {
+        name: file_hash(Path(block.weights)) for name, block in plan.spec.blocks.items() if block.weights is not None
+    }
     components = {f"{c.kind} {c.name}": {"owner": c.owner, "version": c.version} for c in plan.components()}
-    return {"restore_hub": __version__, "source": str(plan.document.path), "spec": spec, "components": components}
+    return {
+        "restore_hub": __version__,
+        "source": str(plan.document.path),
+        "spec": spec,
+        "components": components,
+        "weights_sha256": weights,
+    }
 
 
 def _plain(options: Any) -> dict[str, Any]:

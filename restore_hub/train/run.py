@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
+from restore_hub.build.chain import Chain, build_chain
+from restore_hub.build.plan import Plan, make_plan
+from restore_hub.build.splits import check_splits_apart
 from restore_hub.contracts import Dataset
 from restore_hub.errors import RestoreHubError
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.build.chain import Chain, build_chain
 from restore_hub.train.folder import RunFolder, create_run_folder, environment
-from restore_hub.train.loop import Run, run_stage
-from restore_hub.build.plan import Plan, make_plan
-from restore_hub.build.splits import check_splits_apart
+from restore_hub.train.loop import Run, StageResult, run_stage
 from restore_hub.train.problem import Objectives
 from restore_hub.train.publish import publish
 from restore_hub.train.record import Record
@@ -32,16 +32,17 @@ class Result:
 
     Attributes:
         folder: the run folder.
-        metrics: holdout means of the exported weights.
+        metrics: holdout means of the best weights, which are the exported ones; `step` is theirs.
         exported: the ONNX files.
-        seconds: training time of each stage.
+        stages: what each stage took and reached.
         where: line that says where the tracker shows the run; empty without one.
     """
 
     folder: Path
     metrics: Mapping[str, float]
     exported: tuple[Path, ...]
-    seconds: tuple[float, ...]
+    step: int
+    stages: tuple[StageResult, ...]
     where: str
 
 
@@ -69,7 +70,8 @@ def run(
     """
     plan = make_plan(read_spec(Path(spec), overrides), default_registry(plugins))
     torch.manual_seed(plan.spec.seed)
-    chain = build_chain(plan).to(device)
+    torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals: a step cost ten times as much
+    chain = build_chain(plan).to(device).to(memory_format=torch.channels_last)  # a quarter faster on a CPU
     _load_weights(plan, chain)
     datasets: dict[str, Dataset] = {name: part.make() for name, part in plan.datasets.items()}
     check_splits_apart(datasets)
@@ -92,7 +94,7 @@ def _carry_out(run: Run, plan: Plan) -> Result:
     try:
         for index in range(len(plan.spec.stages)):
             run_stage(run, index)
-        exported = publish(run, resolved)
+        exported = _export(run, plan, resolved)
     except KeyboardInterrupt:
         run.record.finish("KILLED")
         raise
@@ -101,8 +103,17 @@ def _carry_out(run: Run, plan: Plan) -> Result:
         _say_where(folder)
         raise
     where = run.record.finish("FINISHED")
-    means = dict(run.latest.means) if run.latest else {}
-    return Result(folder.path, means, exported, tuple(run.seconds), where)
+    step = run.best_step if run.metrics else run.step
+    return Result(folder.path, dict(run.best_metrics), exported, step, tuple(run.stages), where)
+
+
+def _export(run: Run, plan: Plan, resolved: Mapping[str, Any]) -> tuple[Path, ...]:
+    folder = run.record.folder
+    weights = folder.checkpoints / ("best.pt" if run.best is not None else "last.pt")
+    files = publish(plan, run.chain, weights, folder.export, resolved)
+    for path in files:
+        run.record.artifact(path)
+    return files
 
 
 def _say_where(folder: RunFolder) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_hub.contracts import Dataset, Metric
-from restore_hub.spec import DATA
 from restore_hub.build.chain import Chain, Wires
 from restore_hub.build.plan import Part
+from restore_hub.contracts import Dataset, Metric
+from restore_hub.spec import DATA
 
 PICTURES_KEPT = 3
 

@@ -29,19 +29,33 @@ def load_weights(block: nn.Module, name: str, path: Path) -> None:
         raise DataError(f"{path} does not fit block {name!r}: {first[0].strip()}") from None
 
 
+def load_checkpoint(blocks: nn.ModuleDict, path: Path) -> dict[str, Any]:
+    """Load every block's weights from a checkpoint of a run; return the facts saved with them (step, holdout)."""
+    for name, block in blocks.items():
+        load_weights(block, name, path)
+    about: dict[str, Any] = _content("", path).get("about", {})
+    return about
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _state(name: str, path: Path) -> dict[str, Any]:
+def _content(name: str, path: Path) -> Any:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"weights of block {name!r}: no such file: {path}") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"weights of block {name!r}: {path} is no file of tensors: {str(error).splitlines()[0]}") from None
+        raise DataError(
+            f"weights of block {name!r}: {path} is no file of tensors: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def _state(name: str, path: Path) -> dict[str, Any]:
+    content = _content(name, path)
     if isinstance(content, dict) and isinstance(content.get("blocks"), dict):
         if name not in content["blocks"]:
             raise DataError(f"{path} holds the blocks {', '.join(content['blocks'])}, not {name!r}")

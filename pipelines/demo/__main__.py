@@ -1,0 +1,108 @@
+"""The main job on real input: RAW in, bilevel training, tracked run, ONNX out, restored pictures and a report.
+
+Photographs become pairs of dark and bright DNG files, `pipelines/raw_lowlight.yaml` is trained on them and
+tracked, its ONNX file restores held-out dark DNGs without torch, and everything is measured against what there
+is without training, and against other ways to spend the same time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import classical
+from photographs import SPLITS, copy_photographs
+from report import Row, table, write_report
+from sheet import write_sheet
+
+RATIO = 100.0  # long over short exposure time; noise is make-raw's default for it, stated in pairs.json
+
+
+def main() -> None:
+    """Run the demo into a new folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="a number is added when it exists")
+    parser.add_argument("--steps", type=int, nargs=2, metavar=("WARM", "BILEVEL"), help="fewer, for a quick look")
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    out = _fresh(arguments.out)
+    data = make_pairs(out)
+    rows = classical_rows(data)
+    print("training (torch is imported from here on)", flush=True)
+    from training import train
+
+    result, variants = train(data, out, arguments.steps or ())
+    rows += [Row(v.name, v.stage.seconds, v.stage.steps, restored(v.chain, data, out / "restored")) for v in variants]
+    references = {long.stem: classical.reference(long) for _, long in pairs_of(data / "holdout")}
+    write_sheet(out / "sheet.png", rows, references)
+    write_report(out / "report.md", rows, references, result, RATIO)
+    print(f"\n{table(rows, references)}\n")
+    print(f"pictures   {out / 'sheet.png'} and {out / 'restored'}")
+    print(f"report     {out / 'report.md'}")
+    print(f"ONNX       {', '.join(str(path) for path in result.exported)}")
+    print(f"tracker    {result.where}")
+    print(f"took       {time.monotonic() - begun:.0f} s")
+
+
+def make_pairs(out: Path) -> Path:
+    """Make the DNG pairs of each split with the command that a user would type; return their folder."""
+    data = out / "data"
+    command = [sys.executable, "-m", "restore_hub", "data", "make-raw"]
+    for split, folder in copy_photographs(out / "photographs").items():
+        subprocess.run([*command, str(folder), str(data / split), "--ratio", f"{RATIO:g}"], check=True)
+    for kind in ("short", "long"):  # `both`: what the two levels see, for training without levels
+        (data / "both" / kind).mkdir(parents=True)
+        for split in ("train", "upper"):
+            for file in (data / split / kind).iterdir():
+                os.link(file, data / "both" / kind / file.name)
+    return data
+
+
+def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
+    """Return (short, long) of each pair in a folder."""
+    return [(short, folder / "long" / short.name) for short in sorted((folder / "short").glob("*.dng"))]
+
+
+def classical_rows(data: Path) -> list[Row]:
+    """Develop the held-out dark files without a network, fitted to the same pairs that the networks train on."""
+    print(f"fitting a tone curve and a denoiser to {len(pairs_of(data / 'both'))} training pairs", flush=True)
+    fitted = classical.fit(pairs_of(data / "both"))
+    rows = [Row(name, None, None, {}) for name in ("rawpy, same gain", "with tone curve", "with non-local means")]
+    for short, _ in pairs_of(data / "holdout"):
+        rendered = classical.render(short, classical.gain_of(short))
+        for row, picture in zip(rows, (rendered, fitted.toned(rendered), fitted.denoised(rendered)), strict=True):
+            row.pictures[short.stem] = picture
+    return rows
+
+
+def restored(chain: Path, data: Path, folder: Path) -> dict[str, classical.Picture]:
+    """Restore the held-out dark files with an ONNX file, in processes that cannot import torch."""
+    from restore_hub.runtime.images import read_picture
+
+    pictures = {}
+    for short, _ in pairs_of(data / "holdout"):
+        out = folder / f"{short.stem}-{chain.parent.parent.name}-{chain.parent.name}.png"
+        out.parent.mkdir(exist_ok=True)
+        code = "import sys; sys.modules['torch'] = None; from restore_hub.cli import main; main(sys.argv[1:])"
+        arguments = ["restore", str(chain), str(short), "-o", str(out), "--bits", "16"]
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+        pictures[short.stem] = read_picture(out).pixels.astype(float)
+    return pictures
+
+
+def _fresh(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    candidate.mkdir(parents=True)
+    return candidate
+
+
+if __name__ == "__main__":
+    assert set(SPLITS) == {"train", "upper", "holdout"}
+    main()

@@ -1,0 +1,69 @@
+"""A small world that many tests share: three splits of DNG pairs, and the shipped pipeline pointed at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore_hub.build import Plan, make_plan
+from restore_hub.plugins import default_registry
+from restore_hub.runtime.images import write_picture
+from restore_hub.spec import read_spec
+
+ROOT = Path(__file__).resolve().parent.parent
+PIPELINE = ROOT / "pipelines" / "raw_lowlight.yaml"
+SPLITS = {"train": 2, "upper": 1, "holdout": 1}
+# Small enough for a test: narrow blocks, small crops, few steps, no tracker.
+SMALL = (
+    "blocks.generate.width=2",
+    "blocks.generate.depth=1",
+    "blocks.enhance.width=4",
+    "data.train.crop=16",
+    "data.upper.crop=16",
+    "tracker=",
+)
+
+
+def photograph(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Return smooth colours with an edge, (H, W, 3) in [0.05, 0.95]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    waves = [np.sin(6 * (a * x + b * y) + c) for a, b, c in rng.uniform(-2, 2, (3, 3))]
+    picture = 0.5 + 0.3 * np.stack(waves, axis=2)
+    picture[height // 3 : height // 2, width // 4 : width // 2] *= rng.uniform(0.3, 1.2, 3)
+    return np.clip(picture, 0.05, 0.95).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the splits `train`, `upper`, `holdout` of short/long DNG pairs."""
+    from restore_hub_raw.make_raw import Recipe, make_folder
+
+    root = tmp_path_factory.mktemp("pairs")
+    seed = 0
+    for split, count in SPLITS.items():
+        (root / "photos" / split).mkdir(parents=True)
+        for _ in range(count):
+            seed += 1
+            write_picture(root / "photos" / split / f"p{seed}.png", photograph(seed))
+        make_folder(root / "photos" / split, root / split, Recipe(ratio=20.0))
+    return root
+
+
+@pytest.fixture
+def overrides(pairs: Path) -> list[str]:
+    """Return what makes the shipped pipeline small and points it at `pairs`."""
+    return [*SMALL, *(f"data.{split}.root={pairs / split}" for split in SPLITS)]
+
+
+@pytest.fixture
+def make(overrides: list[str]) -> Callable[..., Plan]:
+    """Return a function that plans the small pipeline with further overrides."""
+
+    def plan(*more: str) -> Plan:
+        return make_plan(read_spec(PIPELINE, [*overrides, *more]), default_registry())
+
+    return plan

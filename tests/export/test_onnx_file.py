@@ -1,0 +1,157 @@
+"""Export: dynamic sizes, defaults, the manifest, and a gate that refuses what differs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from restore_hub.build import Chain, Plan, build_chain
+from restore_hub.errors import ExportError, ModelFileError
+from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
+from restore_hub.runtime import load
+from restore_hub.runtime.manifest import METADATA_KEY
+from restore_hub.runtime.raw import pack
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chain, Path]:
+    """Return a small chain and the folder with its exported block and chain."""
+    from restore_hub.build import make_plan
+    from restore_hub.plugins import default_registry
+    from restore_hub.spec import read_spec
+
+    pipeline = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+    torch.manual_seed(0)
+    plan = make_plan(read_spec(pipeline, ["blocks.generate.width=2", "blocks.generate.depth=2"]), default_registry())
+    chain = build_chain(plan).eval()
+    folder = tmp_path_factory.mktemp("onnx")
+    facts = {"name": "t", "licence": None, "metrics": {"psnr": 20.0}, "provenance": {"step": 1}}
+    export_onnx(deployed_chain(chain, "enhanced"), folder / "chain.onnx", **facts)
+    export_onnx(deployed_block(chain, "enhance"), folder / "enhance.onnx", **facts)
+    return chain, folder
+
+
+@pytest.mark.parametrize("phase", list(itertools.product((0, 1), (0, 1))), ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (19, 30), (48, 33)], ids=str)
+def test_the_file_is_the_chain_at_any_size_and_phase(world, size: tuple[int, int], phase: tuple[int, int]) -> None:
+    """Run in plain onnxruntime, against the blocks in PyTorch on planes packed by the reader's numpy code."""
+    chain, folder = world
+    rng = np.random.default_rng(1)
+    mosaic = rng.integers(500, 5000, size).astype(np.uint16)
+    black, white, balance = [512] * 4, [16383] * 4, [2.0, 1.0, 1.0, 1.5]
+    planes = torch.from_numpy(pack(mosaic, phase, np.array(black), np.array(white), np.array(balance), 3.0))[None]
+    with torch.inference_mode():
+        expected = chain({"data.raw": planes, "data.rgb": planes})["enhanced"][0].numpy()
+    rows, columns = (slice(p, p + n) for p, n in zip(phase, size, strict=True))
+    session = onnxruntime.InferenceSession(folder / "chain.onnx", providers=["CPUExecutionProvider"])
+    feeds = {"phase": np.array(phase), "black": np.float32(black), "white": np.float32(white),
+             "balance": np.float32(balance), "gain": np.float32([3.0])}  # fmt: skip
+    got = session.run(None, {"mosaic": mosaic[None, None].astype(np.float32), **feeds})[0][0]
+    np.testing.assert_allclose(got, expected[:, rows, columns], atol=1e-4)
+
+
+def test_the_mosaic_alone_is_enough(world) -> None:
+    _, folder = world
+    model = load(folder / "chain.onnx")
+    mosaic = np.random.default_rng(0).random((1, 1, 12, 10), dtype=np.float32)
+    zeros, ones = np.zeros(4, np.float32), np.ones(4, np.float32)
+    spelled = {"mosaic": mosaic, "phase": np.zeros(2, np.int64), "black": zeros, "white": ones, "balance": ones}
+    spelled["gain"] = np.ones(1, np.float32)
+    assert np.array_equal(model({"mosaic": mosaic}), model(spelled))
+
+
+def test_the_manifest_says_what_goes_in_and_where_it_is_from(world) -> None:
+    _, folder = world
+    manifest = load(folder / "chain.onnx").manifest
+    assert manifest.kind == "raw-to-rgb"
+    assert [tensor.name for tensor in manifest.inputs] == ["mosaic", "phase", "black", "white", "balance", "gain"]
+    assert manifest.inputs[0].shape == [1, 1, "height", "width"]
+    assert manifest.size_multiple == 8
+    assert manifest.metrics == {"psnr": 20.0}
+    assert manifest.provenance == {"step": 1}
+    assert 0 <= manifest.parity <= 1e-4
+    block = load(folder / "enhance.onnx").manifest
+    assert (block.kind, block.inputs[0].name, block.inputs[0].space) == ("rgb-to-rgb", "rgb", "srgb")
+
+
+def test_the_file_is_one_valid_file_without_side_data(world) -> None:
+    _, folder = world
+    assert sorted(path.name for path in folder.iterdir()) == ["chain.onnx", "enhance.onnx"]
+    model = onnx.load(folder / "chain.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert not [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    defaults = {t.name for t in model.graph.initializer} & {i.name for i in model.graph.input}
+    assert defaults == {"phase", "black", "white", "balance", "gain"}
+
+
+def test_a_file_that_differs_is_not_published(world, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights changed between tracing and the gate: the worst pixel is named, nothing is left behind."""
+    chain, _ = world
+    module = deployed_block(chain, "enhance")
+    real = onnx_file._trace
+
+    def trace_then_change(given):
+        model = real(given)
+        for tensor in model.graph.initializer:
+            if tensor.name.endswith("weight"):
+                values = onnx.numpy_helper.to_array(tensor) + np.float32(0.05)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        return model
+
+    monkeypatch.setattr(onnx_file, "_trace", trace_then_change)
+    with pytest.raises(ExportError, match=r"differs from PyTorch by .* channel \d, row \d+, column \d+; it is not pub"):
+        export_onnx(module, tmp_path / "x.onnx", name="x", licence=None, metrics={}, provenance={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_altered_weights_fail_the_test_vector(world, tmp_path: Path) -> None:
+    _, folder = world
+    model = onnx.load(folder / "enhance.onnx")
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("weight"))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.float32(0.1), tensor.name))
+    onnx.save(model, tmp_path / "altered.onnx")
+    assert load(folder / "enhance.onnx").verify() <= 1e-4
+    with pytest.raises(ModelFileError, match="the file was altered"):
+        load(tmp_path / "altered.onnx").verify()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "carries no restore_hub manifest"),
+        ("{", "the manifest is damaged"),
+        ('{"version": 1}', "the manifest is damaged at name"),
+    ],
+)
+def test_files_without_a_sound_manifest_are_refused(world, tmp_path: Path, text: str | None, said: str) -> None:
+    _, folder = world
+    model = onnx.load(folder / "enhance.onnx")
+    onnx.helper.set_model_props(model, {} if text is None else {METADATA_KEY: text})
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelFileError, match=said):
+        load(tmp_path / "m.onnx")
+
+
+def test_a_manifest_of_a_later_version_is_refused(world, tmp_path: Path) -> None:
+    _, folder = world
+    model = onnx.load(folder / "enhance.onnx")
+    manifest = json.loads(model.metadata_props[-1].value)
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({**manifest, "version": 99})})
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelFileError, match="version 99, this restore_hub reads up to 1"):
+        load(tmp_path / "m.onnx")
+
+
+def test_what_cannot_be_a_file_is_refused(make: Callable[..., Plan]) -> None:
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    chain = build_chain(make(f"blocks.enhance={network}")).eval()
+    with pytest.raises(ExportError, match="'stages' has no fixed number of channels"):
+        deployed_chain(chain, "stages")

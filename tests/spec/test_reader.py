@@ -1,0 +1,90 @@
+"""YAML 1.2 with places, one clear error each, and overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restore_hub.errors import SpecError
+from restore_hub.spec import read_spec
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def written(text: str) -> Path:
+        path = tmp_path / "s.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_scalars_are_those_of_yaml_1_2(write) -> None:
+    data = read_spec(write("a: 1e-3\nb: no\nc: 012\nd: true\ne: ~\nf: '1'\n")).data
+    assert data == {"a": 1e-3, "b": "no", "c": 12, "d": True, "e": None, "f": "1"}
+    assert [type(v) for v in data.values()] == [float, str, int, bool, type(None), str]
+
+
+def test_places_are_line_and_column_from_one(write) -> None:
+    document = read_spec(write("name: x\nstages:\n  - {solver: joint,\n     steps: 3}\n"))
+    assert document.at("stages", 0, "steps").endswith("s.yaml:4:6 stages.0.steps")
+    assert document.at("stages", 0, "nothing").endswith("s.yaml:3:5 stages.0.nothing"), "nearest known ancestor"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\na: 2\n", r"s\.yaml:2:1: .*duplicate key .a."),
+        ("- a\n", r"s\.yaml:1:1: a spec is a mapping"),
+        ("a: [1,\n", r"s\.yaml:2:1: not valid YAML"),
+        ("a: !!python/object/apply:os.system [x]\n", "tags"),
+        ("a: 2020-01-01\n", r"s\.yaml:1:1 a: tags and dates"),
+        ("1: 2\n", "the key 1 is not text"),
+        ("", "a spec is a mapping"),
+        ("a: \t\x07", "not valid YAML"),
+    ],
+)
+def test_bad_yaml_is_one_error_with_its_place(write, text: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        read_spec(write(text))
+
+
+def test_aliases_cannot_multiply_without_end(write) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(SpecError, match="more than 100000 values"):
+        read_spec(write("\n".join(lines)))
+
+
+def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"nothing\.yaml: cannot be read: No such file"):
+        read_spec(tmp_path / "nothing.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(SpecError, match=r"b\.yaml: cannot be read"):
+        read_spec(tmp_path / "b.yaml")
+
+
+def test_overrides_reach_into_lists_make_mappings_and_read_yaml(write) -> None:
+    path = write("a: {b: 1}\nl: [{x: 1}, {x: 2}]\n")
+    data = read_spec(path, ["a.b=2.5", "l.1.x=[1, 2]", "new.deep.key=text", "a.c="]).data
+    assert data == {"a": {"b": 2.5, "c": None}, "l": [{"x": 1}, {"x": [1, 2]}], "new": {"deep": {"key": "text"}}}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("a.b", "write key.path=value"),
+        ("l.5.x=1", "has items 0 to 1"),
+        ("a.b.c=1", "single value"),
+        ("=1", "write key"),
+    ],
+)
+def test_an_override_that_fits_nowhere_is_refused(write, override: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        read_spec(write("a: {b: 1}\nl: [{x: 1}, {x: 2}]\n"), [override])
+
+
+def test_an_overridden_value_is_no_longer_placed_in_the_file(write) -> None:
+    document = read_spec(write("a: {b: 1}\n"), ["a.b=2"])
+    assert document.at("a", "b").endswith("s.yaml:1:1 a.b"), "the place of its parent"

@@ -1,0 +1,50 @@
+"""Every shipped pipeline checks, and runs small from data to ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restore_hub import run
+from restore_hub.build import make_plan
+from restore_hub.build.report import report
+from restore_hub.build.shipped import shipped_pipelines
+from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
+
+ROOT = Path(__file__).resolve().parent.parent
+# What makes each pipeline small; a new pipeline needs its line here.
+SMALL = {
+    "raw_lowlight": [
+        "blocks.generate.width=2",
+        "blocks.generate.depth=1",
+        "data.train.crop=16",
+        "data.upper.crop=16",
+        "stages.0.steps=2",
+        "stages.1.steps=2",
+    ],
+}
+
+
+def test_all_pipelines_are_found() -> None:
+    assert set(shipped_pipelines()) == {path.stem for path in (ROOT / "pipelines").glob("*.yaml")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_checks_as_it_is_shipped(name: str) -> None:
+    found = report(make_plan(read_spec(shipped_pipelines()[name]), default_registry()))
+    assert found.shapes
+    assert all("does not exist here" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_runs_small_with_its_tracker(
+    name: str, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    roots = [f"data.{split}.root={pairs / split}" for split in ("train", "upper", "holdout")]
+    result = run(shipped_pipelines()[name], overrides=[*SMALL[name], *roots], out=tmp_path / "runs" / "r")
+    assert [path.name for path in result.exported][-1] == "chain.onnx"
+    assert "mlflow" in result.where
+    assert (tmp_path / "runs" / "mlflow.db").is_file(), "the tracker's store lies beside the runs"

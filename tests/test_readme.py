@@ -1,0 +1,97 @@
+"""Every block of the README runs, in order, in one folder with photographs in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore_hub.build import make_plan
+from restore_hub.plugins import default_registry
+from restore_hub.runtime.images import write_picture
+from restore_hub.spec import read_spec
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.S)
+PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
+
+
+def _picture(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0.1, 0.9, (10, 12, 3))
+    return np.kron(coarse, np.ones((14, 14, 1))).astype(np.float32)  # 140 x 168
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with `photos/<split>`, and the files that the README writes out."""
+    root = tmp_path_factory.mktemp("readme")
+    for seed, (split, name) in enumerate((s, n) for s, names in PHOTOS.items() for n in names):
+        (root / "photos" / split).mkdir(parents=True, exist_ok=True)
+        write_picture(root / "photos" / split / f"{name}.png", _picture(seed))
+    for language, text in BLOCKS:
+        named = re.match(r"# file: (\S+)\n", text)
+        if language == "python" and named:
+            (root / named[1]).write_text(text, encoding="utf-8")
+    return root
+
+
+def _run(folder: Path, language: str, text: str) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment["PYTHONSAFEPATH"] = ""
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_block_runs(folder: Path) -> None:
+    """The runner's blocks come first, because the deployer's use the file that they make."""
+    make, deploy, train, plugins = _sh_blocks()
+    assert make.split() == ["make", "demo", "make", "test"]
+    _run(folder, "sh", train)
+    _run(folder, "sh", deploy)
+    _run(folder, "sh", plugins)
+    for language, text in BLOCKS:
+        if language == "python":
+            _run(folder, language, text)
+    assert (folder / "cat.png").is_file()
+    assert (folder / "cat.tif").is_file()
+    assert (folder / "plugins-of-mine" / "restore-hub-glow" / "pyproject.toml").is_file()
+
+
+def _sh_blocks() -> list[str]:
+    return [text for language, text in BLOCKS if language == "sh"]
+
+
+def test_there_is_no_block_that_nothing_runs() -> None:
+    assert {language for language, _ in BLOCKS} <= {"sh", "python", "yaml"}
+    assert len(_sh_blocks()) == 4
+
+
+def test_the_spec_is_the_shipped_one(tmp_path: Path) -> None:
+    """Comments and the tracker apart, the README's pipeline is `pipelines/raw_lowlight.yaml`."""
+    (text,) = (text for language, text in BLOCKS if language == "yaml")
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    ours = read_spec(tmp_path / "s.yaml")
+    shipped = read_spec(ROOT / "pipelines" / "raw_lowlight.yaml").data
+    assert ours.data == {key: value for key, value in shipped.items() if key not in ("spec", "tracker")}
+    make_plan(ours, default_registry())
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("setup", "demo", "test", "test-long", "lint", "bench"):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_names_in_the_solver_table_are_registered() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", README, re.M)
+    assert set(named) == {name.removeprefix("std/") for name in default_registry().names("solver")}

@@ -1,0 +1,70 @@
+"""The built wheel, installed beside nothing of the checkout: it finds its plugins, pipelines and model zoo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel, built from the sources as they are."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.long
+def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """Only the base dependencies: deploying works, training says which extra is missing."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=True)
+    scripts = home / ("Scripts" if os.name == "nt" else "bin")
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+    def call(*command: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [str(scripts / command[0]), *command[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    call("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
+    assert "torch" not in call("python", "-m", "pip", "list")
+    listed = call("restore-hub", "plugins")
+    assert all(f"{name} " in listed for name in ("mlflow", "raw", "retinex", "std"))
+    assert "FAILED" not in listed
+    assert "raw/unet" in call("restore-hub", "list", "network")
+    said = call("restore-hub", "check", "raw_lowlight", status=2)
+    assert said.startswith("error: ")
+    assert "restore-hub[train]" in said
+    where = "import restore_hub, pathlib; print(pathlib.Path(restore_hub.__file__).parent / '_shipped')"
+    shipped = Path(call("python", "-c", where).strip())
+    assert (shipped / "pipelines" / "raw_lowlight.yaml").is_file()
+    assert (shipped / "model_zoo" / "README.md").is_file()
+
+
+def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
+    import zipfile
+
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"restore_hub", "restore_hub_std", "restore_hub_raw", "restore_hub_retinex", "restore_hub_mlflow",
+                    next(top for top in tops if top.endswith(".dist-info"))}  # fmt: skip
+    assert any(name.endswith("LICENSE") for name in names)
+    assert not [name for name in names if "test_" in name or "__pycache__" in name]

@@ -1,0 +1,112 @@
+"""A spec's stage as a bilevel problem: energies, coupling, and gradients against plain autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore_hub.build import Chain, Plan, build_chain
+from restore_hub.contracts import Batches
+from restore_hub.train.problem import ChainProblem, Objectives, problem_of
+
+
+def _batch(seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "raw": torch.rand(2, 4, 8, 8, generator=generator, dtype=torch.float64),
+        "rgb": torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64),
+    }
+
+
+def _problem(plan: Plan, index: int = 1) -> tuple[Chain, ChainProblem]:
+    torch.manual_seed(3)
+    chain = build_chain(plan).double()
+    losses = {name: part.make() for name, part in plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+    return chain, problem_of(chain, objectives, plan.spec.stages[index])
+
+
+@pytest.fixture
+def plan(make: Callable[..., Plan]) -> Plan:
+    # No batch normalisation here: its running statistics would tell two evaluations apart.
+    return make(
+        "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}",
+        "stages.1.lower.objective={fidelity: 1, retinex: 0.5}",
+    )
+
+
+def test_energies_are_those_of_the_whole_chain(plan: Plan) -> None:
+    chain, problem = _problem(plan)
+    batch = _batch(0)
+    x = problem.couple(batch)
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
+    fidelity = (wires["enhanced"] - batch["rgb"]).abs().mean()
+    assert torch.allclose(problem.upper(x, problem.omega, batch), fidelity)
+    numerator, count = plan.losses["retinex"].make()(stages=wires["stages"])
+    assert torch.allclose(problem.lower(x, problem.omega, batch), fidelity + 0.5 * numerator / count)
+    assert [t.shape for t in x] == [(2, 3, 16, 16)]
+
+
+def test_levels_hold_the_parameters_of_their_blocks(plan: Plan) -> None:
+    chain, problem = _problem(plan)
+    assert all(name.startswith("generate.") for name in problem.theta_names)
+    assert all(name.startswith("enhance.") for name in problem.omega_names)
+    assert {id(t) for t in (*problem.theta, *problem.omega)} == {id(p) for p in chain.parameters()}
+
+
+def test_gradients_through_the_coupling_equal_those_of_the_chain(plan: Plan) -> None:
+    chain, problem = _problem(plan)
+    batch = _batch(1)
+    x = problem.couple(batch)
+    detached = tuple(t.detach().requires_grad_() for t in x)
+    cotangent = torch.autograd.grad(problem.upper(detached, problem.omega, batch), detached)
+    through = torch.autograd.grad(x, problem.theta, cotangent)
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
+    plain = torch.autograd.grad((wires["enhanced"] - batch["rgb"]).abs().mean(), problem.theta)
+    for ours, theirs in zip(through, plain, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(make: Callable[..., Plan]) -> None:
+    """Lower: generate. Upper: enhance, which comes after it. The coupling is then enhance's own parameters."""
+    plan = make(
+        "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}",
+        "stages.1.upper.blocks=[enhance]",
+        "stages.1.lower={blocks: [generate], objective: fidelity, data: train, steps: 2}",
+    )
+    chain, problem = _problem(plan)
+    batch = _batch(2)
+    x = problem.couple(batch)
+    assert {id(t) for t in x} == {id(p) for p in chain.blocks["enhance"].parameters()}
+    other = tuple(1.5 * t.detach() for t in x)
+    changed = problem.upper(other, problem.omega, batch)
+    with torch.no_grad():
+        for parameter in chain.blocks["enhance"].parameters():
+            parameter.mul_(1.5)
+    assert torch.allclose(changed, problem.upper(problem.couple(batch), problem.omega, batch))
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("alternating", 2), ("tbgl", 1), ("ibgl", 2), ("lwcl", 1)])
+def test_every_solver_advances_both_levels_of_a_real_chain(plan: Plan, solver: str, steps: int) -> None:
+    from restore_hub.plugins import default_registry
+
+    chain, problem = _problem(plan)
+    made = default_registry().find("solver", solver).load()()
+    optimizers = [torch.optim.SGD(problem.theta, lr=1e-2), torch.optim.SGD(problem.omega, lr=1e-2)]
+    state = made.init(problem, optimizers)
+    before = {name: p.detach().clone() for name, p in chain.named_parameters()}
+    state, logs = made.step(problem, state, Batches(_batch(3), [_batch(4 + i) for i in range(steps)], steps))
+    moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"generate", "enhance"}
+    assert torch.isfinite(logs["loss/upper"])
+
+
+def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan]) -> None:
+    plan = make("stages.0.blocks=[generate]", "stages.0.objective=fidelity")
+    chain, problem = _problem(plan, 0)
+    assert chain.blocks["generate"].training
+    assert not chain.blocks["enhance"].training
+    assert all(name.startswith("generate.") for name in problem.names)
