@@ -64,7 +64,7 @@ def test_every_block_runs(folder: Path) -> None:
             _run(folder, language, text)
     assert (folder / "cat.png").is_file()
     assert (folder / "cat.tif").is_file()
-    assert (folder / "plugins-of-mine" / "restore-hub-glow" / "pyproject.toml").is_file()
+    assert (folder / "restore-hub-glow" / "pyproject.toml").is_file()
 
 
 def _sh_blocks() -> list[str]:

@@ -67,4 +67,4 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     assert tops == {"restore_hub", "restore_hub_std", "restore_hub_raw", "restore_hub_retinex", "restore_hub_mlflow",
                     next(top for top in tops if top.endswith(".dist-info"))}  # fmt: skip
     assert any(name.endswith("LICENSE") for name in names)
-    assert not [name for name in names if "test_" in name or "__pycache__" in name]
+    assert not [name for name in names if name.startswith("tests/") or "__pycache__" in name]

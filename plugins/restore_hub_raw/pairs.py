@@ -37,7 +37,7 @@ class Pairs:
         long: subfolder of RAW files, rendered with the camera's white balance, or of RGB pictures of the same
             size as the mosaics; a pair has the same name but for the suffix.
         ratio: long over short exposure time; `None` reads both from the files.
-        flip: mirror training samples at random, left to right and top to bottom.
+        flip: mirror training samples at random, left to right and top to bottom, and transpose square crops.
         cache_mb: decoded pairs are kept in memory up to this size in MiB.
 
     Raises:
@@ -93,7 +93,7 @@ class Pairs:
             )
         mosaic, reference = raw.mosaic[cut], pair.reference[cut]
         levels = np.stack([raw.black, raw.white, raw.balance])
-        if rng is not None and self._flip and rng.integers(2):
+        if rng is not None and self._flip and self._crop and rng.integers(2):
             # Rows and columns change places: red and blue stay on their sites, the two greens swap theirs.
             mosaic, reference, levels = mosaic.T, reference.swapaxes(0, 1), levels[:, [0, 2, 1, 3]]
         height, width = mosaic.shape

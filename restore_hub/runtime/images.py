@@ -191,7 +191,7 @@ def _decode_tiff(path: Path) -> _Decoded:
 def _png(levels: NDArray[Any], icc: bytes | None) -> bytes:
     """Encode uint8 or uint16 (H, W, 3); Pillow writes no RGB of 16 bits (PNG specification, sections 5 and 9)."""
     height, width, _ = levels.shape
-    rows = levels.astype(levels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    rows = np.ascontiguousarray(levels, levels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
     up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # filter 2: byte minus the one above, mod 256
     filtered = np.concatenate([np.full((height, 1), 2, np.uint8), up], axis=1)
     header = struct.pack(">IIBBBBB", width, height, 8 * levels.dtype.itemsize, 2, 0, 0, 0)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from restore_hub.errors import SpecError
 
 Path_ = tuple[str | int, ...]
+_READ = (CommentedMap, CommentedSeq, bool, int, float, str, type(None))
 _MOST_VALUES = 100_000  # a spec has hundreds; aliases can multiply a small file without end
 
 
@@ -87,32 +88,40 @@ def _plain(path: Path, node: Any, keys: Path_, places: dict[Path_, tuple[int, in
     """Return plain values of a ruamel tree and fill in the place of each."""
     if len(places) > _MOST_VALUES:
         raise SpecError(f"{path}: has more than {_MOST_VALUES} values; aliases may be nested without end")
+    if not isinstance(node, _READ) or _is_tagged(node):
+        place = ":".join(map(str, places.get(keys, ())))
+        raise SpecError(f"{path}:{place} {'.'.join(map(str, keys))}: tags and dates are not read; quote the text")
     if isinstance(node, CommentedMap):
         result = {}
         for key in node:
+            places[(*keys, key)] = line, column = _place(node.lc.key, key, places[keys])
             if not isinstance(key, str):
-                line, column = node.lc.key(key)
-                raise SpecError(f"{path}:{line + 1}:{column + 1}: the key {key!r} is not text; quote it")
-            line, column = node.lc.key(key)
-            places[(*keys, key)] = (line + 1, column + 1)
+                raise SpecError(f"{path}:{line}:{column}: the key {key!r} is not text; quote it")
             result[key] = _plain(path, node[key], (*keys, key), places)
         return result
     if isinstance(node, CommentedSeq):
-        for index in range(len(node)):
-            line, column = node.lc.item(index)
-            places[(*keys, index)] = (line + 1, column + 1)
-        return [_plain(path, item, (*keys, index), places) for index, item in enumerate(node)]
-    return _scalar(path, node, keys, places)
-
-
-def _scalar(path: Path, node: Any, keys: Path_, places: dict[Path_, tuple[int, int]]) -> Any:
-    if isinstance(node, TaggedScalar) or not isinstance(node, (bool, int, float, str, type(None))):
-        place = ":".join(map(str, places.get(keys, ())))
-        raise SpecError(f"{path}:{place} {'.'.join(map(str, keys))}: tags and dates are not read; quote the text")
-    for plain in (bool, int, float, str):
+        items = []
+        for index, item in enumerate(node):
+            places[(*keys, index)] = _place(node.lc.item, index, places[keys])
+            items.append(_plain(path, item, (*keys, index), places))
+        return items
+    for plain in (bool, int, float, str):  # ruamel's own scalars are subclasses of these
         if isinstance(node, plain):
             return plain(node)
     return None
+
+
+def _is_tagged(node: Any) -> bool:
+    return isinstance(node, CommentedMap | CommentedSeq) and node.tag.value is not None
+
+
+def _place(find: Callable[[Any], Any], key: Any, above: tuple[int, int]) -> tuple[int, int]:
+    """Return (line, column) from 1; a key that a merge brought in has none, and gets the place of its mapping."""
+    try:
+        line, column = find(key)
+    except (KeyError, TypeError):
+        return above
+    return line + 1, column + 1
 
 
 def _override(document: Document, override: str) -> None:
@@ -134,7 +143,7 @@ def _override(document: Document, override: str) -> None:
             raise SpecError(f"--set {override!r}: {'.'.join(keys[:depth])} is a single value, not a mapping")
         if last:
             value = _parse(Path("--set"), text) if text.strip() else None
-            place[index] = _plain(Path(f"--set {dotted}"), value, (), {})
+            place[index] = _plain(Path(f"--set {dotted}"), value, (), {(): (1, 1)})
             _forget(document, tuple(int(k) if k.isdigit() else k for k in keys))
         else:
             place = place.setdefault(index, {}) if isinstance(place, dict) else place[int(index)]

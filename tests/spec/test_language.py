@@ -61,8 +61,7 @@ def test_graph_errors(override: str, said: str) -> None:
 def test_the_order_comes_from_the_wiring_not_from_the_file(tmp_path: Path) -> None:
     lines = PIPELINE.read_text().splitlines()
     i, j = (
-        next(n for n, line in enumerate(lines) if line.startswith(f"  {name}: {{network"))
-        for name in ("generate", "enhance")
+        next(n for n, line in enumerate(lines) if line.startswith(f"  {name}:")) for name in ("generate", "enhance")
     )
     lines[i], lines[j] = lines[j], lines[i]
     (tmp_path / "turned.yaml").write_text("\n".join(lines))

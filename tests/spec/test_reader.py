@@ -39,6 +39,8 @@ def test_places_are_line_and_column_from_one(write) -> None:
         ("- a\n", r"s\.yaml:1:1: a spec is a mapping"),
         ("a: [1,\n", r"s\.yaml:2:1: not valid YAML"),
         ("a: !!python/object/apply:os.system [x]\n", "tags"),
+        ("a: !!python/name:os.system {b: 1}\n", "tags"),
+        ("a: !thing b\n", "tags"),
         ("a: 2020-01-01\n", r"s\.yaml:1:1 a: tags and dates"),
         ("1: 2\n", "the key 1 is not text"),
         ("", "a spec is a mapping"),
@@ -55,6 +57,12 @@ def test_aliases_cannot_multiply_without_end(write) -> None:
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     with pytest.raises(SpecError, match="more than 100000 values"):
         read_spec(write("\n".join(lines)))
+
+
+def test_a_merged_mapping_is_read(write) -> None:
+    document = read_spec(write("base: &b {x: 1}\nuse:\n  <<: *b\n  y: 2\n"))
+    assert document.data["use"] == {"x": 1, "y": 2}
+    assert document.at("use", "x").endswith("s.yaml:2:1 use.x"), "the place of its mapping"
 
 
 def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
