@@ -1,0 +1,148 @@
+"""The blocks of a spec as one module, run in the order of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from restore_hub.contracts import Port
+from restore_hub.errors import SpecError, did_you_mean
+from restore_hub.spec import DATA, Document, Graph
+from restore_hub.build.plan import Plan
+
+Wires = dict[str, Tensor]
+Parameters = Mapping[str, Mapping[str, Tensor]]
+
+
+class Chain(nn.Module):
+    """Named blocks and how they are wired.
+
+    Attributes:
+        blocks: the networks by block name.
+        graph: the wiring.
+        ports: `Port` of every tensor, those of the data included.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        graph: Graph,
+        wiring: Mapping[str, tuple[Mapping[str, str], tuple[str, ...]]],
+        data_ports: Mapping[str, Port],
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(networks)
+        self.graph = graph
+        self._wiring = dict(wiring)
+        self.ports: dict[str, Port] = {DATA + name: port for name, port in data_ports.items()}
+        for name in graph.order:
+            self.ports.update(zip(wiring[name][1], self._outputs(name).values(), strict=False))
+
+    def inputs_of(self, block: str) -> Mapping[str, str]:
+        """Return a block's input ports and the tensors wired to them, in the order of its declaration."""
+        given = self._wiring[block][0]
+        declared: Mapping[str, Port] = self.blocks[block].inputs  # type: ignore[assignment]
+        return {port: given[port] for port in declared}
+
+    def outputs_of(self, block: str) -> tuple[str, ...]:
+        """Return the names of the tensors that a block makes."""
+        return self._wiring[block][1]
+
+    def run(self, blocks: Iterable[str], wires: Wires, parameters: Parameters | None = None) -> Wires:
+        """Run blocks in the given order on named tensors and return these with the new ones added.
+
+        Args:
+            blocks: names, in an order that the graph allows.
+            wires: tensors by name; not changed.
+            parameters: parameters to use instead of a block's own, by block and parameter name.
+        """
+        wires = dict(wires)
+        for name in blocks:
+            inputs = tuple(wires[tensor] for tensor in self.inputs_of(name).values())
+            replaced = (parameters or {}).get(name)
+            block = self.blocks[name]
+            result: Any = block(*inputs) if replaced is None else _call_with(block, replaced, inputs)
+            results = result if isinstance(result, tuple) else (result,)
+            wires.update(zip(self.outputs_of(name), results, strict=False))
+        return wires
+
+    def forward(self, wires: Wires) -> Wires:
+        """Run the whole chain."""
+        return self.run(self.graph.order, wires)
+
+    def _outputs(self, block: str) -> Mapping[str, Port]:
+        return self.blocks[block].outputs  # type: ignore[return-value]
+
+
+def _call_with(block: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Any:
+    """Call a block with other parameters in place of its own, tied ones included.
+
+    `functional_call` ties by name and leaves a module that is registered under two names with the wrong tensors
+    afterwards; here every place that holds a parameter is replaced once, whatever its names are.
+    """
+    own = dict(block.named_parameters())
+    places: dict[int, list[str]] = {}
+    for prefix, module in block.named_modules():  # each module once
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            places.setdefault(id(parameter), []).append(name)
+    replaced = {place: tensor for name, tensor in parameters.items() for place in places[id(own[name])]}
+    return functional_call(block, replaced, inputs, tie_weights=False)
+
+
+def build_chain(plan: Plan, device: str = "cpu") -> Chain:
+    """Make the networks (on `meta` for a check that costs nothing), check the ports of every connection.
+
+    Raises:
+        SpecError: a port that does not exist, more outputs than the network has, or tensors that do not fit.
+    """
+    document = plan.document
+    with torch.device(device):
+        networks = {name: part.make() for name, part in plan.networks.items()}
+    wiring = {name: (block.inputs, tuple(block.outputs)) for name, block in plan.spec.blocks.items()}
+    for name, network in networks.items():
+        _check_ports(document, name, plan.networks[name].component.name, network, *wiring[name])
+    data_ports: Mapping[str, Port] = next(iter(plan.datasets.values())).target.ports
+    chain = Chain(networks, plan.graph, wiring, data_ports)
+    for name in plan.graph.order:
+        for port, tensor in chain.inputs_of(name).items():
+            wanted: Port = networks[name].inputs[port]
+            problem = _misfit(chain.ports[tensor], wanted)
+            if problem:
+                raise document.error(f"{tensor!r} does not fit: {problem}", "blocks", name, "inputs", port)
+    return chain
+
+
+def _check_ports(
+    document: Document, name: str, kind: str, network: Any, inputs: Mapping[str, str], outputs: tuple[str, ...]
+) -> None:
+    known = list(network.inputs)
+    for port in inputs:
+        if port not in known:
+            hint = did_you_mean(port, known) or f"; it has {', '.join(known)}"
+            raise document.error(f"{kind} has no input {port!r}{hint}", "blocks", name, "inputs", port)
+    for port in known:
+        if port not in inputs:
+            raise document.error(f"{kind} needs the input {port!r}", "blocks", name, "inputs")
+    if len(outputs) > len(network.outputs):
+        error: SpecError = document.error(
+            f"{kind} has {len(network.outputs)} outputs ({', '.join(network.outputs)}), {len(outputs)} are named",
+            "blocks",
+            name,
+            "outputs",
+        )
+        raise error
+
+
+def _misfit(made: Port, wanted: Port) -> str:
+    """Say why a tensor cannot be fed to a port, or return an empty text."""
+    if None not in (made.channels, wanted.channels) and made.channels != wanted.channels:
+        return f"it has {made.channels} channels, the port takes {wanted.channels}"
+    if made.scale != wanted.scale:
+        return f"it has {made.scale:g} of the picture's size, the port takes {wanted.scale:g}"
+    if "map" not in (made.space, wanted.space) and made.space != wanted.space:
+        return f"it is {made.space}, the port takes {wanted.space}"
+    return ""

@@ -1,0 +1,97 @@
+"""What `restore-hub check` finds out without training: shapes through the chain, parameters, cost of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore_hub.build.chain import Chain, build_chain
+from restore_hub.build.plan import Plan
+from restore_hub.build.splits import check_splits_apart
+from restore_hub.contracts import Port
+from restore_hub.errors import DataError
+from restore_hub.spec import DATA, LowerLevel
+
+DEFAULT_PICTURE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Findings about a plan.
+
+    Attributes:
+        shapes: shape of every tensor for one batch, in the order of the chain, by tensor name.
+        makers: block (or `data`) that makes each tensor.
+        parameters: number of parameters of each block.
+        costs: for each stage, a line with its levels and the gradient evaluations of one outer step.
+        remarks: what a person should read.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    makers: Mapping[str, str]
+    parameters: Mapping[str, int]
+    costs: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def report(plan: Plan) -> Report:
+    """Run the chain on the meta device and look at the data that is there.
+
+    Raises:
+        SpecError: tensors that do not fit each other; DataError: data that is there and cannot be used.
+    """
+    chain = build_chain(plan, "meta")
+    shapes = _shapes(plan, chain)
+    makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
+    parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
+    costs = tuple(_cost(plan, index) for index in range(len(plan.spec.stages)))
+    return Report(shapes, makers, parameters, costs, (*plan.remarks, *_look_at_data(plan)))
+
+
+def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
+    split = next(iter(plan.spec.data))
+    crop: Any = plan.datasets[split].options.get("crop")
+    size = int(crop or DEFAULT_PICTURE)
+    ports: Mapping[str, Port] = plan.datasets[split].target.ports
+    batch = plan.spec.data[split].batch_size
+    wires = {
+        DATA + name: torch.empty(batch, port.channels or 1, round(size * port.scale), round(size * port.scale), device="meta")
+        for name, port in ports.items()
+    }
+    for name in chain.graph.order:
+        try:
+            wires = chain.run([name], wires)
+        except (RuntimeError, ValueError) as error:
+            raise plan.document.error(f"fails on a {size}x{size} picture: {error}", "blocks", name) from error
+    return {name: tuple(tensor.shape) for name, tensor in wires.items()}
+
+
+def _cost(plan: Plan, index: int) -> str:
+    stage = plan.spec.stages[index]
+    lower = stage.lower.steps if isinstance(stage.lower, LowerLevel) else 1
+    solver = plan.solvers[index]
+    evaluations = solver.make().evaluations(lower)
+    length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
+    levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
+    plural = "" if evaluations == 1 else "s"
+    return f"{solver.component.name}: {length}, {levels}, {evaluations} gradient evaluation{plural} a step"
+
+
+def _look_at_data(plan: Plan) -> list[str]:
+    """Make the datasets whose root exists, so that broken data is found now; say which are not there yet."""
+    remarks, made = [], {}
+    for name, part in plan.datasets.items():
+        root: Any = part.options.get("root")
+        if isinstance(root, Path) and not root.exists():
+            remarks.append(f"{plan.document.at('data', name, 'root')}: {root} does not exist here, so it is not checked")
+            continue
+        try:
+            made[name] = part.make()
+        except DataError as error:
+            raise plan.document.error(str(error), "data", name) from None
+    check_splits_apart(made)
+    return remarks

@@ -1,0 +1,77 @@
+"""JSON Schema of the spec language with the options of every registered component, for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restore_hub.contracts import INJECTED
+from restore_hub.errors import PluginError
+from restore_hub.options import options_model
+from restore_hub.registry import RESERVED_NAMESPACE, Registry
+from restore_hub.spec import Spec
+
+# Where the language names a component: definition in the schema, and the key that holds the name.
+PLACES = {
+    "Split": "dataset",
+    "Block": "network",
+    "Objective": "loss",
+    "MetricUse": "metric",
+    "Stage": "solver",
+    "TrackerUse": "tracker",
+}
+
+
+def spec_schema(registry: Registry) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a spec, given what is registered.
+
+    A component whose module fails to import is listed by name, with any options.
+    """
+    schema = Spec.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "restore_hub pipeline spec"
+    for definition, kind in PLACES.items():
+        place = schema["$defs"][definition]
+        reserved = dict(place["properties"])
+        place.pop("additionalProperties", None)
+        names = _spellings(registry, kind)
+        place["properties"][kind] = {"enum": sorted(names)}
+        place["allOf"] = [
+            {
+                "if": {"properties": {kind: {"enum": spellings}}, "required": [kind]},
+                "then": _options(registry, kind, spellings[0], reserved, schema),
+            }
+            for spellings in _grouped(names)
+        ]
+    return schema
+
+
+def _spellings(registry: Registry, kind: str) -> dict[str, str]:
+    """Return every accepted spelling with the qualified name it stands for; bare ones mean the reserved namespace."""
+    names = {name: name for name in registry.names(kind)}
+    prefix = RESERVED_NAMESPACE + "/"
+    names.update({name.removeprefix(prefix): name for name in registry.names(kind) if name.startswith(prefix)})
+    return names
+
+
+def _grouped(names: dict[str, str]) -> list[list[str]]:
+    """Return the spellings of each component together, the qualified one first."""
+    return [
+        [name, *(other for other, stands_for in sorted(names.items()) if stands_for == name and other != name)]
+        for name in sorted(set(names.values()))
+    ]
+
+
+def _options(registry: Registry, kind: str, name: str, reserved: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    component = registry.find(kind, name)
+    try:
+        model = options_model(component.load(), skip=INJECTED.get(kind, frozenset()))
+    except PluginError:
+        return {"description": component.summary}
+    options = model.model_json_schema(ref_template="#/$defs/{model}")
+    schema["$defs"].update(options.pop("$defs", {}))
+    return {
+        "description": component.summary,
+        "properties": {**dict.fromkeys(reserved, True), **options.get("properties", {})},
+        "required": options.get("required", []),
+        "additionalProperties": False,
+    }

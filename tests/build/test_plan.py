@@ -1,0 +1,105 @@
+"""A spec against what is registered: unknown components, options, ports, data tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from restore_hub.build import Plan, build_chain, make_plan
+from restore_hub.build.report import report
+from restore_hub.errors import DataError, SpecError
+from restore_hub.plugins import default_registry, load_plugins, registry_of
+from restore_hub.spec import read_spec
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("blocks.generate.network=raw/unett", r"blocks\.generate\.network: unknown network .*did you mean 'raw/unet'"),
+        ("blocks.generate.wdith=4", r"has no option 'wdith' \(did you mean 'width'\?\)"),
+        ("blocks.generate.width=wide", r"blocks\.generate\.width: option 'width' of raw/unet: .*got 'wide'"),
+        ("data.train.bach_size=2", r"'bach_size'.*did you mean 'batch_size'"),
+        ("objectives.fidelity.inputs.predicton=rgb", r"has no input 'predicton' \(did you mean 'prediction'"),
+        ("objectives.fidelity.inputs={target: data.rgb}", "needs the input 'prediction'"),
+        ("objectives.fidelity.inputs.target=data.rbg", r"has no 'data\.rbg' \(did you mean 'data\.rgb'"),
+        ("stages.1.solver=ibg", "unknown solver 'ibg'.*did you mean 'std/ibgl'"),
+        ("stages.1.cap=0.5", r"stages\.1\.cap: cap is a factor above 1"),
+        ("metrics=[psrn]", "unknown metric 'psrn'.*did you mean"),
+        ("export.chain=enhancd", "did you mean 'enhanced'"),
+        ("export.blocks=[generat]", "did you mean 'generate'"),
+        ("plugins=[nothing]", "plugin 'nothing' is not installed"),
+        ("tracker={tracker: mlflow/trackin}", "did you mean 'mlflow/tracking'"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_place(make: Callable[..., Plan], override: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        make(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("blocks.enhance.inputs={picture: rgb}", "has no input 'picture'; it has image"),
+        ("blocks.enhance.inputs.image=data.raw", "'data.raw' does not fit: it has 4 channels, the port takes 3"),
+        ("blocks.generate.inputs.raw=data.rgb", "it has 3 channels, the port takes 4"),
+        ("blocks.generate.outputs=[rgb, more]", "has 1 outputs .rgb., 2 are named"),
+    ],
+)
+def test_tensors_that_do_not_fit(make: Callable[..., Plan], override: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        build_chain(make(override), "meta")
+
+
+def test_a_metric_list_needs_a_chain_and_a_holdout(make: Callable[..., Plan]) -> None:
+    with pytest.raises(SpecError, match=r"metrics: .*`export\.chain`"):
+        make("export={}")
+    with pytest.raises(SpecError, match="a split called `holdout`"):
+        make("data={train: {dataset: raw/pairs, root: x}, upper: {dataset: raw/pairs, root: y}}")
+    long_form = "metrics={p: {metric: psnr, inputs: {prediction: rgb, target: data.rgb}}}"
+    assert make("export={}", long_form).metrics["p"].inputs["prediction"] == "rgb"
+
+
+def test_a_failed_plugin_fails_the_spec_that_needs_it_with_its_own_error(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise RuntimeError('the sensor is on fire')\n")
+    registry = registry_of(load_plugins((broken,)))
+    document = read_spec(PIPELINE, ["blocks.enhance.network=broken/net"])
+    with pytest.raises(SpecError, match=r"blocks\.enhance\.network: .*RuntimeError: the sensor is on fire"):
+        make_plan(document, registry)
+    assert make_plan(read_spec(PIPELINE), registry).spec.name == "raw_lowlight", "and no other one"
+
+
+def test_report_gives_shapes_parameters_and_cost(make: Callable[..., Plan]) -> None:
+    plan = make()
+    found = report(plan)
+    assert found.shapes["data.raw"] == (2, 4, 8, 8)
+    assert found.shapes["enhanced"] == (2, 3, 16, 16)
+    assert found.makers["enhanced"] == "enhance"
+    chain = build_chain(plan)
+    assert found.parameters["generate"] == sum(p.numel() for p in chain.blocks["generate"].parameters())
+    lower_steps = plan.spec.stages[1].lower.steps
+    assert f"{lower_steps + 2} gradient evaluations a step" in found.costs[1]
+    assert found.remarks == ()
+
+
+def test_report_looks_at_the_data_that_is_there_and_says_what_is_not(make: Callable[..., Plan], tmp_path: Path) -> None:
+    remarks = report(make(f"data.train.root={tmp_path / 'none'}")).remarks
+    assert any("does not exist here" in remark for remark in remarks)
+    (tmp_path / "short").mkdir()
+    with pytest.raises(SpecError, match=r"data\.train: .*long: no such folder|data\.train: .*holds no file"):
+        report(make(f"data.train.root={tmp_path}"))
+
+
+def test_splits_that_share_a_file_are_refused(make: Callable[..., Plan], pairs: Path) -> None:
+    with pytest.raises(DataError, match="the splits 'train' and 'upper' share 4 file"):
+        report(make(f"data.upper.root={pairs / 'train'}"))
+
+
+def test_qualified_and_bare_names_are_the_same(make: Callable[..., Plan]) -> None:
+    assert make("objectives.fidelity.loss=std/l1").losses["fidelity"].component.name == "std/l1"
+    assert make().losses["fidelity"].component.name == "std/l1"
+    assert "std/l1" in default_registry().names("loss")

@@ -1,0 +1,50 @@
+"""The JSON Schema accepts what `check` accepts and refuses misspelt options, for every component."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from restore_hub.build.schema import spec_schema
+from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
+
+PIPELINES = sorted((Path(__file__).resolve().parents[2] / "pipelines").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    schema = spec_schema(default_registry())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_every_pipeline_is_valid(validator: jsonschema.Draft202012Validator, path: Path) -> None:
+    assert list(validator.iter_errors(read_spec(path).data)) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "blocks.generate.wdith=4",
+        "blocks.generate.width=wide",
+        "blocks.generate.network=raw/nothing",
+        "stages.1.lower.stepz=2",
+        "stages.1.capp=3",
+        "data.train.croop=3",
+        "objectives.retinex.smoothnes=1",
+        "nam=x",
+    ],
+)
+def test_mistakes_are_found(validator: jsonschema.Draft202012Validator, override: str) -> None:
+    assert list(validator.iter_errors(read_spec(PIPELINES[0], [override]).data)) != []
+
+
+def test_every_registered_component_is_listed() -> None:
+    text = str(spec_schema(default_registry()))
+    for kind in ("network", "loss", "metric", "dataset", "solver", "tracker"):
+        for name in default_registry().names(kind):
+            assert f"'{name}'" in text
