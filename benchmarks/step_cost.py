@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from restore_hub.build import build_chain, make_plan
 from restore_hub.contracts import Batches
+from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.problem import ChainProblem, Objectives, problem_of

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from restore_hub import run
-from restore_hub.build import make_plan
-from restore_hub.build.report import report
-from restore_hub.build.shipped import shipped_pipelines
+from restore_hub.plan import make_plan
+from restore_hub.plan.report import report
+from restore_hub.plan.shipped import shipped_pipelines
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.build import make_plan
+from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.images import write_picture
 from restore_hub.spec import read_spec

@@ -13,9 +13,9 @@ import click
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
 def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:
     """Check SPEC: names, options, graph, level rules, then shapes on the meta device, parameters and cost."""
-    from restore_hub.build import make_plan
-    from restore_hub.build.report import report
-    from restore_hub.build.shipped import find_spec
+    from restore_hub.plan import make_plan
+    from restore_hub.plan.report import report
+    from restore_hub.plan.shipped import find_spec
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
 

@@ -18,7 +18,7 @@ def command(
     spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, out: Path | None, device: str
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
-    from restore_hub.build.shipped import find_spec
+    from restore_hub.plan.shipped import find_spec
     from restore_hub.train import run
 
     result = run(find_spec(spec), overrides=overrides, plugins=plugins, runs=runs, out=out, device=device)

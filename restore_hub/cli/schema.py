@@ -16,7 +16,7 @@ def command(plugins: tuple[Path, ...]) -> None:
     """
     import json
 
-    from restore_hub.build.schema import spec_schema
+    from restore_hub.plan.schema import spec_schema
     from restore_hub.plugins import default_registry
 
     click.echo(json.dumps(spec_schema(default_registry(plugins)), indent=2))

@@ -7,10 +7,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from restore_hub.build.chain import Chain
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
 from restore_hub.export.raw_input import RAW_INPUTS, pack, unpad
+from restore_hub.plan.chain import Chain
 from restore_hub.runtime.manifest import TensorInfo
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore_hub.build.chain import Chain
-from restore_hub.build.plan import Plan
 from restore_hub.contracts import Batches, Dataset, Metric, Solver
 from restore_hub.errors import BilevelError, DataError, TrainingError
+from restore_hub.plan.chain import Chain
+from restore_hub.plan.parts import Plan
 from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
 from restore_hub.train.data import Stream
 from restore_hub.train.problem import ChainLevel, ChainProblem, Objectives, problem_of

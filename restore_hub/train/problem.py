@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from restore_hub.build.chain import Chain, Wires
+from restore_hub.plan.chain import Chain, Wires
 from restore_hub.spec import DATA, Level, Stage, weights_of
 
 LossCall = Callable[..., tuple[Tensor, Tensor | int]]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from restore_hub import __version__
-from restore_hub.build.chain import Chain, build_chain
-from restore_hub.build.plan import Plan, make_plan
 from restore_hub.errors import ExportError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
+from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.plan.parts import Plan, make_plan
 from restore_hub.registry import Registry
 from restore_hub.spec import Document
 from restore_hub.train.weights import file_hash, load_checkpoint

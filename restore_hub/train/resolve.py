@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub import __version__
-from restore_hub.build.plan import Plan
+from restore_hub.plan.parts import Plan
 from restore_hub.train.weights import file_hash
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from restore_hub.build.chain import Chain, build_chain
-from restore_hub.build.plan import Plan, make_plan
-from restore_hub.build.splits import check_splits_apart
 from restore_hub.contracts import Dataset
 from restore_hub.errors import RestoreHubError
+from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.plan.parts import Plan, make_plan
+from restore_hub.plan.splits import check_splits_apart
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.folder import RunFolder, create_run_folder, environment

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_hub.build.chain import Chain, Wires
-from restore_hub.build.plan import Part
 from restore_hub.contracts import Dataset, Metric
+from restore_hub.plan.chain import Chain, Wires
+from restore_hub.plan.parts import Part
 from restore_hub.spec import DATA
 
 PICTURES_KEPT = 3

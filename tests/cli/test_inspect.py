@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from click.testing import CliRunner
 
-from restore_hub.build import build_chain, make_plan
 from restore_hub.cli import group
 from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 

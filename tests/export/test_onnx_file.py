@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 import torch
 
-from restore_hub.build import Chain, Plan, build_chain
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
+from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.runtime import load
 from restore_hub.runtime.manifest import METADATA_KEY
 from restore_hub.runtime.raw import pack
@@ -24,7 +24,7 @@ from restore_hub.runtime.raw import pack
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chain, Path]:
     """Return a small chain and the folder with its exported block and chain."""
-    from restore_hub.build import make_plan
+    from restore_hub.plan import make_plan
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from restore_hub import load, restore
-from restore_hub.build import build_chain, make_plan
 from restore_hub.errors import DataError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
+from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import orient, read_picture, write_picture

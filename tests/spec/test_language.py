@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from restore_hub.build import Plan
 from restore_hub.errors import SpecError
+from restore_hub.plan import Plan
 from restore_hub.spec import Stage, build_graph, parse, read_spec
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore_hub.build import Chain, Plan, build_chain
 from restore_hub.contracts import Batches
+from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.train.problem import ChainProblem, Objectives, problem_of
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from restore_hub.errors import MissingExtraError, TrainingError
 from restore_hub_mlflow import tracking
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
-
-from restore_hub.errors import MissingExtraError, TrainingError
 
 SPEC: dict[str, Any] = {
     "name": "demo",

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from restore_hub.testing import check_dataset
 from restore_hub_raw.make_raw import Recipe, make_folder
 from restore_hub_raw.pairs import Pairs
-
-from restore_hub.testing import check_dataset
 
 
 def test_pairs(photos: Path, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from restore_hub_raw.make_raw import PHASES, Recipe, make_folder, make_pair, make_raw
 
 from restore_hub.errors import DataError
 from restore_hub.runtime.images import read_picture, write_picture
 from restore_hub.runtime.raw import exposure_gain, read_raw, render_raw
+from restore_hub_raw.make_raw import PHASES, Recipe, make_folder, make_pair, make_raw
 
 DATA = os.environ.get("RESTORE_HUB_DATA")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from restore_hub_raw.make_raw import PHASES, Recipe, make_folder
-from restore_hub_raw.pairs import Pairs
 
 from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
 from restore_hub.runtime.raw import read_raw, render_raw
+from restore_hub_raw.make_raw import PHASES, Recipe, make_folder
+from restore_hub_raw.pairs import Pairs
 
 CLEAN: dict[str, Any] = {"shot": 0.0, "read": 0.0, "ratio": 4.0}
 

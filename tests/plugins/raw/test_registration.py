@@ -4,13 +4,12 @@ import subprocess
 import sys
 
 import restore_hub_raw
-from restore_hub_raw.make_raw import make_raw
-from restore_hub_raw.pairs import Pairs
-from restore_hub_raw.unet import UNet
-
 from restore_hub.contracts import Dataset, Network
 from restore_hub.options import options_of
 from restore_hub.registry import Component
+from restore_hub_raw.make_raw import make_raw
+from restore_hub_raw.pairs import Pairs
+from restore_hub_raw.unet import UNet
 
 
 def registered(hook: str) -> dict[str, Component]:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from restore_hub_raw.unet import UNet
 
 from restore_hub.errors import OptionError
+from restore_hub_raw.unet import UNet
 
 
 @pytest.mark.parametrize(("depth", "step"), [(1, 8), (2, 4), (4, 1)])

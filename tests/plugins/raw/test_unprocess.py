@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from restore_hub_raw import unprocess
 
 from restore_hub.runtime.raw import camera_from_srgb
+from restore_hub_raw import unprocess
 
 
 def test_tone_curve_and_gamma_are_inverted() -> None:

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from restore_hub_retinex.losses import SelfSupervised
-from restore_hub_retinex.networks import Illumination
 
 from restore_hub.errors import DataError
+from restore_hub_retinex.losses import SelfSupervised
+from restore_hub_retinex.networks import Illumination
 
 DOUBLE = torch.float64
 YUV = torch.tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.100]], dtype=DOUBLE)

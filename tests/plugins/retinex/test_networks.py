@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from restore_hub_retinex.cascade import Cascade
-from restore_hub_retinex.networks import DARKEST, Illumination
 
 from restore_hub.errors import OptionError
+from restore_hub_retinex.cascade import Cascade
+from restore_hub_retinex.networks import DARKEST, Illumination
 
 
 def _picture(n: int = 2, h: int = 12, w: int = 9) -> torch.Tensor:

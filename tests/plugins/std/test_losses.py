@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from restore_hub_std.losses import L1, L2, Ssim
-from restore_hub_std.structural import ssim
 
 from restore_hub.errors import DataError
+from restore_hub_std.losses import L1, L2, Ssim
+from restore_hub_std.structural import ssim
 
 
 def _pair(n: int = 2, h: int = 16, w: int = 14) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from restore_hub_std.metrics import Psnr, Ssim
 
 from restore_hub.errors import DataError
+from restore_hub_std.metrics import Psnr, Ssim
 
 
 def _pair(h: int, w: int, noise: float = 0.1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from restore_hub_std.solvers import Alternating, Ibgl, Lwcl, State
 from torch import Tensor, optim
 
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
+from restore_hub_std.solvers import Alternating, Ibgl, Lwcl, State
 
 
 class Toy:

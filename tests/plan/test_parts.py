@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from restore_hub.build import Plan, build_chain, make_plan
-from restore_hub.build.report import report
 from restore_hub.errors import DataError, SpecError
+from restore_hub.plan import Plan, build_chain, make_plan
+from restore_hub.plan.report import report
 from restore_hub.plugins import default_registry, load_plugins, registry_of
 from restore_hub.spec import read_spec
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from restore_hub.build.chain import Chain, build_chain
-from restore_hub.build.plan import Plan
-from restore_hub.build.splits import check_splits_apart
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError
+from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.plan.parts import Plan
+from restore_hub.plan.splits import check_splits_apart
 from restore_hub.spec import DATA, LowerLevel
 
 DEFAULT_PICTURE = 128
@@ -59,7 +59,9 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
     ports: Mapping[str, Port] = plan.datasets[split].target.ports
     batch = plan.spec.data[split].batch_size
     wires = {
-        DATA + name: torch.empty(batch, port.channels or 1, round(size * port.scale), round(size * port.scale), device="meta")
+        DATA + name: torch.empty(
+            batch, port.channels or 1, round(size * port.scale), round(size * port.scale), device="meta"
+        )
         for name, port in ports.items()
     }
     for name in chain.graph.order:
@@ -87,7 +89,9 @@ def _look_at_data(plan: Plan) -> list[str]:
     for name, part in plan.datasets.items():
         root: Any = part.options.get("root")
         if isinstance(root, Path) and not root.exists():
-            remarks.append(f"{plan.document.at('data', name, 'root')}: {root} does not exist here, so it is not checked")
+            remarks.append(
+                f"{plan.document.at('data', name, 'root')}: {root} does not exist here, so it is not checked"
+            )
             continue
         try:
             made[name] = part.make()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from restore_hub_retinex.networks import Illumination
 from torch import nn
 
-from restore_hub.build import Plan, build_chain
-from restore_hub.build.chain import _call_with
+from restore_hub.plan import Plan, build_chain
+from restore_hub.plan.chain import _call_with
+from restore_hub_retinex.networks import Illumination
 
 
 def test_replaced_parameters_are_used_and_the_module_is_left_as_it_was() -> None:

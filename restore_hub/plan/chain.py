@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from restore_hub.contracts import Port
 from restore_hub.errors import SpecError, did_you_mean
+from restore_hub.plan.parts import Plan
 from restore_hub.spec import DATA, Document, Graph
-from restore_hub.build.plan import Plan
 
 Wires = dict[str, Tensor]
 Parameters = Mapping[str, Mapping[str, Tensor]]

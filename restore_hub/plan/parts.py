@@ -72,15 +72,11 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         for name, block in spec.blocks.items()
     }
     losses = {
-        name: look.part("loss", use.loss, use, use.inputs, "objectives", name)
-        for name, use in spec.objectives.items()
+        name: look.part("loss", use.loss, use, use.inputs, "objectives", name) for name, use in spec.objectives.items()
     }
-    datasets = {
-        name: look.part("dataset", split.dataset, split, {}, "data", name) for name, split in spec.data.items()
-    }
+    datasets = {name: look.part("dataset", split.dataset, split, {}, "data", name) for name, split in spec.data.items()}
     solvers = {
-        index: look.part("solver", stage.solver, stage, {}, "stages", index)
-        for index, stage in enumerate(spec.stages)
+        index: look.part("solver", stage.solver, stage, {}, "stages", index) for index, stage in enumerate(spec.stages)
     }
     metrics = _metrics(document, spec, graph, look)
     use = spec.tracker
@@ -101,9 +97,7 @@ class _Lookup:
     document: Document
     registry: Registry
 
-    def part(
-        self, kind: str, name: str, use: WithOptions, inputs: Mapping[str, str], *place: str | int
-    ) -> Part:
+    def part(self, kind: str, name: str, use: WithOptions, inputs: Mapping[str, str], *place: str | int) -> Part:
         component = self._at(lambda: self.registry.find(kind, name), *place, kind)
         target = self._at(component.load, *place, kind)
         try:

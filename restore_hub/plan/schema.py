@@ -61,7 +61,9 @@ def _grouped(names: dict[str, str]) -> list[list[str]]:
     ]
 
 
-def _options(registry: Registry, kind: str, name: str, reserved: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+def _options(
+    registry: Registry, kind: str, name: str, reserved: dict[str, Any], schema: dict[str, Any]
+) -> dict[str, Any]:
     component = registry.find(kind, name)
     try:
         model = options_model(component.load(), skip=INJECTED.get(kind, frozenset()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from restore_hub.build.schema import spec_schema
+from restore_hub.plan.schema import spec_schema
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 
