@@ -82,7 +82,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     use = spec.tracker
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for name, part in losses.items():
-        _check_call(document, part, "prediction, target", "objectives", name)
+        _check_call(document, part, "objectives", name)
     _check_data_tensors(document, spec, datasets, losses, metrics)
     _check_export(document, spec, graph)
     remarks = check_stages(document, spec, graph, {index: part.target for index, part in solvers.items()})
@@ -143,13 +143,13 @@ def _metrics(document: Document, spec: Spec, graph: Graph, look: _Lookup) -> dic
     for position, (name, use) in enumerate(uses.items()):
         place = ("metrics", position) if isinstance(spec.metrics, list) else ("metrics", name)
         parts[name] = look.part("metric", use.metric, use, use.inputs or default, *place)
-        _check_call(document, parts[name], "prediction, target", *place)
+        _check_call(document, parts[name], *place)
         for port, tensor in parts[name].inputs.items():
             check_tensor(document, graph.producer, tensor, *place, "inputs", port)
     return parts
 
 
-def _check_call(document: Document, part: Part, example: str, *place: str | int) -> None:
+def _check_call(document: Document, part: Part, *place: str | int) -> None:
     """Compare the tensors wired to a loss or metric with the parameters of its `__call__`."""
     parameters = [p for name, p in inspect.signature(part.target.__call__).parameters.items() if name != "self"]
     known = [p.name for p in parameters]
