@@ -33,7 +33,7 @@ test: lint
 	$(TEST_ENV) $(BIN)/pytest -q -m "not long" -n $(WORKERS)
 
 test-long: $(READY)
-	$(TEST_ENV) $(BIN)/pytest -q -m long -n $(WORKERS)
+	$(BIN)/pytest -q -m long
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py

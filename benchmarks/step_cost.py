@@ -18,9 +18,10 @@ from torch import Tensor
 
 from restore_hub.contracts import Batches
 from restore_hub.plan import build_chain, make_plan
+from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train.problem import ChainProblem, Objectives, problem_of
+from restore_hub.train.problem import ChainProblem, problem_of
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 LOWER_STEPS = {"alternating": 5, "tbgl": 1, "ibgl": 5, "lwcl": 1}

@@ -89,15 +89,19 @@ def _fields(target: Any, skip: frozenset[str]) -> dict[str, tuple[Any, Any]]:
     try:
         hints = typing.get_type_hints(function)
     except Exception as error:
-        raise PluginError(f"type hints of {target!r} cannot be read: {error}") from error
+        raise PluginError(f"type hints of {_target_name(target)} cannot be read: {error}") from error
     fields: dict[str, tuple[Any, Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if name in ("self", *skip) or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if name not in hints:
-            raise PluginError(f"option {name!r} of {target!r} has no type hint; give it one")
+            raise PluginError(f"option {name!r} of {_target_name(target)} has no type hint; give it one")
         fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
     return fields
+
+
+def _target_name(target: Any) -> str:
+    return f"{target.__module__}:{target.__qualname__}" if hasattr(target, "__qualname__") else repr(target)
 
 
 def _type_name(hint: Any) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 import pluggy
 
 from restore_hub import hookspecs
-from restore_hub.errors import PluginError
+from restore_hub.errors import PluginError, did_you_mean
 from restore_hub.registry import KINDS, Component, Registry
 
 ENTRY_POINT_GROUP = "restore_hub"
@@ -73,9 +73,16 @@ def load_plugins(files: tuple[Path, ...] = (), allow: frozenset[str] | None = No
     Args:
         files: unpackaged plugins, single `.py` files; the file's stem is the namespace.
         allow: namespaces of entry points to load; `None` loads all. Files named by hand are always loaded.
+
+    Raises:
+        PluginError: `allow` names a plugin that is not there.
     """
-    sources = [_from_entry_point(e) for e in entry_points(group=ENTRY_POINT_GROUP) if allow is None or e.name in allow]
-    sources += [_from_file(path) for path in dict.fromkeys(files)]
+    entries, extra = list(entry_points(group=ENTRY_POINT_GROUP)), [_from_file(path) for path in dict.fromkeys(files)]
+    known = sorted({*(entry.name for entry in entries), *(source.namespace for source in extra)})
+    for name in sorted((allow or frozenset()).difference(known)):
+        hint = did_you_mean(name, known) or f"; installed are {', '.join(known) or 'none'}"
+        raise PluginError(f"{ALLOW_VARIABLE} names the plugin {name!r}, which is not installed{hint}")
+    sources = [_from_entry_point(entry) for entry in entries if allow is None or entry.name in allow] + extra
     owners = Counter(source.namespace for source in sources)
     plugins = []
     for source in sorted(sources, key=lambda s: (s.namespace, s.origin)):
@@ -95,8 +102,17 @@ def registry_of(plugins: Iterable[Plugin]) -> Registry:
 
 
 def default_registry(files: Sequence[Path] = ()) -> Registry:
-    """Return the registry of installed plugins under the environment's allow-list, and of plugin files."""
-    return registry_of(load_plugins(tuple(files), allowed_namespaces()))
+    """Return the registry of installed plugins under the environment's allow-list, and of plugin files.
+
+    Raises:
+        PluginError: a plugin file failed to load; whoever names one means to use it.
+    """
+    plugins = load_plugins(tuple(files), allowed_namespaces())
+    named = {str(path) for path in files}
+    for plugin in plugins:
+        if plugin.error is not None and plugin.origin in named:
+            raise PluginError(f"the plugin file {plugin.origin} failed to load: {plugin.error}")
+    return registry_of(plugins)
 
 
 def _from_entry_point(entry: EntryPoint) -> _Source:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from restore_hub.errors import PluginError, UnknownComponentError, did_you_mean
+from restore_hub.errors import PluginError, UnknownComponentError
 
 KINDS = ("network", "loss", "metric", "dataset", "solver", "tracker", "command")
 RESERVED_NAMESPACE = "std"
@@ -75,19 +76,22 @@ class Registry:
         found = self.components.get((kind, qualified))
         if found is not None:
             return found
-        namespace = qualified.partition("/")[0]
-        if namespace in self.failures:
-            raise UnknownComponentError(
-                f"{kind} {name!r} needs the plugin {namespace!r}, which failed to load: {self.failures[namespace]}"
-            )
+        failure = self.failure_of(qualified)
+        if failure is not None:
+            raise UnknownComponentError(f"{kind} {name!r} needs {failure}")
         known = self.names(kind)
-        # A bare name may be meant for any namespace: the part after the slash comes first.
-        same = [n for n in known if n.partition("/")[2] == qualified.partition("/")[2]]
-        hint = did_you_mean(same[0], same) if same else did_you_mean(name, known) or did_you_mean(qualified, known)
+        hint = name_hint(name, known)
         others = [k for k in KINDS if k != kind and (k, qualified) in self.components]
         if others:
             hint = f"; {qualified!r} is a {others[0]}, not a {kind}"
         raise UnknownComponentError(f"unknown {kind} {name!r}{hint}; `restore-hub list {kind}` shows all {len(known)}")
+
+    def failure_of(self, name: str) -> str | None:
+        """Say why the plugin that a qualified name needs failed; `None` where it did not. `_` is read as `-`."""
+        namespace = name.partition("/")[0].replace("_", "-")
+        if namespace not in self.failures:
+            return None
+        return f"the plugin {namespace!r}, which failed to load: {self.failures[namespace]}"
 
     def names(self, kind: str | None = None) -> list[str]:
         """Return the sorted qualified names, of one kind or of all."""
@@ -96,3 +100,18 @@ class Registry:
     def of_kind(self, kind: str | None = None) -> list[Component]:
         """Return the components of a kind (or all), sorted by kind and name."""
         return [self.components[key] for key in sorted(self.components) if kind in (None, key[0])]
+
+
+def name_hint(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest qualified name, or an empty text when none is near.
+
+    The part after the slash decides, since names of one namespace all begin alike.
+    """
+    parts: dict[str, list[str]] = {}
+    for qualified in known:
+        parts.setdefault(qualified.partition("/")[2], []).append(qualified)
+    near = difflib.get_close_matches(name.rpartition("/")[2], parts, n=1, cutoff=0.6)
+    if not near:
+        return ""
+    best = max(parts[near[0]], key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
+    return f" (did you mean {best!r}?)"

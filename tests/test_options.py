@@ -100,8 +100,14 @@ def test_option_without_a_type_is_the_plugins_error() -> None:
     def target(width=8):  # type: ignore[no-untyped-def]
         pass
 
-    with pytest.raises(PluginError, match=r"option 'width'.*no type hint"):
+    class Glow:
+        def __init__(self, width=8):  # type: ignore[no-untyped-def]
+            pass
+
+    with pytest.raises(PluginError, match=r"option 'width' of [\w.]+:\S+\.target has no type hint"):
         options_of(target)
+    with pytest.raises(PluginError, match=r"option 'width' of [\w.]+:\S+\.Glow has no type hint"):
+        options_of(Glow)
 
 
 def test_names_of_pydantic_are_free_for_options() -> None:

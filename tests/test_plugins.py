@@ -153,6 +153,30 @@ def test_entry_points_obey_the_allow_list(
     assert allowed_namespaces() == frozenset()
 
 
+def test_an_allow_list_that_names_nothing_is_refused(
+    write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [EntryPoint("listed", "no_such_module", "restore_hub")]
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: points)
+    monkeypatch.setenv("RESTORE_HUB_PLUGINS", "listde")
+    with pytest.raises(PluginError, match=r"RESTORE_HUB_PLUGINS names the plugin 'listde'.*did you mean 'listed'\?"):
+        default_registry()
+    monkeypatch.setenv("RESTORE_HUB_PLUGINS", "qqq")
+    with pytest.raises(PluginError, match="'qqq', which is not installed; installed are listed"):
+        default_registry()
+    monkeypatch.setenv("RESTORE_HUB_PLUGINS", "by-hand")
+    assert default_registry([write("by_hand", GOOD)]).names() == ["by-hand/zero"]
+
+
+def test_a_file_named_by_hand_that_fails_is_an_error(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    bad = write("b_raise", "raise RuntimeError('no camera')")
+    for path, reason in ((bad, "RuntimeError: no camera"), (tmp_path / "absent.py", "no such plugin file")):
+        with pytest.raises(PluginError, match=f"the plugin file .*{path.name} failed to load: .*{reason}"):
+            default_registry([write("good", GOOD), path])
+    with pytest.raises(UnknownComponentError, match="'b-raise', which failed to load: RuntimeError: no camera"):
+        registry_of(load_plugins((bad,))).find("network", "b_raise/residual")
+
+
 def test_file_and_entry_point_of_one_namespace_clash(
     write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

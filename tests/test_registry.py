@@ -21,7 +21,7 @@ REGISTRY = Registry.of(
         _component("network", "retinex/illumination"),
         _component("network", "z/unets"),
     ],
-    {"broken": "ImportError: no module named 'x'"},
+    {"broken": "ImportError: no module named 'x'", "my-broken": "SyntaxError: x"},
 )
 
 
@@ -40,6 +40,7 @@ def test_bare_name_means_std() -> None:
         ("loss", "l2", "unknown loss 'l2'"),
         ("loss", "raw/unet", "'raw/unet' is a network, not a loss"),
         ("network", "broken/net", "failed to load: ImportError: no module named 'x'"),
+        ("network", "my_broken/net", "the plugin 'my-broken', which failed to load: SyntaxError: x"),
         ("metric", "xyz", "`restore-hub list metric` shows all 1"),
     ],
 )
@@ -49,9 +50,10 @@ def test_unknown_name_says_what_was_meant(kind: str, name: str, hint: str) -> No
     assert hint in str(caught.value)
 
 
-def test_nothing_near_gives_no_hint() -> None:
+@pytest.mark.parametrize("name", ["xyz", "nope", "std/nope", "ssss"])
+def test_nothing_near_gives_no_hint(name: str) -> None:
     with pytest.raises(UnknownComponentError) as caught:
-        REGISTRY.find("metric", "xyz")
+        REGISTRY.find("metric", name)
     assert "did you mean" not in str(caught.value)
 
 

@@ -6,9 +6,17 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from restore_hub import restore
+from restore_hub.plan import Plan
+from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.images import read_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,8 +32,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def _exported(plan: Plan, folder: Path) -> tuple[Path, Path]:
+    """Write a chain as ONNX, untrained, and a DNG for it."""
+    from restore_hub.export import deployed_chain, export_onnx
+    from restore_hub.plan import build_chain
+
+    torch.manual_seed(1)
+    chain = deployed_chain(build_chain(plan).eval(), "enhanced")
+    export_onnx(chain, folder / "chain.onnx", name="t/chain", licence=None, metrics={}, provenance={})
+    mosaic = np.random.default_rng(0).integers(600, 1200, (26, 34)).astype(np.uint16)
+    levels = {"black": (512,) * 4, "white": 16383, "balance": (2.0, 1.0, 1.0, 1.5), "matrix": np.eye(3)}
+    write_dng(folder / "photo.dng", mosaic, phase=(0, 1), baseline_exposure=3.0, **levels)
+    return folder / "chain.onnx", folder / "photo.dng"
+
+
 @pytest.mark.long
-def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, make: Callable[..., Plan]) -> None:
     """Only the base dependencies: deploying works, training says which extra is missing."""
     home = tmp_path / "venv"
     venv.create(home, with_pip=True)
@@ -53,6 +75,16 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) ->
     said = call("restore-hub", "check", "raw_lowlight", status=2)
     assert said.startswith("error: ")
     assert "restore-hub[train]" in said
+
+    model, photo = _exported(make(), tmp_path)
+    said = call("restore-hub", "restore", str(model), str(photo), "-o", "out.png", "--bits", "16")
+    assert "gain 8 (" in said
+    there = read_picture(tmp_path / "out.png")
+    here = restore(model, photo, tmp_path / "here.png", bits=16).path
+    assert there.pixels.shape == (26, 34, 3)
+    assert np.abs(there.pixels - read_picture(here).pixels).max() < 1e-3  # onnxruntime may be of another version
+    assert "test vector: differs by" in call("restore-hub", "inspect", str(model))
+
     where = "import restore_hub, pathlib; print(pathlib.Path(restore_hub.__file__).parent / '_shipped')"
     shipped = Path(call("python", "-c", where).strip())
     assert (shipped / "pipelines" / "raw_lowlight.yaml").is_file()

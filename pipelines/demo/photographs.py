@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-# Chosen before anything was measured; the holdout pictures train and choose nothing but the exported checkpoint.
+# The holdout pictures train nothing and choose nothing: the exported weights are those of the last step.
 SPLITS = {
     "train": ("skimage/astronaut.png", "skimage/rocket.jpg", "sklearn/china.jpg"),
     "upper": ("skimage/coffee.png", "skimage/ihc.png"),

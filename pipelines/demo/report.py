@@ -69,7 +69,8 @@ Short exposures are {ratio:g} times darker than the long ones (shot and read noi
 reference is rawpy's rendering of the long exposure. PSNR is joint over RGB, SSIM scikit-image's with Gaussian
 weights; pictures are clipped and rounded to 8 bits, nothing is cropped. The tone curve and the strength of
 the denoiser are fitted to the pictures that the networks train on. `ibgl`, `alternating` and `joint` start from the
-same warm start and take the same time; `joint` has no levels and trains on the pictures of both.
+same warm start and take the same time. `alternating` is `ibgl` without the response, on the same batches; `joint`
+has no levels: it goes on as in the warm start, at its learning rate, on the pictures of both levels.
 
 With {len(references)} pictures, differences of a few tenths of a dB decide nothing.
 
@@ -80,7 +81,7 @@ PSNR/SSIM by picture:
 ![held-out pictures](sheet.png)
 
 - run folder: `{result.folder}`
-- exported (weights of step {result.step}, best on the holdout split): {", ".join(f"`{p}`" for p in result.exported)}
+- exported (weights of the last step, {result.step}): {", ".join(f"`{p}`" for p in result.exported)}
 - {result.where}
 """
     path.write_text(text, encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -68,12 +68,15 @@ def make_pair(
 def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) -> int:
     """Write `short/NAME.dng`, `long/NAME.dng` for each photo of a folder, and `pairs.json`; return how many.
 
+    With `force` the pairs that an earlier `pairs.json` lists are replaced; those without a new one are removed
+    once everything is written. Other files are never touched.
+
     Raises:
-        DataError: no photo, two of one name, an older result and no `force`, or, after all others are
-            written, photos that could not be read.
+        DataError: no photo, two of one name, an older result and no `force`, files that no `pairs.json` lists,
+            or, after all others are written, photos that could not be read.
     """
     files = _photos(photos)
-    _make_room(out, force)
+    older = _earlier(out, {file.stem for file in files}, force)
     pairs, failures = [], []
     for file in files:
         try:
@@ -82,7 +85,11 @@ def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) ->
             failures.append(str(error))
         else:
             pairs.append(_write_pair(file, photo, out, recipe))
-    write_atomic(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
+    if pairs:
+        write_atomic(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
+        for name in older - {pair["name"] for pair in pairs}:
+            for file in _both(out, name):
+                file.unlink(missing_ok=True)
     if failures:
         raise DataError(f"{len(failures)} of {len(files)} photos left out:\n" + "\n".join(failures))
     return len(pairs)
@@ -102,7 +109,7 @@ def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) ->
     help="Reduce larger photos to this longest side (hides JPEG noise).",
 )
 @click.option("--tone", is_flag=True, help="Undo a tone curve too; long exposures then render darker than the photos.")
-@click.option("--force", is_flag=True, help="Replace the pairs of an earlier run.")
+@click.option("--force", is_flag=True, help="Replace the pairs that OUT/pairs.json lists.")
 def make_raw(
     photos: Path,
     out: Path,
@@ -138,20 +145,41 @@ def _photos(folder: Path) -> Sequence[Path]:
     return files
 
 
-def _make_room(out: Path, force: bool) -> None:
-    """Refuse a folder with earlier pairs; with `force` remove those that its `pairs.json` lists."""
-    listing = out / "pairs.json"
-    older = [file for side in ("short", "long") for file in (out / side).glob("*.dng")]
-    if (listing.exists() or older) and not force:
+def _earlier(out: Path, names: Set[str], force: bool) -> set[str]:
+    """Return the names of an earlier run's pairs, after making sure that `names` overwrite nothing else."""
+    older = _listed(out / "pairs.json")
+    if older is not None and not force:
         raise DataError(f"{out}: already holds pairs; give --force to replace them, or another folder")
+    present = [file for side in ("short", "long") if (out / side).is_dir() for file in sorted((out / side).iterdir())]
+    if older is None and present:
+        raise DataError(f"{present[0]}: not made by make-raw, as {out} has no pairs.json; give another folder")
+    foreign = {file for name in names - (older or set()) for file in _both(out, name)}.intersection(present)
+    if foreign:
+        raise DataError(f"{min(foreign)}: would be overwritten, and pairs.json does not list it; move it away")
     for side in ("short", "long"):
         try:
             (out / side).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{out / side}: cannot be made: {error.strerror}") from error
-    for file in older:
-        file.unlink()
-    listing.unlink(missing_ok=True)
+    return older or set()
+
+
+def _listed(listing: Path) -> set[str] | None:
+    """Return the names in a `pairs.json`, or `None` where there is none."""
+    try:
+        names = [pair["name"] for pair in json.loads(listing.read_bytes())["pairs"]]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{listing}: cannot be read, so its pairs are not known; give another folder") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise DataError(f"{listing}: {name!r} is no file name; give another folder")
+    return set(names)
+
+
+def _both(out: Path, name: str) -> tuple[Path, Path]:
+    return out / "short" / f"{name}.dng", out / "long" / f"{name}.dng"
 
 
 def _write_pair(file: Path, photo: NDArray[np.float32], out: Path, recipe: Recipe) -> dict[str, Any]:
@@ -168,9 +196,9 @@ def _write_pair(file: Path, photo: NDArray[np.float32], out: Path, recipe: Recip
     }
     stops = math.log2(min(recipe.ratio, GAIN_RANGE[1]))
     time = float(Fraction(LONG_EXPOSURE) / Fraction(recipe.ratio))
-    name = f"{file.stem}.dng"
-    write_dng(out / "short" / name, short, exposure_time=time, baseline_exposure=stops, **common)
-    write_dng(out / "long" / name, long, exposure_time=LONG_EXPOSURE, **common)
+    paths = _both(out, file.stem)
+    write_dng(paths[0], short, exposure_time=time, baseline_exposure=stops, **common)
+    write_dng(paths[1], long, exposure_time=LONG_EXPOSURE, **common)
     return {
         "name": file.stem,
         "photo": file.name,

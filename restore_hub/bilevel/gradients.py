@@ -1,4 +1,4 @@
-"""First derivatives of an energy, checked: a missing gradient is an error, never a silent zero."""
+"""First derivatives of an energy, checked: an energy that misses a whole level is an error, never a silent zero."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def differentiate(value: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | No
 def fill(
     found: Sequence[Tensor | None], tensors: Sequence[Tensor], group: str, energy: str, optional: bool = False
 ) -> Tensors:
-    """Return the gradients of one group with zeros for missing ones.
+    """Return the gradients of one group, zero for a tensor that the energy does not use beside others that it does.
 
     Raises:
         BilevelError: all are missing and the group is not optional.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -68,10 +69,18 @@ def group() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; errors meant for people end as one line and status 2, Ctrl-C as 130."""
+    """Run the command line; errors meant for people end as one line and status 2, Ctrl-C as 130.
+
+    With `RESTORE_HUB_TRACEBACK` set they come with their traceback, for authors of plugins.
+    """
     try:
-        group(arguments, standalone_mode=True)
+        sys.exit(group(arguments, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except RestoreHubError as error:
+        if os.environ.get("RESTORE_HUB_TRACEBACK"):
+            raise
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
@@ -81,6 +90,6 @@ def main(arguments: list[str] | None = None) -> Any:
             f"error: this needs {error.name}, which is not installed: pip install 'restore-hub[train]'", err=True
         )
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)

@@ -21,7 +21,7 @@ def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -
 
     plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
     found = report(plan)
-    click.echo("tensors (for one batch)")
+    click.echo("tensors (of one batch of the first split, at its crop or 128 pixels)")
     for name, shape in found.shapes.items():
         click.echo(f"  {name:<14} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
     click.echo("blocks")

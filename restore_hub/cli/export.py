@@ -9,10 +9,10 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--weights", default="best", show_default=True, help="Checkpoint of the run: best, last, stage-1 …")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the files; RUN/export by default.")
+@click.option("--weights", help="Checkpoint of the run (last, best, stage-1 …); default: what its spec says.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder; default RUN/export, or RUN/export-WEIGHTS.")
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
-def command(run: Path, weights: str, out: Path | None, plugins: tuple[Path, ...]) -> None:
+def command(run: Path, weights: str | None, out: Path | None, plugins: tuple[Path, ...]) -> None:
     """Export the blocks and the chain of RUN, a run folder, as its spec names them."""
     from restore_hub.plugins import default_registry
     from restore_hub.train import export_run

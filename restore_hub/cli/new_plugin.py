@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from restore_hub.errors import PluginError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Template file to its place in the new folder.
 _FILES = {
@@ -37,10 +32,17 @@ def command(name: str, into: str) -> None:
         raise PluginError(f"{parent} is no folder; make it first, or give another --into")
     if folder.exists():
         raise PluginError(f"{folder} exists; choose another name, or remove it first")
+    contents = _contents({"name": name, "package": f"restore_hub_{name.replace('-', '_')}"})
     # Written aside and moved at the end, so that an error leaves nothing half-made.
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".restore-hub-") as aside:
-        _write(Path(aside) / folder.name, {"name": name, "package": f"restore_hub_{name.replace('-', '_')}"})
-        (Path(aside) / folder.name).rename(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".restore-hub-") as aside:
+            for place, text in contents.items():
+                target = Path(aside) / folder.name / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+            (Path(aside) / folder.name).rename(folder)
+    except OSError as error:
+        raise PluginError(f"{folder} cannot be written: {error.strerror or error}; give another --into") from error
     click.echo(f"wrote {folder}; next: cd {folder} && pip install -e . && restore-hub show {name}/residual")
 
 
@@ -57,12 +59,13 @@ def _check_name(name: str, taken: dict[str, str]) -> None:
         raise PluginError(f"the plugin {name!r} is installed already, from {taken[name]}; choose another name")
 
 
-def _write(folder: Path, values: dict[str, str]) -> None:
+def _contents(values: dict[str, str]) -> dict[str, str]:
+    """Return the text of each file by its place in the new folder."""
     from importlib.resources import files
     from string import Template
 
-    for source, place in _FILES.items():
-        text = files("restore_hub.cli").joinpath("template", source).read_text(encoding="utf-8")
-        target = folder / Template(place).substitute(values)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(Template(text).substitute(values), encoding="utf-8")
+    folder = files("restore_hub.cli").joinpath("template")
+    return {
+        Template(place).substitute(values): Template(folder.joinpath(source).read_text("utf-8")).substitute(values)
+        for source, place in _FILES.items()
+    }

@@ -18,10 +18,9 @@ def command(
     spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, out: Path | None, device: str
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
-    from restore_hub.plan.shipped import find_spec
     from restore_hub.train import run
 
-    result = run(find_spec(spec), overrides=overrides, plugins=plugins, runs=runs, out=out, device=device)
+    result = run(spec, overrides=overrides, plugins=plugins, runs=runs, out=out, device=device)
     click.echo(f"run       {result.folder}")
     for path in result.exported:
         click.echo(f"exported  {path}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore_hub.errors import UnknownComponentError, did_you_mean
+from restore_hub.errors import UnknownComponentError
 
 if TYPE_CHECKING:
     from restore_hub.contracts import Port
@@ -25,27 +25,27 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     """
     from restore_hub.plugins import default_registry
 
-    found = _find(default_registry(plugins), name)
-    click.echo("\n\n".join("\n".join(_lines(component)) for component in found))
+    registry = default_registry(plugins)
+    click.echo("\n\n".join("\n".join(_lines(component, registry)) for component in _find(registry, name)))
 
 
 def _find(registry: Registry, name: str) -> list[Component]:
-    from restore_hub.registry import RESERVED_NAMESPACE
+    from restore_hub.registry import RESERVED_NAMESPACE, name_hint
 
     qualified = name if "/" in name else f"{RESERVED_NAMESPACE}/{name}"
     found = [component for component in registry.of_kind() if component.name == qualified]
     if found:
         return found
-    namespace = qualified.partition("/")[0]
-    if namespace in registry.failures:
-        raise UnknownComponentError(f"the plugin {namespace!r} failed to load: {registry.failures[namespace]}")
+    failure = registry.failure_of(qualified)
+    if failure is not None:
+        raise UnknownComponentError(f"{name!r} needs {failure}")
     known = registry.names()
-    same = [n for n in known if n.partition("/")[2] == name]
-    hint = f" (did you mean {same[0]!r}?)" if same else did_you_mean(name, known) or did_you_mean(qualified, known)
-    raise UnknownComponentError(f"nothing is called {name!r}{hint}; `restore-hub list` shows all {len(known)} names")
+    raise UnknownComponentError(
+        f"nothing is called {name!r}{name_hint(name, known)}; `restore-hub list` shows all {len(known)} names"
+    )
 
 
-def _lines(component: Component) -> Iterator[str]:
+def _lines(component: Component, registry: Registry) -> Iterator[str]:
     yield f"{component.kind} {component.name}"
     yield f"  {component.summary}"
     yield f"  from {component.owner} {component.version}, {component.target}"
@@ -53,7 +53,10 @@ def _lines(component: Component) -> Iterator[str]:
         yield f"  reference: {reference}"
     target = component.load()
     if component.kind == "command":
-        yield f"  run: restore-hub data {component.name.partition('/')[2]} --help"
+        from restore_hub.cli.data import commands_of
+
+        typed = next(name for name, other in commands_of(registry).items() if other is component)
+        yield f"  run: restore-hub data {typed} --help"
         return
     yield from _options(target, component.kind)
     if component.kind == "network":
@@ -61,7 +64,9 @@ def _lines(component: Component) -> Iterator[str]:
     elif component.kind == "loss":
         import inspect
 
-        yield f"  tensors: {', '.join(list(inspect.signature(target.__call__).parameters)[1:])}"
+        # A PyTorch module's own `__call__` takes anything and hands it to `forward`.
+        call = target.forward if hasattr(target, "forward") else target.__call__
+        yield f"  tensors: {', '.join(list(inspect.signature(call).parameters)[1:])}"
 
 
 def _options(target: Any, kind: str) -> Iterator[str]:

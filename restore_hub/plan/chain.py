@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from restore_hub.contracts import Port
-from restore_hub.errors import SpecError, did_you_mean
-from restore_hub.plan.parts import Plan
+from restore_hub.errors import OptionError, SpecError, did_you_mean
+from restore_hub.plan.parts import Part, Plan
 from restore_hub.spec import DATA, Document, Graph
 
 Wires = dict[str, Tensor]
@@ -52,20 +52,28 @@ class Chain(nn.Module):
         """Return the names of the tensors that a block makes."""
         return self._wiring[block][1]
 
-    def run(self, blocks: Iterable[str], wires: Wires, parameters: Parameters | None = None) -> Wires:
+    def run(
+        self,
+        blocks: Iterable[str],
+        wires: Wires,
+        parameters: Parameters | None = None,
+        keep_buffers: bool = False,
+    ) -> Wires:
         """Run blocks in the given order on named tensors and return these with the new ones added.
 
         Args:
             blocks: names, in an order that the graph allows.
             wires: tensors by name; not changed.
             parameters: parameters to use instead of a block's own, by block and parameter name.
+            keep_buffers: run on copies of the buffers of blocks with replaced parameters, so that running
+                statistics of batch normalisation stay as they are.
         """
         wires = dict(wires)
         for name in blocks:
             inputs = tuple(wires[tensor] for tensor in self.inputs_of(name).values())
             replaced = (parameters or {}).get(name)
             block = self.blocks[name]
-            result: Any = block(*inputs) if replaced is None else _call_with(block, replaced, inputs)
+            result: Any = block(*inputs) if replaced is None else _call_with(block, replaced, inputs, keep_buffers)
             results = result if isinstance(result, tuple) else (result,)
             wires.update(zip(self.outputs_of(name), results, strict=False))
         return wires
@@ -78,7 +86,9 @@ class Chain(nn.Module):
         return self.blocks[block].outputs  # type: ignore[return-value]
 
 
-def _call_with(block: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Any:
+def _call_with(
+    block: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Tensor, ...], keep_buffers: bool = False
+) -> Any:
     """Call a block with other parameters in place of its own, tied ones included.
 
     `functional_call` ties by name and leaves a module that is registered under two names with the wrong tensors
@@ -90,6 +100,8 @@ def _call_with(block: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple
         for name, parameter in module.named_parameters(prefix, recurse=False):
             places.setdefault(id(parameter), []).append(name)
     replaced = {place: tensor for name, tensor in parameters.items() for place in places[id(own[name])]}
+    if keep_buffers:
+        replaced.update({name: buffer.clone() for name, buffer in block.named_buffers()})
     return functional_call(block, replaced, inputs, tie_weights=False)
 
 
@@ -100,8 +112,7 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
         SpecError: a port that does not exist, more outputs than the network has, or tensors that do not fit.
     """
     document = plan.document
-    with torch.device(device):
-        networks = {name: part.make() for name, part in plan.networks.items()}
+    networks = {name: _make(document, name, part, device) for name, part in plan.networks.items()}
     wiring = {name: (block.inputs, tuple(block.outputs)) for name, block in plan.spec.blocks.items()}
     for name, network in networks.items():
         _check_ports(document, name, plan.networks[name].component.name, network, *wiring[name])
@@ -114,6 +125,24 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
             if problem:
                 raise document.error(f"{tensor!r} does not fit: {problem}", "blocks", name, "inputs", port)
     return chain
+
+
+def _make(document: Document, name: str, part: Part, device: str) -> Any:
+    try:
+        with torch.device(device):
+            network = part.make()
+    except OptionError as error:
+        raise document.error(str(error), "blocks", name, error.option) from error
+    missing = [key for key in ("inputs", "outputs", "size_multiple") if not hasattr(network, key)]
+    if not isinstance(network, nn.Module) or missing:
+        what = f"has no {missing[0]!r}" if missing else "is no torch.nn.Module"
+        raise document.error(
+            f"{part.component.name} of {part.component.owner} {what}; see Network in restore_hub.contracts",
+            "blocks",
+            name,
+            "network",
+        )
+    return network
 
 
 def _check_ports(

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from restore_hub.contracts import INJECTED, Port
-from restore_hub.errors import BilevelError, OptionError, PluginError, UnknownComponentError, did_you_mean
+from restore_hub.errors import (
+    BilevelError,
+    OptionError,
+    PluginError,
+    RestoreHubError,
+    UnknownComponentError,
+    did_you_mean,
+)
 from restore_hub.options import check_options
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Spec, build_graph, check_stages, check_tensor, parse
@@ -27,11 +34,18 @@ class Part:
     inputs: Mapping[str, str]
 
     def make(self) -> Any:
-        """Construct the component; its own complaint about an option becomes an `OptionError`."""
+        """Construct the component.
+
+        Raises:
+            OptionError: it refuses an option, or raises anything else.
+        """
         try:
             return self.target(**self.options)
-        except (ValueError, TypeError) as error:
-            raise OptionError(f"{self.component.name}: {error}") from error
+        except RestoreHubError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise OptionError(f"{self.component.name} cannot be made: {type(error).__name__}: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from restore_hub.contracts import Port
-from restore_hub.errors import DataError
-from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.errors import DataError, OptionError, TrainingError
+from restore_hub.plan.chain import Chain, Wires, build_chain
+from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
 from restore_hub.plan.splits import check_splits_apart
+from restore_hub.plan.weights import load_block_weights
 from restore_hub.spec import DATA, LowerLevel
 
 DEFAULT_PICTURE = 128
@@ -44,24 +46,24 @@ def report(plan: Plan) -> Report:
     Raises:
         SpecError: tensors that do not fit each other; DataError: data that is there and cannot be used.
     """
+    remarks = _look_at_data(plan)
     chain = build_chain(plan, "meta")
+    load_block_weights(plan, chain)
     shapes = _shapes(plan, chain)
     makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
     costs = tuple(_cost(plan, index) for index in range(len(plan.spec.stages)))
-    return Report(shapes, makers, parameters, costs, (*plan.remarks, *_look_at_data(plan)))
+    return Report(shapes, makers, parameters, costs, (*plan.remarks, *remarks))
 
 
 def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
     split = next(iter(plan.spec.data))
     crop: Any = plan.datasets[split].options.get("crop")
-    size = int(crop or DEFAULT_PICTURE)
+    size = int(crop or DEFAULT_PICTURE) // 2 * 2  # packed planes have half of it
     ports: Mapping[str, Port] = plan.datasets[split].target.ports
     batch = plan.spec.data[split].batch_size
     wires = {
-        DATA + name: torch.empty(
-            batch, port.channels or 1, round(size * port.scale), round(size * port.scale), device="meta"
-        )
+        DATA + name: torch.empty(batch, port.channels or 1, *[round(size * port.scale)] * 2, device="meta")
         for name, port in ports.items()
     }
     for name in chain.graph.order:
@@ -69,7 +71,33 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
             wires = chain.run([name], wires)
         except (RuntimeError, ValueError) as error:
             raise plan.document.error(f"fails on a {size}x{size} picture: {error}", "blocks", name) from error
+        _check_channels(plan, chain, name, wires)
+    _check_losses(plan, wires)
     return {name: tuple(tensor.shape) for name, tensor in wires.items()}
+
+
+def _check_channels(plan: Plan, chain: Chain, name: str, wires: Wires) -> None:
+    """Compare what a block returned with what it declares."""
+    for tensor in chain.outputs_of(name):
+        declared, made = chain.ports[tensor].channels, wires[tensor].shape[1]
+        if declared is not None and declared != made:
+            raise plan.document.error(
+                f"{plan.networks[name].component.name} declares {declared} channels for {tensor!r} and returns {made}",
+                "blocks",
+                name,
+                "outputs",
+            )
+
+
+def _check_losses(plan: Plan, wires: Wires) -> None:
+    """Call every loss on tensors without data, so that shapes that do not fit are found before training."""
+    for name, part in plan.losses.items():
+        try:
+            Objectives({name: part.make()}, {name: part.inputs}).value({name: 1.0}, wires)
+        except (TrainingError, DataError, OptionError) as error:
+            if isinstance(error.__cause__, NotImplementedError):
+                continue  # it looks at values, which the meta device has not
+            raise plan.document.error(str(error), "objectives", name) from error
 
 
 def _cost(plan: Plan, index: int) -> str:
@@ -95,6 +123,8 @@ def _look_at_data(plan: Plan) -> list[str]:
             continue
         try:
             made[name] = part.make()
+        except OptionError as error:
+            raise plan.document.error(str(error), "data", name, error.option) from None
         except DataError as error:
             raise plan.document.error(str(error), "data", name) from None
     check_splits_apart(made)

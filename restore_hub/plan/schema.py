@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.errors import PydanticUserError
+
 from restore_hub.contracts import INJECTED
 from restore_hub.errors import PluginError
 from restore_hub.options import options_model
@@ -24,7 +26,8 @@ PLACES = {
 def spec_schema(registry: Registry) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a spec, given what is registered.
 
-    A component whose module fails to import is listed by name, with any options.
+    A component whose module fails to import, or with an option whose type JSON does not know, is listed by name,
+    with any options.
     """
     schema = Spec.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -67,9 +70,9 @@ def _options(
     component = registry.find(kind, name)
     try:
         model = options_model(component.load(), skip=INJECTED.get(kind, frozenset()))
-    except PluginError:
+        options = model.model_json_schema(ref_template="#/$defs/{model}")
+    except (PluginError, PydanticUserError):
         return {"description": component.summary}
-    options = model.model_json_schema(ref_template="#/$defs/{model}")
     schema["$defs"].update(options.pop("$defs", {}))
     return {
         "description": component.summary,

@@ -20,7 +20,7 @@ from restore_hub.errors import DataError
 
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _ORIENTATION = 274  # EXIF and TIFF tag
-_ICC_PROFILE = 34675  # TIFF tag
+_ICC_PROFILE, _DNG_VERSION = 34675, 50706  # TIFF tags
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -167,6 +167,8 @@ def _decode_tiff(path: Path) -> _Decoded:
     """Decode a TIFF's first page: 16 bits with tifffile to uint16, fewer with Pillow."""
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
+        if _DNG_VERSION in page.tags:  # its first page is often a thumbnail
+            raise DataError(f"{path}: holds a RAW file (DNG), not a picture; give it the suffix .dng")
         if page.bitspersample <= 8:
             return _decode(path)
         kind = tifffile.PHOTOMETRIC(page.photometric).name

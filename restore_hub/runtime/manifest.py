@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from restore_hub.errors import ModelFileError
 
@@ -56,7 +57,11 @@ class Probe(_Record):
 
 class Manifest(_Record):
     """Everything that running the file and judging its result needs. `version` rises when a field changes meaning;
-    a reader refuses a higher one than it knows."""
+    a reader refuses a higher one than it knows.
+
+    Attributes:
+        metrics: those that are finite; JSON has no other numbers (the PSNR of equal pictures is infinite).
+    """
 
     version: int = MANIFEST_VERSION
     name: str
@@ -70,6 +75,11 @@ class Manifest(_Record):
     licence: str
     metrics: Mapping[str, float] = Field(default_factory=dict)
     provenance: Mapping[str, Any] = Field(default_factory=dict)
+
+    @field_validator("metrics")
+    @classmethod
+    def _finite(cls, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def parse_manifest(text: str | None, path: Path) -> Manifest:

@@ -28,6 +28,7 @@ RAW_SUFFIXES = frozenset((
 XYZ_FROM_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 GAIN_RANGE = (1.0, 300.0)
 _MIDDLE_GREY = 0.18
+_TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin
 _EXIF = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip: 4 transposes, 2 and 1 mirror
 _EXIF_IFD, _EXPOSURE_TIME, _BASELINE_EXPOSURE, _MAKE, _MODEL = 34665, 33434, 50730, 271, 272
 _Result = TypeVar("_Result")
@@ -138,7 +139,7 @@ def exposure_gain(raw: RawImage) -> tuple[float, str]:
     """Return the gain to develop a picture with when nobody gives one, and the rule that it came from.
 
     The file's BaselineExposure `b` gives 2**b. Without it, the mean of the green planes (black subtracted,
-    white-balanced) is brought to 0.18, middle grey, by a gain of 1 to 300.
+    white-balanced) is brought to 0.18, middle grey, as far as a gain of 1 to 300 does.
     """
     if raw.baseline_exposure is not None:
         gain = 2.0**raw.baseline_exposure
@@ -146,8 +147,11 @@ def exposure_gain(raw: RawImage) -> tuple[float, str]:
     greens = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)[1:3]
     mean = float(greens.mean(dtype=np.float64))
     low, high = GAIN_RANGE
-    gain = min(max(_MIDDLE_GREY / mean, low), high) if mean > 0 else high
-    return gain, f"brings the mean green {mean:.4g} to {_MIDDLE_GREY}, kept within {low:g} to {high:g}"
+    wanted = _MIDDLE_GREY / mean if mean > 0 else float("inf")
+    gain = min(max(wanted, low), high)
+    if gain == wanted:
+        return gain, f"brings the mean green {mean:.4g} to {_MIDDLE_GREY}"
+    return gain, f"towards {_MIDDLE_GREY} for the mean green {mean:.4g}, limited to {gain:g}"
 
 
 def camera_from_srgb(camera_from_xyz: ArrayLike) -> NDArray[np.float64]:
@@ -172,14 +176,17 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result]) -> _Result:
         raise DataError(f"{path}: {'is a folder, not a RAW file' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
+    known = False
     try:
         with rawpy.imread(str(path)) as raw:
+            known = True
             _refuse_guess(path, raw)
             return use(raw)
-    except rawpy.LibRawFileUnsupportedError as error:
+    except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawIOError) as error:
+        # Of a file too short to be recognised LibRaw says that it ends early, whatever it is.
+        if isinstance(error, rawpy.LibRawIOError) and (known or path.read_bytes()[:4] in _TIFF_MAGIC):
+            raise DataError(f"{path}: cannot be read to its end; the file is cut off or damaged") from error
         raise DataError(f"{path}: no RAW file, or of a format that LibRaw {_libraw()} does not know") from error
-    except rawpy.LibRawIOError as error:
-        raise DataError(f"{path}: cannot be read to its end; the file is cut off or damaged") from error
     except (rawpy.LibRawError, rawpy.NotSupportedError, RuntimeError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: LibRaw {_libraw()} cannot decode it: {error}") from error
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.runtime.images import Picture, read_picture, write_picture
+from restore_hub.runtime.images import PICTURE_SUFFIXES, Picture, read_picture, write_picture
 from restore_hub.runtime.model import Model, load
 from restore_hub.runtime.raw import RawImage, exposure_gain, orient, read_raw
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def restore(
         model: an ONNX file of restore_hub, or one already loaded.
         photo: a Bayer RAW file for a file that takes a mosaic, else PNG, TIFF or JPEG.
         out: PNG, TIFF or JPEG to write.
-        gain: exposure gain for RAW; without it, the file's own metadata, else a stated rule.
+        gain: exposure gain for RAW, at most 1e6; without it, the file's own metadata, else a stated rule.
         bits: 8 or 16 a channel.
         overwrite: replace an existing `out`.
         device: `cpu` or `cuda`.
@@ -60,13 +60,15 @@ def restore(
     photo, out = Path(photo), Path(out)
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another name, or pass --overwrite")
-    if gain is not None and not (np.isfinite(gain) and gain > 0):
-        raise DataError(f"the gain {gain} is not a positive number")
+    if gain is not None and not 0 < gain <= LARGEST_GAIN:
+        raise DataError(f"the gain {gain:g} is not a positive number of at most {LARGEST_GAIN:g}")
     loaded = model if isinstance(model, Model) else load(model, device=device)
     if loaded.manifest.kind == "raw-to-rgb":
         picture, notes = _from_raw(loaded, photo, gain)
         icc = None
     elif loaded.manifest.kind == "rgb-to-rgb":
+        if gain is not None:
+            raise DataError(f"{loaded.path} takes pictures, to which no exposure gain applies; leave the gain out")
         read = _read_rgb(loaded, photo)
         picture, notes, icc = _from_rgb(loaded, read), read.notes, read.icc
     else:
@@ -81,7 +83,9 @@ def restore(
 
 def _from_raw(model: Model, photo: Path, gain: float | None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     if photo.suffix.lower() in PICTURE_SUFFIXES:
-        raise DataError(f"{model.path} takes RAW files and {photo} is an ordinary picture; give the camera's RAW file")
+        raise DataError(
+            f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW file"
+        )
     raw = read_raw(photo)
     used, rule = (gain, "given") if gain is not None else exposure_gain(raw)
     feeds: dict[str, NDArray[Any]] = {

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
+
+
+def _distinct(names: list[str]) -> list[str]:
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is named twice; name it once")
+    return names
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() == CHAIN:  # some file systems do not tell upper case from lower case
+        raise ValueError(f"no block is called {name!r}, since {CHAIN}.onnx is the exported chain; choose another name")
+    return name
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
-Positive = Annotated[float, Field(gt=0)]
+BlockName = Annotated[Name, AfterValidator(_not_reserved)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Weights = str | dict[str, float]
+Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+Blocks = Annotated[Distinct, Field(min_length=1)]
+Weights = str | Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
+Optimizer = Literal["adam", "sgd"]
 
 
 class Strict(BaseModel):
@@ -32,85 +60,106 @@ class WithOptions(BaseModel):
 class Split(WithOptions):
     """One split of the data."""
 
-    dataset: str
-    batch_size: Count = 1
+    dataset: str = Field(description="name of the dataset component")
+    batch_size: Count = Field(default=1, description="samples in a batch; the holdout is measured picture by picture")
 
 
 class Block(WithOptions):
-    """One network in the chain; `weights` is a file of published or earlier weights."""
+    """One network in the chain."""
 
-    network: str
-    inputs: dict[str, str]
-    outputs: Annotated[list[str], Field(min_length=1)]
-    weights: str | None = None
+    network: str = Field(description="name of the network component")
+    inputs: dict[str, str] = Field(description="the network's input ports, each with the tensor that it reads")
+    outputs: Annotated[list[str], Field(min_length=1)] = Field(
+        description="names for the tensors that the network makes, in the order of its output ports"
+    )
+    weights: str | None = Field(
+        default=None, description="file of weights to start from: a checkpoint of a run, or a published one"
+    )
 
 
 class Objective(WithOptions):
     """One loss over named tensors."""
 
-    loss: str
-    inputs: dict[str, str]
+    loss: str = Field(description="name of the loss component")
+    inputs: dict[str, str] = Field(description="the loss's arguments, each with the tensor that it reads")
 
 
 class MetricUse(WithOptions):
     """One metric over named tensors."""
 
-    metric: str
-    inputs: dict[str, str] = Field(default_factory=dict)
+    metric: str = Field(description="name of the metric component")
+    inputs: dict[str, str] = Field(
+        default_factory=dict,
+        description="the metric's arguments, each with its tensor; empty compares `export.chain` with `data.rgb`",
+    )
 
 
 class TrackerUse(WithOptions):
     """Where the run is recorded."""
 
-    tracker: str
+    tracker: str = Field(description="name of the tracker component")
 
 
 class Level(Strict):
     """Blocks that step together on an objective: a name, or names with weights."""
 
-    blocks: Annotated[list[str], Field(min_length=1)]
-    objective: Weights
-    data: str
-    lr: Positive = 1e-4
-    optimizer: Literal["adam", "sgd"] = "adam"
+    blocks: Blocks = Field(description="blocks that train here, each named once")
+    objective: Weights = Field(description="name of an objective, or several with finite weights: their weighted sum")
+    data: str = Field(description="split that the batches come from; never `holdout`")
+    lr: Positive = Field(default=1e-4, description="learning rate")
+    optimizer: Optimizer = Field(default="adam", description="how the blocks step")
 
 
 class LowerLevel(Level):
     """The lower level: `steps` for each upper step, on fresh batches or all on one."""
 
-    steps: Count = 1
-    batches: Literal["fresh", "one"] = "fresh"
+    steps: Count = Field(default=1, description="lower steps for each upper step")
+    batches: Literal["fresh", "one"] = Field(
+        default="fresh", description="`fresh`: a new batch for each lower step; `one`: the same batch for all of them"
+    )
 
 
 class Stage(WithOptions):
     """One solver for a number of outer steps or minutes: either one level written flat, or `upper` and `lower`."""
 
-    solver: str
-    steps: Count | None = None
-    minutes: Positive | None = None
-    share_batch: bool = False
-    upper: Level | None = None
-    lower: LowerLevel | None = None
-    blocks: list[str] | None = None
-    objective: Weights | None = None
-    data: str | None = None
-    lr: Positive = 1e-4
-    optimizer: Literal["adam", "sgd"] = "adam"
+    solver: str = Field(description="name of the solver component")
+    steps: Count | None = Field(default=None, description="outer steps; either this or `minutes`")
+    minutes: Positive | None = Field(default=None, description="minutes of wall clock; either this or `steps`")
+    share_batch: bool = Field(
+        default=False, description="one batch for both levels, on purpose; only beside `upper` and `lower`"
+    )
+    upper: Level | None = Field(default=None, description="the upper level of a bilevel stage")
+    lower: LowerLevel | None = Field(default=None, description="the lower level of a bilevel stage")
+    blocks: Blocks | None = Field(default=None, description="flat stage: blocks that train here, each named once")
+    objective: Weights | None = Field(
+        default=None, description="flat stage: name of an objective, or several with finite weights"
+    )
+    data: str | None = Field(default=None, description="flat stage: split that the batches come from")
+    lr: Positive = Field(default=1e-4, description="flat stage: learning rate")
+    optimizer: Optimizer = Field(default="adam", description="flat stage: how the blocks step")
 
     @model_validator(mode="after")
     def _one_form(self) -> Stage:
-        flat = [key for key in ("blocks", "objective", "data") if getattr(self, key) is not None]
+        given = [key for key in Level.model_fields if key in self.model_fields_set and getattr(self, key) is not None]
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give either `steps` or `minutes`")
         if self.upper is None and self.lower is None:
-            missing = [key for key in ("blocks", "objective", "data") if key not in flat]
+            missing = [key for key in ("blocks", "objective", "data") if key not in given]
             if missing:
                 raise ValueError(f"a stage of one level needs {', '.join(missing)} (or give `upper` and `lower`)")
+            if self.share_batch:
+                raise ValueError("`share_batch` needs `upper` and `lower`; a stage of one level has nothing to share")
         elif self.upper is None or self.lower is None:
             raise ValueError("give both `upper` and `lower`, or neither")
-        elif flat:
-            raise ValueError(f"{', '.join(flat)} belongs inside `upper` or `lower`")
+        elif given:
+            raise ValueError(f"{', '.join(given)} belongs inside `upper` or `lower`")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, values_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the flat form's keys out of a bilevel stage, so that what is written can be read again."""
+        values: dict[str, Any] = values_of(self)
+        return {key: value for key, value in values.items() if self.upper is None or key not in Level.model_fields}
 
     @property
     def levels(self) -> list[Level]:
@@ -132,28 +181,42 @@ class Stage(WithOptions):
 
 
 class Export(Strict):
-    """What becomes ONNX: single blocks, and the chain that ends in a named tensor; the licence is written into them."""
+    """What becomes ONNX: single blocks, and the chain that ends in a named tensor; the licence is written into them.
 
-    blocks: list[str] = Field(default_factory=list)
-    chain: str | None = None
-    licence: str | None = None
+    The weights `last` are those at the end, `best` those with the best first metric on the holdout split, whose
+    metrics then flatter.
+    """
+
+    blocks: Distinct = Field(default_factory=list, description="blocks that become `<block>.onnx`, each named once")
+    chain: str | None = Field(default=None, description="tensor that the exported `chain.onnx` ends in")
+    licence: str | None = Field(default=None, description="licence to write into the files")
+    weights: Literal["last", "best"] = Field(
+        default="last",
+        description="`last`: the weights at the end; `best`: those with the best first metric on `holdout`, whose "
+        "metrics then flatter",
+    )
 
 
 class Spec(Strict):
-    """A whole pipeline. See the documentation of the spec language in README.md."""
+    """A whole pipeline. docs/spec.md describes the language."""
 
-    spec: Literal[1] = 1
-    name: Name
-    seed: Annotated[int, Field(ge=0)] = 0
-    plugins: list[str] = Field(default_factory=list)
-    data: dict[Name, Split]
-    blocks: dict[Name, Block]
-    objectives: dict[Name, Objective]
-    stages: Annotated[list[Stage], Field(min_length=1)]
-    metrics: list[str] | dict[Name, MetricUse] = Field(default_factory=list)
-    validate_every: Count | None = None
-    export: Export = Field(default_factory=Export)
-    tracker: TrackerUse | None = None
+    spec: Literal[1] = Field(default=1, description="version of the spec language")
+    name: Name = Field(description="name of the pipeline")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of all randomness of the run")
+    plugins: list[str] = Field(default_factory=list, description="plugins that must be loaded, by name")
+    data: dict[Name, Split] = Field(description="the splits by name; `holdout` is reserved for measuring")
+    blocks: dict[BlockName, Block] = Field(description="the networks by name; `chain` is reserved")
+    objectives: dict[Name, Objective] = Field(description="the losses by name")
+    stages: Annotated[list[Stage], Field(min_length=1)] = Field(description="what trains, one after another")
+    metrics: Distinct | dict[Name, MetricUse] = Field(
+        default_factory=list,
+        description="metrics on `holdout`: a list compares `export.chain` with `data.rgb`, a mapping names the tensors",
+    )
+    validate_every: Count | None = Field(
+        default=None, description="outer steps between measurements; each stage's end is always measured"
+    )
+    export: Export = Field(default_factory=Export, description="what becomes ONNX")
+    tracker: TrackerUse | None = Field(default=None, description="where the run is recorded besides its folder")
 
 
 def weights_of(objective: Weights) -> dict[str, float]:

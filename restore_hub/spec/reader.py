@@ -26,17 +26,25 @@ class Document:
     Attributes:
         path: the file it came from.
         data: the values.
-        places: (line, column), from 1, by key path; an overridden value has no place.
+        places: (line, column), from 1, by key path; an overridden value has none.
+        overridden: the `--set` that gave a value, by key path.
     """
 
     path: Path
     data: dict[str, Any]
     places: dict[Path_, tuple[int, int]] = field(default_factory=dict)
+    overridden: dict[Path_, str] = field(default_factory=dict)
 
     def at(self, *keys: str | int) -> str:
-        """Return `file:line:col key.path` of a value, or of its nearest ancestor that the file has."""
+        """Return `file:line:col key.path` of a value, or of its nearest ancestor that the file has.
+
+        For a value from the command line it is `--set key.path`, followed by the value's own path where it lies deeper.
+        """
         dotted = ".".join(map(str, keys))
         for length in range(len(keys), -1, -1):
+            if keys[:length] in self.overridden:
+                given = self.overridden[keys[:length]]
+                return f"--set {given}" if given == dotted else f"--set {given}, {dotted}"
             if keys[:length] in self.places:
                 line, column = self.places[keys[:length]]
                 return f"{self.path}:{line}:{column} {dotted}".rstrip()
@@ -50,6 +58,8 @@ class Document:
 def read_spec(path: Path, overrides: Iterable[str] = ()) -> Document:
     """Read a YAML 1.2 file and apply `key.path=value` overrides.
 
+    The resolved file of a run, which holds a spec under its key `spec`, is read as that spec.
+
     Raises:
         SpecError: no such file, not YAML, a duplicate key, a tag, or an override that fits nowhere.
     """
@@ -58,17 +68,20 @@ def read_spec(path: Path, overrides: Iterable[str] = ()) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"{path}: cannot be read: {reason}; give the path of a pipeline spec (YAML)") from None
-    tree = _parse(path, text)
+    tree = _parse(str(path), text)
     if not isinstance(tree, CommentedMap):
         raise SpecError(f"{path}:1:1: a spec is a mapping that begins with `name:`")
     places: dict[Path_, tuple[int, int]] = {(): (1, 1)}
-    document = Document(path, _plain(path, tree, (), places), places)
+    if isinstance(tree.get("spec"), CommentedMap):
+        places[()] = _place(tree.lc.key, "spec", (1, 1))
+        tree = tree["spec"]
+    document = Document(path, _plain(str(path), tree, (), places), places)
     for override in overrides:
         _override(document, override)
     return document
 
 
-def _parse(path: Path, text: str) -> Any:
+def _parse(path: str, text: str) -> Any:
     yaml = YAML(typ="rt", pure=True)
     try:
         return yaml.load(text)
@@ -84,13 +97,13 @@ def _parse(path: Path, text: str) -> Any:
         raise SpecError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
-def _plain(path: Path, node: Any, keys: Path_, places: dict[Path_, tuple[int, int]]) -> Any:
+def _plain(path: str, node: Any, keys: Path_, places: dict[Path_, tuple[int, int]]) -> Any:
     """Return plain values of a ruamel tree and fill in the place of each."""
     if len(places) > _MOST_VALUES:
         raise SpecError(f"{path}: has more than {_MOST_VALUES} values; aliases may be nested without end")
     if not isinstance(node, _READ) or _is_tagged(node):
-        place = ":".join(map(str, places.get(keys, ())))
-        raise SpecError(f"{path}:{place} {'.'.join(map(str, keys))}: tags and dates are not read; quote the text")
+        place = f"{':'.join(map(str, places[keys]))} {'.'.join(map(str, keys))}".rstrip()
+        raise SpecError(f"{path}:{place}: tags and dates are not read; quote the text")
     if isinstance(node, CommentedMap):
         result = {}
         for key in node:
@@ -129,26 +142,39 @@ def _override(document: Document, override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise SpecError(f"--set {override!r}: write key.path=value")
-    keys = dotted.split(".")
+    value = _plain(f"--set {dotted}", _parse(f"--set {dotted}", text), (), {(): (1, 1)}) if text.strip() else None
+    keys: Path_ = ()
     place: Any = document.data
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
-        if isinstance(place, list):
-            if not key.isdigit() or int(key) >= len(place):
-                raise SpecError(f"--set {override!r}: {'.'.join(keys[:depth])} has items 0 to {len(place) - 1}")
-            index: str | int = int(key)
-        elif isinstance(place, dict):
-            index = key
-        else:
-            raise SpecError(f"--set {override!r}: {'.'.join(keys[:depth])} is a single value, not a mapping")
-        if last:
-            value = _parse(Path("--set"), text) if text.strip() else None
-            place[index] = _plain(Path(f"--set {dotted}"), value, (), {(): (1, 1)})
-            _forget(document, tuple(int(k) if k.isdigit() else k for k in keys))
-        else:
-            place = place.setdefault(index, {}) if isinstance(place, dict) else place[int(index)]
+    *way, last = dotted.split(".")
+    for part in way:
+        key = _step(dotted, place, keys, part)
+        keys = (*keys, key)
+        if isinstance(place, dict) and key not in place:
+            place[key] = {}
+            document.overridden[keys] = dotted
+        place = place[key]
+    key = _step(dotted, place, keys, last)
+    place[key] = value
+    _forget(document, (*keys, key))
+    document.overridden[*keys, key] = dotted
+
+
+def _step(dotted: str, place: Any, keys: Path_, part: str) -> str | int:
+    """Return the key or index that one part of an override's path means at a place."""
+    here = ".".join(map(str, keys))
+    if isinstance(place, dict):
+        return part
+    if not isinstance(place, list):
+        raise SpecError(f"--set {dotted}: {here} is a single value, not a mapping")
+    if not part.isdecimal() or int(part) >= len(place):
+        known = f"has items 0 to {len(place) - 1}" if place else "is an empty list"
+        raise SpecError(f"--set {dotted}: {here} {known}, and {part!r} is none of them")
+    return int(part)
 
 
 def _forget(document: Document, keys: Path_) -> None:
-    for known in [k for k in document.places if k[: len(keys)] == keys]:
-        del document.places[known]
+    """Forget where a value and all inside it came from."""
+    known: dict[Path_, Any]
+    for known in (document.places, document.overridden):
+        for inside in [k for k in known if k[: len(keys)] == keys]:
+            del known[inside]

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from restore_hub.contracts import Batches, Dataset, Metric, Solver
-from restore_hub.errors import BilevelError, DataError, TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.chain import Chain
+from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
 from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
 from restore_hub.train.data import Stream
-from restore_hub.train.problem import ChainLevel, ChainProblem, Objectives, problem_of
+from restore_hub.train.problem import ChainLevel, ChainProblem, problem_of
 from restore_hub.train.progress import Progress
 from restore_hub.train.record import Record
 from restore_hub.train.validate import better, validate
@@ -48,8 +49,6 @@ class Run:
     device: torch.device
     step: int = 0
     best: float | None = None
-    best_step: int = 0
-    best_metrics: Mapping[str, float] = field(default_factory=dict)
     stages: list[StageResult] = field(default_factory=list)
 
 
@@ -65,7 +64,7 @@ def run_stage(run: Run, index: int) -> None:
     solver: Solver = run.plan.solvers[index].make()
     problem = problem_of(run.chain, run.objectives, stage)
     state = solver.init(problem, [_optimizer(level, tensors) for level, tensors in _variables(stage, problem)])
-    feed = _Feed(run, index, stage)
+    feed = _Feed(run, stage)
     begun, step = time.monotonic(), 0
     total, unit = (stage.minutes * 60.0, "s") if stage.minutes else (float(stage.steps or 0), "step")
     with Progress(label, total, unit) as progress:
@@ -73,8 +72,10 @@ def run_stage(run: Run, index: int) -> None:
         while done < total:
             try:
                 state, logs = solver.step(problem, state, feed.batches(step))
-            except (BilevelError, DataError) as error:
+            except RestoreHubError as error:
                 raise TrainingError(f"{label}, step {step + 1}: {error}") from error
+            except RuntimeError as error:  # torch's own: sizes that do not fit, memory
+                raise TrainingError(f"{label}, step {step + 1}: {' '.join(str(error).split())[:300]}") from error
             step += 1
             run.step += 1
             values = _finite(logs, label, step)
@@ -111,7 +112,7 @@ def _measure(run: Run, progress: Progress) -> dict[str, float]:
     about: dict[str, Any] = {"step": run.step, "holdout": means}
     first = next(iter(run.metrics), None)
     if first is not None and better(run.metrics[first], means[first], run.best):
-        run.best, run.best_step, run.best_metrics = means[first], run.step, means
+        run.best = means[first]
         run.record.folder.save_weights("best", run.chain.blocks, about)
     run.record.folder.save_weights("last", run.chain.blocks, about)
     return means
@@ -120,14 +121,15 @@ def _measure(run: Run, progress: Progress) -> dict[str, float]:
 class _Feed:
     """Hands the solver the batches of each outer step, by the stage's rules."""
 
-    def __init__(self, run: Run, index: int, stage: Stage) -> None:
+    def __init__(self, run: Run, stage: Stage) -> None:
         self._device = run.device
         self._lower_level = stage.lower
         self._share = stage.share_batch
+        # The key names the level's place, not the solver: stages of another solver see the same batches.
         self._streams = []
-        for level in stage.levels:
+        for place, level in enumerate(stage.levels):
             split = run.plan.spec.data[level.data]
-            key = f"stage {index} {level.data}"
+            key = f"level {place} of {len(stage.levels)}, {level.data}"
             self._streams.append(Stream(run.datasets[level.data], split.batch_size, run.plan.spec.seed, key))
 
     def batches(self, step: int) -> Batches:

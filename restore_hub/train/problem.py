@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from restore_hub.plan.chain import Chain, Wires
+from restore_hub.plan.objectives import Objectives
 from restore_hub.spec import DATA, Level, Stage, weights_of
-
-LossCall = Callable[..., tuple[Tensor, Tensor | int]]
-
-
-class Objectives:
-    """The losses of a spec, wired to named tensors."""
-
-    def __init__(self, losses: Mapping[str, LossCall], inputs: Mapping[str, Mapping[str, str]]) -> None:
-        self._losses = losses
-        self._inputs = inputs
-
-    def tensors(self, weights: Mapping[str, float]) -> set[str]:
-        """Return the names of the tensors that a weighted objective reads."""
-        return {tensor for name in weights for tensor in self._inputs[name].values()}
-
-    def value(self, weights: Mapping[str, float], wires: Wires) -> Tensor:
-        """Return sum_i weight_i * sum_i / count_i, a scalar."""
-        total: Tensor | None = None
-        for name, weight in weights.items():
-            tensors = {port: wires[tensor] for port, tensor in self._inputs[name].items()}
-            numerator, count = self._losses[name](**tensors)
-            term = weight * numerator / count
-            total = term if total is None else total + term
-        assert total is not None
-        return total
 
 
 class ChainLevel:
@@ -55,6 +31,10 @@ class ChainProblem:
 
     The coupling tensors are what the upper blocks hand on before any lower block runs. Upper blocks that come
     after a lower one are coupled through their parameters, which `couple` returns as they are.
+
+    Batch normalisation uses the statistics of the batch. Running statistics, which evaluation and export use, are
+    those of `couple` for the upper blocks, and for the others of F_lower at the live omega: F_upper and F_lower at
+    any other omega, as in a finite difference, leave them alone.
     """
 
     def __init__(self, chain: Chain, objectives: Objectives, upper: Level, lower: Level) -> None:
@@ -90,7 +70,8 @@ class ChainProblem:
         for name, value in (*zip(self.omega_names, omega, strict=True), *late):
             block, _, parameter = name.partition(".")
             replaced.setdefault(block, {})[parameter] = value
-        wires = self._chain.run(self._after, wires, replaced)
+        live = level == 1 and all(given is own for given, own in zip(omega, self.omega, strict=True))
+        wires = self._chain.run(self._after, wires, replaced, keep_buffers=not live)
         return self._objectives.value(self._weights[level], wires)
 
     def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:

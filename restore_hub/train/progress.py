@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Self
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+NARROWEST_BAR = 20
 
 
 class Progress:
@@ -19,7 +21,7 @@ class Progress:
     Args:
         label: what runs.
         total: number of steps, or of seconds when `unit` is `s`.
-        unit: `step` or `s`.
+        unit: `step`, or `s` for seconds.
     """
 
     def __init__(self, label: str, total: float, unit: str = "step") -> None:
@@ -29,9 +31,9 @@ class Progress:
         self._started = time.monotonic()
         self._said = self._started
         self._done = 0.0
-        terminal = sys.stderr.isatty()
-        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-        self._bar = tqdm(total=total, desc=label, bar_format=form, leave=True) if terminal else None
+        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm puts ", " before the postfix
+        wide = _columns() >= NARROWEST_BAR
+        self._bar = tqdm(total=total, desc=label, bar_format=form, leave=True) if wide else None
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +56,8 @@ class Progress:
         if now - self._said >= SECONDS_BETWEEN_LINES or done >= self._total:
             self._said = now
             left = (now - self._started) * (self._total - done) / max(done, 1e-9)
-            amount = f"{done:.0f}/{self._total:.0f} {self._unit}"
+            unit = self._unit if self._unit == "s" or self._total == 1 else f"{self._unit}s"
+            amount = f"{done:.0f}/{self._total:.0f} {unit}"
             print(f"{self._label}: {amount}, {max(left, 0):.0f} s left  {text}", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
@@ -63,3 +66,11 @@ class Progress:
             tqdm.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def _columns() -> int:
+    """Return the width of the terminal behind standard error; 0 where there is none or it does not know."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal; a closed or captured stream
+        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,21 @@ from restore_hub.errors import ExportError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.parts import Plan, make_plan
+from restore_hub.plan.weights import file_hash, load_checkpoint
 from restore_hub.registry import Registry
 from restore_hub.spec import Document
-from restore_hub.train.weights import file_hash, load_checkpoint
 
 
-def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> tuple[Path, ...]:
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The files, and what the checkpoint says of its weights: the step, and holdout means where there are metrics."""
+
+    files: tuple[Path, ...]
+    step: int
+    metrics: Mapping[str, float]
+
+
+def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Published:
     """Export what a spec names, with the weights of a checkpoint of its run.
 
     Args:
@@ -44,7 +54,8 @@ def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Map
         "spec": resolved["spec"],
         "components": resolved["components"],
         "weights_sha256": file_hash(weights),
-        "step": about.get("step"),
+        "weights": weights.stem,
+        "step": about["step"],
     }
     files = []
     for name, module in modules.items():
@@ -54,21 +65,21 @@ def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Map
             path,
             name=f"{plan.spec.name}/{name}",
             licence=export.licence,
-            metrics=about.get("holdout", {}) if name == "chain" else {},
+            metrics=about["holdout"] if name == "chain" else {},
             provenance=provenance,
         )
         files.append(path)
-    return tuple(files)
+    return Published(tuple(files), about["step"], about["holdout"])
 
 
-def export_run(run: Path, registry: Registry, weights: str = "best", out: Path | None = None) -> tuple[Path, ...]:
+def export_run(run: Path, registry: Registry, weights: str | None = None, out: Path | None = None) -> tuple[Path, ...]:
     """Export a finished or stopped run again, such as from the weights of an earlier stage.
 
     Args:
         run: the run folder.
         registry: what is registered.
-        weights: name of a checkpoint in it: `best`, `last`, `stage-1` …
-        out: folder for the files; `RUN/export` by default.
+        weights: name of a checkpoint in it: `best`, `last`, `stage-1` …; by default the spec's choice.
+        out: folder for the files; by default `RUN/export`, or `RUN/export-<weights>` for weights named by hand.
 
     Raises:
         ExportError: not a run folder, no such checkpoint, or nothing to export.
@@ -78,16 +89,17 @@ def export_run(run: Path, registry: Registry, weights: str = "best", out: Path |
         document = Document(run / "spec.json", resolved["spec"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
-    checkpoint = run / "checkpoints" / f"{weights}.pt"
+    plan = make_plan(document, registry)
+    name = weights or plan.spec.export.weights
+    checkpoint = run / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
         known = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("*.pt"))) or "none yet"
-        raise ExportError(f"{run} has no weights {weights!r}; it has: {known}")
-    plan = make_plan(document, registry)
+        raise ExportError(f"{run} has no weights {name!r}; it has: {known}")
     if not plan.spec.export.blocks and plan.spec.export.chain is None:
         raise ExportError(f"the spec of {run} names nothing to export; give it `export:`")
-    folder = out or run / "export"
+    folder = out or run / ("export" if weights is None else f"export-{weights}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror}") from None
-    return publish(plan, build_chain(plan), checkpoint, folder, resolved)
+    return publish(plan, build_chain(plan), checkpoint, folder, resolved).files

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub import __version__
-from restore_hub.plan.parts import Plan
-from restore_hub.train.weights import file_hash
+from restore_hub.contracts import INJECTED
+from restore_hub.options import options_of
+from restore_hub.plan.parts import Part, Plan
+from restore_hub.plan.weights import file_hash
 
 
 def resolve(plan: Plan) -> dict[str, Any]:
@@ -19,11 +21,13 @@ def resolve(plan: Plan) -> dict[str, Any]:
         ("data", "dataset", plan.datasets),
     ):
         for name, part in parts.items():
-            spec[table][name][kind] = part.component.name
+            spec[table][name].update(_options(part), **{kind: part.component.name})
     for index, part in plan.solvers.items():
-        spec["stages"][index]["solver"] = part.component.name
+        spec["stages"][index].update(_options(part), solver=part.component.name)
+    if plan.tracker:
+        spec["tracker"].update(_options(plan.tracker), tracker=plan.tracker.component.name)
     spec["metrics"] = {
-        name: {"metric": part.component.name, "inputs": dict(part.inputs), **_plain(part.options)}
+        name: {"metric": part.component.name, "inputs": dict(part.inputs), **_options(part)}
         for name, part in plan.metrics.items()
     }
     weights = {
@@ -39,5 +43,9 @@ def resolve(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _plain(options: Any) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+def _options(part: Part) -> dict[str, Any]:
+    """Return the options in use, defaults of the component included, so that a later default changes no rerun."""
+    injected = INJECTED.get(part.component.kind, frozenset())
+    defaults = {o.name: o.default for o in options_of(part.target, injected) if not o.required}
+    used = {**defaults, **part.options}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in used.items() if value is not None}

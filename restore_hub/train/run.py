@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +12,20 @@ from typing import Any
 import torch
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import RestoreHubError
-from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.errors import DataError, OptionError, TrainingError
+from restore_hub.plan.chain import build_chain
+from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan, make_plan
+from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.splits import check_splits_apart
+from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.folder import RunFolder, create_run_folder, environment
 from restore_hub.train.loop import Run, StageResult, run_stage
-from restore_hub.train.problem import Objectives
 from restore_hub.train.publish import publish
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
-from restore_hub.train.weights import load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Result:
 
     Attributes:
         folder: the run folder.
-        metrics: holdout means of the best weights, which are the exported ones; `step` is theirs.
+        metrics: holdout means of the exported weights, which are those of `step`.
         exported: the ONNX files.
         stages: what each stage took and reached.
         where: line that says where the tracker shows the run; empty without one.
@@ -58,7 +60,7 @@ def run(
     """Run a pipeline spec.
 
     Args:
-        spec: path of the YAML file; relative data paths in it start at the current folder.
+        spec: path of the YAML file, or name of a shipped pipeline; relative data paths start at the current folder.
         overrides: `key.path=value`, as `--set` on the command line.
         plugins: unpackaged plugin files.
         runs: folder that gets a new folder for this run, unless `out` names one.
@@ -67,67 +69,74 @@ def run(
 
     Raises:
         RestoreHubError: one line that says what, where and how to mend it.
+
+    Sets torch's random seed, and flushing of denormal numbers, for the whole process.
     """
-    plan = make_plan(read_spec(Path(spec), overrides), default_registry(plugins))
+    plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
+    where = _device(device)
     torch.manual_seed(plan.spec.seed)
     torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals: a step cost ten times as much
-    chain = build_chain(plan).to(device).to(memory_format=torch.channels_last)  # a quarter faster on a CPU
-    _load_weights(plan, chain)
-    datasets: dict[str, Dataset] = {name: part.make() for name, part in plan.datasets.items()}
+    chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+    load_block_weights(plan, chain)
+    datasets: dict[str, Dataset] = {name: _dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
-    folder = create_run_folder(Path(runs), plan.spec.name, Path(out) if out else None)
-    record = Record(folder, _make_tracker(plan, folder))
     losses = {name: part.make() for name, part in plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
     metrics = {name: part.make() for name, part in plan.metrics.items()}
-    state = Run(plan, chain, objectives, datasets, metrics, record, torch.device(device))
-    return _carry_out(state, plan)
+    folder = create_run_folder(Path(runs), plan.spec.name, Path(out) if out else None)
+    record = Record(folder, _make_tracker(plan, folder))
+    return _carry_out(Run(plan, chain, objectives, datasets, metrics, record, where))
 
 
-def _carry_out(run: Run, plan: Plan) -> Result:
-    folder = run.record.folder
-    resolved = resolve(plan)
-    folder.write_json("spec.json", resolved)
-    facts = environment()
-    folder.write_json("environment.json", facts)
-    run.record.start(plan.spec.name, resolved, {"revision": str(facts["revision"])})
+def _carry_out(run: Run) -> Result:
+    """Train, export and close the record; a run that ends before its first checkpoint leaves no folder."""
+    plan, folder = run.plan, run.record.folder
     try:
+        resolved, facts = resolve(plan), environment()
+        folder.write_json("spec.json", resolved)
+        folder.write_json("environment.json", facts)
+        run.record.start(plan.spec.name, resolved, {"revision": facts["revision"] or "not a git checkout"})
         for index in range(len(plan.spec.stages)):
             run_stage(run, index)
-        exported = _export(run, plan, resolved)
+        weights = folder.checkpoints / f"{plan.spec.export.weights if run.metrics else 'last'}.pt"
+        published = publish(plan, run.chain, weights, folder.export, resolved)
+        for path in published.files:
+            run.record.artifact(path)
     except KeyboardInterrupt:
+        folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
+        print(f"\nstopped at step {run.step}; the weights are in {folder.checkpoints / 'last.pt'}", file=sys.stderr)
         run.record.finish("KILLED")
         raise
     except Exception:
         run.record.finish("FAILED")
-        _say_where(folder)
+        if any(folder.checkpoints.glob("*.pt")):
+            print(f"the last good weights are in {folder.checkpoints}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder.path)
         raise
     where = run.record.finish("FINISHED")
-    step = run.best_step if run.metrics else run.step
-    return Result(folder.path, dict(run.best_metrics), exported, step, tuple(run.stages), where)
+    return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
 
 
-def _export(run: Run, plan: Plan, resolved: Mapping[str, Any]) -> tuple[Path, ...]:
-    folder = run.record.folder
-    weights = folder.checkpoints / ("best.pt" if run.best is not None else "last.pt")
-    files = publish(plan, run.chain, weights, folder.export, resolved)
-    for path in files:
-        run.record.artifact(path)
-    return files
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError or its own, by backend
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"the device {name!r} cannot be used: {reason}; give cpu, or cuda on a machine with one"
+        ) from None
+    return device
 
 
-def _say_where(folder: RunFolder) -> None:
-    if (folder.checkpoints / "last.pt").exists():
-        print(f"the last good weights are in {folder.checkpoints}", file=sys.stderr)
-
-
-def _load_weights(plan: Plan, chain: Chain) -> None:
-    for name, block in plan.spec.blocks.items():
-        if block.weights is not None:
-            try:
-                load_weights(chain.blocks[name], name, Path(block.weights))
-            except RestoreHubError as error:
-                raise plan.document.error(str(error), "blocks", name, "weights") from None
+def _dataset(plan: Plan, name: str) -> Any:
+    try:
+        return plan.datasets[name].make()
+    except OptionError as error:
+        raise plan.document.error(str(error), "data", name, error.option) from None
+    except DataError as error:
+        raise plan.document.error(str(error), "data", name) from None
 
 
 def _make_tracker(plan: Plan, folder: RunFolder) -> Any:

@@ -30,7 +30,8 @@ class Validation:
 def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metric], holdout: Dataset) -> Validation:
     """Run the chain in evaluation mode on whole pictures and measure them.
 
-    Pictures are clipped to [0, 1] and rounded to 8 bits before any metric sees them; nothing is cropped.
+    Pictures are clipped to [0, 1] and rounded to 8 bits before any metric sees them; nothing is cropped. The
+    pictures kept are what the first metric compares, side by side.
     """
     modes = {name: block.training for name, block in chain.blocks.items()}
     chain.eval()
@@ -50,9 +51,8 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
             for name, part in metrics.items():
                 tensors = {port: _rounded(wires[tensor]) for port, tensor in part.inputs.items()}
                 each[name].append(float(made[name](**{port: array / 255.0 for port, array in tensors.items()})))
-                if index < PICTURES_KEPT:
-                    stem = holdout.files(index)[0].stem
-                    pictures.setdefault(stem, np.hstack([tensors["prediction"], tensors["target"]]))
+                if index < PICTURES_KEPT and name == next(iter(metrics)):
+                    pictures[f"{index}-{holdout.files(index)[0].stem}"] = np.hstack(list(tensors.values()))
     finally:
         for name, mode in modes.items():
             chain.blocks[name].train(mode)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from restore_hub import plugins as plugins_module
+from restore_hub.cli.data import command as data_command
 from restore_hub.cli.list_ import command as list_command
 from restore_hub.cli.plugins_ import command as plugins_command
 from restore_hub.cli.show import command as show_command
@@ -64,6 +66,29 @@ def fetch(): ...
 """
 
 
+MODULE = """
+class Module:  # like torch's: `__call__` hands everything on
+    def __call__(self, *args, **kwargs):
+        return self.forward(*args, **kwargs)
+
+class Loss(Module):
+    def forward(self, prediction, target): ...
+"""
+
+COMMAND = """
+import click
+from restore_hub.hookspecs import hookimpl
+
+@hookimpl
+def register_commands(register):
+    register("fetch", "broken_part:fetch", summary="Fetches too")
+
+@click.command()
+def fetch():
+    click.echo("fetched")
+"""
+
+
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A plugin file, with no installed plugin around it."""
@@ -113,10 +138,10 @@ def test_list_refuses_an_unknown_kind(file: Path) -> None:
     assert "did you mean 'network'?" in str(result.exception)
 
 
-def test_list_mentions_plugins_that_failed(file: Path) -> None:
-    broken = file.with_name("broken_part.py")
-    broken.write_text("x = 1")
-    result = CliRunner().invoke(list_command, ["--plugin", str(file), "--plugin", str(broken)])
+def test_list_mentions_plugins_that_failed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("broken-part", "no_such_module_here", "restore_hub")
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [point])
+    result = CliRunner().invoke(list_command, ["--plugin", str(file)])
     assert result.exit_code == 0
     assert "broken-part failed to load" in result.stderr
 
@@ -176,8 +201,59 @@ def test_show_of_a_failed_plugin_gives_its_error(file: Path) -> None:
     broken = file.with_name("broken_part.py")
     broken.write_text("raise RuntimeError('no camera')")
     error = CliRunner().invoke(show_command, ["broken-part/x", "--plugin", str(broken)]).exception
-    assert isinstance(error, UnknownComponentError)
+    assert isinstance(error, PluginError)
     assert "RuntimeError: no camera" in str(error)
+
+
+@pytest.mark.parametrize("name", ["broken-part/x", "broken_part/x"])
+def test_show_of_a_failed_installed_plugin_gives_its_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    point = EntryPoint("broken-part", "no_such_module_here", "restore_hub")
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [point])
+    error = _show(file, name).exception
+    assert isinstance(error, UnknownComponentError)
+    assert "'broken-part', which failed to load: ModuleNotFoundError" in str(error)
+
+
+def test_show_suggests_nothing_where_nothing_is_near(file: Path) -> None:
+    for name in ("nope", "shown-parts/qqqq"):
+        error = _show(file, name).exception
+        assert isinstance(error, UnknownComponentError)
+        assert "did you mean" not in str(error)
+
+
+def test_show_reads_the_tensors_of_a_module_from_forward(file: Path) -> None:
+    file.write_text(file.read_text() + MODULE)
+    shown = _show(file, "shown-parts/net").output
+    assert "  tensors: prediction, target\n" in shown
+
+
+def _clashing(file: Path) -> list[str]:
+    other = file.with_name("broken_part.py")
+    other.write_text(COMMAND)
+    return ["--plugin", str(file), "--plugin", str(other)]
+
+
+def test_data_runs_a_command_of_a_plugin_file(file: Path) -> None:
+    listed = CliRunner().invoke(data_command, ["--plugin", str(file), "--help"])
+    assert "fetch  Fetches data" in listed.output
+    file.with_name("broken_part.py").write_text(COMMAND)
+    done = CliRunner().invoke(data_command, ["--plugin", str(file.with_name("broken_part.py")), "fetch"])
+    assert done.output == "fetched\n"
+
+
+def test_commands_of_one_short_name_need_their_whole_name(file: Path) -> None:
+    options = _clashing(file)
+    listed = CliRunner().invoke(data_command, [*options, "--help"]).output
+    assert "broken-part/fetch  Fetches too" in listed
+    assert "shown-parts/fetch  Fetches data" in listed
+    assert CliRunner().invoke(data_command, [*options, "broken-part/fetch"]).output == "fetched\n"
+    bare = CliRunner().invoke(data_command, [*options, "fetch"]).exception
+    assert isinstance(bare, PluginError)
+    assert "broken-part/fetch or shown-parts/fetch" in str(bare)
+    shown = CliRunner().invoke(show_command, ["broken-part/fetch", *options]).output
+    assert "run: restore-hub data broken-part/fetch --help" in shown
 
 
 def test_importing_the_commands_imports_click_alone() -> None:

@@ -28,7 +28,10 @@ def _new(name: str, into: Path) -> Result:
 
 
 def _install(folder: Path, site: Path) -> None:
-    """Do what an installer would: the entry points of pyproject.toml beside the package."""
+    """Imitate pip, which would need the network: the entry points of pyproject.toml beside the package.
+
+    The build backend and the dependencies named there are not tried.
+    """
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir(parents=True)
@@ -111,7 +114,16 @@ def test_missing_parent_is_named(tmp_path: Path) -> None:
 
 
 def test_an_error_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(new_plugin._FILES, "absent.txt", "last.txt")
+    monkeypatch.setitem(new_plugin._FILES, "README.md.txt", "pyproject.toml/below")
     result = _new("mine", tmp_path)
-    assert isinstance(result.exception, FileNotFoundError)
+    assert isinstance(result.exception, PluginError)
+    assert "restore-hub-mine cannot be written" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files from anybody")
+def test_a_folder_that_takes_no_files_is_named() -> None:
+    result = _new("mine", Path("/proc"))
+    assert isinstance(result.exception, PluginError)
+    assert "cannot be written" in str(result.exception)
+    assert "give another --into" in str(result.exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def test_what_is_wrong_is_said_at_its_place(make: Callable[..., Plan], override:
     ],
 )
 def test_tensors_that_do_not_fit(make: Callable[..., Plan], override: str, said: str) -> None:
+    only = "stages=[{solver: joint, steps: 1, blocks: [enhance], objective: fidelity, data: train}]"
     with pytest.raises(SpecError, match=said):
-        build_chain(make(override), "meta")
+        build_chain(make(only, override), "meta")
 
 
 def test_a_metric_list_needs_a_chain_and_a_holdout(make: Callable[..., Plan]) -> None:
@@ -97,6 +99,73 @@ def test_report_looks_at_the_data_that_is_there_and_says_what_is_not(make: Calla
 def test_splits_that_share_a_file_are_refused(make: Callable[..., Plan], pairs: Path) -> None:
     with pytest.raises(DataError, match="the splits 'train' and 'upper' share 4 file"):
         report(make(f"data.upper.root={pairs / 'train'}"))
+
+
+def test_links_to_one_file_are_the_same_file(make: Callable[..., Plan], pairs: Path, tmp_path: Path) -> None:
+    for kind in ("short", "long"):
+        (tmp_path / kind).mkdir()
+        for file in (pairs / "upper" / kind).iterdir():
+            os.link(file, tmp_path / kind / f"other-{file.name}")
+    with pytest.raises(DataError, match="share 2 file"):
+        report(make(f"data.train.root={tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("objectives.fidelity.inputs.target=data.raw", r"objectives\.fidelity: .*l1"),
+        ("blocks.enhance.weights=nothing.pt", r"blocks\.enhance\.weights: .*no such file"),
+        ("blocks.generate.depth=40", r"blocks\.generate.*: raw/unet cannot be made"),
+        ("blocks.generate.width=0", r"--set blocks\.generate\.width: "),
+        ("data.train.crop=63", r"--set data\.train\.crop: "),
+    ],
+)
+def test_check_finds_what_would_fail_in_the_run(make: Callable[..., Plan], override: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        report(make(override))
+
+
+FAULTY = """
+import torch
+from restore_hub import hookimpl
+from restore_hub.contracts import Port
+
+class Bare:
+    inputs = outputs = {{"image": Port(3)}}
+    size_multiple = 1
+
+class Liar(torch.nn.Module):
+    inputs, outputs, size_multiple = {{"image": Port(3)}}, {{"image": Port(5)}}, 1
+    def forward(self, image):
+        return image
+
+@hookimpl
+def register_networks(register):
+    register("bare", "{name}:Bare", summary="no module")
+    register("liar", "{name}:Liar", summary="declares 5 channels and returns 3")
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [("bare", "is no torch.nn.Module"), ("liar", "declares 5 channels for 'enhanced' and returns 3")],
+)
+def test_networks_that_break_their_contract_are_named(
+    overrides: list[str], tmp_path: Path, network: str, said: str
+) -> None:
+    name = f"faulty_{network}"
+    (tmp_path / f"{name}.py").write_text(FAULTY.format(name=name))
+    namespace = name.replace("_", "-")
+    spec = [
+        *overrides,
+        f"blocks.enhance={{network: {namespace}/{network}, inputs: {{image: rgb}}, outputs: [enhanced]}}",
+        "objectives={fidelity: {loss: l1, inputs: {prediction: rgb, target: data.rgb}}}",
+        "stages=[{solver: joint, steps: 1, blocks: [generate], objective: fidelity, data: train}]",
+        "metrics=[]",
+    ]
+    plan = make_plan(read_spec(PIPELINE, spec), registry_of(load_plugins((tmp_path / f"{name}.py",))))
+    with pytest.raises(SpecError, match=said):
+        report(plan)
 
 
 def test_qualified_and_bare_names_are_the_same(make: Callable[..., Plan]) -> None:

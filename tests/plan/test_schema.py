@@ -6,10 +6,17 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 
 from restore_hub.plan.schema import spec_schema
 from restore_hub.plugins import default_registry
+from restore_hub.registry import Component, Registry
 from restore_hub.spec import read_spec
+
+
+class Wrapping:
+    def __init__(self, inner: torch.nn.Module, width: int = 8) -> None: ...
+
 
 PIPELINES = sorted((Path(__file__).resolve().parents[2] / "pipelines").glob("*.yaml"))
 
@@ -48,3 +55,11 @@ def test_every_registered_component_is_listed() -> None:
     for kind in ("network", "loss", "metric", "dataset", "solver", "tracker"):
         for name in default_registry().names(kind):
             assert f"'{name}'" in text
+
+
+def test_an_option_that_json_does_not_know_leaves_its_component_free() -> None:
+    odd = Component("network", "odd/wrapping", f"{__name__}:Wrapping", "Wraps", (), "odd", "1")
+    schema = spec_schema(Registry.of([*default_registry().of_kind(), odd]))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    (rule,) = [r for r in schema["$defs"]["Block"]["allOf"] if r["if"]["properties"]["network"]["enum"] == [odd.name]]
+    assert rule["then"] == {"description": "Wraps"}

@@ -213,3 +213,13 @@ def test_a_file_cut_off_is_refused(tmp_path: Path, name: str, part: float) -> No
     (tmp_path / name).write_bytes(data[: int(len(data) * part)])
     with pytest.raises(DataError, match="no readable"):
         read_picture(tmp_path / name)
+
+
+def test_the_thumbnail_of_a_raw_file_is_not_taken_for_the_picture(tmp_path: Path) -> None:
+    """A DNG's first page is often a small picture of 8 bits; a plain TIFF by another suffix is read."""
+    pixels = np.full((30, 40, 3), 90, np.uint8)
+    for name, tags in (("raw.png", [(50706, 1, 4, bytes((1, 4, 0, 0)), True)]), ("plain.png", [])):
+        tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", metadata=None, extratags=tags)
+    assert read_picture(tmp_path / "plain.png").pixels.shape == (30, 40, 3)
+    with pytest.raises(DataError, match=r"raw\.png: holds a RAW file \(DNG\)"):
+        read_picture(tmp_path / "raw.png")

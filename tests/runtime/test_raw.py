@@ -220,9 +220,9 @@ def test_exposure_gain_rules() -> None:
     assert exposure_gain(raw(200, 3.0))[0] == 8.0
     assert "BaselineExposure" in exposure_gain(raw(200, 3.0))[1]
     assert exposure_gain(raw(200, None))[0] == pytest.approx(1.8)  # mean 0.1
-    assert "0.18" in exposure_gain(raw(200, None))[1]
-    assert exposure_gain(raw(1000, None))[0] == 1.0
-    assert exposure_gain(raw(100, None))[0] == 300.0
+    assert exposure_gain(raw(200, None))[1] == "brings the mean green 0.1 to 0.18"
+    assert exposure_gain(raw(1000, None)) == (1.0, "towards 0.18 for the mean green 0.9, limited to 1")
+    assert exposure_gain(raw(100, None)) == (300.0, "towards 0.18 for the mean green 0, limited to 300")
     assert exposure_gain(raw(90, None))[0] == 300.0
 
 
@@ -250,10 +250,12 @@ def test_other_sensors_are_refused_by_name(tmp_path: Path) -> None:
 def test_no_raw_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.dng").touch()
     (tmp_path / "text.dng").write_text("hello " * 1000)
+    (tmp_path / "short.dng").write_text("hello\n")
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((40, 40, 3), np.uint16), photometric="rgb")
     for name, words in [
         ("empty.dng", "is empty"),
         ("text.dng", "no RAW file"),
+        ("short.dng", "no RAW file"),
         ("rgb.tif", "no RAW file"),
         ("missing.dng", "no such file"),
         (".", "is a folder"),

@@ -17,6 +17,7 @@ from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import orient, read_picture, write_picture
+from restore_hub.runtime.manifest import Manifest, parse_manifest
 from restore_hub.spec import read_spec
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
@@ -94,8 +95,17 @@ def test_wrong_pairings_are_one_error(files: Path, tmp_path: Path) -> None:
         restore(files / "chain.onnx", tmp_path / "p.png", tmp_path / "o.png")
     with pytest.raises(DataError, match=r"takes PNG, TIFF or JPEG, not a\.dng"):
         restore(files / "enhance.onnx", dng, tmp_path / "o.png")
-    with pytest.raises(DataError, match="gain -1"):
-        restore(files / "chain.onnx", dng, tmp_path / "o.png", gain=-1)
+    for gain in (-1.0, 0.0, 1.1e6, float("inf"), float("nan")):
+        with pytest.raises(DataError, match=rf"the gain {gain:g} is not".replace("+", r"\+")):
+            restore(files / "chain.onnx", dng, tmp_path / "o.png", gain=gain)
+    with pytest.raises(DataError, match="no exposure gain applies"):
+        restore(files / "enhance.onnx", tmp_path / "p.png", tmp_path / "o.png", gain=2.0)
+    (tmp_path / "notes.dng").write_text("hello\n")
+    with pytest.raises(DataError, match=r"notes\.dng: no RAW file"):
+        restore(files / "chain.onnx", tmp_path / "notes.dng", tmp_path / "o.png")
+    (tmp_path / "renamed.png").write_bytes(dng.read_bytes())
+    with pytest.raises(DataError, match=r"renamed\.png: holds a RAW file \(DNG\)"):
+        restore(files / "enhance.onnx", tmp_path / "renamed.png", tmp_path / "o.png")
     with pytest.raises(DataError, match=r"o\.bmp"):
         restore(files / "chain.onnx", dng, tmp_path / "o.bmp")
     with pytest.raises(DataError, match="none"):
@@ -133,6 +143,13 @@ def test_unknown_and_missing_inputs_are_named(files: Path) -> None:
         model({})
     with pytest.raises(ModelFileError, match="failed to run"):
         model({"mosaic": np.zeros((4, 4), np.float32)})
+
+
+def test_a_metric_that_is_not_finite_does_not_damage_the_manifest(files: Path) -> None:
+    manifest = load(files / "enhance.onnx").manifest
+    facts = manifest.model_dump() | {"metrics": {"psnr": float("inf"), "mae": float("nan"), "ssim": 1.0}}
+    again = parse_manifest(Manifest.model_validate(facts).model_dump_json(), files / "enhance.onnx")
+    assert again.metrics == {"ssim": 1.0}
 
 
 def test_none_of_it_imports_torch(files: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from restore_hub.contracts import Batches
 from restore_hub.plan import Chain, Plan, build_chain
-from restore_hub.train.problem import ChainProblem, Objectives, problem_of
+from restore_hub.plan.objectives import Objectives
+from restore_hub.train.problem import ChainProblem, problem_of
 
 
 def _batch(seed: int) -> dict[str, Tensor]:
@@ -102,6 +103,25 @@ def test_every_solver_advances_both_levels_of_a_real_chain(plan: Plan, solver: s
     moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"generate", "enhance"}
     assert torch.isfinite(logs["loss/upper"])
+
+
+def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Plan]) -> None:
+    """Batch normalisation: F_upper, and F_lower at an omega that is not the live one, leave the buffers alone."""
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    chain, problem = _problem(make(f"blocks.enhance={network}"))
+    buffers = {name: b.clone() for name, b in chain.named_buffers()}
+
+    def changed() -> bool:
+        return any(not torch.equal(b, buffers[name]) for name, b in chain.named_buffers())
+
+    batch = _batch(5)
+    x = problem.couple(batch)
+    value = problem.upper(x, problem.omega, batch)
+    problem.lower(x, tuple(w.detach().clone() for w in problem.omega), batch)
+    assert not changed()
+    assert torch.equal(problem.upper(x, problem.omega, batch), value), "the same arguments give the same value"
+    problem.lower(x, problem.omega, batch)
+    assert changed()
 
 
 def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan]) -> None:

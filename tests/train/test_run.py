@@ -19,12 +19,13 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
     files = {str(p.relative_to(finished.folder)) for p in finished.folder.rglob("*") if p.is_file()}
-    assert {"spec.json", "environment.json", "metrics.jsonl", "pictures/p4.png"} <= files
+    assert {"spec.json", "environment.json", "metrics.jsonl", "pictures/0-p4.png"} <= files
     assert {f"checkpoints/{n}.pt" for n in ("stage-1", "stage-2", "last", "best")} <= files
     assert {f"export/{n}.onnx" for n in ("generate", "enhance", "chain")} <= files
     assert not [name for name in files if name.endswith(".part")]
     assert [stage.steps for stage in finished.stages] == [3, 2]
-    assert finished.metrics["psnr"] == max(stage.metrics["psnr"] for stage in finished.stages)
+    assert finished.metrics == finished.stages[-1].metrics, "the weights of the end are exported"
+    assert finished.step == 5
 
 
 def test_every_step_is_recorded_with_the_diagnostics_of_its_solver(finished: Result) -> None:
@@ -36,9 +37,13 @@ def test_every_step_is_recorded_with_the_diagnostics_of_its_solver(finished: Res
     assert len([line for line in lines if "holdout/psnr" in line]) == 2
 
 
-def test_the_resolved_spec_names_everything_and_runs_again(finished: Result) -> None:
+def test_the_resolved_spec_names_everything_and_runs_again(finished: Result, tmp_path: Path) -> None:
     resolved = json.loads((finished.folder / "spec.json").read_text())
     assert resolved["spec"]["stages"][1]["solver"] == "std/ibgl"
+    assert resolved["spec"]["stages"][1]["cap"] == 10.0, "defaults of components are written out"
+    again = run(finished.folder / "spec.json", out=tmp_path / "again")
+    one, two = (torch.load(r.folder / "checkpoints" / "last.pt")["blocks"]["generate"] for r in (finished, again))
+    assert all(torch.equal(one[name], two[name]) for name in one)
     assert resolved["components"]["network raw/unet"]["owner"] == "restore-hub"
     environment = json.loads((finished.folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
@@ -67,6 +72,10 @@ def test_the_exported_chain_restores_a_dark_dng(finished: Result, pairs: Path, t
 def test_earlier_weights_export_by_name(finished: Result, tmp_path: Path) -> None:
     files = export_run(finished.folder, default_registry(), "stage-1", tmp_path / "early")
     assert sorted(path.name for path in files) == ["chain.onnx", "enhance.onnx", "generate.onnx"]
+    before = (finished.folder / "export" / "chain.onnx").read_bytes()
+    (beside,) = {path.parent for path in export_run(finished.folder, default_registry(), "stage-1")}
+    assert beside == finished.folder / "export-stage-1"
+    assert (finished.folder / "export" / "chain.onnx").read_bytes() == before
     assert load(files[-1]).manifest.provenance["step"] == 3
     with pytest.raises(ExportError, match="no weights 'stage-9'; it has: best, last, stage-1, stage-2"):
         export_run(finished.folder, default_registry(), "stage-9")
@@ -102,14 +111,16 @@ def test_minutes_end_a_stage(small: list[str], tmp_path: Path) -> None:
         ("blocks.generate.weights=SELF", r"blocks\.generate\.weights: .*is no file of tensors"),
         ("data.train.crop=512", "a crop of 512 does not fit"),
         ("data.train.root=nowhere", "no such folder"),
+        ("data.upper.root=SAME", "share 4 file"),
         ("stages.0.lr=1e30", r"stage 1/2 joint, step \d: .*(not finite|is nan|inf)"),
     ],
 )
 def test_failures_are_one_error(small: list[str], tmp_path: Path, override: str, said: str) -> None:
-    override = override.replace("SELF", str(Path(__file__)))
+    train = next(o for o in small if o.startswith("data.train.root=")).partition("=")[2]
+    override = override.replace("SELF", str(Path(__file__))).replace("SAME", train)
     with pytest.raises((SpecError, DataError, TrainingError), match=said):
         run(PIPELINE, overrides=[*small, override], out=tmp_path / "r")
-    assert not list(tmp_path.rglob("*.onnx"))
+    assert not (tmp_path / "r").exists(), "the corrected command may use the same folder"
 
 
 def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_path: Path) -> None:

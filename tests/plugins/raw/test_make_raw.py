@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from restore_hub.errors import DataError
+from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import read_picture, write_picture
 from restore_hub.runtime.raw import exposure_gain, read_raw, render_raw
 from restore_hub_raw.make_raw import PHASES, Recipe, make_folder, make_pair, make_raw
@@ -121,6 +123,71 @@ def test_earlier_pairs_are_kept_unless_forced(photos: Path, tmp_path: Path) -> N
     make_folder(photos, out, Recipe(seed=1), force=True)
     assert (out / "short" / "a.dng").read_bytes() != before
     assert sorted(p.name for p in (out / "long").iterdir()) == ["a.dng", "c.dng"]
+
+
+def test_force_removes_only_what_the_listing_names(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make_folder(photos, out, Recipe())
+    for side in ("short", "long"):
+        (out / side / "mine.dng").write_bytes(b"precious")
+    (photos / "b.jpg").unlink()
+    make_folder(photos, out, Recipe(), force=True)
+    assert sorted(p.name for p in (out / "short").iterdir()) == ["a.dng", "c.dng", "mine.dng"]
+    assert (out / "long" / "mine.dng").read_bytes() == b"precious"
+    write_picture(photos / "mine.png", read_picture(photos / "a.png").pixels)
+    with pytest.raises(DataError, match=r"mine\.dng: would be overwritten, and pairs\.json does not list it"):
+        make_folder(photos, out, Recipe(), force=True)
+    assert (out / "short" / "mine.dng").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["a.dng", "DSC_0001.ARW"])
+def test_files_that_no_listing_names_are_left_alone(photos: Path, tmp_path: Path, name: str, force: bool) -> None:
+    (tmp_path / "out" / "long").mkdir(parents=True)
+    (tmp_path / "out" / "long" / name).write_bytes(b"precious")
+    with pytest.raises(DataError, match=r"has no pairs\.json; give another folder"):
+        make_folder(photos, tmp_path / "out", Recipe(), force=force)
+    assert [p.name for p in (tmp_path / "out").rglob("*")] == ["long", name]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"pairs": 3}', "[]", '{"pairs": [{}]}', '{"pairs": [{"name": "../../photos/x"}]}']
+)
+def test_a_damaged_listing_removes_nothing(photos: Path, tmp_path: Path, text: str) -> None:
+    out = tmp_path / "out"
+    make_folder(photos, out, Recipe())
+    (out / "pairs.json").write_text(text)
+    with pytest.raises(DataError, match=r"pairs\.json: .*give another folder"):
+        make_folder(photos, out, Recipe(), force=True)
+    assert len(list(out.rglob("*.dng"))) == 6
+
+
+def test_old_pairs_stay_until_the_new_ones_are_written(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    make_folder(photos, out, Recipe())
+    (photos / "a.png").rename(photos / "z.png")
+    seen = []
+
+    def write(path: Path, *rest: Any, **settings: Any) -> None:
+        seen.append((out / "short" / "a.dng").exists() and (out / "pairs.json").exists())
+        write_dng(path, *rest, **settings)
+
+    monkeypatch.setattr("restore_hub_raw.make_raw.write_dng", write)
+    make_folder(photos, out, Recipe(), force=True)
+    assert seen == [True] * 6
+    assert sorted(p.name for p in (out / "short").iterdir()) == ["b.dng", "c.dng", "z.dng"]
+
+
+def test_photos_that_cannot_be_read_cost_no_earlier_pair(photos: Path, tmp_path: Path) -> None:
+    make_folder(photos, tmp_path / "out", Recipe())
+    for photo in photos.iterdir():
+        photo.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="3 of 3 photos left out"):
+        make_folder(photos, tmp_path / "out", Recipe(), force=True)
+    assert len(list((tmp_path / "out").rglob("*.dng"))) == 6
+    assert len(json.loads((tmp_path / "out" / "pairs.json").read_text())["pairs"]) == 3
 
 
 def test_an_unreadable_photo_is_named_and_the_others_are_made(photos: Path, tmp_path: Path) -> None:

@@ -91,6 +91,26 @@ def test_crops_and_flips_keep_colours_and_alignment(
     assert len(seen) == 8
 
 
+@pytest.mark.parametrize("phase", list(PHASES.values()))
+def test_every_site_keeps_its_own_black_level(root: Path, phase: tuple[int, int]) -> None:
+    """Four blacks under one signal a plane: whatever the crop, flip and transpose, each plane is flat."""
+    black, signal = np.array([500, 700, 300, 900]), np.array([100, 200, 200, 300])
+    mosaic = np.empty((60, 80), np.uint16)
+    for plane in range(4):
+        mosaic[plane // 2 ^ phase[0] :: 2, plane % 2 ^ phase[1] :: 2] = black[plane] + signal[plane]
+    balance = np.array([2.0, 1, 1, 1.5])
+    path = root / "short" / "a.dng"
+    write_dng(path, mosaic, phase=phase, black=black.tolist(), white=4095, balance=balance, matrix=np.eye(3))
+    pairs, rng = Pairs(root, crop=16, ratio=3), np.random.default_rng(0)
+    expected = signal / (4095 - black) * balance * 3
+    for _ in range(40):
+        planes = pairs.sample(0, rng)["raw"]
+        swapped = expected[[0, 2, 1, 3]]  # transposed, the greens change places with their levels
+        flat = planes.mean(axis=(1, 2))
+        np.testing.assert_allclose(planes, np.broadcast_to(flat[:, None, None], planes.shape), atol=1e-6)
+        assert np.allclose(flat, expected, atol=1e-5) or np.allclose(flat, swapped, atol=1e-5)
+
+
 def _turn(picture: np.ndarray, turned: bool) -> np.ndarray:
     return picture.swapaxes(0, 1) if turned else picture
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from restore_hub.errors import DataError
+from restore_hub.plan.chain import Chain
+from restore_hub.plan.parts import Plan
 
 
 def load_weights(block: nn.Module, name: str, path: Path) -> None:
@@ -29,11 +31,25 @@ def load_weights(block: nn.Module, name: str, path: Path) -> None:
         raise DataError(f"{path} does not fit block {name!r}: {first[0].strip()}") from None
 
 
+def load_block_weights(plan: Plan, chain: Chain) -> None:
+    """Load the `weights` that blocks of a spec name; on the meta device this only checks that they fit.
+
+    Raises:
+        SpecError: a file that is not there or does not fit, at its place.
+    """
+    for name, block in plan.spec.blocks.items():
+        if block.weights is not None:
+            try:
+                load_weights(chain.blocks[name], name, Path(block.weights))
+            except DataError as error:
+                raise plan.document.error(str(error), "blocks", name, "weights") from None
+
+
 def load_checkpoint(blocks: nn.ModuleDict, path: Path) -> dict[str, Any]:
     """Load every block's weights from a checkpoint of a run; return the facts saved with them (step, holdout)."""
     for name, block in blocks.items():
         load_weights(block, name, path)
-    about: dict[str, Any] = _content("", path).get("about", {})
+    about: dict[str, Any] = _content("", path)["about"]
     return about
 
 
@@ -48,10 +64,9 @@ def _content(name: str, path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"weights of block {name!r}: no such file: {path}") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise DataError(
-            f"weights of block {name!r}: {path} is no file of tensors: {str(error).splitlines()[0]}"
-        ) from None
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError):
+        # torch's own text advises to load without `weights_only`, which would run code from the file.
+        raise DataError(f"weights of block {name!r}: {path} is no file of tensors that torch can read") from None
 
 
 def _state(name: str, path: Path) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""The stage loop: which batches a solver gets, when the holdout is measured, what becomes of an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from restore_hub import load, run
+from restore_hub.errors import TrainingError
+from restore_hub.plan import Plan, build_chain
+from restore_hub.plan.objectives import Objectives
+from restore_hub.train.loop import Run, _Feed
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.1.lower.batches=one")
+
+
+def _feed(plan: Plan, index: int = 1) -> _Feed:
+    datasets = {name: part.make() for name, part in plan.datasets.items()}
+    chain = build_chain(plan)
+    made = Run(plan, chain, Objectives({}, {}), datasets, {}, None, torch.device("cpu"))  # type: ignore[arg-type]
+    return _Feed(made, plan.spec.stages[index])
+
+
+def _numbers(batches: list[dict[str, torch.Tensor]]) -> list[float]:
+    return [float(batch["raw"].double().sum()) for batch in batches]
+
+
+def test_fresh_lower_batches_follow_each_other_without_repeating(make: Callable[..., Plan]) -> None:
+    feed = _feed(make("stages.1.lower.steps=3"))
+    stream = feed._streams[1]
+    for step in range(4):
+        batches = feed.batches(step)
+        assert batches.steps == len(batches.lower) == 3
+        assert _numbers(batches.lower) == _numbers([stream.batch(3 * step + i) for i in range(3)])
+
+
+def test_one_lower_batch_serves_all_steps(make: Callable[..., Plan]) -> None:
+    batches = _feed(make("stages.1.lower.steps=3", "stages.1.lower.batches=one")).batches(2)
+    assert (len(batches.lower), batches.steps) == (1, 3)
+
+
+def test_a_shared_batch_is_one_object_and_others_are_not(make: Callable[..., Plan]) -> None:
+    shared = _feed(make(*SAME_SPLIT)).batches(0)
+    assert shared.upper is shared.lower[-1]
+    apart = _feed(make()).batches(0)
+    assert apart.upper is not apart.lower[-1]
+
+
+def test_stages_of_another_solver_see_the_same_batches(make: Callable[..., Plan]) -> None:
+    one = _feed(make()).batches(1)
+    other = _feed(make("stages.1.solver=alternating")).batches(1)
+    assert _numbers([one.upper, *one.lower]) == _numbers([other.upper, *other.lower])
+
+
+def test_the_holdout_is_measured_every_so_many_steps(small: list[str], tmp_path: Path) -> None:
+    result = run(PIPELINE, overrides=[*small, "validate_every=1", "export={chain: enhanced}"], out=tmp_path / "r")
+    lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "holdout/psnr" in line] == [1, 2, 3, 4, 5]
+
+
+def test_the_best_weights_are_exported_on_request(small: list[str], tmp_path: Path) -> None:
+    """An upper learning rate that ruins the last stage makes the end of the first one the best."""
+    ruin = ["stages.1.upper.lr=10", "stages.1.upper.optimizer=sgd", "export={chain: enhanced, weights: best}"]
+    result = run(PIPELINE, overrides=[*small, *ruin], out=tmp_path / "r")
+    assert result.step == 3
+    assert result.metrics == result.stages[0].metrics
+    assert load(result.exported[0]).manifest.provenance["weights"] == "best"
+    assert load(result.exported[0]).manifest.metrics["psnr"] == pytest.approx(result.metrics["psnr"])
+
+
+def test_ctrl_c_keeps_the_weights_and_says_where(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from restore_hub_std.solvers import Joint
+
+    step, calls = Joint.step, []
+
+    def interrupted(self, problem, state, batches):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return step(self, problem, state, batches)
+
+    monkeypatch.setattr(Joint, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(PIPELINE, overrides=small, out=tmp_path / "r")
+    assert torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"] == 2
+    assert "stopped at step 2; the weights are in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return undefined_name", "the loss of objective 'fidelity' raised NameError: name 'undefined_name'"),
+        ("return (prediction - target).abs().mean()", r"must return \(sum, count\): .* a tensor of shape \(\)"),
+        ("return (prediction - target).abs(), 3", r"returned \(a tensor of shape \(2, 3, 16, 16\), int\)"),
+    ],
+)
+def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str, said: str) -> None:
+    (tmp_path / "faulty.py").write_text(
+        "from restore_hub import hookimpl\n"
+        f"class Loss:\n    def __call__(self, prediction, target):\n        {body}\n"
+        "@hookimpl\ndef register_losses(register):\n    register('x', 'faulty:Loss', summary='faulty')\n"
+    )
+    import sys
+
+    from restore_hub.plugins import load_plugins
+
+    load_plugins.cache_clear()
+    sys.modules.pop("faulty", None)
+    with pytest.raises(TrainingError, match=said):
+        run(
+            PIPELINE,
+            overrides=[*small, "objectives.fidelity.loss=faulty/x"],
+            plugins=[tmp_path / "faulty.py"],
+            out=tmp_path / "r",
+        )
+
+
+def test_a_device_that_is_not_there_is_one_error(small: list[str], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the device 'nonsense' cannot be used"):
+        run(PIPELINE, overrides=small, out=tmp_path / "r", device="nonsense")
