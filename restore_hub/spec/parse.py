@@ -12,7 +12,6 @@ from restore_hub.errors import SpecError, did_you_mean
 from restore_hub.spec.models import Spec
 from restore_hub.spec.reader import Document
 
-
 _LONGEST = 60
 # What pydantic's kinds of finding mean to somebody who writes YAML; `{...}` is filled in from the finding.
 _MEANING = {
@@ -60,6 +59,8 @@ def _translate(document: Document, findings: list[dict[str, Any]]) -> SpecError:
         return document.error(str(finding["ctx"]["error"]), *keys)
     meanings = [_meaning(f) for f in (finding, *others)]
     meaning = " or ".join([meanings[0], *(text.removeprefix("should be ") for text in meanings[1:])])
+    if kind == "too_short":
+        return document.error(meaning, *keys)
     return document.error(f"{meaning}, got {_shown(finding['input'])}", *keys)
 
 

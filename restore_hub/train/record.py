@@ -20,11 +20,13 @@ class Record:
     def __init__(self, folder: RunFolder, tracker: Tracker | None) -> None:
         self.folder = folder
         self._tracker = tracker
+        self._open = False
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Open the tracker's run."""
         if self._tracker:
             self._tracker.start(name, params, tags)
+            self._open = True
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
         """Record scalars at a step, counted over all stages."""
@@ -44,5 +46,5 @@ class Record:
             self._tracker.artifact(path)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
-        """Close the tracker's run; return where it can be seen."""
-        return self._tracker.finish(status) if self._tracker else ""
+        """Close the tracker's run, if it was opened; return where it can be seen."""
+        return self._tracker.finish(status) if self._tracker and self._open else ""

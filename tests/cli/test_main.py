@@ -50,7 +50,7 @@ def test_an_error_is_one_line_and_status_2() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"error: {PIPELINE}:")
+    assert done.stderr.startswith("error: --set blocks.generate.wdith: ")
     assert "did you mean 'width'" in done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,20 +22,43 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
         ("nam=x", r"nam: unknown key \(did you mean 'name'"),
         ("zzz=x", r"zzz: unknown key; known keys: spec, name"),
         ("export.chian=x", "did you mean 'chain'"),
-        ("stages.1.upper.lr=high", r"\d+:\d+ stages\.1\.upper\.lr: value should be a valid number, got 'high'"),
+        ("stages.1.upper.lr=high", r"^--set stages\.1\.upper\.lr: should be a number, got 'high'$"),
         ("stages.1.upper.lr=-1", "greater than 0"),
-        ("stages.1.lower.steps=0", "greater than or equal to 1"),
-        ("stages.1.lower.steps=2.5", "valid integer"),
+        ("stages.1.lower.steps=0", "should be at least 1, got 0"),
+        ("stages.1.lower.steps=2.5", r"should be a whole number, got 2\.5"),
         ("stages.1.lower.batches=some", "'fresh' or 'one'"),
         ("stages.1.minutes=1", "either `steps` or `minutes`"),
         ("stages.0.blocks=", "a stage of one level needs blocks"),
         ("stages.1.blocks=[enhance]", "belongs inside `upper` or `lower`"),
         ("stages.1.lower=", "both `upper` and `lower`"),
-        ("stages=[]", "at least 1 item"),
+        ("stages=[]", "stages: should not be empty$"),
         ("name=two words", "letters, digits"),
         ("spec=2", "should be 1"),
-        ("blocks.enhance.inputs=rgb", "valid dict"),
-        ("data.train.batch_size=true", "valid integer"),
+        ("blocks.enhance.inputs=rgb", "inputs: should be a mapping, got 'rgb'"),
+        ("data.train.batch_size=true", "should be a whole number, got true"),
+        ("data.train=3", "data.train: should be a mapping, got 3"),
+        ("stages.0.blocks=[]", "stages.0.blocks: should not be empty$"),
+        ("stages.0.blocks=[enhance, enhance]", "'enhance' is named twice"),
+        ("stages.1.upper.blocks=[generate, generate]", "'generate' is named twice"),
+        ("export.blocks=[enhance, enhance]", "'enhance' is named twice"),
+        ("export.weights=first", "should be 'last' or 'best', got 'first'"),
+        ("metrics=[psnr, psnr]", "'psnr' is named twice"),
+        ("stages.1.lr=1e-4", "stages.1: lr belongs inside `upper` or `lower`"),
+        ("stages.1.optimizer=adam", "stages.1: optimizer belongs inside `upper` or `lower`"),
+        ("stages.0.share_batch=true", "stages.0: `share_batch` needs `upper` and `lower`"),
+        ("stages.0.share_batch=1", "should be true or false, got 1"),
+        ("stages.0.lr=.inf", "finite number"),
+        ("stages.1.lower.lr=.nan", "lr: should be "),
+        ("stages.0={solver: joint, minutes: .inf}", r"minutes: should be a finite number"),
+        ("stages.0.objective={fidelity: .nan}", r"objective\.fidelity: should be a finite number"),
+        ("stages.0.objective={fidelity: -.inf}", r"objective\.fidelity: should be a finite number"),
+        ("stages.0.objective={fidelity: x}", r"objective\.fidelity: should be a number, got 'x'"),
+        ("stages.0.objective={}", r"stages\.0\.objective: should not be empty$"),
+        ("stages.0.objective=3", r"stages\.0\.objective: should be text or a mapping, got 3"),
+        ("blocks.chain={network: raw/unet, inputs: {raw: data.raw}, outputs: [x]}", "no block is called 'chain'"),
+        ("blocks.enhance={netwrok: retinex/cascade, inputs: {}, outputs: [x]}", "netwrok: unknown key .*'network'"),
+        ("metrics={psnr: {inputs: {}}}", r"metrics\.psnr: needs the key `metric`"),
+        ("metrics=3", "metrics: should be a list or a mapping, got 3"),
     ],
 )
 def test_each_wrong_key_or_value_is_one_error_at_its_place(override: str, said: str) -> None:
@@ -42,10 +66,41 @@ def test_each_wrong_key_or_value_is_one_error_at_its_place(override: str, said: 
         parse(read_spec(PIPELINE, [override]))
 
 
+def test_a_misspelt_required_key_is_named_at_its_line(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(PIPELINE.read_text().replace("objectives:", "objectivs:"))
+    with pytest.raises(SpecError, match=r"s\.yaml:13:1 objectivs: unknown key \(did you mean 'objectives'"):
+        parse(read_spec(tmp_path / "s.yaml"))
+
+
+def test_no_message_prints_a_long_value() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(read_spec(PIPELINE, [f"stages.0.steps={'long' * 100}"]))
+    assert len(str(caught.value).partition("got ")[2]) == 60
+    with pytest.raises(SpecError, match=r"got a mapping$"):
+        parse(read_spec(PIPELINE, ["stages.0.steps={a: 1}"]))
+
+
+def test_the_exported_weights_are_the_last_unless_asked() -> None:
+    assert parse(read_spec(PIPELINE)).export.weights == "last"
+    assert parse(read_spec(PIPELINE, ["export.weights=best"])).export.weights == "best"
+
+
+def test_a_spec_written_out_is_read_again_as_the_same(tmp_path: Path) -> None:
+    spec = parse(read_spec(PIPELINE))
+    written = spec.model_dump(mode="json", exclude_none=True)
+    assert "lr" not in written["stages"][1], "a flat key would be refused beside the levels"
+    assert written["stages"][0]["optimizer"] == "adam", "defaults are written out"
+    resolved = {"restore_hub": "1", "source": "s.yaml", "spec": written, "components": {}, "weights_sha256": {}}
+    (tmp_path / "spec.json").write_text(json.dumps(resolved, indent=1))
+    again = parse(read_spec(tmp_path / "spec.json", ["seed=3"]))
+    assert again.model_dump(exclude={"seed"}) == spec.model_dump(exclude={"seed"})
+    assert again.seed == 3
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("blocks.enhance.inputs.image=rgbb", r"12:\d+ blocks\.enhance\.inputs\.image: .*did you mean 'rgb'"),
+        ("blocks.enhance.inputs.image=rgbb", r"^--set blocks\.enhance\.inputs\.image: .*did you mean 'rgb'"),
         ("blocks.enhance.outputs=[rgb, stages]", "already made by block 'generate'"),
         ("blocks.enhance.outputs=[data.raw]", "come from the dataset"),
         ("blocks.generate.inputs.raw=enhanced", "in a circle: "),

@@ -86,13 +86,32 @@ def test_overrides_reach_into_lists_make_mappings_and_read_yaml(write) -> None:
         ("l.5.x=1", "has items 0 to 1"),
         ("a.b.c=1", "single value"),
         ("=1", "write key"),
+        ("l.²=1", "has items 0 to 1, and '²' is none of them"),
+        ("l.-1=1", "has items 0 to 1"),
+        ("e.0=1", "e is an empty list"),
+        ("a.b=[", r"^--set a\.b:1:2: not valid YAML"),
+        ("a.b=!x 1", r"^--set a\.b:1:1: tags"),
     ],
 )
 def test_an_override_that_fits_nowhere_is_refused(write, override: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        read_spec(write("a: {b: 1}\nl: [{x: 1}, {x: 2}]\n"), [override])
+        read_spec(write("a: {b: 1}\nl: [{x: 1}, {x: 2}]\ne: []\n"), [override])
 
 
-def test_an_overridden_value_is_no_longer_placed_in_the_file(write) -> None:
-    document = read_spec(write("a: {b: 1}\n"), ["a.b=2"])
-    assert document.at("a", "b").endswith("s.yaml:1:1 a.b"), "the place of its parent"
+def test_the_place_of_an_overridden_value_is_its_option(write) -> None:
+    text = "a: {b: 1, c: 1}\nl: [{x: 1}]\n"
+    document = read_spec(write(text), ["a.b=2", "l.0={x: 2}", "new.deep=1"])
+    assert document.at("a", "b") == "--set a.b"
+    assert document.at("l", 0, "x") == "--set l.0, l.0.x"
+    assert document.at("new") == "--set new.deep, new", "the mapping that the override made"
+    assert document.at("a", "c").endswith("s.yaml:1:11 a.c"), "its neighbour stays in the file"
+    later = read_spec(write(text), ["a.b=2", "a={b: 3}"])
+    assert later.at("a", "b") == "--set a, a.b", "the last override counts"
+
+
+def test_the_resolved_file_of_a_run_is_read_as_its_spec(write) -> None:
+    path = write('{"source": "s.yaml",\n "spec": {"spec": 1,\n  "name": "x"},\n "components": {}}')
+    document = read_spec(path, ["seed=2"])
+    assert document.data == {"spec": 1, "name": "x", "seed": 2}
+    assert document.at("name").endswith("s.yaml:3:3 name")
+    assert document.at("nothing").endswith("s.yaml:2:2 nothing")

@@ -125,3 +125,11 @@ def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str,
 def test_a_device_that_is_not_there_is_one_error(small: list[str], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the device 'nonsense' cannot be used"):
         run(PIPELINE, overrides=small, out=tmp_path / "r", device="nonsense")
+
+
+def test_a_tracker_that_cannot_be_opened_ends_the_run_before_it_begins(small: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    tracker = f"tracker={{tracker: mlflow/tracking, uri: 'sqlite:///{tmp_path}/file/x.db'}}"
+    with pytest.raises(TrainingError, match="MLflow cannot open"):
+        run(PIPELINE, overrides=[*small, tracker], out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,75 @@
+"""The bar on a real (pseudo) terminal, and plain lines where there is none or it has no width."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Callable
+from io import StringIO
+
+import pytest
+
+from restore_hub.train import progress
+from restore_hub.train.progress import Progress
+
+pty = pytest.importorskip("pty", reason="pseudo-terminals exist on POSIX only")
+
+
+def _on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, show: Callable[[], None]) -> str:
+    """Return what `show` writes to standard error on a terminal of a width."""
+    import fcntl
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        show()
+        stream.flush()
+        text = os.read(ours, 100_000).decode()
+    os.close(ours)
+    return text
+
+
+def _four_steps() -> None:
+    with Progress("stage 1/1 joint", 4) as shown:
+        for step in range(1, 5):
+            shown.update(step, {"loss": 0.05})
+
+
+def test_the_bar_joins_time_and_values_by_one_comma(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = _on_terminal(monkeypatch, 100, _four_steps)
+    assert "100%|" in text
+    assert text.rstrip().endswith("<00:00, loss 0.05")
+
+
+@pytest.mark.parametrize("columns", [0, 19])
+def test_a_terminal_without_room_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    text = _on_terminal(monkeypatch, columns, _four_steps)
+    assert text.splitlines() == ["stage 1/1 joint: 4/4 steps, 0 s left  loss 0.05"]
+
+
+@pytest.mark.parametrize(
+    ("total", "unit", "said"), [(4, "step", "4/4 steps, "), (1, "step", "1/1 step, "), (60, "s", "60/60 s, ")]
+)
+def test_units_agree_with_their_number(monkeypatch: pytest.MonkeyPatch, total: float, unit: str, said: str) -> None:
+    stream = StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Progress("x", total, unit) as shown:
+        shown.update(total, {})
+        shown.note("stays")
+    assert said in stream.getvalue()
+    assert stream.getvalue().endswith("stays\n")
+
+
+def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("x", 100) as shown:
+        for step in range(1, 41):
+            now[0] += 1.0
+            shown.update(step, {})
+    assert stream.getvalue().splitlines() == ["x: 15/100 steps, 85 s left  ", "x: 30/100 steps, 70 s left  "]
