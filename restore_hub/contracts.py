@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
 Space = Literal["raw", "linear", "srgb", "map"]
 
@@ -222,8 +222,3 @@ class Solver(Protocol):
             BilevelError: the solver cannot take that many lower steps.
         """
         ...
-
-
-def module_of(network: Network) -> nn.Module:
-    """Return the network as the `torch.nn.Module` it is, for the type checker."""
-    return network  # type: ignore[return-value]

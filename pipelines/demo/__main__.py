@@ -8,6 +8,7 @@ is without training, and against other ways to spend the same time.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -29,14 +30,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs=2, metavar=("WARM", "BILEVEL"), help="fewer, for a quick look")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    out = _fresh(arguments.out)
+    out = arguments.out if not arguments.out.exists() else _numbered(arguments.out)
+    out.mkdir(parents=True)
     data = make_pairs(out)
     rows = classical_rows(data)
     print("training (torch is imported from here on)", flush=True)
     from training import train
 
     result, variants = train(data, out, arguments.steps or ())
-    rows += [Row(v.name, v.stage.seconds, v.stage.steps, restored(v.chain, data, out / "restored")) for v in variants]
+    rows += [
+        Row(v.name, v.stage.seconds, v.stage.steps, restored(v.chain, data, out / "restored" / v.label))
+        for v in variants
+    ]
     references = {long.stem: classical.reference(long) for _, long in pairs_of(data / "holdout")}
     write_sheet(out / "sheet.png", rows, references)
     write_report(out / "report.md", rows, references, result, RATIO)
@@ -83,10 +88,10 @@ def restored(chain: Path, data: Path, folder: Path) -> dict[str, classical.Pictu
     """Restore the held-out dark files with an ONNX file, in processes that cannot import torch."""
     from restore_hub.runtime.images import read_picture
 
+    folder.mkdir(parents=True)
     pictures = {}
     for short, _ in pairs_of(data / "holdout"):
-        out = folder / f"{short.stem}-{chain.parent.parent.name}-{chain.parent.name}.png"
-        out.parent.mkdir(exist_ok=True)
+        out = folder / f"{short.stem}.png"
         code = "import sys; sys.modules['torch'] = None; from restore_hub.cli import main; main(sys.argv[1:])"
         arguments = ["restore", str(chain), str(short), "-o", str(out), "--bits", "16"]
         subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
@@ -94,13 +99,8 @@ def restored(chain: Path, data: Path, folder: Path) -> dict[str, classical.Pictu
     return pictures
 
 
-def _fresh(path: Path) -> Path:
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    candidate.mkdir(parents=True)
-    return candidate
+def _numbered(path: Path) -> Path:
+    return next(p for n in itertools.count(2) if not (p := path.with_name(f"{path.name}-{n}")).exists())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class Variant:
     name: str
     stage: StageResult
     chain: Path
+
+    @property
+    def label(self) -> str:
+        """The name in letters and dashes, for a folder."""
+        return "-".join(re.findall(r"[a-z]+", self.name))
 
 
 def train(data: Path, out: Path, steps: Sequence[int]) -> tuple[Result, list[Variant]]:

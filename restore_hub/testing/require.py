@@ -13,6 +13,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def finite(x: Tensor | None) -> bool:
+    """Whether a tensor is there and has neither infinities nor NaN."""
     return x is not None and bool(torch.isfinite(x).all())
 
 

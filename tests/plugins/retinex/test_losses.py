@@ -72,7 +72,7 @@ def test_weights_see_chroma_and_not_only_luma() -> None:
 
 def test_gradient_is_that_of_the_energy() -> None:
     stages = _stages(1, 2, 3, 3).requires_grad_()
-    torch.autograd.gradcheck(lambda s: SelfSupervised()(s)[0], (stages,))
+    assert torch.autograd.gradcheck(lambda s: SelfSupervised()(s)[0], (stages,))
 
 
 def test_half_precision_is_summed_in_float32() -> None:

@@ -34,7 +34,7 @@ def test_ssim_counts_pictures() -> None:
 
 def test_ssim_gradient_is_that_of_finite_differences() -> None:
     prediction, target = (x[:, :1] for x in _pair(1, 11, 11))
-    torch.autograd.gradcheck(lambda p: Ssim()(p, target)[0], (prediction.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda p: Ssim()(p, target)[0], (prediction.requires_grad_(),))
 
 
 @pytest.mark.parametrize("loss", [L1(), L2(), Ssim()])
