@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli._options import plugin_option, set_option
+
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one value of the spec.")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@set_option
+@plugin_option
 def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:
     """Check SPEC: names, options, graph, level rules, then shapes on the meta device, parameters and cost."""
     from restore_hub.plan import make_plan

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli._options import plugin_option
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--weights", help="Checkpoint of the run (last, best, stage-1 …); default: what its spec says.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder; default RUN/export, or RUN/export-WEIGHTS.")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@plugin_option
 def command(run: Path, weights: str | None, out: Path | None, plugins: tuple[Path, ...]) -> None:
     """Export the blocks and the chain of RUN, a run folder, as its spec names them."""
     from restore_hub.plugins import default_registry

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli._options import plugin_option
 from restore_hub.errors import UnknownComponentError, did_you_mean
 
 
 @click.command(name="list")
 @click.argument("kind", required=False)
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@plugin_option
 def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List components, of one KIND (network, loss, metric, ...) or of all."""
     from restore_hub.cli._table import table

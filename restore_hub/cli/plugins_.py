@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli._options import plugin_option
+
 
 @click.command(name="plugins")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@plugin_option
 @click.pass_context
 def command(context: click.Context, plugins: tuple[Path, ...]) -> None:
     """List plugins; the exit code is 1 where one failed to load."""

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli._options import plugin_option, set_option
+
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one value of the spec.")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@set_option
+@plugin_option
 @click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of this run, instead of a new one in --runs.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")

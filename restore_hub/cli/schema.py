@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli._options import plugin_option
+
 
 @click.command()
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@plugin_option
 def command(plugins: tuple[Path, ...]) -> None:
     """Print the JSON Schema of specs with the options of every registered component.
 

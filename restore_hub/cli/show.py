@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from restore_hub.cli._options import plugin_option
 from restore_hub.errors import UnknownComponentError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(name="show")
 @click.argument("name")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file.")
+@plugin_option
 def command(name: str, plugins: tuple[Path, ...]) -> None:
     """Show what NAME is, its options with types and defaults, and the ports of a network.
 

@@ -2,5 +2,6 @@
 
 from restore_hub.export.deploy import Deployed, deployed_block, deployed_chain
 from restore_hub.export.onnx_file import export_onnx
+from restore_hub.export.trace import trace
 
-__all__ = ["Deployed", "deployed_block", "deployed_chain", "export_onnx"]
+__all__ = ["Deployed", "deployed_block", "deployed_chain", "export_onnx", "trace"]

@@ -40,7 +40,7 @@ class Deployed(nn.Module):
         self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
         self.output = _info(output, chain.ports[output])
         self.kind = self._kind(chain)
-        self.size_multiple = max(int(chain.blocks[name].size_multiple) for name in self._blocks)  # type: ignore[arg-type]
+        self.size_multiple = max(chain.network(name).size_multiple for name in self._blocks)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output tensor, of the picture's size."""

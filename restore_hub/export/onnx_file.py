@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from torch import Tensor
 
 from restore_hub.errors import ExportError
 from restore_hub.export.deploy import Deployed
+from restore_hub.export.trace import trace
 from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe
 from restore_hub.runtime.model import load, probe_feeds
 
@@ -49,7 +46,7 @@ def export_onnx(
         ExportError: torch cannot export it, or the file differs by more than 1e-4 from PyTorch.
     """
     module = module.eval()
-    model = _trace(module)
+    model = _traced(module)
     _add_defaults(model, module)
     temporary = path.with_name(path.name + ".part")
     try:
@@ -66,34 +63,11 @@ def export_onnx(
     return manifest
 
 
-def _trace(module: Deployed) -> onnx.ModelProto:
+def _traced(module: Deployed) -> onnx.ModelProto:
     example = _tensors(module, 0, *EXAMPLE_SIZE, (0, 0))
     height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
-    shapes = tuple({2: height, 3: width} if tensor.dim() == 4 else None for tensor in example)
-    try:
-        with _quiet():
-            # Padding to a multiple makes guards that no range of sizes satisfies. Deferred they are harmless, and
-            # the parity gate tries the sizes that they are about.
-            traced = torch.export.export(
-                module,
-                example,
-                dynamic_shapes=(shapes,),  # `forward` takes *inputs
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-            program = torch.onnx.export(
-                traced,
-                dynamo=True,
-                external_data=False,
-                input_names=[info.name for info in module.inputs],
-                output_names=[module.output.name],
-                verbose=False,
-            )
-    except Exception as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:400]
-        raise ExportError(f"torch cannot export {module.output.name!r}: {reason}") from error
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    return model
+    dynamic = [{2: height, 3: width} if tensor.dim() == 4 else None for tensor in example]
+    return trace(module, example, dynamic, [info.name for info in module.inputs], [module.output.name])
 
 
 def _add_defaults(model: onnx.ModelProto, module: Deployed) -> None:
@@ -175,16 +149,3 @@ def _tensors(module: Deployed, seed: int, height: int, width: int, phase: tuple[
         if info.name not in feeds:
             feeds[info.name] = np.array(info.default, dtype=info.dtype)
     return tuple(torch.from_numpy(feeds[info.name]) for info in module.inputs)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress lines and warnings off the terminal; errors still raise."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

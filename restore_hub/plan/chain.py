@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from restore_hub.contracts import Port
+from restore_hub.contracts import Network, Port
 from restore_hub.errors import OptionError, SpecError, did_you_mean
 from restore_hub.plan.parts import Part, Plan
 from restore_hub.spec import DATA, Document, Graph
@@ -40,13 +40,12 @@ class Chain(nn.Module):
         self._wiring = dict(wiring)
         self.ports: dict[str, Port] = {DATA + name: port for name, port in data_ports.items()}
         for name in graph.order:
-            self.ports.update(zip(wiring[name][1], self._outputs(name).values(), strict=False))
+            self.ports.update(zip(wiring[name][1], self.network(name).outputs.values(), strict=False))
 
     def inputs_of(self, block: str) -> Mapping[str, str]:
         """Return a block's input ports and the tensors wired to them, in the order of its declaration."""
         given = self._wiring[block][0]
-        declared: Mapping[str, Port] = self.blocks[block].inputs  # type: ignore[assignment]
-        return {port: given[port] for port in declared}
+        return {port: given[port] for port in self.network(block).inputs}
 
     def outputs_of(self, block: str) -> tuple[str, ...]:
         """Return the names of the tensors that a block makes."""
@@ -82,8 +81,9 @@ class Chain(nn.Module):
         """Run the whole chain."""
         return self.run(self.graph.order, wires)
 
-    def _outputs(self, block: str) -> Mapping[str, Port]:
-        return self.blocks[block].outputs  # type: ignore[return-value]
+    def network(self, block: str) -> Network:
+        """Return a block as what its contract promises."""
+        return cast("Network", self.blocks[block])
 
 
 def _call_with(

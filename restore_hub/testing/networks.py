@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.contracts import Port
+from restore_hub.errors import ExportError
 from restore_hub.testing.require import difference_of, finite, require
 
 # In units that give every port whole sizes: one pixel, odd, flat and wide ones.
@@ -164,7 +165,7 @@ def _check_gradients(name: str, network: Any) -> None:
     for result in _run(name, network, inputs).values():
         total = total + (result * torch.rand(result.shape, generator=generator)).sum()
     require(total.requires_grad, f"{name}: no output depends on a parameter or an input by a gradient")
-    total.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(total)
     for key, parameter in network.named_parameters():
         if parameter.requires_grad:
             grad = parameter.grad
@@ -208,16 +209,17 @@ class _Exported(nn.Module):
 def _check_export(name: str, network: Any) -> None:
     import onnxruntime
 
+    from restore_hub.export import trace
+
     wrapped = _Exported(network).eval()
     dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     inputs = _inputs(network, EXPORT_SIZE)
+    fixed = [port for port, declared in network.outputs.items() if declared.channels is not None]
+    made = [f"output_{port}" for port in fixed]  # a port may have one name on both sides
     try:
-        program = torch.onnx.export(
-            wrapped, tuple(inputs), dynamo=True, verbose=False, dynamic_shapes=(tuple(dynamic for _ in inputs),)
-        )
-        content = program.model_proto.SerializeToString()  # type: ignore[union-attr]
-    except Exception as error:
-        raise AssertionError(f"{name} cannot be exported to ONNX: {type(error).__name__}: {error}") from error
+        content = trace(wrapped, inputs, [dynamic] * len(inputs), list(network.inputs), made).SerializeToString()
+    except ExportError as error:
+        raise AssertionError(f"{name} cannot be exported to ONNX: {error}") from error
     session_options = onnxruntime.SessionOptions()
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(content, session_options, providers=["CPUExecutionProvider"])

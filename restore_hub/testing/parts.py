@@ -34,7 +34,7 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
     leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
     total, count = _sum_and_count(name, loss(**leaves))
     require(total.requires_grad, f"{name}: the sum carries no gradient")
-    total.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(total)
     total = total.detach()
     grads = [x.grad for x in leaves.values() if x.grad is not None]
     require(any(bool(g.any()) for g in grads), f"{name}: no gradient reaches an input")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from restore_hub.errors import TrainingError
+from restore_hub.runtime.images import write_atomic
 
 RECORDED_PACKAGES = ("restore-hub", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "rawpy", "mlflow")
 
@@ -49,9 +50,7 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file whole or not at all."""
         path = self.path / name
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_atomic(path, text.encode())
         return path
 
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:

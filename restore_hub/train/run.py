@@ -75,8 +75,8 @@ def run(
     plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
     where = _device(device)
     torch.manual_seed(plan.spec.seed)
-    torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals: a step cost ten times as much
-    chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+    torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
+    chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # what convolutions like best
     load_block_weights(plan, chain)
     datasets: dict[str, Dataset] = {name: _dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)

@@ -20,10 +20,9 @@ PICTURES_KEPT = 3
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Means over the pictures, the values of each picture, and the first pictures beside their references."""
+    """Means over the pictures, and the first pictures beside their references."""
 
     means: Mapping[str, float]
-    each: Mapping[str, tuple[float, ...]]
     pictures: Mapping[str, NDArray[np.uint8]]
 
 
@@ -57,7 +56,7 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
         for name, mode in modes.items():
             chain.blocks[name].train(mode)
     means = {name: float(np.mean(values)) for name, values in each.items()}
-    return Validation(means, {name: tuple(values) for name, values in each.items()}, pictures)
+    return Validation(means, pictures)
 
 
 def better(metric: Any, value: float, best: float | None) -> bool:

@@ -96,7 +96,7 @@ def test_a_file_that_differs_is_not_published(world, tmp_path: Path, monkeypatch
     """Weights changed between tracing and the gate: the worst pixel is named, nothing is left behind."""
     chain, _ = world
     module = deployed_block(chain, "enhance")
-    real = onnx_file._trace
+    real = onnx_file._traced
 
     def trace_then_change(given):
         model = real(given)
@@ -106,7 +106,7 @@ def test_a_file_that_differs_is_not_published(world, tmp_path: Path, monkeypatch
                 tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return model
 
-    monkeypatch.setattr(onnx_file, "_trace", trace_then_change)
+    monkeypatch.setattr(onnx_file, "_traced", trace_then_change)
     with pytest.raises(ExportError, match=r"differs from PyTorch by .* channel \d, row \d+, column \d+; it is not pub"):
         export_onnx(module, tmp_path / "x.onnx", name="x", licence=None, metrics={}, provenance={})
     assert list(tmp_path.iterdir()) == []
