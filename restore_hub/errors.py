@@ -34,6 +34,10 @@ class DataError(RestoreHubError):
     """A file or folder of pictures that cannot be used."""
 
 
+class UnreadableFileError(DataError):
+    """A file that is empty, cut off, damaged, or of a format nobody here knows; training may leave it out."""
+
+
 class BilevelError(RestoreHubError):
     """A bilevel problem without the property its solver needs (a response, a scalar energy, a gradient)."""
 

@@ -17,6 +17,7 @@ from restore_hub import restore
 from restore_hub.plan import Plan
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import read_picture
+from restore_hub.runtime.mosaic import RawImage
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,8 +42,8 @@ def _exported(plan: Plan, folder: Path) -> tuple[Path, Path]:
     chain = deployed_chain(build_chain(plan).eval(), "enhanced")
     export_onnx(chain, folder / "chain.onnx", name="t/chain", licence=None, metrics={}, provenance={})
     mosaic = np.random.default_rng(0).integers(600, 1200, (26, 34)).astype(np.uint16)
-    levels = {"black": (512,) * 4, "white": 16383, "balance": (2.0, 1.0, 1.0, 1.5), "matrix": np.eye(3)}
-    write_dng(folder / "photo.dng", mosaic, phase=(0, 1), baseline_exposure=3.0, **levels)
+    black, white, balance = np.float32([512] * 4), np.float32([16383] * 4), np.float32([2, 1, 1, 1.5])
+    write_dng(folder / "photo.dng", RawImage(mosaic, (0, 1), black, white, balance, "camera", gain=8.0))
     return folder / "chain.onnx", folder / "photo.dng"
 
 

@@ -88,7 +88,7 @@ def fit(pairs: Sequence[tuple[Path, Path]]) -> Classical:
 
 def gain_of(short: Path) -> float:
     """Return the gain that the file itself asks for, the same one that the networks get."""
-    exposure = read_raw(short).baseline_exposure
-    if exposure is None:
+    gain = read_raw(short).gain
+    if gain is None:
         raise SystemExit(f"{short} has no BaselineExposure")
-    return float(2.0**exposure)
+    return gain

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from PIL import Image
 from restore_hub.errors import DataError
 from restore_hub.runtime.dng import SMALLEST_SIDE, write_dng
 from restore_hub.runtime.images import PICTURE_SUFFIXES, read_picture, write_atomic
-from restore_hub.runtime.raw import GAIN_RANGE
+from restore_hub.runtime.mosaic import GAIN_RANGE, PHASES, RawImage
 from restore_hub_raw import unprocess
 
-PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
 BLACK, WHITE = 512, 16383  # 14 bits, as in the Sony files of Chen et al., CVPR 2018
 LONG_EXPOSURE = 10.0  # seconds
 SHOT = 2e-4  # some 5,000 electrons at saturation
@@ -186,19 +184,23 @@ def _write_pair(file: Path, photo: NDArray[np.float32], out: Path, recipe: Recip
     """Write both exposures; return the pair's entry in `pairs.json`."""
     rng = np.random.default_rng((recipe.seed, zlib.crc32(file.stem.encode())))
     short, long, balance = make_pair(photo, recipe, rng)
-    common: dict[str, Any] = {
-        "phase": PHASES[recipe.phase],
-        "black": [BLACK] * 4,
-        "white": WHITE,
-        "balance": balance,
-        "matrix": unprocess.CANON_6D,
-        "camera": "restore_hub make-raw",
-    }
-    stops = math.log2(min(recipe.ratio, GAIN_RANGE[1]))
     time = float(Fraction(LONG_EXPOSURE) / Fraction(recipe.ratio))
     paths = _both(out, file.stem)
-    write_dng(paths[0], short, exposure_time=time, baseline_exposure=stops, **common)
-    write_dng(paths[1], long, exposure_time=LONG_EXPOSURE, **common)
+    common = RawImage(
+        mosaic=long,
+        phase=PHASES[recipe.phase],
+        black=np.full(4, BLACK, np.float32),
+        white=np.full(4, WHITE, np.float32),
+        balance=np.asarray(balance, np.float32),
+        balance_source="camera",
+        exposure_time=LONG_EXPOSURE,
+        camera="restore_hub make-raw",
+        camera_from_xyz=unprocess.CANON_6D,
+    )
+    noise = np.tile([recipe.shot, recipe.read], (4, 1)) if recipe.shot or recipe.read else None
+    gain = min(recipe.ratio, GAIN_RANGE[1])
+    write_dng(paths[0], replace(common, mosaic=short, exposure_time=time, gain=gain, noise=noise))
+    write_dng(paths[1], common)
     return {
         "name": file.stem,
         "photo": file.name,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.images import PICTURE_SUFFIXES, read_picture
-from restore_hub.runtime.raw import GAIN_RANGE, RAW_SUFFIXES, RawImage, is_raw, pack, read_raw, render_raw
+from restore_hub.runtime.mosaic import GAIN_RANGE, RawImage, pack
+from restore_hub.runtime.raw import RAW_SUFFIXES, is_raw, read_raw, render_raw
 
 
 @dataclass(frozen=True, slots=True)

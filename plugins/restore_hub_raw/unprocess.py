@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from restore_hub.runtime.raw import camera_from_srgb
+from restore_hub.runtime.mosaic import camera_from_srgb
 
 # XYZ (D65) to camera of the Canon EOS 6D, the ColorMatrix2 that DNG files of this camera carry.
 CANON_6D = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.runtime.images import PICTURE_SUFFIXES, Picture, read_picture, write_picture
+from restore_hub.runtime.images import PICTURE_SUFFIXES, Picture, orient, read_picture, write_picture
 from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.raw import RawImage, exposure_gain, orient, read_raw
+from restore_hub.runtime.mosaic import RawImage, exposure_gain
+from restore_hub.runtime.raw import read_raw
 
 LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
 

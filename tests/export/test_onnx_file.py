@@ -18,7 +18,7 @@ from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.runtime import load
 from restore_hub.runtime.manifest import METADATA_KEY
-from restore_hub.runtime.raw import pack
+from restore_hub.runtime.mosaic import pack
 
 
 @pytest.fixture(scope="module")

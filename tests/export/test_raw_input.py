@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from restore_hub.export.raw_input import pack, unpad
-from restore_hub.runtime import raw
+from restore_hub.runtime import mosaic as packing
 
 SIZES = [(1, 1), (1, 4), (2, 2), (2, 5), (3, 3), (4, 5), (6, 7), (9, 2)]
 
@@ -21,7 +21,7 @@ def test_pack_is_the_reader_s_pack(size: tuple[int, int], phase: tuple[int, int]
     mosaic = rng.integers(400, 4000, size).astype(np.uint16)
     black, white = rng.uniform(400, 600, 4), rng.uniform(3000, 4000, 4)
     balance, gain = rng.uniform(1, 2, 4), 1.7
-    expected = raw.pack(mosaic, phase, black, white, balance, gain)
+    expected = packing.pack(mosaic, phase, black, white, balance, gain)
     numbers = [torch.tensor(v, dtype=torch.float32) for v in (black, white, balance, [gain])]
     given = torch.from_numpy(mosaic.astype(np.float32))[None, None]
     ours = pack(given, torch.tensor(phase), *numbers)[0].numpy()

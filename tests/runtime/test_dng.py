@@ -10,6 +10,7 @@ import tifffile
 
 from restore_hub.errors import DataError
 from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.raw import read_raw
 
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
@@ -23,12 +24,13 @@ def values(height: int = 40, width: int = 50) -> np.ndarray:
 def write(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "phase": (0, 0),
-        "black": [500, 510, 520, 530],
-        "white": 16383,
-        "balance": [2.1, 1, 1, 1.7],
-        "matrix": MATRIX,
+        "black": np.array([500, 510, 520, 530], np.float32),
+        "white": np.full(4, 16383, np.float32),
+        "balance": np.array([2.1, 1, 1, 1.7], np.float32),
+        "balance_source": "camera",
+        "camera_from_xyz": MATRIX,
     }
-    write_dng(path, mosaic, **(settings | changes))
+    write_dng(path, RawImage(mosaic, **(settings | changes)))
     return path
 
 
@@ -36,7 +38,7 @@ def write(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
 @pytest.mark.parametrize("size", [(22, 22), (23, 22), (40, 51), (33, 67)])
 def test_round_trip_is_exact(tmp_path: Path, phase: tuple[int, int], size: tuple[int, int]) -> None:
     mosaic = values(*size)
-    path = write(tmp_path / "a.dng", mosaic, phase=phase, exposure_time=0.04, baseline_exposure=-1.5, camera="Acme X 1")
+    path = write(tmp_path / "a.dng", mosaic, phase=phase, exposure_time=0.04, gain=2**-1.5, camera="Acme X 1")
     raw = read_raw(path)
     np.testing.assert_array_equal(raw.mosaic, mosaic)
     assert raw.phase == phase
@@ -45,7 +47,9 @@ def test_round_trip_is_exact(tmp_path: Path, phase: tuple[int, int], size: tuple
     np.testing.assert_allclose(raw.balance, [2.1, 1, 1, 1.7], rtol=1e-5)
     assert raw.balance_source == "camera"
     assert raw.exposure_time == pytest.approx(0.04)
-    assert raw.baseline_exposure == pytest.approx(-1.5)
+    assert raw.gain == pytest.approx(2**-1.5)
+    assert raw.camera_from_xyz is not None
+    np.testing.assert_allclose(raw.camera_from_xyz, MATRIX, atol=1e-5)
     assert raw.camera == "Acme X 1"
 
 
@@ -75,7 +79,8 @@ def test_optional_tags_stay_away(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dng", values())
     raw = read_raw(path)
     assert raw.exposure_time is None
-    assert raw.baseline_exposure is None
+    assert raw.gain is None
+    assert raw.noise is None
     with tifffile.TiffFile(path) as tiff:
         assert {"ExposureTime", "BaselineExposure", "DateTime", "Software"}.isdisjoint(
             tag.name for tag in tiff.pages.first.tags
@@ -90,11 +95,11 @@ def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"balance": [2, 1, 1.1, 2]}, "one positive factor"),
-        ({"balance": [0, 1, 1, 2]}, "one positive factor"),
-        ({"black": [1, 2, 3]}, "must be four"),
-        ({"black": [1, 2, 3, 16383]}, "below white"),
-        ({"white": 70000}, "65535"),
+        ({"balance": np.array([2, 1, 1.1, 2])}, "one positive factor"),
+        ({"balance": np.array([0, 1, 1, 2])}, "one positive factor"),
+        ({"black": np.array([-1, 2, 3, 4])}, "not negative"),
+        ({"black": np.array([1, 2, 3, 16383])}, "below white"),
+        ({"white": np.full(4, 70000)}, "65535"),
     ],
 )
 def test_refuses_settings(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

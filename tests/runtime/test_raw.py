@@ -12,7 +12,8 @@ import tifffile
 
 from restore_hub.errors import DataError
 from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.raw import RawImage, camera_from_srgb, exposure_gain, pack, read_raw, render_raw
+from restore_hub.runtime.mosaic import RawImage, camera_from_srgb, exposure_gain, pack
+from restore_hub.runtime.raw import read_raw, render_raw
 
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -46,12 +47,13 @@ def pack_slowly(
 def dng(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "phase": (0, 0),
-        "black": [64] * 4,
-        "white": 4095,
-        "balance": [2.0, 1, 1, 1.5],
-        "matrix": MATRIX,
+        "black": np.full(4, 64, np.float32),
+        "white": np.full(4, 4095, np.float32),
+        "balance": np.array([2.0, 1, 1, 1.5], np.float32),
+        "balance_source": "camera",
+        "camera_from_xyz": MATRIX,
     }
-    write_dng(path, mosaic, **(settings | changes))
+    write_dng(path, RawImage(mosaic, **(settings | changes)))
     return path
 
 
@@ -131,7 +133,7 @@ def sampled(picture: np.ndarray, phase: tuple[int, int]) -> np.ndarray:
 def test_four_phases_of_one_scene_show_the_same(tmp_path: Path, size: tuple[int, int]) -> None:
     picture = scene(*size)
     for phase in PHASES:
-        raw = read_raw(dng(tmp_path / "a.dng", sampled(picture, phase), phase=phase, balance=[1, 1, 1, 1]))
+        raw = read_raw(dng(tmp_path / "a.dng", sampled(picture, phase), phase=phase, balance=np.ones(4, np.float32)))
         planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)
         blocks = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1).repeat(2, 0).repeat(2, 1)
         cut = blocks[phase[0] : phase[0] + size[0], phase[1] : phase[1] + size[1]]
@@ -164,7 +166,7 @@ def test_matrix_and_balance_agree_with_libraws_rendering(tmp_path: Path) -> None
 
 
 def test_rendering_keeps_the_stored_position_and_the_sensors_white(tmp_path: Path) -> None:
-    dng(tmp_path / "a.dng", np.full((30, 40), 3600, np.uint16), orientation=6, balance=[1, 1, 1, 1])
+    dng(tmp_path / "a.dng", np.full((30, 40), 3600, np.uint16), orientation=6, balance=np.ones(4, np.float32))
     picture = render_raw(tmp_path / "a.dng")
     assert picture.shape == (30, 40, 3)
     linear = (3600 - 64) / (4095 - 64)
@@ -212,13 +214,12 @@ def test_exposure_time_of_the_exif_directory(tmp_path: Path, fraction: tuple[int
 
 
 def test_exposure_gain_rules() -> None:
-    def raw(level: int, stops: float | None) -> RawImage:
+    def raw(level: int, gain: float | None) -> RawImage:
         four = np.ones(4, np.float32)
         mosaic = np.full((8, 8), level, np.uint16)
-        return RawImage(mosaic, (0, 0), 100 * four, 1100 * four, four, "none", 1, None, stops, "", None)
+        return RawImage(mosaic, (0, 0), 100 * four, 1100 * four, four, "none", gain=gain)
 
-    assert exposure_gain(raw(200, 3.0))[0] == 8.0
-    assert "BaselineExposure" in exposure_gain(raw(200, 3.0))[1]
+    assert exposure_gain(raw(200, 8.0)) == (8.0, "stated in the file's metadata")
     assert exposure_gain(raw(200, None))[0] == pytest.approx(1.8)  # mean 0.1
     assert exposure_gain(raw(200, None))[1] == "brings the mean green 0.1 to 0.18"
     assert exposure_gain(raw(1000, None)) == (1.0, "towards 0.18 for the mean green 0.9, limited to 1")
@@ -327,7 +328,7 @@ def test_real_dng() -> None:
     np.testing.assert_allclose(raw.balance, [2.477, 1, 1, 1.69425], rtol=1e-4)
     assert raw.camera == "Canon Canon EOS Kiss X4"
     assert raw.exposure_time is None  # stored as 0/1000000
-    assert raw.baseline_exposure is None  # stored as 0/0
+    assert raw.gain is None  # stored as 0/0
     assert raw.to_srgb is not None
     np.testing.assert_allclose(raw.to_srgb.sum(axis=1), 1, atol=1e-4)
     planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)
@@ -356,7 +357,7 @@ def test_real_scene_in_four_patterns(tmp_path: Path) -> None:
     folder, planes = Path(str(DATA)) / "raw" / "nikon_dsc1339_4cfa", []
     for name, phase in zip(("rggb", "grbg", "gbrg", "bggr"), PHASES, strict=True):
         mosaic = np.fromfile(folder / f"DSC_1339_768x512_{name}.raw", "<u2").reshape(512, 768)
-        raw = read_raw(dng(tmp_path / "a.dng", mosaic, phase=phase, black=[600] * 4, white=15520))
+        raw = read_raw(dng(tmp_path / "a.dng", mosaic, phase=phase, black=np.full(4, 600), white=np.full(4, 15520)))
         assert raw.phase == phase
         even = raw.mosaic[phase[0] : 510 + phase[0], phase[1] : 766 + phase[1]]
         planes.append(pack(even, (0, 0), raw.black, raw.white, raw.balance, 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import orient, read_picture, write_picture
 from restore_hub.runtime.manifest import Manifest, parse_manifest
+from restore_hub.runtime.mosaic import RawImage
 from restore_hub.spec import read_spec
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
@@ -39,26 +41,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _dng(path: Path, orientation: int = 1, **metadata: float | None) -> Path:
     mosaic = np.random.default_rng(0).integers(600, 1200, (26, 34)).astype(np.uint16)
-    levels = {"black": (512,) * 4, "white": 16383, "balance": (2.0, 1.0, 1.0, 1.5), "matrix": CAMERA}
-    facts = {"exposure_time": 0.1, "baseline_exposure": metadata.get("baseline"), "camera": "Test"}
-    write_dng(path, mosaic, phase=(0, 1), orientation=orientation, **levels, **facts)
+    black, white, balance = np.float32([512] * 4), np.float32([16383] * 4), np.float32([2, 1, 1, 1.5])
+    raw = RawImage(mosaic, (0, 1), black, white, balance, "camera", orientation, camera_from_xyz=CAMERA)
+    write_dng(path, replace(raw, exposure_time=0.1, gain=metadata.get("gain"), camera="Test"))
     return path
 
 
 def test_gain_comes_from_the_command_else_the_file_else_a_rule(files: Path, tmp_path: Path) -> None:
-    given = restore(files / "chain.onnx", _dng(tmp_path / "a.dng", baseline=3.0), tmp_path / "1.png", gain=7.0)
+    given = restore(files / "chain.onnx", _dng(tmp_path / "a.dng", gain=8.0), tmp_path / "1.png", gain=7.0)
     of_file = restore(files / "chain.onnx", tmp_path / "a.dng", tmp_path / "2.png")
     by_rule = restore(files / "chain.onnx", _dng(tmp_path / "b.dng"), tmp_path / "3.png")
     assert given.notes[0] == "gain 7 (given)"
     assert of_file.notes[0].startswith("gain 8 ")
-    assert "BaselineExposure" in of_file.notes[0]
+    assert "metadata" in of_file.notes[0]
     assert "0.18" in by_rule.notes[0]
     assert "white balance red 2, blue 1.5" in of_file.notes[1]
 
 
 def test_the_picture_is_turned_upright(files: Path, tmp_path: Path) -> None:
-    plain = restore(files / "chain.onnx", _dng(tmp_path / "a.dng", baseline=3.0), tmp_path / "a.png")
-    turned = restore(files / "chain.onnx", _dng(tmp_path / "b.dng", orientation=6, baseline=3.0), tmp_path / "b.png")
+    plain = restore(files / "chain.onnx", _dng(tmp_path / "a.dng", gain=8.0), tmp_path / "a.png")
+    turned = restore(files / "chain.onnx", _dng(tmp_path / "b.dng", orientation=6, gain=8.0), tmp_path / "b.png")
     assert (plain.height, plain.width) == (26, 34)
     assert (turned.height, turned.width) == (34, 26)
     expected = orient(read_picture(plain.path).pixels, 6)

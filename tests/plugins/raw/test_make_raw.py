@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from click.testing import CliRunner
 from restore_hub.errors import DataError
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import read_picture, write_picture
-from restore_hub.runtime.raw import exposure_gain, read_raw, render_raw
+from restore_hub.runtime.mosaic import RawImage, exposure_gain
+from restore_hub.runtime.raw import read_raw, render_raw
 from restore_hub_raw.make_raw import PHASES, Recipe, make_folder, make_pair, make_raw
 
 DATA = os.environ.get("RESTORE_HUB_DATA")
@@ -50,7 +50,7 @@ def test_the_short_exposure_is_dark_noisy_and_says_so(photos: Path, tmp_path: Pa
     assert long.exposure_time is not None
     assert short.exposure_time is not None
     assert long.exposure_time / short.exposure_time == pytest.approx(50)
-    assert long.baseline_exposure is None
+    assert long.gain is None
     assert exposure_gain(short)[0] == pytest.approx(50, rel=1e-4)
     np.testing.assert_array_equal(short.balance, long.balance)
     dark, light = (raw.mosaic.astype(float) - 512 for raw in (short, long))
@@ -170,9 +170,9 @@ def test_old_pairs_stay_until_the_new_ones_are_written(
     (photos / "a.png").rename(photos / "z.png")
     seen = []
 
-    def write(path: Path, *rest: Any, **settings: Any) -> None:
+    def write(path: Path, raw: RawImage) -> None:
         seen.append((out / "short" / "a.dng").exists() and (out / "pairs.json").exists())
-        write_dng(path, *rest, **settings)
+        write_dng(path, raw)
 
     monkeypatch.setattr("restore_hub_raw.make_raw.write_dng", write)
     make_folder(photos, out, Recipe(), force=True)

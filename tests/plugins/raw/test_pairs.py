@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.mosaic import PHASES, RawImage
 from restore_hub.runtime.raw import read_raw, render_raw
-from restore_hub_raw.make_raw import PHASES, Recipe, make_folder
+from restore_hub_raw.make_raw import Recipe, make_folder
 from restore_hub_raw.pairs import Pairs
 
 CLEAN: dict[str, Any] = {"shot": 0.0, "read": 0.0, "ratio": 4.0}
@@ -100,7 +102,7 @@ def test_every_site_keeps_its_own_black_level(root: Path, phase: tuple[int, int]
         mosaic[plane // 2 ^ phase[0] :: 2, plane % 2 ^ phase[1] :: 2] = black[plane] + signal[plane]
     balance = np.array([2.0, 1, 1, 1.5])
     path = root / "short" / "a.dng"
-    write_dng(path, mosaic, phase=phase, black=black.tolist(), white=4095, balance=balance, matrix=np.eye(3))
+    write_dng(path, RawImage(mosaic, phase, black, np.full(4, 4095), balance, "camera"))
     pairs, rng = Pairs(root, crop=16, ratio=3), np.random.default_rng(0)
     expected = signal / (4095 - black) * balance * 3
     for _ in range(40):
@@ -233,14 +235,6 @@ def test_options_that_make_no_sense_are_refused(root: Path, option: str, value: 
 
 def test_a_short_exposure_without_time_is_named(root: Path) -> None:
     raw = read_raw(root / "short" / "a.dng")
-    write_dng(
-        root / "short" / "a.dng",
-        raw.mosaic,
-        phase=raw.phase,
-        black=[512] * 4,
-        white=16383,
-        balance=raw.balance,
-        matrix=np.eye(3),
-    )
+    write_dng(root / "short" / "a.dng", replace(raw, exposure_time=None))
     with pytest.raises(DataError, match=r"a\.dng has no exposure time"):
         Pairs(root).sample(0, None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore_hub.runtime.raw import camera_from_srgb
+from restore_hub.runtime.mosaic import camera_from_srgb
 from restore_hub_raw import unprocess
 
 
