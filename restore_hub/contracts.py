@@ -70,7 +70,9 @@ class Loss(Protocol):
 
 
 class Metric(Protocol):
-    """Compares one picture with its reference: float64 arrays (H, W, 3) in [0, 1], already rounded to 8 bits.
+    """Compares one picture with its reference: float64 arrays (H, W, C) in [0, 1], already rounded to 8 bits.
+
+    C is 3 for pictures and 4 for packed RAW planes.
 
     Attributes:
         higher_is_better: direction, for choosing the best checkpoint.
@@ -89,6 +91,8 @@ class Dataset(Protocol):
     Attributes:
         ports: name to `Port` of what `sample` returns, on the class, so that a spec is checked before there is
             any data; a spec calls them `data.<name>`.
+        notes: optional, `Sequence[str]`: what a person should know of the data, such as scenes that are left out.
+            `restore-hub check` and a run print them, and a run records them.
     """
 
     ports: Mapping[str, Port]
@@ -105,6 +109,11 @@ class Dataset(Protocol):
         """Return arrays (C, H, W). With `rng`, a random crop and flip; without, the whole picture.
 
         A dataset may also add arrays that are no port under keys that begin with an underscore.
+
+        Raises:
+            UnreadableFileError: a file is damaged or cut off. The sample is then left out and counted, unless the
+                split is `strict`; whether an index can be read must not depend on `rng`.
+            DataError: anything else; it ends the run.
         """
         ...
 

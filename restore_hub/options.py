@@ -69,9 +69,22 @@ def check_options(
         elif first["type"] == "missing":
             text = f"{name} needs the option {key!r}"
         else:
-            text = f"option {key!r} of {name}: {first['msg']}, got {given.get(key)!r}"
+            path, value = _reach(given, first["loc"])
+            text = f"option {path!r} of {name}: {first['msg']}, got {value!r}"
         raise OptionError(text, key) from None
     return {key: getattr(checked, key) for key in given}
+
+
+def _reach(given: Mapping[str, Any], place: tuple[int | str, ...]) -> tuple[str, Any]:
+    """Follow pydantic's place of an error through mappings; return the dotted path and the value there."""
+    path: list[str] = []
+    value: Any = given
+    for part in place:
+        if not isinstance(value, Mapping) or part not in value:
+            break
+        path.append(str(part))
+        value = value[part]
+    return ".".join(path), value
 
 
 def _to_json(name: str, given: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ SMALL = {
         "stages.0.steps=2",
         "stages.1.steps=2",
     ],
+    "raw_denoise": ["blocks.denoise.width=2", "blocks.denoise.depth=1", "data.train.crop=16", "stages.0.steps=2"],
 }
 
 
@@ -43,8 +44,11 @@ def test_it_runs_small_with_its_tracker(
     name: str, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    roots = [f"data.{split}.root={pairs / split}" for split in ("train", "upper", "holdout")]
-    result = run(shipped_pipelines()[name], overrides=[*SMALL[name], *roots], out=tmp_path / "runs" / "r")
+    spec = shipped_pipelines()[name]
+    splits = read_spec(spec).data["data"]
+    of_pairs = {split: options["dataset"] == "raw/pairs" for split, options in splits.items()}
+    roots = [f"data.{split}.root={pairs / ('' if paired else 'photos') / split}" for split, paired in of_pairs.items()]
+    result = run(spec, overrides=[*SMALL[name], *roots], out=tmp_path / "runs" / "r")
     assert [path.name for path in result.exported][-1] == "chain.onnx"
     assert "mlflow" in result.where
     assert (tmp_path / "runs" / "mlflow.db").is_file(), "the tracker's store lies beside the runs"

@@ -13,6 +13,12 @@ def register_networks(register: Register) -> None:
         summary="U-Net from packed RAW planes to a full-resolution RGB picture",
         references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
     )
+    register(
+        "denoiser",
+        "restore_hub_raw.unet:Denoiser",
+        summary="U-Net that takes the noise off packed RAW planes; exported, it denoises mosaics (Bayer DNG out)",
+        references=("Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",),
+    )
 
 
 @hookimpl
@@ -23,6 +29,21 @@ def register_datasets(register: Register) -> None:
         summary="Short-exposure RAW files with their long exposures as the reference",
         references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
     )
+    register(
+        "sid",
+        "restore_hub_raw.sid:Sid",
+        summary="The See-in-the-Dark set (Sony) by its official lists",
+        references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
+    )
+    register(
+        "photos",
+        "restore_hub_raw.photos:Photos",
+        summary="Ordinary photos turned into dark RAW exposures while training, with augmentation",
+        references=(
+            "Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",
+            "Buslaev et al., Albumentations: Fast and Flexible Image Augmentations, Information 2020",
+        ),
+    )
 
 
 @hookimpl
@@ -32,4 +53,22 @@ def register_commands(register: Register) -> None:
         "restore_hub_raw.make_raw:make_raw",
         summary="Make pairs of short and long RAW exposures (DNG) from ordinary photos",
         references=("Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",),
+    )
+    register(
+        "noise",
+        "restore_hub_raw.noise_command:noise",
+        summary="Measure a sensor's shot and read noise from RAW files, for `make-raw --noise`",
+        references=(
+            "Foi et al., Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data, "
+            "IEEE TIP 2008",
+        ),
+    )
+    register(
+        "check",
+        "restore_hub_raw.check_data:check_data",
+        summary="Find misaligned pairs, wrong exposure ratios, duplicates and unreadable files in training data",
+        references=(
+            "Kuglin & Hines, The Phase Correlation Image Alignment Method, 1975",
+            "Guizar-Sicairos et al., Efficient Subpixel Image Registration Algorithms, Optics Letters 2008",
+        ),
     )

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.dng import SMALLEST_SIDE, write_dng
 from restore_hub.runtime.images import PICTURE_SUFFIXES, read_picture, write_atomic
 from restore_hub.runtime.mosaic import GAIN_RANGE, PHASES, RawImage
 from restore_hub_raw import unprocess
+from restore_hub_raw.noise import NoiseModel, read_noise_file
 
 BLACK, WHITE = 512, 16383  # 14 bits, as in the Sony files of Chen et al., CVPR 2018
 LONG_EXPOSURE = 10.0  # seconds
@@ -97,8 +98,9 @@ def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) ->
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--ratio", type=click.FloatRange(min=1), default=100.0, show_default=True, help="Exposure ratio.")
-@click.option("--shot", type=click.FloatRange(min=0), default=SHOT, show_default=True, help="Shot noise.")
+@click.option("--shot", type=click.FloatRange(min=0), help=f"Shot noise (a variance); {SHOT:g} if left out.")
 @click.option("--read", type=click.FloatRange(min=0), help="Read noise (a variance); typical of --shot if left out.")
+@click.option("--noise", type=click.Path(path_type=Path), help="File with both, as `data noise -o` writes it.")
 @click.option("--phase", type=click.Choice(list(PHASES)), default="rggb", show_default=True, help="Colour pattern.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of balance and noise.")
 @click.option(
@@ -112,8 +114,9 @@ def make_raw(
     photos: Path,
     out: Path,
     ratio: float,
-    shot: float,
+    shot: float | None,
     read: float | None,
+    noise: Path | None,
     phase: str,
     seed: int,
     size: int | None,
@@ -124,10 +127,18 @@ def make_raw(
 
     Noise has the variance shot * x + read, where x is the short exposure's signal and 1 its saturation.
     """
-    if read is None:
-        read = unprocess.read_noise(shot)
-    count = make_folder(photos, out, Recipe(ratio, shot, read, phase, seed, size, tone), force)
+    model = _noise(shot, read, noise)
+    count = make_folder(photos, out, Recipe(ratio, model.shot, model.read, phase, seed, size, tone), force)
     click.echo(f"{count} pairs written to {out}, exposure ratio {ratio:g}")
+
+
+def _noise(shot: float | None, read: float | None, file: Path | None) -> NoiseModel:
+    if file is not None:
+        if shot is not None or read is not None:
+            raise OptionError("--noise gives shot and read noise already; leave out --shot and --read", "noise")
+        return read_noise_file(file)
+    shot = SHOT if shot is None else shot
+    return NoiseModel(shot, unprocess.read_noise(shot) if read is None else read)
 
 
 def _photos(folder: Path) -> Sequence[Path]:

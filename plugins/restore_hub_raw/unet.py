@@ -1,4 +1,4 @@
-"""The U-Net of "Learning to See in the Dark": packed RAW planes in, a full-resolution picture out."""
+"""U-Nets on packed RAW planes: the one of "Learning to See in the Dark", and a denoiser of mosaics."""
 
 from __future__ import annotations
 
@@ -27,24 +27,64 @@ class UNet(nn.Module):
 
     def __init__(self, width: int = 32, depth: int = 4) -> None:
         super().__init__()
-        for option, value in (("width", width), ("depth", depth)):
-            if value < 1:
-                raise OptionError(f"option {option!r} of the U-Net is {value}; give 1 or more", option)
         self.inputs = {"raw": Port(4, "raw", scale=0.5)}
         self.outputs = {"rgb": Port(3, "srgb")}
         self.size_multiple = 2 * 2**depth
-        widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(_double(i, o) for i, o in pairwise([4, *widths]))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(o, i, 2, stride=2, bias=False) for i, o in pairwise(widths))
-        self.join = nn.ModuleList(_double(o, i) for i, o in pairwise(widths))
+        self.body = _Body(width, depth)
         self.last = nn.Conv2d(width, 12, 1)
         nn.init.normal_(self.last.weight, std=0.1 / width**0.5)
         nn.init.constant_(self.last.get_parameter("bias"), 0.46)  # sRGB of 0.18
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Run on planes R, Gr, Gb, B; sizes that are no multiple of 2**depth are padded by repeating the edge."""
+        """Run on planes R, Gr, Gb, B."""
+        return F.pixel_shuffle(self.last(self.body(raw)), 2)
+
+
+class Denoiser(nn.Module):
+    """Map packed planes (N, 4, h, w), h and w from 1 up, to the same planes with less noise, not clamped.
+
+    The U-Net finds what to add to its input (Brooks et al., CVPR 2019, who give it the noise level as well; this
+    one finds the level by itself). Untrained it changes nothing.
+
+    Args:
+        width: channels at full (packed) size.
+        depth: number of down-samplings.
+    """
+
+    def __init__(self, width: int = 32, depth: int = 4) -> None:
+        super().__init__()
+        self.inputs = {"raw": Port(4, "raw", scale=0.5)}
+        self.outputs = {"clean": Port(4, "raw", scale=0.5)}
+        self.size_multiple = 2 * 2**depth
+        self.body = _Body(width, depth)
+        self.last = nn.Conv2d(width, 4, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.get_parameter("bias"))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Run on planes R, Gr, Gb, B."""
+        change: Tensor = self.last(self.body(raw))
+        return raw + change
+
+
+class _Body(nn.Module):
+    """All of the U-Net but its last layer: (N, 4, h, w) to (N, width, h, w)."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        for option, value in (("width", width), ("depth", depth)):
+            if value < 1:
+                raise OptionError(f"option {option!r} of the U-Net is {value}; give 1 or more", option)
+        self.multiple = 2**depth
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.down = nn.ModuleList(_double(i, o) for i, o in pairwise([4, *widths]))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(o, i, 2, stride=2, bias=False) for i, o in pairwise(widths))
+        self.join = nn.ModuleList(_double(o, i) for i, o in pairwise(widths))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Run on any size; what is no multiple of 2**depth is padded by repeating the edge."""
         height, width = raw.shape[-2:]
-        k = self.size_multiple // 2
+        k = self.multiple
         bottom = (height + k - 1) // k * k - height
         right = (width + k - 1) // k * k - width
         x = F.pad(raw, (0, right, 0, bottom), mode="replicate")
@@ -55,7 +95,7 @@ class UNet(nn.Module):
         skips.pop()
         for up, join in zip(reversed(self.up), reversed(self.join), strict=True):
             x = join(torch.cat([up(x), skips.pop()], dim=1))
-        return F.pixel_shuffle(self.last(x), 2)[..., : 2 * height, : 2 * width]
+        return x[..., :height, :width]
 
 
 def _double(channels: int, width: int) -> nn.Sequential:

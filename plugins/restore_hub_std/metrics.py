@@ -1,4 +1,4 @@
-"""Metrics of one picture against its reference: float64 arrays (H, W, 3) in [0, 1]."""
+"""Metrics of one picture against its reference: float64 arrays (H, W, C) in [0, 1]."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from restore_hub.errors import DataError
 
 
 class Psnr:
-    """Peak signal-to-noise ratio in dB, `-10 log10 MSE`, over RGB jointly; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB, `-10 log10 MSE`, over all channels jointly; infinite for equal pictures."""
 
     higher_is_better = True
 
     def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-        """Return the ratio of two pictures (H, W, 3).
+        """Return the ratio of two pictures (H, W, C).
 
         Raises:
-            DataError: the shapes differ or are not (H, W, 3).
+            DataError: the shapes differ or are not (H, W, C).
         """
         _check("psnr", prediction, target)
         error = float(np.mean(np.square(prediction - target)))
@@ -27,15 +27,15 @@ class Psnr:
 
 
 class Ssim:
-    """Structural similarity (Wang et al., TIP 2004), the mean over the three channels; at most 1."""
+    """Structural similarity (Wang et al., TIP 2004), the mean over the channels; at most 1."""
 
     higher_is_better = True
 
     def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-        """Return the similarity of two pictures (H, W, 3), sides of 11 pixels or more.
+        """Return the similarity of two pictures (H, W, C), sides of 11 pixels or more.
 
         Raises:
-            DataError: the shapes differ, are not (H, W, 3), or are smaller than the window.
+            DataError: the shapes differ, are not (H, W, C), or are smaller than the window.
         """
         import torch
 
@@ -48,7 +48,7 @@ class Ssim:
 
 
 def _check(name: str, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> None:
-    if prediction.shape != target.shape or target.ndim != 3 or target.shape[2] != 3 or not target.size:
+    if prediction.shape != target.shape or target.ndim != 3 or not target.size:
         raise DataError(
-            f"the metric {name} compares two pictures (H, W, 3) of one size, got {prediction.shape} and {target.shape}"
+            f"the metric {name} compares two pictures (H, W, C) of one size, got {prediction.shape} and {target.shape}"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from restore_hub.cli._options import plugin_option
+from restore_hub.cli.options import plugin_option
 
 
 @click.command()

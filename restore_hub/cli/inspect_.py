@@ -1,20 +1,31 @@
-"""`restore-hub inspect FILE.onnx`."""
+"""`restore-hub inspect FILE`: an exported model, or a RAW photograph."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
-def command(model: Path, as_json: bool) -> None:
-    """Show the manifest of MODEL and run its test vector."""
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(file: Path, as_json: bool) -> None:
+    """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file."""
+    from restore_hub.runtime.raw import is_raw
+
+    if is_raw(file):
+        _inspect_raw(file, as_json)
+    else:
+        _inspect_model(file, as_json)
+
+
+def _inspect_model(file: Path, as_json: bool) -> None:
     from restore_hub.runtime import load
 
-    loaded = load(model)
+    loaded = load(file)
     manifest = loaded.manifest
     if as_json:
         click.echo(manifest.model_dump_json(indent=2, exclude_none=True))
@@ -30,3 +41,63 @@ def command(model: Path, as_json: bool) -> None:
         click.echo(f"holdout {name} {value:.4g}")
     click.echo(f"differs from PyTorch by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
+
+
+def _inspect_raw(file: Path, as_json: bool) -> None:
+    facts = _raw_facts(file)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(f"{file.name}  (RAW, {facts['camera'] or 'camera not stated'})")
+    height, width = facts["size"]
+    (rows, columns), (top, left) = facts["sensor"], facts["origin"]
+    border = f" of {columns} x {rows}, from row {top} and column {left}" if [rows, columns] != [height, width] else ""
+    lines = {
+        "size": f"{width} x {height}{border}",
+        "pattern": facts["pattern"],
+        **{name: _four(facts[name]) for name in ("black", "white")},
+        "white balance": f"{_four(facts['balance'])} ({facts['balance_source']})",
+        "exposure": f"{facts['exposure_time']:.4g} s" if facts["exposure_time"] else "not stated",
+        "gain": f"{facts['gain']:.4g}, {facts['gain_rule']}",
+        "orientation": facts["orientation"],
+        "clipped": f"{facts['clipped']:.2%} of the sites",
+        "hot pixels": facts["hot_pixels"],
+    }
+    if facts["noise"]:
+        lines["noise stated"] = ", ".join(f"{shot:.3g} x + {read:.3g}" for shot, read in facts["noise"])
+    for name, value in lines.items():
+        click.echo(f"  {name:<14} {value}")
+    for note in facts["notes"]:
+        click.echo(f"note: {note}")
+
+
+def _raw_facts(file: Path) -> dict[str, Any]:
+    """Return what is known of a RAW file as plain values; lists of four are in the order R, Gr, Gb, B."""
+    from restore_hub.runtime.mosaic import PHASES, exposure_gain
+    from restore_hub.runtime.raw import read_raw
+    from restore_hub.runtime.sensor import repair_hot_pixels
+
+    raw = read_raw(file)
+    gain, rule = exposure_gain(raw)
+    return {
+        "camera": raw.camera,
+        "size": list(raw.mosaic.shape),
+        "sensor": list(raw.sensor),
+        "origin": list(raw.origin),
+        "pattern": next(name for name, phase in PHASES.items() if phase == raw.phase),
+        **{name: getattr(raw, name).tolist() for name in ("black", "white", "balance")},
+        "balance_source": raw.balance_source,
+        "exposure_time": raw.exposure_time,
+        "gain": gain,
+        "gain_rule": rule,
+        "orientation": raw.orientation,
+        "clipped": raw.clipped(),
+        "hot_pixels": repair_hot_pixels(raw).hot_pixels,
+        "noise": None if raw.noise is None else raw.noise.tolist(),
+        "notes": list(raw.notes),
+    }
+
+
+def _four(values: list[float]) -> str:
+    """Return one number where all four are equal."""
+    return " ".join(f"{value:.5g}" for value in (values if len(set(values)) > 1 else values[:1]))

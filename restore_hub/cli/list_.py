@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from restore_hub.cli._options import plugin_option
+from restore_hub.cli.options import plugin_option
 from restore_hub.errors import UnknownComponentError, did_you_mean
 
 
@@ -15,7 +15,7 @@ from restore_hub.errors import UnknownComponentError, did_you_mean
 @plugin_option
 def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List components, of one KIND (network, loss, metric, ...) or of all."""
-    from restore_hub.cli._table import table
+    from restore_hub.cli.table import table
     from restore_hub.plugins import default_registry
     from restore_hub.registry import KINDS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from restore_hub.cli._options import plugin_option
+from restore_hub.cli.options import plugin_option
 
 
 @click.command(name="plugins")
@@ -14,7 +14,7 @@ from restore_hub.cli._options import plugin_option
 @click.pass_context
 def command(context: click.Context, plugins: tuple[Path, ...]) -> None:
     """List plugins; the exit code is 1 where one failed to load."""
-    from restore_hub.cli._table import table
+    from restore_hub.cli.table import table
     from restore_hub.plugins import allowed_namespaces, load_plugins
 
     found = load_plugins(plugins, allowed_namespaces())

@@ -10,16 +10,21 @@ import click
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("photo", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="PNG, TIFF or JPEG to write.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="PNG, TIFF, JPEG or DNG to write.")
 @click.option("--gain", type=float, help="Exposure gain for RAW; default: the file's metadata, else a stated rule.")
-@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Bits a channel.")
+@click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-def command(model: Path, photo: Path, out: Path, gain: float | None, bits: str, overwrite: bool, device: str) -> None:
-    """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes)."""
+def command(
+    model: Path, photo: Path, out: Path, gain: float | None, bits: str | None, overwrite: bool, device: str
+) -> None:
+    """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes).
+
+    EXIF and the colour profile travel along. A DNG holds the result as linear light.
+    """
     from restore_hub.runtime import restore
 
-    done = restore(model, photo, out, gain=gain, bits=int(bits), overwrite=overwrite, device=device)
+    done = restore(model, photo, out, gain=gain, bits=int(bits) if bits else None, overwrite=overwrite, device=device)
     for note in done.notes:
         click.echo(note)
-    click.echo(f"wrote {done.path} ({done.width}x{done.height}, {bits} bits)")
+    click.echo(f"wrote {done.path} ({done.width}x{done.height}, {done.bits} bits)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore_hub.cli._options import plugin_option
+from restore_hub.cli.options import plugin_option
 from restore_hub.errors import UnknownComponentError
 
 if TYPE_CHECKING:

@@ -9,9 +9,18 @@ from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
-from restore_hub.export.raw_input import RAW_INPUTS, pack, unpad
+from restore_hub.export.raw_input import RAW_INPUTS, pack, unpack, unpad
 from restore_hub.plan.chain import Chain
 from restore_hub.runtime.manifest import TensorInfo
+
+MOSAIC_OUTPUT = TensorInfo(
+    name="denoised",
+    shape=[1, 1, "height", "width"],
+    space="raw",
+    low=0.0,
+    high=1.0,
+    meaning="the mosaic with less noise: same size, phase and levels",
+)
 
 
 class Deployed(nn.Module):
@@ -20,7 +29,8 @@ class Deployed(nn.Module):
     Attributes:
         inputs: manifest entries, in the order of `forward`'s arguments.
         output: manifest entry.
-        kind: `raw-to-rgb` when the mosaic goes in, `rgb-to-rgb` for one picture, `tensors` otherwise.
+        kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out as well, `rgb-to-rgb` for one
+            picture, `tensors` otherwise.
         size_multiple: largest one of the blocks.
     """
 
@@ -38,8 +48,8 @@ class Deployed(nn.Module):
                 f"{output!r} reads {', '.join(self._reads)}: a file that takes a RAW mosaic can take nothing beside it"
             )
         self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
-        self.output = _info(output, chain.ports[output])
         self.kind = self._kind(chain)
+        self.output = MOSAIC_OUTPUT if self.kind == "raw-to-raw" else _info(output, chain.ports[output])
         self.size_multiple = max(chain.network(name).size_multiple for name in self._blocks)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -47,13 +57,15 @@ class Deployed(nn.Module):
         if not self._raw:
             return self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
         mosaic, phase = inputs[:2]
-        wires = self._chain.run(self._blocks, {self._reads[0]: pack(*inputs)})
-        return unpad(wires[self._output], mosaic, phase)
+        made = self._chain.run(self._blocks, {self._reads[0]: pack(*inputs)})[self._output]
+        return unpack(made, *inputs) if self.kind == "raw-to-raw" else unpad(made, mosaic, phase)
 
-    def _kind(self, chain: Chain) -> Literal["raw-to-rgb", "rgb-to-rgb", "tensors"]:
+    def _kind(self, chain: Chain) -> Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]:
         picture = _is_picture(chain.ports[self._output])
         if self._raw and picture:
             return "raw-to-rgb"
+        if self._raw and _is_planes(chain.ports[self._output]):
+            return "raw-to-raw"
         if len(self._reads) == 1 and picture and _is_picture(chain.ports[self._reads[0]]):
             return "rgb-to-rgb"
         return "tensors"
@@ -71,6 +83,10 @@ def deployed_chain(chain: Chain, output: str) -> Deployed:
 
 def _is_picture(port: Port) -> bool:
     return port.channels == 3 and port.space == "srgb" and port.scale == 1.0
+
+
+def _is_planes(port: Port) -> bool:
+    return port.channels == 4 and port.space == "raw" and port.scale == 0.5
 
 
 def _info(name: str, port: Port) -> TensorInfo:

@@ -123,7 +123,7 @@ def _probe(module: Deployed, seed: int = 20231029, count: int = 16) -> Probe:
 def _parity(module: Deployed, path: Path) -> float:
     """Return the largest difference between the file and PyTorch over sizes and phases; refuse a large one."""
     model = load(path)
-    phases = PHASES if module.kind == "raw-to-rgb" else PHASES[:1]
+    phases = PHASES if any(info.name == "phase" for info in module.inputs) else PHASES[:1]
     worst = 0.0
     for seed, ((height, width), phase) in enumerate(itertools.product(PARITY_SIZES, phases)):
         feeds = probe_feeds(module.inputs, seed, height, width, phase)

@@ -1,8 +1,9 @@
-"""RAW preprocessing inside the graph: a mosaic of any CFA phase and size in, packed planes out."""
+"""RAW preprocessing inside the graph: a mosaic of any CFA phase and size in, packed planes out; and back again."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restore_hub.runtime.manifest import TensorInfo
@@ -36,6 +37,20 @@ def pack(mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: T
     planes = torch.cat([full[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
     level = (planes - _channels(black)) / (_channels(white) - _channels(black))
     return torch.clamp(level * _channels(balance) * gain, max=1.0)
+
+
+def unpack(
+    planes: Tensor, mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: Tensor, gain: Tensor
+) -> Tensor:
+    """Return denoised planes (1, 4, h, w) as a mosaic (1, 1, H, W) in the levels of the one that `pack` packed.
+
+    Sites that `pack` clipped keep their own value: what a gain makes too bright is not lost for those who develop
+    the mosaic with less.
+    """
+    given = pack(mosaic, phase, black, white, balance, gain)
+    levels = planes / (_channels(balance) * gain) * (_channels(white) - _channels(black)) + _channels(black)
+    kept = unpad(F.pixel_shuffle((given >= 1.0).to(levels.dtype), 2), mosaic, phase)
+    return torch.where(kept > 0, mosaic, unpad(F.pixel_shuffle(levels, 2), mosaic, phase))
 
 
 def unpad(picture: Tensor, mosaic: Tensor, phase: Tensor) -> Tensor:

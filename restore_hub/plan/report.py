@@ -14,7 +14,7 @@ from restore_hub.errors import DataError, OptionError, TrainingError
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
-from restore_hub.plan.splits import check_splits_apart
+from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.spec import DATA, LowerLevel
 
@@ -121,11 +121,6 @@ def _look_at_data(plan: Plan) -> list[str]:
                 f"{plan.document.at('data', name, 'root')}: {root} does not exist here, so it is not checked"
             )
             continue
-        try:
-            made[name] = part.make()
-        except OptionError as error:
-            raise plan.document.error(str(error), "data", name, error.option) from None
-        except DataError as error:
-            raise plan.document.error(str(error), "data", name) from None
+        made[name] = make_dataset(plan, name)
     check_splits_apart(made)
-    return remarks
+    return remarks + notes_of(made)

@@ -1,4 +1,4 @@
-"""Splits that share no file: what trains must not measure, and the two levels must not share data."""
+"""The datasets of a spec, made: splits that have samples, share no file, and say what a person should know."""
 
 from __future__ import annotations
 
@@ -7,11 +7,31 @@ from itertools import combinations
 from pathlib import Path
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, OptionError
+from restore_hub.plan.parts import Plan
+
+
+def make_dataset(plan: Plan, split: str) -> Dataset:
+    """Make the dataset of a split.
+
+    Raises:
+        SpecError: data or an option that it refuses, or no samples; with the place in the file.
+    """
+    try:
+        dataset: Dataset = plan.datasets[split].make()
+    except OptionError as error:
+        raise plan.document.error(str(error), "data", split, error.option) from None
+    except DataError as error:
+        raise plan.document.error(str(error), "data", split) from None
+    if len(dataset) == 0:
+        raise plan.document.error("the split has no samples", "data", split)
+    return dataset
 
 
 def check_splits_apart(datasets: Mapping[str, Dataset]) -> None:
     """Refuse splits that share a file, under whatever name: links to one file are the same file.
+
+    What trains must not measure, and the two levels must not share data.
 
     Raises:
         DataError: naming the file and both splits.
@@ -25,6 +45,11 @@ def check_splits_apart(datasets: Mapping[str, Dataset]) -> None:
                 f"the splits {one!r} and {other!r} share {len(shared)} file(s), such as {example}; "
                 "splits must not share data"
             )
+
+
+def notes_of(datasets: Mapping[str, Dataset]) -> list[str]:
+    """Return what the datasets want a person to know, each with the name of its split."""
+    return [f"data.{name}: {note}" for name, dataset in datasets.items() for note in getattr(dataset, "notes", ())]
 
 
 def _files(dataset: Dataset) -> dict[tuple[int, int], Path]:

@@ -6,8 +6,9 @@ import io
 import os
 import secrets
 import struct
+import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.runtime.exif import read_exif
+from restore_hub.runtime.tiff import SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers
 
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _ORIENTATION = 274  # EXIF and TIFF tag
-_ICC_PROFILE, _DNG_VERSION = 34675, 50706  # TIFF tags
+_PHOTOMETRIC, _ICC_PROFILE, _DNG_VERSION = 262, 34675, 50706  # TIFF tags
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -32,12 +35,14 @@ class Picture:
         pixels: float32 (H, W, 3) in [0, 1]; sRGB, unless `icc` says otherwise.
         bits: bits a sample that were read, 8 or 16.
         icc: the embedded RGB profile, or `None`.
+        exif: what stays true of its EXIF, see `restore_hub.runtime.exif.read_exif`.
         notes: what was changed or lost while reading, a few words each.
     """
 
     pixels: NDArray[np.float32]
     bits: int
     icc: bytes | None = None
+    exif: Directory = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -63,7 +68,8 @@ def read_picture(path: Path) -> Picture:
     Grey becomes three equal channels, alpha is dropped, the EXIF orientation is applied.
 
     Raises:
-        DataError: missing, empty, damaged, another format, or samples that are not 8 or 16-bit integers.
+        DataError: missing, or samples that are not 8 or 16-bit integers. UnreadableFileError: empty, cut off,
+            damaged, or of another format.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,24 +78,36 @@ def read_picture(path: Path) -> Picture:
         with path.open("rb") as file:
             head = file.read(4)
         if not head:
-            raise DataError(f"{path}: the file is empty")
-        samples, orientation, icc, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
+            raise UnreadableFileError(f"{path}: the file is empty")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # on damaged EXIF: said in `notes`
+            samples, orientation, icc, block, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise DataError(f"{path}: no readable PNG, TIFF or JPEG picture: {error}") from error
+        raise UnreadableFileError(f"{path}: no readable PNG, TIFF or JPEG picture: {error}") from error
     if samples.ndim == 2:
         samples = np.repeat(samples[..., None], 3, axis=2)
     bits = 8 * samples.dtype.itemsize
     pixels = orient(samples[..., :3], orientation).astype(np.float32) / np.float32(2**bits - 1)
-    return Picture(pixels, bits, icc, notes)
+    exif, lost = read_exif(block) if block else ({}, ())
+    return Picture(pixels, bits, icc, exif, (*notes, *lost))
 
 
-def write_picture(path: Path, array: NDArray[Any], bits: int = 8, icc: bytes | None = None) -> None:
+def write_picture(
+    path: Path, array: NDArray[Any], bits: int = 8, icc: bytes | None = None, exif: Directory | None = None
+) -> None:
     """Write (H, W, 3) values in [0, 1], rounded to the nearest level; values outside are clipped.
 
     The suffix chooses the format: `.png`, `.tif` and `.tiff` hold 8 or 16 bits, `.jpg` and `.jpeg` 8.
     The file appears whole or not at all.
+
+    Args:
+        path: where to.
+        array: the picture, the way up it should be looked at.
+        bits: 8 or 16 a channel.
+        icc: profile to embed.
+        exif: EXIF to embed, without orientation, from `restore_hub.runtime.exif.read_exif`.
 
     Raises:
         DataError: another suffix, shape or number of bits, values that are not finite, no such folder.
@@ -106,17 +124,8 @@ def write_picture(path: Path, array: NDArray[Any], bits: int = 8, icc: bytes | N
         raise DataError(f"{path}: not written, because some values are not finite")
     top = 2**bits - 1
     levels = np.rint(np.clip(array, 0, 1) * top).astype(np.uint8 if bits == 8 else np.uint16)
-    if suffix == ".png":
-        data = _png(levels, icc)
-    else:
-        buffer = io.BytesIO()
-        if suffix in (".tif", ".tiff"):
-            tags = [(_ICC_PROFILE, 7, len(icc), icc, True)] if icc else []
-            tifffile.imwrite(buffer, levels, photometric="rgb", metadata=None, software=False, extratags=tags)
-        else:
-            Image.fromarray(levels).save(buffer, "JPEG", quality=95, subsampling=0, icc_profile=icc)
-        data = buffer.getvalue()
-    write_atomic(path, data)
+    encode = {".png": _png, ".tif": _tiff, ".tiff": _tiff}.get(suffix, _jpeg)
+    write_atomic(path, encode(levels, icc, exif))
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -134,7 +143,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-_Decoded = tuple[NDArray[Any], int, bytes | None, tuple[str, ...]]  # samples, orientation, profile, notes
+# Samples, orientation, profile, where EXIF is, notes.
+_Decoded = tuple[NDArray[Any], Any, bytes | None, bytes | Path | None, tuple[str, ...]]
 
 
 def _decode(path: Path) -> _Decoded:
@@ -158,9 +168,10 @@ def _decode(path: Path) -> _Decoded:
                 notes.append("16-bit grey with alpha read at 8 bits")
             samples = np.asarray(image.convert("RGB"))
         # After decoding: Pillow turns a TIFF upright by itself, and then removes the tag.
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = _orientation(image)
         icc = image.info.get("icc_profile") if mode in ("RGB", "RGBA", "P") else None
-    return samples, orientation, icc, tuple(notes)
+        block = path if image.format == "TIFF" else image.info.get("exif")
+    return samples, orientation, icc, block, tuple(notes)
 
 
 def _decode_tiff(path: Path) -> _Decoded:
@@ -187,18 +198,38 @@ def _decode_tiff(path: Path) -> _Decoded:
             samples = 65535 - samples if kind == "MINISWHITE" else samples
         icc = page.iccprofile if colours == 3 else None
         orientation = page.tags.valueof(_ORIENTATION, 1)
-    return samples, int(orientation), icc, dropped
+    return samples, orientation, icc, path, dropped
 
 
-def _png(levels: NDArray[Any], icc: bytes | None) -> bytes:
-    """Encode uint8 or uint16 (H, W, 3); Pillow writes no RGB of 16 bits (PNG specification, sections 5 and 9)."""
+def _orientation(image: Image.Image) -> Any:
+    """Return EXIF's orientation; damaged EXIF costs no more than that."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises nearly everything on damaged EXIF
+        return 1
+
+
+def _jpeg(levels: NDArray[Any], icc: bytes | None, exif: Directory | None) -> bytes:
+    buffer, block = io.BytesIO(), b"Exif\0\0" + encode_tiff(exif) if exif else b""
+    Image.fromarray(levels).save(buffer, "JPEG", quality=95, subsampling=0, icc_profile=icc, exif=block)
+    return buffer.getvalue()
+
+
+def _tiff(levels: NDArray[Any], icc: bytes | None, exif: Directory | None) -> bytes:
+    profile = {_ICC_PROFILE: Field(UNDEFINED, icc)} if icc else {}
+    return encode_tiff({**(exif or {}), **profile, _PHOTOMETRIC: numbers(SHORT, tifffile.PHOTOMETRIC.RGB)}, levels)
+
+
+def _png(levels: NDArray[Any], icc: bytes | None, exif: Directory | None) -> bytes:
+    """Encode uint8 or uint16 (H, W, 3); Pillow writes no RGB of 16 bits (PNG specification, sections 5, 9 and 11)."""
     height, width, _ = levels.shape
     rows = np.ascontiguousarray(levels, levels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
     up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # filter 2: byte minus the one above, mod 256
     filtered = np.concatenate([np.full((height, 1), 2, np.uint8), up], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8 * levels.dtype.itemsize, 2, 0, 0, 0)
-    profile = [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
-    chunks = [(b"IHDR", header), *profile, (b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b"")]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * levels.dtype.itemsize, 2, 0, 0, 0))]
+    chunks += [(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))] if icc else []
+    chunks += [(b"eXIf", encode_tiff(exif))] if exif else []
+    chunks += [(b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )

@@ -65,7 +65,7 @@ class Manifest(_Record):
 
     version: int = MANIFEST_VERSION
     name: str
-    kind: Literal["raw-to-rgb", "rgb-to-rgb", "tensors"]
+    kind: Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
     size_multiple: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +72,19 @@ class RawImage:
         sites = [(y ^ self.phase[0], x ^ self.phase[1]) for y in (0, 1) for x in (0, 1)]
         planes = zip(sites, self.white, strict=True)
         return sum(int((self.mosaic[y::2, x::2] >= white).sum()) for (y, x), white in planes) / self.mosaic.size
+
+
+def in_levels(raw: RawImage) -> RawImage:
+    """Return a mosaic of floats as uint16, 4096 black and 65535 white; one of integers as it is."""
+    if raw.mosaic.dtype == np.uint16:
+        return raw
+    black, white = 4096.0, 65535.0
+    levels = np.empty(raw.mosaic.shape, np.uint16)
+    for plane in range(4):
+        y, x = plane // 2 ^ raw.phase[0], plane % 2 ^ raw.phase[1]
+        signal = (raw.mosaic[y::2, x::2] - raw.black[plane]) / (raw.white[plane] - raw.black[plane])
+        levels[y::2, x::2] = np.rint(np.clip(black + signal * (white - black), 0, white))
+    return replace(raw, mosaic=levels, black=np.full(4, black, np.float32), white=np.full(4, white, np.float32))
 
 
 def pack(

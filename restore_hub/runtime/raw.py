@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_hub.errors import DataError
 from restore_hub.runtime import libraw
-from restore_hub.runtime.mosaic import RawImage
+from restore_hub.runtime.dng import encode_dng
+from restore_hub.runtime.mosaic import RawImage, in_levels
+from restore_hub.runtime.sensor import repair_hot_pixels
+from restore_hub.runtime.sidecar import SIDECAR_SUFFIXES, find_sidecar, read_headerless
 
 # fmt: off
 RAW_SUFFIXES = frozenset((
@@ -20,20 +24,41 @@ RAW_SUFFIXES = frozenset((
 
 
 def is_raw(path: Path) -> bool:
-    """Say whether a file's suffix is that of a camera RAW format."""
-    return path.suffix.lower() in RAW_SUFFIXES
+    """Say whether a file is RAW: by its suffix, or because a sidecar describes it."""
+    return path.suffix.lower() in RAW_SUFFIXES or find_sidecar(path) is not None
 
 
-def read_raw(path: Path) -> RawImage:
-    """Read the Bayer mosaic and the metadata of a RAW file.
+def read_raw(path: Path, *, repair: bool = False) -> RawImage:
+    """Read the Bayer mosaic and the metadata of a RAW file, or of an array with a sidecar (docs/raw.md).
+
+    Args:
+        path: what to read.
+        repair: replace hot pixels; values are otherwise those of the file.
 
     Raises:
         DataError: missing, or no Bayer mosaic (X-Trans, linear DNG, monochrome, four colours); the text names the
             file and says which. UnreadableFileError: empty, damaged, or no RAW file.
     """
-    return libraw.read_camera_file(Path(path))
+    path = Path(path)
+    sidecar = find_sidecar(path)
+    if sidecar is None and path.suffix.lower() in set(SIDECAR_SUFFIXES) - RAW_SUFFIXES and path.is_file():
+        raise DataError(
+            f"{path}: no RAW file; if it holds a mosaic, write {path.name}.yaml beside it, with cfa, black and white "
+            "(docs/raw.md)"
+        )
+    raw = read_headerless(path, sidecar) if sidecar else libraw.read_camera_file(path)
+    return repair_hot_pixels(raw) if repair else raw
 
 
 def render_raw(path: Path) -> NDArray[np.uint16]:
-    """Render a RAW file as LibRaw does; see `restore_hub.runtime.libraw.render`."""
-    return libraw.render(Path(path), Path(path))
+    """Render a RAW file as LibRaw does; see `restore_hub.runtime.libraw.render`.
+
+    A mosaic with a sidecar becomes a DNG in memory first, so that it is rendered alike.
+
+    Raises:
+        DataError, UnreadableFileError: as `read_raw`; a mosaic with a sidecar and a side under 22.
+    """
+    path = Path(path)
+    if find_sidecar(path) is None:
+        return libraw.render(path, path)
+    return libraw.render(encode_dng(in_levels(read_raw(path)), str(path)), path)

@@ -1,8 +1,9 @@
-"""A photograph through an exported file: read, run, turn upright, write."""
+"""A photograph through an exported file: read, run, write."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.runtime.images import PICTURE_SUFFIXES, Picture, orient, read_picture, write_picture
+from restore_hub.runtime.dng import linear_from_srgb, write_linear_dng
+from restore_hub.runtime.exif import SOFTWARE, read_exif
+from restore_hub.runtime.icc import is_srgb, profile_name, srgb_profile
+from restore_hub.runtime.images import PICTURE_SUFFIXES, orient, read_picture, write_picture
 from restore_hub.runtime.model import Model, load
 from restore_hub.runtime.mosaic import RawImage, exposure_gain
-from restore_hub.runtime.raw import read_raw
+from restore_hub.runtime.raw import is_raw, read_raw
+from restore_hub.runtime.tiff import Directory, text
 
 LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
 
@@ -24,13 +29,34 @@ class Restored:
 
     Attributes:
         path: the picture written.
-        height, width: its size.
+        height, width: its size as it is looked at.
+        bits: bits a channel.
         notes: lines that say which gain and white balance were used, and what was left out.
     """
 
     path: Path
     height: int
     width: int
+    bits: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """A photograph as an exported file takes it, and what travels along to the result.
+
+    Attributes:
+        feeds: the inputs by name.
+        orientation: EXIF orientation that the result still needs.
+        icc: profile of the result, or `None` for sRGB that is not marked so.
+        exif: its EXIF.
+        notes: what to say of it.
+    """
+
+    feeds: dict[str, NDArray[Any]]
+    orientation: int
+    icc: bytes | None
+    exif: Directory
     notes: tuple[str, ...]
 
 
@@ -40,18 +66,21 @@ def restore(
     out: str | Path,
     *,
     gain: float | None = None,
-    bits: int = 8,
+    bits: int | None = None,
     overwrite: bool = False,
     device: str = "cpu",
 ) -> Restored:
     """Run one exported file on one photograph.
 
+    EXIF and the colour profile travel along. A DNG holds the result as linear light; of a RAW file, in the
+    sensor's rows and columns, with the orientation as a tag. All else is written upright.
+
     Args:
         model: an ONNX file of restore_hub, or one already loaded.
         photo: a Bayer RAW file for a file that takes a mosaic, else PNG, TIFF or JPEG.
-        out: PNG, TIFF or JPEG to write.
+        out: PNG, TIFF, JPEG or DNG to write.
         gain: exposure gain for RAW, at most 1e6; without it, the file's own metadata, else a stated rule.
-        bits: 8 or 16 a channel.
+        bits: 8 or 16 a channel; without it 8, and 16 for DNG, which holds no fewer.
         overwrite: replace an existing `out`.
         device: `cpu` or `cuda`.
 
@@ -59,31 +88,49 @@ def restore(
         DataError: the photo cannot be read or the picture not written; ModelFileError: the file is not fit for it.
     """
     photo, out = Path(photo), Path(out)
+    bits = _bits(out, bits)
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another name, or pass --overwrite")
     if gain is not None and not 0 < gain <= LARGEST_GAIN:
         raise DataError(f"the gain {gain:g} is not a positive number of at most {LARGEST_GAIN:g}")
     loaded = model if isinstance(model, Model) else load(model, device=device)
-    if loaded.manifest.kind == "raw-to-rgb":
-        picture, notes = _from_raw(loaded, photo, gain)
-        icc = None
-    elif loaded.manifest.kind == "rgb-to-rgb":
-        if gain is not None:
-            raise DataError(f"{loaded.path} takes pictures, to which no exposure gain applies; leave the gain out")
-        read = _read_rgb(loaded, photo)
-        picture, notes, icc = _from_rgb(loaded, read), read.notes, read.icc
-    else:
-        names = ", ".join(tensor.name for tensor in loaded.manifest.inputs)
-        raise ModelFileError(f"{loaded.path} takes the tensors {names}, not a photograph; run it with onnxruntime")
+    read = _read(loaded, photo, gain)
+    if _is_dng(out) and read.icc is not None and not is_srgb(read.icc):
+        raise DataError(
+            f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
+            "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
+        )
+    picture = loaded(read.feeds)[0].transpose(1, 2, 0)
     if not np.isfinite(picture).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
-    picture = np.clip(picture, 0.0, 1.0)
-    write_picture(out, picture, bits=bits, icc=icc)
-    return Restored(out, picture.shape[0], picture.shape[1], notes)
+    _write(out, picture, bits, read)
+    height, width, _ = orient(picture, read.orientation).shape
+    return Restored(out, height, width, bits, read.notes)
 
 
-def _from_raw(model: Model, photo: Path, gain: float | None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    if photo.suffix.lower() in PICTURE_SUFFIXES:
+def _is_dng(out: Path) -> bool:
+    return out.suffix.lower() == ".dng"
+
+
+def _bits(out: Path, bits: int | None) -> int:
+    if _is_dng(out) and bits not in (None, 16):
+        raise DataError(f"{out}: a DNG holds 16 bits a channel, not {bits}; leave --bits out")
+    return bits or (16 if _is_dng(out) else 8)
+
+
+def _read(model: Model, photo: Path, gain: float | None) -> _Photo:
+    if model.manifest.kind == "raw-to-rgb":
+        return _read_raw(model, photo, gain)
+    if model.manifest.kind == "rgb-to-rgb":
+        if gain is not None:
+            raise DataError(f"{model.path} takes pictures, to which no exposure gain applies; leave the gain out")
+        return _read_picture(model, photo)
+    names = ", ".join(tensor.name for tensor in model.manifest.inputs)
+    raise ModelFileError(f"{model.path} takes the tensors {names}, not a photograph; run it with onnxruntime")
+
+
+def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
+    if photo.suffix.lower() in PICTURE_SUFFIXES and not is_raw(photo):
         raise DataError(
             f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW file"
         )
@@ -97,8 +144,10 @@ def _from_raw(model: Model, photo: Path, gain: float | None) -> tuple[NDArray[np
         "balance": raw.balance.astype(np.float32),
         "gain": np.array([used], dtype=np.float32),
     }
-    picture = orient(model(feeds)[0].transpose(1, 2, 0), raw.orientation)
-    return picture, (f"gain {used:.4g} ({rule})", _balance_note(raw))
+    exif, lost = read_exif(photo)
+    return _Photo(
+        feeds, raw.orientation, srgb_profile(), exif, (f"gain {used:.4g} ({rule})", _balance_note(raw), *lost)
+    )
 
 
 def _balance_note(raw: RawImage) -> str:
@@ -106,13 +155,18 @@ def _balance_note(raw: RawImage) -> str:
     return f"white balance red {red:.3g}, blue {blue:.3g} ({raw.balance_source})"
 
 
-def _read_rgb(model: Model, photo: Path) -> Picture:
+def _read_picture(model: Model, photo: Path) -> _Photo:
     if photo.suffix.lower() not in PICTURE_SUFFIXES:
         raise DataError(f"{model.path} takes PNG, TIFF or JPEG, not {photo.name}; give a file that takes RAW for RAW")
-    return read_picture(photo)
+    picture = read_picture(photo)
+    tensor = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)[None], np.float32)
+    return _Photo({model.manifest.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes)
 
 
-def _from_rgb(model: Model, picture: Picture) -> NDArray[np.float32]:
-    tensor = picture.pixels.transpose(2, 0, 1)[None].astype(np.float32)
-    output = model({model.manifest.inputs[0].name: np.ascontiguousarray(tensor)})
-    return np.asarray(output[0].transpose(1, 2, 0), np.float32)
+def _write(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo) -> None:
+    """Write sRGB values (H, W, 3), clipped to [0, 1]."""
+    exif = {**photo.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}
+    if _is_dng(out):
+        write_linear_dng(out, linear_from_srgb(picture), orientation=photo.orientation, exif=exif)
+    else:
+        write_picture(out, orient(picture, photo.orientation), bits, photo.icc, exif)

@@ -57,7 +57,7 @@ def read_tags(path: Path) -> Tags:
             return Tags(
                 exposure_time=_exposure_time(first.tags),
                 baseline_exposure=_rational(first.tags.valueof(_BASELINE_EXPOSURE)),
-                camera=" ".join(str(first.tags.valueof(code, "")).strip() for code in (_MAKE, _MODEL)).strip(),
+                camera=_camera(*(str(first.tags.valueof(code, "")).strip() for code in (_MAKE, _MODEL))),
                 black=_black(raw.tags),
                 active=_corner(raw.tags.valueof(_ACTIVE_AREA)),
                 noise=_noise([page.tags.valueof(_NOISE_PROFILE) for page in (raw, first)]),
@@ -66,6 +66,10 @@ def read_tags(path: Path) -> Tags:
             )
     except Exception:  # no TIFF, or a maker's variant of it: LibRaw has read it all the same
         return Tags()
+
+
+def _camera(make: str, model: str) -> str:
+    return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
 
 
 def _exposure_time(tags: Any) -> float | None:

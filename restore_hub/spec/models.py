@@ -62,6 +62,9 @@ class Split(WithOptions):
 
     dataset: str = Field(description="name of the dataset component")
     batch_size: Count = Field(default=1, description="samples in a batch; the holdout is measured picture by picture")
+    strict: bool = Field(
+        default=False, description="end the run at a file that cannot be read, instead of leaving its sample out"
+    )
 
 
 class Block(WithOptions):

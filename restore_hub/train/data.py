@@ -3,29 +3,94 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, UnreadableFileError
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+class Samples:
+    """The samples of one split; those whose files cannot be read are left out, or are an error.
+
+    Args:
+        dataset: where they come from, with one sample or more.
+        name: of the split.
+        strict: whether a file that cannot be read is an error.
+        tell: called once for each sample left out, with its index and the reason.
+
+    Attributes:
+        left_out: why each sample met so far was left out, by index.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        name: str,
+        strict: bool = False,
+        tell: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.name = name
+        self.left_out: dict[int, str] = {}
+        self._strict = strict
+        self._tell = tell
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, index: int, rng: np.random.Generator | None) -> Arrays | None:
+        """Return the arrays of a sample, the hidden ones left off, or `None` when it is left out.
+
+        Raises:
+            UnreadableFileError: a file that cannot be read, of a strict split.
+        """
+        if index in self.left_out:
+            return None
+        try:
+            sample = self.dataset.sample(index, rng)
+        except UnreadableFileError as error:
+            if self._strict:
+                raise
+            self.left_out[index] = str(error)
+            if self._tell is not None:
+                self._tell(index, str(error))
+            return None
+        return {name: array for name, array in sample.items() if not name.startswith("_")}
+
+    def summary(self) -> str:
+        """Return one line that says how many samples are left out, with the first reason."""
+        more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
+        first = next(iter(self.left_out.values()))
+        return f"left out {len(self.left_out)} of {len(self)} samples of {self.name!r}: {first}{more}"
+
+    def none_readable(self) -> DataError:
+        """Return the error for a split of which every sample is left out."""
+        first = next(iter(self.left_out.values()))
+        return DataError(f"none of the {len(self)} samples of {self.name!r} can be read; the first: {first}")
 
 
 class Stream:
-    """An endless sequence of batches of a dataset, shuffled anew in each epoch.
+    """An endless sequence of batches of a split, shuffled anew in each epoch.
+
+    A sample that is left out is replaced by the next one in the order of its epoch that can be read. Which one
+    that is depends on the files alone, not on what was tried before.
 
     Args:
-        dataset: where the samples come from.
+        samples: the split.
         batch_size: samples a batch; the last ones of an epoch are joined by the first of the next.
         seed: of the run.
         key: name of the stream; streams with different keys are independent.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, key: str) -> None:
-        if len(dataset) == 0:
-            raise DataError(f"the data of {key!r} has no samples")
-        self._dataset = dataset
+    def __init__(self, samples: Samples, batch_size: int, seed: int, key: str) -> None:
+        self._samples = samples
         self._batch_size = batch_size
         self._entropy = (seed, zlib.crc32(key.encode()))
 
@@ -33,7 +98,7 @@ class Stream:
         """Return batch number `index`, tensors (batch_size, C, H, W).
 
         Raises:
-            DataError: samples of different sizes in one batch; set `crop`.
+            DataError: samples of different sizes in one batch (set `crop`), or none that can be read.
         """
         first = index * self._batch_size
         samples = [self._sample(position) for position in range(first, first + self._batch_size)]
@@ -46,9 +111,13 @@ class Stream:
             batch[name] = torch.from_numpy(np.stack(arrays)).to(device)
         return batch
 
-    def _sample(self, position: int) -> dict[str, np.ndarray]:
-        epoch, place = divmod(position, len(self._dataset))
-        order = np.random.default_rng((*self._entropy, 0, epoch)).permutation(len(self._dataset))
-        rng = np.random.default_rng((*self._entropy, 1, position))
-        sample = self._dataset.sample(int(order[place]), rng)
-        return {name: array for name, array in sample.items() if not name.startswith("_")}
+    def _sample(self, position: int) -> Arrays:
+        epoch, place = divmod(position, len(self._samples))
+        order = np.random.default_rng((*self._entropy, 0, epoch)).permutation(len(self._samples))
+        for index in np.roll(order, -place):
+            # Made anew for each try: one that failed may have drawn from it.
+            rng = np.random.default_rng((*self._entropy, 1, position))
+            sample = self._samples.read(int(index), rng)
+            if sample is not None:
+                return sample
+        raise self._samples.none_readable()

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore_hub.contracts import Batches, Dataset, Metric, Solver
+from restore_hub.contracts import Batches, Metric, Solver
 from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.chain import Chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
 from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
-from restore_hub.train.data import Stream
+from restore_hub.train.data import Samples, Stream
 from restore_hub.train.problem import ChainLevel, ChainProblem, problem_of
-from restore_hub.train.progress import Progress
+from restore_hub.train.progress import Progress, note
 from restore_hub.train.record import Record
 from restore_hub.train.validate import better, validate
 
@@ -43,7 +43,7 @@ class Run:
     plan: Plan
     chain: Chain
     objectives: Objectives
-    datasets: Mapping[str, Dataset]
+    data: Mapping[str, Samples]
     metrics: Mapping[str, Metric]
     record: Record
     device: torch.device
@@ -84,9 +84,9 @@ def run_stage(run: Run, index: int) -> None:
             progress.update(done, {name: value for name, value in values.items() if name.startswith("loss")})
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
-                _measure(run, progress)
+                _measure(run)
         seconds = time.monotonic() - begun
-        metrics = _measure(run, progress)
+        metrics = _measure(run)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
         run.stages.append(StageResult(stage.solver, step, seconds, metrics))
 
@@ -99,16 +99,19 @@ def _finite(logs: Mapping[str, Tensor], label: str, step: int) -> dict[str, floa
     return values
 
 
-def _measure(run: Run, progress: Progress) -> dict[str, float]:
+def _measure(run: Run) -> dict[str, float]:
     """Measure the holdout split, keep the weights, and the best ones by the first metric; return the means."""
     means: dict[str, float] = {}
     if run.metrics:
-        found = validate(run.chain, run.plan.metrics, run.metrics, run.datasets[HOLDOUT])
+        found = validate(run.chain, run.plan.metrics, run.metrics, run.data[HOLDOUT])
         means = dict(found.means)
         run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
         for name, image in found.pictures.items():
             run.record.picture(name, image, run.step)
-        progress.note(f"step {run.step}: holdout " + "  ".join(f"{name} {value:.4g}" for name, value in means.items()))
+        left_out = len(run.data[HOLDOUT].left_out)
+        without = f"  (without {left_out} of {len(run.data[HOLDOUT])} pictures, left out)" if left_out else ""
+        values = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+        note(f"step {run.step}: holdout {values}{without}")
     about: dict[str, Any] = {"step": run.step, "holdout": means}
     first = next(iter(run.metrics), None)
     if first is not None and better(run.metrics[first], means[first], run.best):
@@ -130,7 +133,7 @@ class _Feed:
         for place, level in enumerate(stage.levels):
             split = run.plan.spec.data[level.data]
             key = f"level {place} of {len(stage.levels)}, {level.data}"
-            self._streams.append(Stream(run.datasets[level.data], split.batch_size, run.plan.spec.seed, key))
+            self._streams.append(Stream(run.data[level.data], split.batch_size, run.plan.spec.seed, key))
 
     def batches(self, step: int) -> Batches:
         if self._lower_level is None:

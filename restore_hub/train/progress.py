@@ -60,12 +60,10 @@ class Progress:
             amount = f"{done:.0f}/{self._total:.0f} {unit}"
             print(f"{self._label}: {amount}, {max(left, 0):.0f} s left  {text}", file=sys.stderr, flush=True)
 
-    def note(self, text: str) -> None:
-        """Print a line that stays, above the bar where there is one."""
-        if self._bar is not None:
-            tqdm.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
+
+def note(text: str) -> None:
+    """Print a line to standard error that stays, above the bar where there is one."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def _columns() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,12 @@ class Record:
         self.folder.append_metrics(step, values)
         if self._tracker:
             self._tracker.log(values, step)
+
+    def left_out(self, split: str, files: Sequence[Path], reason: str) -> None:
+        """Append a sample that was left out to `left_out.jsonl` in the run folder."""
+        line = {"split": split, "files": [str(file) for file in files], "reason": reason}
+        with (self.folder.path / "left_out.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
         """Record a picture (H, W, 3)."""

@@ -12,17 +12,19 @@ from typing import Any
 import torch
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import DataError, OptionError, TrainingError
+from restore_hub.errors import TrainingError
 from restore_hub.plan.chain import build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan, make_plan
 from restore_hub.plan.shipped import find_spec
-from restore_hub.plan.splits import check_splits_apart
+from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
+from restore_hub.train.data import Samples
 from restore_hub.train.folder import RunFolder, create_run_folder, environment
 from restore_hub.train.loop import Run, StageResult, run_stage
+from restore_hub.train.progress import note
 from restore_hub.train.publish import publish
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
@@ -78,14 +80,15 @@ def run(
     torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
     chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # what convolutions like best
     load_block_weights(plan, chain)
-    datasets: dict[str, Dataset] = {name: _dataset(plan, name) for name in plan.datasets}
+    datasets = {name: make_dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
     losses = {name: part.make() for name, part in plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
     metrics = {name: part.make() for name, part in plan.metrics.items()}
     folder = create_run_folder(Path(runs), plan.spec.name, Path(out) if out else None)
     record = Record(folder, _make_tracker(plan, folder))
-    return _carry_out(Run(plan, chain, objectives, datasets, metrics, record, where))
+    data = {name: _samples(plan, name, dataset, record) for name, dataset in datasets.items()}
+    return _carry_out(Run(plan, chain, objectives, data, metrics, record, where))
 
 
 def _carry_out(run: Run) -> Result:
@@ -95,12 +98,14 @@ def _carry_out(run: Run) -> Result:
         resolved, facts = resolve(plan), environment()
         folder.write_json("spec.json", resolved)
         folder.write_json("environment.json", facts)
+        _introduce(run.data, folder)
         run.record.start(plan.spec.name, resolved, {"revision": facts["revision"] or "not a git checkout"})
         for index in range(len(plan.spec.stages)):
             run_stage(run, index)
         weights = folder.checkpoints / f"{plan.spec.export.weights if run.metrics else 'last'}.pt"
         published = publish(plan, run.chain, weights, folder.export, resolved)
-        for path in published.files:
+        left_out = [path for path in (folder.path / "left_out.jsonl",) if path.exists()]
+        for path in (*published.files, *left_out):
             run.record.artifact(path)
     except KeyboardInterrupt:
         folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
@@ -114,6 +119,10 @@ def _carry_out(run: Run) -> Result:
         else:
             shutil.rmtree(folder.path)
         raise
+    finally:
+        for samples in run.data.values():
+            if samples.left_out:
+                note(samples.summary())
     where = run.record.finish("FINISHED")
     return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
 
@@ -130,13 +139,26 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dataset(plan: Plan, name: str) -> Any:
-    try:
-        return plan.datasets[name].make()
-    except OptionError as error:
-        raise plan.document.error(str(error), "data", name, error.option) from None
-    except DataError as error:
-        raise plan.document.error(str(error), "data", name) from None
+def _samples(plan: Plan, name: str, dataset: Dataset, record: Record) -> Samples:
+    """Return the samples of a split, which say and record what they leave out."""
+
+    def tell(index: int, reason: str) -> None:
+        note(f"left out of {name!r}: {reason}")
+        record.left_out(name, dataset.files(index), reason)
+
+    return Samples(dataset, name, plan.spec.data[name].strict, tell)
+
+
+def _introduce(data: Mapping[str, Samples], folder: RunFolder) -> None:
+    """Write `data.json`, the splits with their sizes and notes, and print the notes."""
+    datasets = {name: samples.dataset for name, samples in data.items()}
+    for line in notes_of(datasets):
+        note(line)
+    facts = {
+        name: {"samples": len(dataset), "notes": list(getattr(dataset, "notes", ()))}
+        for name, dataset in datasets.items()
+    }
+    folder.write_json("data.json", facts)
 
 
 def _make_tracker(plan: Plan, folder: RunFolder) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from click.testing import CliRunner
 
@@ -12,6 +13,8 @@ from restore_hub.cli import group
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
+from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.mosaic import RawImage
 from restore_hub.spec import read_spec
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
@@ -29,3 +32,33 @@ def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path) -> None:
         assert part in shown.output
     whole = CliRunner().invoke(group, ["inspect", str(path), "--json"])
     assert json.loads(whole.output)["metrics"] == {"psnr": 21.5}
+
+
+def test_inspect_shows_what_a_raw_file_is(tmp_path: Path) -> None:
+    mosaic = np.random.default_rng(0).integers(600, 1200, (26, 34)).astype(np.uint16)
+    mosaic[:, :17] = 16383
+    black, white, balance = np.float32([512, 513, 514, 515]), np.float32([16383] * 4), np.float32([2, 1, 1, 1.5])
+    raw = RawImage(
+        mosaic, (0, 1), black, white, balance, "camera", 6, 0.04, 8.0, "Acme X1", noise=np.full((4, 2), 1e-4)
+    )
+    write_dng(tmp_path / "a.dng", raw)
+    shown = CliRunner().invoke(group, ["inspect", str(tmp_path / "a.dng")])
+    assert shown.exit_code == 0, shown.output
+    for line in (
+        "a.dng  (RAW, Acme X1)",
+        "size           34 x 26\n",
+        "pattern        grbg",
+        "black          512 513 514 515",
+        "white          16383\n",
+        "white balance  2 1 1 1.5 (camera)",
+        "exposure       0.04 s",
+        "gain           8, stated in the file's metadata",
+        "orientation    6",
+        "clipped        50.00% of the sites",
+        "hot pixels     0",
+        "noise stated   0.0001 x + 0.0001, ",
+    ):
+        assert line in shown.output
+    facts = json.loads(CliRunner().invoke(group, ["inspect", str(tmp_path / "a.dng"), "--json"]).output)
+    assert facts["black"] == [512, 513, 514, 515]
+    assert facts["size"] == facts["sensor"] == [26, 34]

@@ -9,8 +9,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.images import orient, read_picture, write_atomic, write_picture
+from restore_hub.runtime.tiff import RATIONAL, UNDEFINED, Directory, Field, rationals, text
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -164,6 +165,65 @@ def test_icc_profile_travels(tmp_path: Path, name: str) -> None:
     assert read_picture(tmp_path / name).icc is None
 
 
+def facts() -> Directory:
+    photo = {33434: rationals(RATIONAL, 1 / 250), 36864: Field(UNDEFINED, b"0232"), 42036: text("35 mm")}
+    place = {1: text("N"), 2: rationals(RATIONAL, [48, 8, 13.5])}
+    return {271: text("Acme"), 315: text("Ann"), 34665: photo, 34853: place}
+
+
+EVERY_FORMAT = [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tiff", 16), ("a.jpg", 8), ("a.jpeg", 8)]
+
+
+@pytest.mark.parametrize(("name", "bits"), EVERY_FORMAT)
+def test_exif_travels(tmp_path: Path, name: str, bits: int) -> None:
+    path, profile = tmp_path / name, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    write_picture(path, noise(30, 40, 3), bits, profile, facts())
+    back = read_picture(path)
+    assert back.exif == facts()
+    assert back.icc == profile
+    assert back.notes == ()
+    with Image.open(path) as image:
+        image.load()
+        exif = image.getexif()
+        assert exif[315] == "Ann"
+        assert 274 not in exif
+        assert exif.get_ifd(34665) == {33434: 1 / 250, 36864: b"0232", 42036: "35 mm"}
+        assert exif.get_ifd(34853) == {1: "N", 2: (48, 8, 13.5)}
+    if "tif" in name:
+        with tifffile.TiffFile(path) as file:
+            assert file.pages.first.tags.valueof(34665) == {
+                "ExposureTime": (1, 250),
+                "ExifVersion": "0232",
+                "LensModel": "35 mm",
+            }
+            assert file.pages.first.tags.valueof(34853)["GPSLatitude"] == (48, 1, 8, 1, 27, 2)
+    write_picture(path, noise(30, 40, 3), bits)
+    assert read_picture(path).exif == {}
+
+
+@pytest.mark.parametrize(("name", "bits"), EVERY_FORMAT)
+def test_same_input_gives_same_bytes(tmp_path: Path, name: str, bits: int) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_picture(tmp_path / folder / name, noise(30, 40, 3), bits, b"a profile", facts())
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_exif_behind_the_pixels_of_a_png_is_found(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", noise(30, 40, 3), exif=facts())
+    data = (tmp_path / "a.png").read_bytes()
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + struct.unpack_from(">I", data, start)[0]
+    (tmp_path / "a.png").write_bytes(data[:start] + data[end:-12] + data[start:end] + data[-12:])
+    assert read_picture(tmp_path / "a.png").exif == facts()
+
+
+def test_an_orientation_that_is_no_number_is_none(tmp_path: Path) -> None:
+    tag = [(274, 3, 40, (6,) * 40, True)]
+    tifffile.imwrite(tmp_path / "a.tif", levels16(4, 6, 3), photometric="rgb", extratags=tag)
+    assert read_picture(tmp_path / "a.tif").pixels.shape == (4, 6, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "bits", "array", "message"),
     [
@@ -203,6 +263,7 @@ def test_reading_refuses_and_names_the_file(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read_picture(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
+        assert isinstance(caught.value, UnreadableFileError) == (name in ("empty.png", "text.png", "a.bmp"))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "16.png", "16.tif"])
@@ -211,7 +272,7 @@ def test_a_file_cut_off_is_refused(tmp_path: Path, name: str, part: float) -> No
     write_picture(tmp_path / name, noise(40, 40, 3), 16 if name.startswith("16") else 8)
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(DataError, match="no readable"):
+    with pytest.raises(UnreadableFileError, match="no readable"):
         read_picture(tmp_path / name)
 
 

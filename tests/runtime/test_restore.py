@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import rawpy
+import tifffile
 import torch
+from click.testing import CliRunner
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
+import restore_hub
 from restore_hub import load, restore
+from restore_hub.cli.restore import command
 from restore_hub.errors import DataError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.exif import read_exif
+from restore_hub.runtime.icc import srgb_profile
 from restore_hub.runtime.images import orient, read_picture, write_picture
 from restore_hub.runtime.manifest import Manifest, parse_manifest
 from restore_hub.runtime.mosaic import RawImage
+from restore_hub.runtime.raw import read_raw
 from restore_hub.spec import read_spec
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
@@ -78,6 +90,152 @@ def test_rgb_in_rgb_out(files: Path, tmp_path: Path, suffix: str, bits: int) -> 
     expected = np.clip(model({"rgb": np.ascontiguousarray(tensor)})[0].transpose(1, 2, 0), 0, 1)
     np.testing.assert_allclose(read_picture(done.path).pixels, expected, atol=0.51 / (2**bits - 1) + 1e-6)
     assert read_picture(done.path).bits == bits
+
+
+EXIF, GPS, LENS = 34665, 34853, 42036
+FORMATS = [("o.png", 8), ("o.png", 16), ("o.tif", 8), ("o.tif", 16), ("o.jpg", 8), ("o.dng", 16)]
+
+
+def _facts() -> Image.Exif:
+    exif = Image.Exif()
+    exif.update({271: "Acme", 272: "X 1", 274: 6, 305: "the camera", 306: "2024:05:06 07:08:09"})
+    exif.get_ifd(EXIF).update(
+        {33434: IFDRational(1, 250), 34855: 400, LENS: "35 mm", 37500: b"the maker's note", 36864: b"0232"}
+    )
+    exif.get_ifd(GPS).update({1: "N", 2: (48.0, 8.0, 13.5)})
+    return exif
+
+
+def _jpeg(path: Path, icc: bytes | None = None, exif: Image.Exif | bytes | None = None) -> Path:
+    """Write a picture whose rows grow brighter downwards as stored, and which stands upright when turned by 6."""
+    ramp = np.linspace(20, 230, 30)[:, None, None] * np.ones((1, 40, 3))
+    picture = Image.fromarray(ramp.astype(np.uint8))
+    picture.save(path, quality=100, subsampling=0, icc_profile=icc, exif=_facts() if exif is None else exif)
+    return path
+
+
+def _photographed(path: Path) -> Path:
+    """Write a Bayer DNG that lies on its side, with EXIF of a camera."""
+    write_dng(path, read_raw(_dng(path, orientation=6, gain=8.0)), read_exif(_facts().tobytes())[0])
+    return path
+
+
+def _seen(path: Path) -> tuple[dict[int, Any], dict[str, Any], dict[str, Any]]:
+    """Return the main tags of a result, by a reader that wrote none of it, and those of exposure and place."""
+    if path.suffix in (".tif", ".dng"):
+        data = path.read_bytes()
+    else:
+        with Image.open(path) as image:
+            data = image.info["exif"].removeprefix(b"Exif\0\0")
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        tags = tiff.pages.first.tags
+        return {tag.code: tag.value for tag in tags}, tags.valueof(EXIF), tags.valueof(GPS)
+
+
+@pytest.mark.parametrize(("name", "bits"), FORMATS)
+@pytest.mark.parametrize("source", ["jpg", "dng"])
+def test_exif_travels(files: Path, tmp_path: Path, source: str, name: str, bits: int) -> None:
+    photo = (_jpeg if source == "jpg" else _photographed)(tmp_path / f"in.{source}")
+    model = load(files / ("enhance.onnx" if source == "jpg" else "chain.onnx"))
+    out = tmp_path / name
+    done = restore(model, photo, out, bits=bits)
+    assert not any("EXIF" in note for note in done.notes)
+    main, exposure, place = _seen(out)
+    assert (main[271], main[272], main[306]) == ("Acme", "X 1", "2024:05:06 07:08:09")
+    assert main[305] == f"restore_hub {restore_hub.__version__}"
+    assert exposure["LensModel"] == "35 mm"
+    assert exposure["ISOSpeedRatings"] == 400
+    assert exposure["ExposureTime"] == ((1, 250) if source == "jpg" else (1, 10))
+    assert place["GPSLatitude"] == (48, 1, 8, 1, 27, 2)
+    assert "MakerNote" not in exposure
+    assert b"the maker's note" not in out.read_bytes()
+    assert main.get(274, 1) == (6 if (source, name) == ("dng", "o.dng") else 1)
+    before = out.read_bytes()
+    restore(model, photo, out, bits=bits, overwrite=True)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "bits"), FORMATS)
+def test_a_picture_on_its_side_is_written_upright_once(files: Path, tmp_path: Path, name: str, bits: int) -> None:
+    done = restore(files / "enhance.onnx", _jpeg(tmp_path / "in.jpg"), tmp_path / name, bits=bits)
+    assert (done.height, done.width) == (40, 30)
+    stored = np.asarray(Image.open(tmp_path / "in.jpg"), np.float32) / 255
+    write_picture(tmp_path / "upright.png", orient(stored, 6))
+    other = restore(files / "enhance.onnx", tmp_path / "upright.png", tmp_path / f"upright-{name}", bits=bits)
+    pixels, expected = (_developed(d.path) if name == "o.dng" else read_picture(d.path).pixels for d in (done, other))
+    assert pixels.shape == (40, 30, 3)
+    np.testing.assert_array_equal(pixels, expected)
+    assert pixels[:, 0].mean() > pixels[:, -1].mean() + 0.1
+
+
+def _developed(path: Path) -> np.ndarray:
+    with rawpy.imread(str(path)) as raw:
+        developed = raw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, output_bps=16, gamma=(2.4, 12.92), adjust_maximum_thr=0
+        )
+    return developed / 65535
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_a_linear_dng_of_raw_lies_as_the_sensor_and_looks_like_the_picture(
+    files: Path, tmp_path: Path, orientation: int
+) -> None:
+    photo = _dng(tmp_path / "a.dng", orientation=orientation, gain=8.0)
+    picture = restore(files / "chain.onnx", photo, tmp_path / "o.png", bits=16)
+    dng = restore(files / "chain.onnx", photo, tmp_path / "O.DNG")
+    assert (dng.height, dng.width, dng.bits) == (picture.height, picture.width, 16)
+    with rawpy.imread(str(dng.path)) as raw:
+        assert raw.raw_image_visible.shape[:2] == (26, 34)
+    assert np.abs(_developed(dng.path) - read_picture(picture.path).pixels).mean() < 5e-4
+
+
+def test_profiles_travel_and_raw_is_marked_as_srgb(files: Path, tmp_path: Path) -> None:
+    wide = bytearray(srgb_profile())
+    place = wide.index(b"para") + 12  # the tone curve that the three colours share
+    wide[place : place + 4] = (65536).to_bytes(4, "big")
+    for name, bits in FORMATS[:-1]:
+        for icc in (srgb_profile(), bytes(wide), None):
+            restore(files / "enhance.onnx", _jpeg(tmp_path / "in.jpg", icc), tmp_path / name, bits=bits, overwrite=True)
+            assert read_picture(tmp_path / name).icc == icc
+        restore(files / "chain.onnx", _dng(tmp_path / "a.dng"), tmp_path / name, bits=bits, overwrite=True)
+        assert read_picture(tmp_path / name).icc == srgb_profile()
+    restore(files / "enhance.onnx", _jpeg(tmp_path / "in.jpg", srgb_profile()), tmp_path / "o.dng")
+    with pytest.raises(DataError, match=r"in\.jpg: its colours are by the profile 'sRGB built-in', and a DNG"):
+        restore(files / "enhance.onnx", _jpeg(tmp_path / "in.jpg", bytes(wide)), tmp_path / "p.dng")
+    assert not (tmp_path / "p.dng").exists()
+
+
+def test_a_dng_holds_16_bits_and_at_least_22_pixels(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a DNG holds 16 bits a channel, not 8"):
+        restore(files / "chain.onnx", _dng(tmp_path / "a.dng"), tmp_path / "o.dng", bits=8)
+    write_picture(tmp_path / "in.png", np.zeros((40, 21, 3)))
+    with pytest.raises(DataError, match=r"o\.dng: a DNG holds a picture of three colours of at least 22 x 22"):
+        restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.dng")
+    assert not (tmp_path / "o.dng").exists()
+    assert restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.png").bits == 8
+
+
+def test_damaged_exif_is_said_and_stops_nothing(files: Path, tmp_path: Path) -> None:
+    lost = "EXIF could not be read and is left out"
+    photo = _jpeg(tmp_path / "in.jpg", exif=_facts().tobytes()[:120])
+    done = restore(files / "enhance.onnx", photo, tmp_path / "o.png")
+    assert done.notes == (lost,)
+    data = bytearray(_photographed(tmp_path / "a.dng").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.dng") as tiff:
+        place = tiff.pages.first.tags[GPS].offset
+    data[place + 8 : place + 12] = b"\xff\xff\xff\x7f"
+    (tmp_path / "a.dng").write_bytes(data)
+    done = restore(files / "chain.onnx", tmp_path / "a.dng", tmp_path / "o.tif")
+    assert done.notes[-1] == lost
+    assert done.notes[0].startswith("gain 8 ")
+
+
+def test_the_command_chooses_the_bits(files: Path, tmp_path: Path) -> None:
+    photo, runner = str(_dng(tmp_path / "a.dng", gain=8.0)), CliRunner()
+    for name, bits, more in (("o.dng", 16, []), ("o.png", 8, []), ("p.png", 16, ["--bits", "16"])):
+        done = runner.invoke(command, [str(files / "chain.onnx"), photo, "-o", str(tmp_path / name), *more])
+        assert done.exit_code == 0, done.output
+        assert done.output.splitlines()[-1] == f"wrote {tmp_path / name} (34x26, {bits} bits)"
 
 
 def test_nothing_is_overwritten_unasked(files: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from restore_hub import load, run
 from restore_hub.errors import TrainingError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
+from restore_hub.train.data import Samples
 from restore_hub.train.loop import Run, _Feed
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
@@ -20,9 +21,9 @@ SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.
 
 
 def _feed(plan: Plan, index: int = 1) -> _Feed:
-    datasets = {name: part.make() for name, part in plan.datasets.items()}
+    data = {name: Samples(part.make(), name) for name, part in plan.datasets.items()}
     chain = build_chain(plan)
-    made = Run(plan, chain, Objectives({}, {}), datasets, {}, None, torch.device("cpu"))  # type: ignore[arg-type]
+    made = Run(plan, chain, Objectives({}, {}), data, {}, None, torch.device("cpu"))  # type: ignore[arg-type]
     return _Feed(made, plan.spec.stages[index])
 
 

@@ -11,7 +11,7 @@ from io import StringIO
 import pytest
 
 from restore_hub.train import progress
-from restore_hub.train.progress import Progress
+from restore_hub.train.progress import Progress, note
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals exist on POSIX only")
 
@@ -44,6 +44,18 @@ def test_the_bar_joins_time_and_values_by_one_comma(monkeypatch: pytest.MonkeyPa
     assert text.rstrip().endswith("<00:00, loss 0.05")
 
 
+def test_a_note_stands_in_its_own_line_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    def show() -> None:
+        with Progress("stage 1/1 joint", 4) as shown:
+            shown.update(2, {"loss": 0.05})
+            note("left out")
+            shown.update(4, {"loss": 0.05})
+
+    lines = [line.strip() for line in _on_terminal(monkeypatch, 100, show).replace("\r", "\n").splitlines()]
+    assert "left out" in lines
+    assert "100%|" in [line for line in lines if line][-1]
+
+
 @pytest.mark.parametrize("columns", [0, 19])
 def test_a_terminal_without_room_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     text = _on_terminal(monkeypatch, columns, _four_steps)
@@ -58,7 +70,7 @@ def test_units_agree_with_their_number(monkeypatch: pytest.MonkeyPatch, total: f
     monkeypatch.setattr(sys, "stderr", stream)
     with Progress("x", total, unit) as shown:
         shown.update(total, {})
-        shown.note("stays")
+        note("stays")
     assert said in stream.getvalue()
     assert stream.getvalue().endswith("stays\n")
 

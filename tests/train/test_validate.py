@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.plan import Plan, build_chain
+from restore_hub.train.data import Samples
 from restore_hub.train.validate import better, validate
 
 
@@ -34,7 +38,7 @@ def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(ma
         chain.blocks["enhance"].enhance.conv[1].running_mean.fill_(0.3)
     chain.train()
     holdout, metric = plan.datasets["holdout"].make(), Seen()
-    found = validate(chain, plan.metrics, {"psnr": metric}, holdout)
+    found = validate(chain, plan.metrics, {"psnr": metric}, Samples(holdout, "holdout"))
     assert all(block.training for block in chain.blocks.values()), "the mode of training is put back"
     sample = holdout.sample(0, None)
     with torch.no_grad():
@@ -57,3 +61,41 @@ def test_better_follows_the_metric_s_direction() -> None:
     assert better(down, 1.0, 2.0)
     assert better(up, 1.0, None)
     assert not better(up, float("nan"), None)
+
+
+class Holed:
+    """A dataset of which some samples cannot be read."""
+
+    def __init__(self, dataset: Any, bad: Sequence[int]) -> None:
+        self.dataset, self.bad = dataset, bad
+
+    def __len__(self) -> int:
+        return 4
+
+    def files(self, index: int) -> Sequence[Path]:
+        return (Path(f"p{index}.dng"),)
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        if index in self.bad:
+            raise UnreadableFileError(f"p{index}.dng: cut off")
+        sample = self.dataset.sample(0, rng)
+        return {**sample, "rgb": np.full_like(sample["rgb"], index / 5)}
+
+
+def test_pictures_that_cannot_be_read_count_in_no_mean(make: Callable[..., Plan]) -> None:
+    plan = make("metrics=[psnr]")
+    chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
+    samples = Samples(Holed(dataset, bad=(0, 2)), "holdout")
+    found = validate(chain, plan.metrics, {"psnr": Seen()}, samples)
+    assert found.means["psnr"] == pytest.approx((1 / 5 + 3 / 5) / 2)
+    assert list(found.pictures) == ["1-p1", "3-p3"]
+    assert list(samples.left_out) == [0, 2]
+
+
+def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Plan]) -> None:
+    plan = make("metrics=[psnr]")
+    chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
+    with pytest.raises(DataError, match=r"none of the 4 samples of 'holdout' can be read; the first: p0\.dng: cut off"):
+        validate(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, bad=range(4)), "holdout"))
+    with pytest.raises(UnreadableFileError, match=r"p2\.dng: cut off"):
+        validate(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))

@@ -238,3 +238,97 @@ def test_a_short_exposure_without_time_is_named(root: Path) -> None:
     write_dng(root / "short" / "a.dng", replace(raw, exposure_time=None))
     with pytest.raises(DataError, match=r"a\.dng has no exposure time"):
         Pairs(root).sample(0, None)
+
+
+def write_list(root: Path, *lines: str) -> Path:
+    path = root / "pairs.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_list_names_the_pairs_and_their_ratios(root: Path, tmp_path: Path) -> None:
+    (root / "short").rename(root / "dark ones")
+    elsewhere = (root / "long").rename(tmp_path / "elsewhere")
+    listing = write_list(
+        root,
+        "# exposures",
+        "",
+        f'"dark ones/c.dng" {elsewhere}/c.dng 2.5',
+        f"'dark ones/a.dng' {elsewhere}/a.dng  # ok",
+    )
+    pairs = Pairs(root, listing=listing)
+    assert [tuple(pairs.files(i)) for i in range(len(pairs))] == [
+        (root / "dark ones" / f"{name}.dng", elsewhere / f"{name}.dng") for name in "ca"
+    ]
+    by_folders = Pairs(root, short="dark ones", long=str(elsewhere))
+    np.testing.assert_array_equal(pairs.sample(1, None)["raw"], by_folders.sample(0, None)["raw"])
+    with_ratio = Pairs(root, short="dark ones", long=str(elsewhere), ratio=2.5)
+    np.testing.assert_array_equal(pairs.sample(0, None)["raw"], with_ratio.sample(2, None)["raw"])
+    given = Pairs(root, listing=listing, ratio=7)
+    assert [pair.ratio for pair in given._pairs] == [2.5, 7]
+
+
+def test_a_long_exposure_of_several_short_ones_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restore_hub_raw import cache
+
+    for name in ("a1", "a2"):
+        shutil.copy(root / "short" / "a.dng", root / "short" / f"{name}.dng")
+    lines = [f"short/{name}.dng long/a.dng 4" for name in ("a", "a1", "a2")]
+    rendered: list[Path] = []
+    monkeypatch.setattr(cache, "render_raw", lambda path: rendered.append(path) or render_raw(path))
+    pairs = Pairs(root, listing=write_list(root, *lines))
+    samples = [pairs.sample(index, None) for index in (0, 1, 2, 0)]
+    assert rendered == [root / "long" / "a.dng"]
+    np.testing.assert_array_equal(samples[0]["rgb"], samples[2]["rgb"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("# first", "short/a.dng"), r"pairs\.txt:2: 1 fields; a line is SHORT LONG \[RATIO\]"),
+        (("short/a.dng long/a.dng 1 2",), r"pairs\.txt:1: 4 fields"),
+        (("short/a.dng long/a.dng", "short/x.dng long/a.dng"), r"pairs\.txt:2: .*short.x\.dng: no such file"),
+        (("short/a.dng long/a.dng fast",), r"pairs\.txt:1: the ratio 'fast' is no positive number"),
+        (("short/a.dng long/a.dng nan",), "the ratio 'nan' is no positive number"),
+        (("short/a.dng long/a.dng 0",), "the ratio '0' is no positive number"),
+        (("short/a.dng 'long/a.dng",), r"pairs\.txt:1: No closing quotation; quote"),
+        (("# nothing",), r"pairs\.txt: lists no files"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_named(root: Path, lines: tuple[str, ...], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Pairs(root, listing=write_list(root, *lines))
+
+
+def test_a_list_that_cannot_be_read_is_named(root: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.txt: cannot be read as a list of files: No such file"):
+        Pairs(root, listing=root / "none.txt")
+    with pytest.raises(DataError, match=r"a\.dng: cannot be read as a list of files: not text in UTF-8"):
+        Pairs(root, listing=root / "short" / "a.dng")
+    with pytest.raises(OptionError, match="give one of both") as caught:
+        Pairs(root, short="dark", listing=write_list(root, "short/a.dng long/a.dng"))
+    assert caught.value.option == "listing"
+
+
+def test_damaged_files_are_of_the_kind_that_training_leaves_out(root: Path) -> None:
+    from restore_hub.errors import UnreadableFileError
+
+    for side in ("short", "long"):
+        path = root / side / ("a.dng" if side == "short" else "b.dng")
+        path.write_bytes(path.read_bytes()[:3000])
+    pairs = Pairs(root)
+    for index, name in enumerate(["a", "b"]):
+        with pytest.raises(UnreadableFileError, match=rf"{name}\.dng"):
+            pairs.sample(index, None)
+    assert pairs.sample(2, None)["rgb"].shape == (3, 60, 80)
+
+
+def test_an_array_with_a_sidecar_serves_as_the_short_exposure(root: Path) -> None:
+    raw = read_raw(root / "short" / "a.dng")
+    expected = Pairs(root, ratio=3).sample(0, None)["raw"]
+    (root / "short" / "a.dng").unlink()
+    np.save(root / "short" / "a.npy", raw.mosaic)
+    balance = [float(factor) for factor in raw.balance]
+    text = f"cfa: rggb\nblack: 512\nwhite: 16383\nbalance: {balance}\n"
+    (root / "short" / "a.npy.yaml").write_text(text)
+    np.testing.assert_allclose(Pairs(root, ratio=3).sample(0, None)["raw"], expected, atol=1e-6)

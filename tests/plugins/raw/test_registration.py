@@ -9,6 +9,8 @@ from restore_hub.options import options_of
 from restore_hub.registry import Component
 from restore_hub_raw.make_raw import make_raw
 from restore_hub_raw.pairs import Pairs
+from restore_hub_raw.photos import Photos
+from restore_hub_raw.sid import Sid
 from restore_hub_raw.unet import UNet
 
 
@@ -24,7 +26,8 @@ def registered(hook: str) -> dict[str, Component]:
 
 def test_names_lead_to_their_targets() -> None:
     assert registered("register_networks")["unet"].load() is UNet
-    assert registered("register_datasets")["pairs"].load() is Pairs
+    datasets = registered("register_datasets")
+    assert [datasets[name].load() for name in ("pairs", "sid", "photos")] == [Pairs, Sid, Photos]
     assert registered("register_commands")["make-raw"].load() is make_raw
 
 
@@ -43,7 +46,7 @@ def test_listing_the_plugin_imports_nothing_heavy() -> None:
 
 def test_reading_and_making_data_needs_no_torch() -> None:
     code = (
-        "import sys, restore_hub_raw.make_raw, restore_hub_raw.pairs, restore_hub.runtime.dng;"
+        "import sys, restore_hub_raw.make_raw, restore_hub_raw.sid, restore_hub_raw.photos, restore_hub.runtime.dng;"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

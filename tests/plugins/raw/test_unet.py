@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from restore_hub.errors import OptionError
-from restore_hub_raw.unet import UNet
+from restore_hub_raw.unet import Denoiser, UNet
 
 
 @pytest.mark.parametrize(("depth", "step"), [(1, 8), (2, 4), (4, 1)])
@@ -73,3 +73,19 @@ def test_options_below_one_are_refused(option: str) -> None:
     with pytest.raises(OptionError, match=option) as caught:
         UNet(**{option: 0})
     assert caught.value.option == option
+
+
+def test_the_denoiser_begins_by_changing_nothing_and_learns() -> None:
+    torch.manual_seed(0)
+    net = Denoiser(width=8, depth=1)
+    clean = torch.rand(2, 4, 3, 3).repeat_interleave(6, 2).repeat_interleave(6, 3)
+    noisy = clean + 0.1 * torch.randn_like(clean)
+    torch.testing.assert_close(net(noisy), noisy)
+    assert net(noisy[..., :5, :7]).shape == (2, 4, 5, 7)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for _ in range(60):
+        loss = (net(noisy) - clean).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.005  # the noise has 0.01
