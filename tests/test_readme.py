@@ -1,20 +1,26 @@
-"""Every block of the README runs, in order, in one folder with photographs in it."""
+"""Every block of the README, and of the guide to RAW files, runs, in order, in one folder with photographs in it."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from restore_hub.plan import make_plan
+from restore_hub.errors import DataError
+from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.raw import read_raw
 from restore_hub.spec import read_spec
+from restore_hub_raw.make_raw import Recipe, make_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,8 +30,8 @@ PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
 
 def _picture(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    coarse = rng.uniform(0.1, 0.9, (10, 12, 3))
-    return np.kron(coarse, np.ones((14, 14, 1))).astype(np.float32)  # 140 x 168
+    coarse = rng.uniform(0.1, 0.9, (5, 6, 3))
+    return np.kron(coarse, np.ones((28, 28, 1))).astype(np.float32)  # 140 x 168
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,26 @@ def test_every_block_runs(folder: Path) -> None:
     assert (folder / "cat.png").is_file()
     assert (folder / "cat.tif").is_file()
     assert (folder / "restore-hub-glow" / "pyproject.toml").is_file()
+
+
+def test_every_block_of_the_raw_guide_runs(folder: Path, tmp_path: Path, make: Callable[..., Plan]) -> None:
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "raw.md").read_text(encoding="utf-8"), re.S)
+    shutil.copytree(folder / "photos", tmp_path / "photos")
+    make_folder(tmp_path / "photos" / "holdout", tmp_path / "made", Recipe())
+    shutil.copyfile(tmp_path / "made" / "short" / "cat.dng", tmp_path / "photo.dng")
+    read_raw(tmp_path / "photo.dng").mosaic.tofile(tmp_path / "sensor.raw")
+    chain = deployed_chain(build_chain(make()).eval(), "enhanced")
+    export_onnx(chain, tmp_path / "chain.onnx", name="t", licence=None, metrics={}, provenance={})
+    for language, text in blocks:
+        if language == "yaml":
+            (tmp_path / text.split(maxsplit=3)[2]).write_text(text, encoding="utf-8")
+        else:
+            _run(tmp_path, "sh", text)
+    assert {language for language, _ in blocks} == {"yaml", "sh"}
+    assert read_raw(tmp_path / "quiet.dng").mosaic.shape == (140, 168)
+    assert read_raw(tmp_path / "sensor.raw").camera == "Acme X1"
+    with pytest.raises(DataError, match="linear DNG"):
+        read_raw(tmp_path / "linear.dng")
 
 
 def _sh_blocks() -> list[str]:

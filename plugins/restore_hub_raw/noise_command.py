@@ -31,9 +31,8 @@ def noise(files: tuple[Path, ...], burst: bool, output: Path | None, force: bool
         raise DataError(f"{output}: already there; give --force to replace it, or another name")
     raws = [read_raw(file) for file in files]
     if burst:
-        names = [str(file) for file in files]
-        estimate = estimate_from_burst(raws, names)
-        _show(f"burst of {len(files)}: {', '.join(names)}", estimate, raws[0])
+        estimate = estimate_from_burst(raws, [str(file) for file in files])
+        _show(f"burst of {len(files)} files", estimate, raws[0])
     else:
         estimate = _separate(files, raws)
     if output is not None:
@@ -45,16 +44,12 @@ def noise(files: tuple[Path, ...], burst: bool, output: Path | None, force: bool
 
 def _separate(files: Sequence[Path], raws: Sequence[RawImage]) -> Estimate:
     """Show the noise of each file; return that of all together."""
-    failures = []
     for file, raw in zip(files, raws, strict=True):
         try:
             estimate = estimate_from_image(raw)
         except DataError as error:
-            failures.append(f"{file}: {error}")
-        else:
-            _show(str(file), estimate, raw)
-    if failures:
-        raise DataError("\n".join(failures))
+            raise DataError(f"{file}: {error}{'; or leave it out' if len(files) > 1 else ''}") from error
+        _show(str(file), estimate, raw)
     if len(raws) > 1:
         estimate = estimate_from_image(*raws)
         _show(f"all {len(raws)} files together", estimate, raws[0])

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from restore_hub.errors import DataError
 from restore_hub.runtime.mosaic import RawImage
 from restore_hub_raw.noise import PLANES
-from restore_hub_raw.noise_fit import Array, Blocks, Fit, cut, fit, join, measure
+from restore_hub_raw.noise_fit import SIDE, Array, Blocks, Fit, cut, fit, join, measure
 
 _NOTHING = 1e-12  # keeps from dividing by 0
 _HEAP = 16  # as many values at the outermost level, and more than at the next, have been clipped there
 _OUTLIER, _LINES = 4.0, 20  # standard deviations off the line of all that make a block count little; rounds to find it
+_MOVED = 0.02  # share of the change that a shift explains; the variance is then about 6 % too large
 _BRIGHT, _DARK = 0.1, 0.05  # signals that shot and read noise should be seen at
 _FLAT = 0.25  # with a smaller share of flat blocks, some of these are not flat either
 _ROUNDING = 0.05  # a share of the read noise that is worth a word
@@ -64,8 +65,8 @@ def estimate_from_burst(raws: Sequence[RawImage], names: Sequence[str] = ()) -> 
         names: what errors call them.
 
     Raises:
-        DataError: a single frame; frames that differ in size, pattern, levels or exposure time; or too few blocks
-            in which nothing moved.
+        DataError: a single frame; frames that differ in size, pattern, levels, exposure time or camera; a camera
+            that moved; or too few blocks in which nothing moved.
     """
     names = names or [f"frame {k}" for k in range(1, len(raws) + 1)]
     if len(raws) < 2:
@@ -77,6 +78,10 @@ def estimate_from_burst(raws: Sequence[RawImage], names: Sequence[str] = ()) -> 
         frames = np.stack([_signal(raw, plane) for raw in raws])
         mean = frames.mean(axis=0)
         change = np.stack([frame - _brightness(frame, mean) for frame in frames])
+        moved = [_shift_share(frame, mean) for frame in change]
+        if max(moved) > _MOVED:
+            name = names[int(np.argmax(moved))]
+            raise DataError(f"{name}: the camera moved between the frames of the burst; take them from a tripod")
         blocks.append(measure(change, mean, *_limits(raws, plane)))
     return _estimate(blocks, raws, "give frames of one scene from a tripod, of 100 x 100 pixels or more")
 
@@ -100,7 +105,8 @@ def _refuse_other(first: RawImage, first_name: str, raw: RawImage, name: str) ->
 
 def _signal(raw: RawImage, plane: int) -> Array:
     """Return one colour, 0 at black and 1 at white."""
-    return (_levels(raw, plane).astype(np.float64) - raw.black[plane]) / (raw.white[plane] - raw.black[plane])
+    black, white = float(raw.black[plane]), float(raw.white[plane])
+    return (_levels(raw, plane).astype(np.float64) - black) / (white - black)
 
 
 def _levels(raw: RawImage, plane: int) -> NDArray[np.generic]:
@@ -129,14 +135,30 @@ def _brightness(frame: Array, mean: Array) -> Array:
     The lines of all frames add up to the mean where all blocks are used, and then none of the noise is lost.
     """
     x, y = (cut(plane).mean(axis=(-2, -1)).ravel() for plane in (mean, frame))
+    if not len(x):
+        return mean  # smaller than a block: nothing will be concluded from it
     both = np.stack([x, np.ones_like(x)], axis=1)
     weight = np.ones((len(x), 1))
     for _ in range(_LINES):
         line = np.linalg.lstsq(both * weight, y * weight[:, 0], rcond=None)[0]
-        rest = np.abs(y - both @ line)
+        rest = np.asarray(np.abs(y - both @ line))
         scale = _OUTLIER * 1.4826 * float(np.median(rest))
         weight = 1 / (1 + (rest[:, None] / max(scale, _NOTHING)) ** 2)
     return np.asarray(line[0] * mean + line[1])
+
+
+def _shift_share(change: Array, mean: Array) -> float:
+    """Return the share of a frame's change that a small shift explains, 0 to 1: a sum of the mean's two gradients.
+
+    Lucas and Kanade, IJCAI 1981. Noise has no part in it, as a gradient at a sample leaves out the sample itself.
+    """
+    if min(mean.shape) < 4 * SIDE:
+        return 0.0  # of few samples, chance explains as much
+    inner = np.s_[1:-1, 1:-1]
+    slopes = np.stack([gradient[inner].ravel() for gradient in np.gradient(mean)], axis=1)
+    y = change[inner].ravel()
+    fitted = np.linalg.lstsq(slopes.T @ slopes, slopes.T @ y, rcond=None)[0]
+    return float(fitted @ (slopes.T @ y)) / max(float(y @ y), _NOTHING)
 
 
 def _estimate(blocks: Sequence[Blocks], raws: Sequence[RawImage], advice: str) -> Estimate:

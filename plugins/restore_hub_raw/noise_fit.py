@@ -20,14 +20,12 @@ SIDE = 8  # of a block, in samples of its plane
 # All the numbers below were chosen by measurement on photos with known noise added.
 _LOW, _HIGH = 5, 9  # degrees up to _LOW show texture, those from _HIGH on measure noise
 _FLATTEST = 0.1  # share of a bin that the first guess looks at
-_ACCEPT = 0.5  # texture coefficients may exceed their expected energy by so many standard deviations
+_STILL, _BURST = 0.5, 3.0  # standard deviations that low degrees may exceed their expected energy by: texture, motion
 _BIN, _MOST_BINS = 48, 40  # blocks a bin, bins
-_OUTLIER = 3.5  # as many standard deviations more noise than expected come from something else
 _LEAST_BLOCKS, _LEAST_BINS = 8, 3  # below these nothing is concluded
 _ROOM = 3.0  # standard deviations to the clipping level; nearer, the variance is more than 0.3 % too small
 _NOTHING = 1e-12  # a variance that stands for none
 _ROUNDS = 20
-_ARRAYS = ("mean", "room", "texture", "noise")
 
 Array = NDArray[np.float64]
 _basis = np.linalg.qr(np.vander(np.linspace(-1, 1, SIDE), increasing=True))[0]
@@ -47,6 +45,7 @@ class Blocks:
         noise: energy of the high degrees, (n,).
         texture_terms, noise_terms: independent coefficients in each.
         samples: RAW values in a block, of all frames together.
+        patience: standard deviations that `texture` may be too large by.
     """
 
     mean: Array
@@ -56,6 +55,7 @@ class Blocks:
     texture_terms: int
     noise_terms: int
     samples: int
+    patience: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,12 @@ def measure(frames: Array, signal: Array, floor: float, ceiling: float) -> Block
     """Measure the blocks of one plane.
 
     Args:
-        frames: (k, H, W). One frame is a picture: any linear signal in a block is allowed for. Of k > 1 frames, each
-            is what one exposure of a burst differs by from the mean of all: there, linear changes are changes too.
+        frames: (k, H, W), one picture, or what each of k > 1 exposures of a burst differs by from the mean of all.
         signal: (H, W), the picture, or the mean of the burst.
         floor, ceiling: signals where values clip; infinite where they do not.
     """
     still = len(frames) == 1
+    # In a picture any linear signal is allowed; what changes by a linear one in a burst has moved.
     low = (_degree <= _LOW) & (_degree > (1 if still else -1))
     free = max(len(frames) - 1, 1)  # the mean of a burst takes one
     energy = np.sum([(_basis.T @ cut(frame) @ _basis) ** 2 for frame in frames], axis=0) / free
@@ -117,13 +117,19 @@ def measure(frames: Array, signal: Array, floor: float, ceiling: float) -> Block
         texture_terms=free * int(low.sum()),
         noise_terms=free * int(_high.sum()),
         samples=len(frames) * SIDE**2,
+        patience=_STILL if still else _BURST,
     )
 
 
 def join(parts: Sequence[Blocks]) -> Blocks:
     """Put blocks of several planes or pictures together; all were measured from as many frames."""
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-    return replace(parts[0], **arrays)
+    return replace(
+        parts[0],
+        mean=np.concatenate([part.mean for part in parts]),
+        room=np.concatenate([part.room for part in parts]),
+        texture=np.concatenate([part.texture for part in parts]),
+        noise=np.concatenate([part.noise for part in parts]),
+    )
 
 
 def fit(blocks: Blocks) -> Fit | None:
@@ -147,7 +153,8 @@ def fit(blocks: Blocks) -> Fit | None:
         model, errors = _least_squares(points, model)
         if before is not None and np.allclose(model, before, rtol=1e-3, atol=_NOTHING):
             break
-        flat = [chosen for b in bins if len(chosen := b[_accepted(blocks, model)[b]]) >= _LEAST_BLOCKS]
+        accepted = _accepted(blocks, model)
+        flat = [chosen for b in bins if len(chosen := b[accepted[b]]) >= _LEAST_BLOCKS]
     assert model is not None
     shot, read = (float(value) if value > _NOTHING else 0.0 for value in model)
     count = sum(map(len, flat))
@@ -174,11 +181,10 @@ def _first_guess(blocks: Blocks, bins: Sequence[NDArray[np.intp]]) -> list[NDArr
 
 
 def _accepted(blocks: Blocks, model: Array) -> NDArray[np.bool_]:
-    """Say which blocks are flat, unclipped, and no outliers by a model."""
+    """Say which blocks are flat and unclipped by a model."""
     variance = _variance(model, blocks.mean)
-    plain = blocks.texture <= _chi_square(blocks.texture_terms, _ACCEPT) * variance
-    quiet = blocks.noise <= _chi_square(blocks.noise_terms, _OUTLIER) * variance
-    return np.asarray(plain & quiet & (blocks.room > _ROOM * np.sqrt(variance)))
+    plain = blocks.texture <= _chi_square(blocks.texture_terms, blocks.patience) * variance
+    return np.asarray(plain & (blocks.room > _ROOM * np.sqrt(variance)))
 
 
 def _points(blocks: Blocks, flat: Sequence[NDArray[np.intp]]) -> _Points:
@@ -192,34 +198,33 @@ def _points(blocks: Blocks, flat: Sequence[NDArray[np.intp]]) -> _Points:
 
 def _least_squares(points: _Points, start: Array | None) -> tuple[Array, Array]:
     """Return shot and read, both >= 0, and their standard errors; weights follow from the model itself."""
-    model = start
+    both = np.stack([points.x, np.ones_like(points.x)], axis=1)
+    model = _solve(both, points.y, 1 / (points.relative * np.maximum(points.y, _NOTHING))) if start is None else start
     for _ in range(_ROUNDS):
-        variance = np.maximum(points.y, _NOTHING) if model is None else _variance(model, points.x)
-        weight = 1 / (points.relative * variance)
-        both = np.stack([points.x, np.ones_like(points.x)], axis=1)
-        model = _solve(both * weight[:, None], points.y * weight)
-    assert model is not None
+        weight = 1 / (points.relative * _variance(model, points.x))
+        model = _solve(both, points.y, weight)
     scaled = both * weight[:, None]
     rest = scaled @ model - points.y * weight
-    spread = max(1.0, float(rest @ rest) / (len(rest) - 2)) if len(rest) > 2 else 1.0
-    return model, np.sqrt(np.maximum(np.diag(np.linalg.pinv(scaled.T @ scaled, rcond=1e-20)) * spread, 0))
+    # Bins that scatter more than their errors allow, such as by texture, widen the errors of the model.
+    spread = max(1.0, float(rest @ rest) / (len(rest) - 2))
+    covariance = np.linalg.pinv(scaled.T @ scaled, rcond=1e-20) * spread
+    return model, np.sqrt(np.maximum(np.diag(covariance), 0))
 
 
-def _solve(a: Array, y: Array) -> Array:
-    """Solve least squares with two unknowns >= 0: the free solution, else the better one with a zero."""
+def _solve(columns: Array, y: Array, weight: Array) -> Array:
+    """Solve weighted least squares with two unknowns >= 0: the free solution, else the better one with a zero."""
+    a, y = columns * weight[:, None], y * weight
     free = np.asarray(np.linalg.lstsq(a, y, rcond=None)[0])
     if (free >= 0).all():
         return free
-    ends = []
-    for k in (0, 1):
-        end = np.zeros(2)
+    ends = [np.zeros(2), np.zeros(2)]
+    for k, end in enumerate(ends):
         end[k] = max(float(a[:, k] @ y) / float(a[:, k] @ a[:, k]), 0.0)
-        ends.append(end)
     return min(ends, key=lambda end: float(((a @ end - y) ** 2).sum()))
 
 
 def _variance(model: Array, x: Array) -> Array:
-    return np.maximum(model[0] * np.maximum(x, 0.0) + model[1], _NOTHING)
+    return np.asarray(np.maximum(model[0] * np.maximum(x, 0.0) + model[1], _NOTHING))
 
 
 def _chi_square(terms: int, deviations: float) -> float:

@@ -46,7 +46,8 @@ def encode_dng(raw: RawImage, name: str = "the mosaic", exif: Directory | None =
     """Return the DNG file of a uint16 mosaic (H, W), H and W at least 22.
 
     All that `raw` knows is written, but for what DNG has no place for: of unequal white levels it holds the
-    lowest, and one factor of white balance for both greens. Tags are those of the DNG specification 1.4, chapter 4.
+    lowest, and of unequal factors for the two greens their mean. Tags are those of the DNG
+    specification 1.4, chapter 4.
 
     Args:
         raw: what to write; without `camera_from_xyz`, camera RGB is taken for sRGB.
@@ -55,7 +56,7 @@ def encode_dng(raw: RawImage, name: str = "the mosaic", exif: Directory | None =
             time of `raw` goes before its.
 
     Raises:
-        DataError: another shape or type, levels out of order, unequal greens.
+        DataError: another shape or type, levels out of order.
     """
     balance = np.asarray(raw.balance, np.float64)
     black, white = [int(v) for v in np.rint(raw.black)], int(raw.white.min())
@@ -70,7 +71,7 @@ def encode_dng(raw: RawImage, name: str = "the mosaic", exif: Directory | None =
         262: numbers(SHORT, 32803),  # PhotometricInterpretation: a mosaic
         **_sensor(raw.phase, black, white),
         **_identity(raw.camera or "restore_hub", raw.orientation),
-        **_colour(matrix, balance[1] / balance[[0, 1, 3]]),
+        **_colour(matrix, balance[1:3].mean() / [balance[0], balance[1:3].mean(), balance[3]]),
     }
     if raw.gain is not None:
         tags[50730] = rationals(SRATIONAL, math.log2(raw.gain))  # BaselineExposure
@@ -139,8 +140,8 @@ def _check_size(name: str, what: str, array: NDArray[Any], right: bool) -> None:
 
 
 def _check_levels(name: str, black: list[int], white: int, balance: NDArray[np.float64]) -> None:
-    if not np.isclose(balance[1], balance[2], rtol=1e-3) or not (balance > 0).all():
-        raise DataError(f"{name}: a DNG holds one positive factor for each colour, not {balance.tolist()}")
+    if not (balance > 0).all():
+        raise DataError(f"{name}: white balance is positive, not {balance.tolist()}")
     if not 0 <= min(black) <= max(black) < white <= 65535:
         raise DataError(f"{name}: black levels {black} must be four, not negative, and below white {white} <= 65535")
 

@@ -16,6 +16,8 @@ from restore_hub.runtime.mosaic import XYZ_FROM_SRGB, RawImage
 from restore_hub.runtime.tags import Tags, read_tags
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin
+_FOVEON_MAGIC = b"FOVb"
+_NO_MOSAIC = "{}, not a Bayer mosaic; develop it elsewhere and use the picture"
 _EXIF = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip: 4 transposes, 2 and 1 mirror
 _SAMPLES_A_BYTE = 64  # no camera packs more; a header that promises more is damaged
 _LARGEST = 2**28  # samples: above any sensor of one exposure, below what fills a small machine
@@ -77,6 +79,9 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes
         # Of a file too short to be recognised LibRaw says that it ends early, whatever it is.
         if isinstance(error, rawpy.LibRawIOError) and (known or _head(path) in _TIFF_MAGIC):
             raise UnreadableFileError(f"{path}: cannot be read to its end; the file is cut off or damaged") from error
+        if not isinstance(source, bytes) and _head(path) == _FOVEON_MAGIC:
+            found = "a Foveon sensor (Sigma X3F), all colours at every pixel"
+            raise DataError(f"{path}: {_NO_MOSAIC.format(found)}") from error
         raise UnreadableFileError(
             f"{path}: no RAW file, or of a format that LibRaw {_libraw()} does not know"
         ) from error
@@ -152,13 +157,11 @@ def _raw_image(path: Path, raw: Any) -> RawImage:
 def _bayer(path: Path, raw: Any) -> tuple[tuple[int, int], list[int]]:
     """Return red's place and LibRaw's channel of each plane R, Gr, Gb, B; the pattern is the visible area's."""
     if raw.raw_type != rawpy.RawType.Flat:
-        raise DataError(
-            f"{path}: holds {raw.num_colors} colours at every pixel (a linear DNG, or a sensor without mosaic), "
-            "not a Bayer mosaic; develop it elsewhere and use the picture"
-        )
+        found = f"holds {raw.num_colors} colours at every pixel (a linear DNG, or a sensor without mosaic)"
+        raise DataError(f"{path}: {_NO_MOSAIC.format(found)}")
     pattern, colours = raw.raw_pattern, raw.color_desc.decode("ascii", "replace")
     if raw.num_colors == 1 or pattern is None or pattern.shape == (1, 1):
-        raise DataError(f"{path}: a monochrome RAW, not a Bayer mosaic; develop it elsewhere and use the picture")
+        raise DataError(f"{path}: {_NO_MOSAIC.format('a monochrome RAW')}")
     if pattern.shape == (6, 6):
         raise DataError(f"{path}: a Fujifilm X-Trans mosaic; only the 2x2 Bayer pattern is supported")
     if raw.num_colors == 4:

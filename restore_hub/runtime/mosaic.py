@@ -75,7 +75,10 @@ class RawImage:
 
 
 def in_levels(raw: RawImage) -> RawImage:
-    """Return a mosaic of floats as uint16, 4096 black and 65535 white; one of integers as it is."""
+    """Return a mosaic of floats as uint16, 4096 black and 65535 white; one of integers as it is.
+
+    Fourteen bits between black and white, and noise below black, keep what floats hold between two levels.
+    """
     if raw.mosaic.dtype == np.uint16:
         return raw
     black, white = 4096.0, 65535.0

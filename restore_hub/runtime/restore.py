@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.runtime.dng import linear_from_srgb, write_linear_dng
+from restore_hub.runtime.dng import linear_from_srgb, write_dng, write_linear_dng
 from restore_hub.runtime.exif import SOFTWARE, read_exif
 from restore_hub.runtime.icc import is_srgb, profile_name, srgb_profile
 from restore_hub.runtime.images import PICTURE_SUFFIXES, orient, read_picture, write_picture
 from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.mosaic import RawImage, exposure_gain
+from restore_hub.runtime.mosaic import RawImage, exposure_gain, in_levels
 from restore_hub.runtime.raw import is_raw, read_raw
 from restore_hub.runtime.tiff import Directory, text
 
 LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
+_MENTIONED = 0.01  # share of clipped values that a person is told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class _Photo:
         icc: profile of the result, or `None` for sRGB that is not marked so.
         exif: its EXIF.
         notes: what to say of it.
+        raw: the mosaic that went in, with the gain that was given; `None` for a picture.
     """
 
     feeds: dict[str, NDArray[Any]]
@@ -58,6 +61,7 @@ class _Photo:
     icc: bytes | None
     exif: Directory
     notes: tuple[str, ...]
+    raw: RawImage | None = None
 
 
 def restore(
@@ -72,8 +76,9 @@ def restore(
 ) -> Restored:
     """Run one exported file on one photograph.
 
-    EXIF and the colour profile travel along. A DNG holds the result as linear light; of a RAW file, in the
-    sensor's rows and columns, with the orientation as a tag. All else is written upright.
+    EXIF and the colour profile travel along. A DNG holds a picture as linear light, and of a file that denoises
+    mosaics the mosaic; both in the sensor's rows and columns, with the orientation as a tag. All else is written
+    upright. Hot pixels of RAW files are repaired first.
 
     Args:
         model: an ONNX file of restore_hub, or one already loaded.
@@ -94,17 +99,24 @@ def restore(
     if gain is not None and not 0 < gain <= LARGEST_GAIN:
         raise DataError(f"the gain {gain:g} is not a positive number of at most {LARGEST_GAIN:g}")
     loaded = model if isinstance(model, Model) else load(model, device=device)
+    if loaded.manifest.kind == "raw-to-raw" and not _is_dng(out):
+        raise DataError(f"{loaded.path} gives a mosaic, which a DNG holds; write {out.with_suffix('.dng').name}")
     read = _read(loaded, photo, gain)
     if _is_dng(out) and read.icc is not None and not is_srgb(read.icc):
         raise DataError(
             f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
             "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
         )
-    picture = loaded(read.feeds)[0].transpose(1, 2, 0)
-    if not np.isfinite(picture).all():
+    made = loaded(read.feeds)[0]
+    if not np.isfinite(made).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
-    _write(out, picture, bits, read)
-    height, width, _ = orient(picture, read.orientation).shape
+    exif = {**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}
+    if loaded.manifest.kind == "raw-to-raw":
+        assert read.raw is not None
+        write_dng(out, in_levels(replace(read.raw, mosaic=made[0], noise=None)), exif)
+    else:
+        _write_picture(out, made.transpose(1, 2, 0), bits, read, exif)
+    height, width = orient(made[0], read.orientation).shape
     return Restored(out, height, width, bits, read.notes)
 
 
@@ -119,7 +131,7 @@ def _bits(out: Path, bits: int | None) -> int:
 
 
 def _read(model: Model, photo: Path, gain: float | None) -> _Photo:
-    if model.manifest.kind == "raw-to-rgb":
+    if model.manifest.kind in ("raw-to-rgb", "raw-to-raw"):
         return _read_raw(model, photo, gain)
     if model.manifest.kind == "rgb-to-rgb":
         if gain is not None:
@@ -134,7 +146,7 @@ def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
         raise DataError(
             f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW file"
         )
-    raw = read_raw(photo)
+    raw = read_raw(photo, repair=True)
     used, rule = (gain, "given") if gain is not None else exposure_gain(raw)
     feeds: dict[str, NDArray[Any]] = {
         "mosaic": raw.mosaic[None, None].astype(np.float32),
@@ -145,14 +157,19 @@ def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
         "gain": np.array([used], dtype=np.float32),
     }
     exif, lost = read_exif(photo)
-    return _Photo(
-        feeds, raw.orientation, srgb_profile(), exif, (f"gain {used:.4g} ({rule})", _balance_note(raw), *lost)
-    )
+    notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *lost)
+    return _Photo(feeds, raw.orientation, srgb_profile(), exif, notes, raw if gain is None else replace(raw, gain=gain))
 
 
-def _balance_note(raw: RawImage) -> str:
-    red, _, _, blue = raw.balance
-    return f"white balance red {red:.3g}, blue {blue:.3g} ({raw.balance_source})"
+def _notes(raw: RawImage) -> Iterator[str]:
+    red, green, _, blue = raw.balance
+    yield f"white balance red {red:.3g}, green {green:.3g}, blue {blue:.3g} ({raw.balance_source})"
+    if raw.hot_pixels:
+        yield f"{raw.hot_pixels} hot pixel{'s' if raw.hot_pixels > 1 else ''} repaired"
+    clipped = raw.clipped()
+    if clipped >= _MENTIONED:
+        yield f"{clipped:.0%} of the sensor's values are clipped"
+    yield from raw.notes
 
 
 def _read_picture(model: Model, photo: Path) -> _Photo:
@@ -163,9 +180,8 @@ def _read_picture(model: Model, photo: Path) -> _Photo:
     return _Photo({model.manifest.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes)
 
 
-def _write(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo) -> None:
+def _write_picture(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo, exif: Directory) -> None:
     """Write sRGB values (H, W, 3), clipped to [0, 1]."""
-    exif = {**photo.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}
     if _is_dng(out):
         write_linear_dng(out, linear_from_srgb(picture), orientation=photo.orientation, exif=exif)
     else:

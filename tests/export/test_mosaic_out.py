@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+import rawpy
 import torch
 
+from restore_hub.errors import DataError
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.raw_input import pack, unpack
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime import load
+from restore_hub.runtime import load, restore
+from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.mosaic import RawImage
+from restore_hub.runtime.mosaic import pack as pack_planes
+from restore_hub.runtime.raw import read_raw
 from restore_hub.spec import read_spec
 
 SPEC = """
@@ -94,3 +101,37 @@ def test_levels_of_the_camera_go_in_and_come_out(exported: Path, phase: tuple[in
     feeds = {"black": np.float32([512] * 4), "white": np.float32([16383] * 4), "phase": np.array(phase)}
     level = session.run(None, {"mosaic": (512 + signal * 15871)[None, None], **feeds})[0][0, 0]
     np.testing.assert_allclose((level - 512) / 15871, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_restore_writes_a_bayer_dng(exported: Path, tmp_path: Path, phase: tuple[int, int]) -> None:
+    black, white, balance = np.float32([500, 510, 520, 530]), np.float32([16000] * 4), np.float32([2, 1, 1, 1.5])
+    mosaic = np.random.default_rng(0).integers(600, 1500, (41, 50)).astype(np.uint16)
+    mosaic[5:8, 5:8] = 16383  # clipped: passes as it is
+    mosaic[30, 30] = 9000  # hot: repaired
+    raw = RawImage(mosaic, phase, black, white, balance, "camera", 6, 0.04, 8.0, "Acme X1", np.eye(3) + 0.1)
+    write_dng(tmp_path / "in.dng", replace(raw, noise=np.full((4, 2), 1e-4)))
+    done = restore(exported, tmp_path / "in.dng", tmp_path / "out.dng")
+    assert (done.height, done.width, done.bits) == (50, 41, 16)
+    assert "1 hot pixel repaired" in done.notes
+    out, read = read_raw(tmp_path / "out.dng"), read_raw(tmp_path / "in.dng", repair=True)
+    assert (out.phase, out.orientation, out.camera, out.exposure_time) == (phase, 6, "Acme X1", pytest.approx(0.04))
+    assert out.gain == pytest.approx(8)
+    assert out.noise is None  # the stated noise is that of the input
+    np.testing.assert_allclose(out.balance, balance, rtol=1e-5)
+    np.testing.assert_allclose(out.camera_from_xyz, np.eye(3) + 0.1, atol=1e-5)
+    assert (out.mosaic[5:8, 5:8] == 65535).all()
+    feeds = {"mosaic": read.mosaic[None, None].astype(np.float32), "phase": np.array(phase), "black": black,
+             "white": white, "balance": balance, "gain": np.float32([8])}  # fmt: skip
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    expected = session.run(None, feeds)[0]
+    planes = [pack_planes(expected[0, 0], phase, black, white, [1] * 4, 1),
+              pack_planes(out.mosaic, phase, out.black, out.white, [1] * 4, 1)]  # fmt: skip
+    np.testing.assert_allclose(planes[1], planes[0], atol=1e-4)
+    with rawpy.imread(str(tmp_path / "out.dng")) as opened:
+        assert opened.postprocess(use_camera_wb=True).shape == (50, 41, 3)
+
+
+def test_a_mosaic_goes_into_a_dng_only(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gives a mosaic.*write out\.dng"):
+        restore(exported, tmp_path / "in.dng", tmp_path / "out.png")

@@ -18,7 +18,8 @@ class Wrapping:
     def __init__(self, inner: torch.nn.Module, width: int = 8) -> None: ...
 
 
-PIPELINES = sorted((Path(__file__).resolve().parents[2] / "pipelines").glob("*.yaml"))
+LOWLIGHT = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+PIPELINES = sorted(LOWLIGHT.parent.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_every_pipeline_is_valid(validator: jsonschema.Draft202012Validator, pat
     ],
 )
 def test_mistakes_are_found(validator: jsonschema.Draft202012Validator, override: str) -> None:
-    assert list(validator.iter_errors(read_spec(PIPELINES[0], [override]).data)) != []
+    assert list(validator.iter_errors(read_spec(LOWLIGHT, [override]).data)) != []
 
 
 def test_every_registered_component_is_listed() -> None:

@@ -360,6 +360,7 @@ def test_no_raw_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.dng").touch()
     (tmp_path / "text.dng").write_text("hello " * 1000)
     (tmp_path / "short.dng").write_text("hello\n")
+    (tmp_path / "sigma.x3f").write_bytes(b"FOVb" + bytes(2000))
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((40, 40, 3), np.uint16), photometric="rgb")
     for name, words in [
         ("empty.dng", "is empty"),
@@ -367,6 +368,7 @@ def test_no_raw_file_is_refused(tmp_path: Path) -> None:
         ("short.dng", "no RAW file"),
         ("rgb.tif", "no RAW file"),
         ("missing.dng", "no such file"),
+        ("sigma.x3f", "Foveon"),
         (".", "is a folder"),
     ]:
         for reader in (read_raw, render_raw):

@@ -67,7 +67,7 @@ def test_gain_comes_from_the_command_else_the_file_else_a_rule(files: Path, tmp_
     assert of_file.notes[0].startswith("gain 8 ")
     assert "metadata" in of_file.notes[0]
     assert "0.18" in by_rule.notes[0]
-    assert "white balance red 2, blue 1.5" in of_file.notes[1]
+    assert "white balance red 2, green 1, blue 1.5" in of_file.notes[1]
 
 
 def test_the_picture_is_turned_upright(files: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
-from restore_hub.runtime.mosaic import PHASES, RawImage
+from restore_hub.runtime.mosaic import PHASES, RawImage, exposure_gain, pack
 from restore_hub.runtime.raw import read_raw, render_raw
 from restore_hub_raw.make_raw import Recipe, make_folder
 from restore_hub_raw.pairs import Pairs
@@ -332,3 +332,18 @@ def test_an_array_with_a_sidecar_serves_as_the_short_exposure(root: Path) -> Non
     text = f"cfa: rggb\nblack: 512\nwhite: 16383\nbalance: {balance}\n"
     (root / "short" / "a.npy.yaml").write_text(text)
     np.testing.assert_allclose(Pairs(root, ratio=3).sample(0, None)["raw"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("phase", list(PHASES))
+def test_training_and_restoring_see_the_same_bits(photos: Path, tmp_path: Path, phase: str) -> None:
+    """One reader, hot pixels included: what a dataset gives is what `restore` feeds, in another place only."""
+    make_folder(photos, tmp_path / "data", Recipe(phase=phase, ratio=7))
+    path = tmp_path / "data" / "short" / "b.dng"
+    hot = read_raw(path)
+    hot.mosaic[20, 31] = 16383
+    write_dng(path, hot)
+    raw = read_raw(path, repair=True)
+    assert raw.hot_pixels == 1
+    planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, exposure_gain(raw)[0])
+    (y, x), given = PHASES[phase], Pairs(tmp_path / "data").sample(1, None)["raw"]
+    np.testing.assert_array_equal(given, planes[:, y : y + given.shape[1], x : x + given.shape[2]])
