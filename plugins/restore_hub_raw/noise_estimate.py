@@ -44,7 +44,8 @@ def estimate_from_image(*raws: RawImage) -> Estimate:
     show, such as unequal pixels. Whatever smoothed the values before they were stored makes the estimate too small.
 
     Raises:
-        DataError: fewer than some 150 flat and unclipped blocks of 16 x 16 pixels.
+        DataError: fewer than 144 unclipped blocks of 16 x 16 pixels, too few flat ones among them, or less noise than
+            rounding hides.
     """
     parts: list[list[Blocks]] = [[] for _ in PLANES]
     for raw in raws:
@@ -138,12 +139,12 @@ def _brightness(frame: Array, mean: Array) -> Array:
     if not len(x):
         return mean  # smaller than a block: nothing will be concluded from it
     both = np.stack([x, np.ones_like(x)], axis=1)
-    weight = np.ones((len(x), 1))
+    weight = np.ones(len(x))
     for _ in range(_LINES):
-        line = np.linalg.lstsq(both * weight, y * weight[:, 0], rcond=None)[0]
-        rest = np.asarray(np.abs(y - both @ line))
-        scale = _OUTLIER * 1.4826 * float(np.median(rest))
-        weight = 1 / (1 + (rest[:, None] / max(scale, _NOTHING)) ** 2)
+        line = np.linalg.lstsq(both * weight[:, None], y * weight, rcond=None)[0]
+        rest = np.abs(y - both @ line)
+        scale = max(_OUTLIER * 1.4826 * float(np.median(rest)), _NOTHING)
+        weight = 1 / (1 + (rest / scale) ** 2)
     return np.asarray(line[0] * mean + line[1])
 
 
@@ -154,9 +155,9 @@ def _shift_share(change: Array, mean: Array) -> float:
     """
     if min(mean.shape) < 4 * SIDE:
         return 0.0  # of few samples, chance explains as much
-    inner = np.s_[1:-1, 1:-1]
-    slopes = np.stack([gradient[inner].ravel() for gradient in np.gradient(mean)], axis=1)
-    y = change[inner].ravel()
+    down, right = mean[2:, 1:-1] - mean[:-2, 1:-1], mean[1:-1, 2:] - mean[1:-1, :-2]
+    slopes = np.stack([down.ravel(), right.ravel()], axis=1)
+    y = change[1:-1, 1:-1].ravel()
     fitted = np.linalg.lstsq(slopes.T @ slopes, slopes.T @ y, rcond=None)[0]
     return float(fitted @ (slopes.T @ y)) / max(float(y @ y), _NOTHING)
 
@@ -188,7 +189,7 @@ def _notes(pooled: Fit, raws: Sequence[RawImage], step: float) -> list[str]:
     if dark > _DARK:
         notes.append(f"darkest level seen is {dark:.2g} of white: the read noise is an extrapolation")
     clipped = float(np.mean([raw.clipped() for raw in raws]))
-    if clipped > 0:
+    if clipped >= 1e-4:
         notes.append(f"{clipped:.2%} of the values are saturated and left out")
     if pooled.flat < _FLAT:
         notes.append(f"only {pooled.flat:.0%} of the blocks are flat: some texture may count as noise")

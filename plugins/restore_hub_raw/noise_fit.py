@@ -19,7 +19,6 @@ from restore_hub_raw.noise import NoiseModel
 SIDE = 8  # of a block, in samples of its plane
 # All the numbers below were chosen by measurement on photos with known noise added.
 _LOW, _HIGH = 5, 9  # degrees up to _LOW show texture, those from _HIGH on measure noise
-_FLATTEST = 0.1  # share of a bin that the first guess looks at
 _STILL, _BURST = 0.5, 3.0  # standard deviations that low degrees may exceed their expected energy by: texture, motion
 _BIN, _MOST_BINS = 48, 40  # blocks a bin, bins
 _LEAST_BLOCKS, _LEAST_BINS = 8, 3  # below these nothing is concluded
@@ -30,6 +29,7 @@ _ROUNDS = 20
 Array = NDArray[np.float64]
 _basis = np.linalg.qr(np.vander(np.linspace(-1, 1, SIDE), increasing=True))[0]
 _degree = np.add.outer(np.arange(SIDE), np.arange(SIDE))
+_low = (_degree > 1) & (_degree <= _LOW)  # any linear signal is allowed
 _high = _degree >= _HIGH
 _share = (_basis**2 @ _high @ _basis.T**2) / _high.sum()  # of each sample in the energy of the high degrees
 
@@ -103,21 +103,18 @@ def measure(frames: Array, signal: Array, floor: float, ceiling: float) -> Block
         signal: (H, W), the picture, or the mean of the burst.
         floor, ceiling: signals where values clip; infinite where they do not.
     """
-    still = len(frames) == 1
-    # In a picture any linear signal is allowed; what changes by a linear one in a burst has moved.
-    low = (_degree <= _LOW) & (_degree > (1 if still else -1))
     free = max(len(frames) - 1, 1)  # the mean of a burst takes one
     energy = np.sum([(_basis.T @ cut(frame) @ _basis) ** 2 for frame in frames], axis=0) / free
     mean = (cut(signal) * _share).sum(axis=(-2, -1)).ravel()
     return Blocks(
         mean=mean,
         room=np.minimum(mean - floor, ceiling - mean),
-        texture=energy[..., low].mean(-1).ravel(),
+        texture=energy[..., _low].mean(-1).ravel(),
         noise=energy[..., _high].mean(-1).ravel(),
-        texture_terms=free * int(low.sum()),
+        texture_terms=free * int(_low.sum()),
         noise_terms=free * int(_high.sum()),
         samples=len(frames) * SIDE**2,
-        patience=_STILL if still else _BURST,
+        patience=_STILL if len(frames) == 1 else _BURST,
     )
 
 
@@ -135,18 +132,19 @@ def join(parts: Sequence[Blocks]) -> Blocks:
 def fit(blocks: Blocks) -> Fit | None:
     """Fit a model; `None` where too few blocks are flat.
 
-    Blocks are put in bins of like signal. The first guess takes each bin's flattest blocks. Then, in turns, the
-    model says which blocks are flat and unclipped, and the means of each bin's noise energies, as weighted least
-    squares with numbers >= 0, give the model.
+    Blocks are put in bins of like signal. In turns, the means of each bin's noise energies, as weighted least squares
+    with numbers >= 0, give the model, and the model says which blocks are flat and unclipped. All that are not
+    clipped begin; where that counts texture as noise, the model comes down from round to round.
     """
     inside = np.flatnonzero(blocks.room > 0)
     if len(inside) < _BIN * _LEAST_BINS:
         return None
     order = inside[np.argsort(blocks.mean[inside])]
     bins = np.array_split(order, min(len(order) // _BIN, _MOST_BINS))
-    flat = _first_guess(blocks, bins)
+    accepted = blocks.room > _ROOM * np.sqrt(np.maximum(blocks.texture, blocks.noise))
     model: Array | None = None
     for _ in range(_ROUNDS):
+        flat = [chosen for b in bins if len(chosen := b[accepted[b]]) >= _LEAST_BLOCKS]
         if len(flat) < _LEAST_BINS:
             return None
         points, before = _points(blocks, flat), model
@@ -154,7 +152,6 @@ def fit(blocks: Blocks) -> Fit | None:
         if before is not None and np.allclose(model, before, rtol=1e-3, atol=_NOTHING):
             break
         accepted = _accepted(blocks, model)
-        flat = [chosen for b in bins if len(chosen := b[accepted[b]]) >= _LEAST_BLOCKS]
     assert model is not None
     shot, read = (float(value) if value > _NOTHING else 0.0 for value in model)
     count = sum(map(len, flat))
@@ -166,18 +163,6 @@ def fit(blocks: Blocks) -> Fit | None:
         flat=count / len(order),
         span=(float(points.x.min()), float(points.x.max())),
     )
-
-
-def _first_guess(blocks: Blocks, bins: Sequence[NDArray[np.intp]]) -> list[NDArray[np.intp]]:
-    """Return each bin's flattest blocks; none of bins where even these hold more texture than noise."""
-    clear = blocks.room > _ROOM * np.sqrt(np.maximum(blocks.texture, blocks.noise))
-    flat = []
-    for b in bins:
-        chosen = b[clear[b]]
-        chosen = chosen[np.argsort(blocks.texture[chosen])[: max(_LEAST_BLOCKS, int(len(b) * _FLATTEST))]]
-        if len(chosen) and blocks.texture[chosen].mean() <= blocks.noise[chosen].mean():
-            flat.append(chosen)
-    return flat
 
 
 def _accepted(blocks: Blocks, model: Array) -> NDArray[np.bool_]:

@@ -153,6 +153,15 @@ def foliage(side: int) -> np.ndarray:
     return np.clip(0.4 + 0.1 * waves / waves.std(), 0, 0.9)
 
 
+@pytest.mark.parametrize(("shot", "read"), [(2e-4, 1e-6), (1e-3, 1e-4)])
+def test_a_tenth_of_flat_picture_is_enough(shot: float, read: float) -> None:
+    y, x = np.mgrid[:800, :800] / 800
+    scene = np.where(x < 0.1, 0.02 + 0.9 * y, foliage(800))
+    estimate = estimate_from_image(shoot(scene, shot, read))
+    agrees(estimate, shot, read, [0.1, 0.4, 0.7], 0.1)
+    assert "texture" in " ".join(estimate.notes)
+
+
 def test_nothing_but_texture_is_refused() -> None:
     with pytest.raises(DataError, match="too few"):
         estimate_from_image(shoot(foliage(512), 0, 1e-6))
