@@ -21,6 +21,7 @@ from restore_hub.runtime.mosaic import GAIN_RANGE
 from restore_hub.runtime.raw import is_raw
 from restore_hub_raw.exposures import Exposures
 from restore_hub_raw.pair_check import Finding, Verdict, check_file, check_pair
+from restore_hub_raw.pairs import pair_up
 
 if TYPE_CHECKING:
     from restore_hub.plan.parts import Part, Plan
@@ -103,10 +104,13 @@ def folder_splits(folder: Path) -> tuple[list[Split], list[str]]:
     """List the pairs of a folder, or of each of its subfolders, by `short/NAME` and `long/NAME`; and no notes.
 
     Raises:
-        DataError: nowhere a folder `short` or `long`.
+        DataError: nowhere a folder `short` or `long`, or lists that say which files belong together.
     """
     held = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     sets = [path for path in held if any((path / side).is_dir() for side in ("short", "long"))]
+    lists = sorted(folder.glob("*_list.txt"))
+    if lists:
+        raise DataError(f"{folder}: pairs its files by lists such as {lists[0].name}; check it by a spec with raw/sid")
     if not sets:
         raise DataError(f"{folder}: holds neither short/ and long/ nor folders with them; give another, or a spec")
     return [_listed(path.resolve().name, path / "short", path / "long") for path in sets], []
@@ -171,25 +175,8 @@ def _made(plan: Plan, name: str, part: Part) -> Split:
 
 def _listed(name: str, short: Path, long: Path) -> Split:
     """Pair the files of two folders by stem."""
-    split = Split(name, [])
-    shorts, longs = _by_stem(short, False, split), _by_stem(long, True, split)
-    for one, other, folder in ((shorts, longs, long), (longs, shorts, short)):
-        for stem in sorted(one.keys() - other.keys()):
-            split.findings.append(Finding(one[stem], "no partner", f"no file of this name in {folder}"))
-    split.samples = [(shorts[stem], longs[stem]) for stem in sorted(shorts.keys() & longs.keys())]
-    return split
-
-
-def _by_stem(folder: Path, pictures: bool, split: Split) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not (is_raw(file) or (pictures and file.suffix.lower() in PICTURE_SUFFIXES)):
-            continue
-        if found.setdefault(file.stem, file) is not file:
-            split.findings.append(Finding(file, "same name", f"{found[file.stem].name} has it too; keep one"))
-    if not found:
-        split.findings.append(Finding(folder, "no files", "holds nothing to pair"))
-    return found
+    paired = pair_up(short, long)
+    return Split(name, paired.pairs, [Finding(*problem) for problem in paired.problems])
 
 
 def _digest(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restore_hub.errors import DataError
+from restore_hub.runtime.mosaic import GAIN_RANGE
 from restore_hub_raw.exposures import Pair
 
 
@@ -41,7 +42,7 @@ def read_pairs(listing: Path, root: Path, ratio: float | None) -> list[Pair]:
     """Read lines `SHORT LONG [RATIO]`, paths relative to `root`; a line without a ratio has `ratio`.
 
     Raises:
-        DataError: as `fields_of`, another number of fields, a file missing, a ratio that is no positive number;
+        DataError: as `fields_of`, another number of fields, a file missing, a ratio that is no number from 1 to 300;
             with the list's name and line.
     """
     pairs = []
@@ -61,6 +62,7 @@ def _ratio(place: str, text: str) -> float:
         ratio = float(text)
     except ValueError:
         ratio = math.nan
-    if not 0 < ratio < math.inf:
-        raise DataError(f"{place}: the ratio {text!r} is no positive number")
+    low, high = GAIN_RANGE
+    if not low <= ratio <= high:
+        raise DataError(f"{place}: the ratio {text!r} is no number from {low:g} to {high:g}")
     return ratio

@@ -24,6 +24,7 @@ from restore_hub_raw.noise import NoiseModel, read_noise_file
 
 BLACK, WHITE = 512, 16383  # 14 bits, as in the Sony files of Chen et al., CVPR 2018
 LONG_EXPOSURE = 10.0  # seconds
+_BAND = 512  # rows, an even number
 SHOT = 2e-4  # some 5,000 electrons at saturation
 
 
@@ -32,8 +33,9 @@ class Recipe:
     """How pairs are made.
 
     Attributes:
-        ratio: long over short exposure time.
-        shot, read: variance of the short exposure's noise is `shot * x + read` at signal x in [0, 1].
+        ratio: long over short exposure time, 1 to 300 (more is no gain that networks see).
+        shot, read: variance of the short exposure's noise is `shot * x + read` at signal x in [0, 1]; each is below
+            1, and `shot` 0 or at least 1e-12.
         phase: one of `PHASES`.
         seed: with a photo's name it decides white balance and noise, whatever other photos there are.
         size: longest side in pixels that larger photos are reduced to, or `None`.
@@ -48,6 +50,20 @@ class Recipe:
     size: int | None = None
     tone: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what makes no RAW file.
+
+        Raises:
+            OptionError: a number out of its range, or none.
+        """
+        low, high = GAIN_RANGE
+        if not low <= self.ratio <= high:
+            raise OptionError(f"the exposure ratio is {self.ratio}; give {low:g} to {high:g}", "ratio")
+        if not (self.shot == 0 or 1e-12 <= self.shot < 1):
+            raise OptionError(f"the shot noise is {self.shot}; give 0, or a variance of 1e-12 to 1", "shot")
+        if not 0 <= self.read < 1:
+            raise OptionError(f"the read noise is {self.read}; give a variance from 0 to 1", "read")
+
 
 def make_pair(
     photo: NDArray[Any], recipe: Recipe, rng: np.random.Generator
@@ -58,10 +74,15 @@ def make_pair(
         Two uint16 mosaics (H, W) with levels `BLACK` and `WHITE`, and the white balance of R, Gr, Gb, B, drawn.
     """
     balance = unprocess.draw_balance(rng)
-    colours = unprocess.sensor_rgb(photo.astype(np.float64), unprocess.CANON_6D, balance, recipe.tone)
-    signal = unprocess.mosaic(colours, PHASES[recipe.phase])
-    short = unprocess.expose(signal, recipe.ratio, recipe.shot, recipe.read, rng)
-    return unprocess.quantise(short, BLACK, WHITE), unprocess.quantise(signal, BLACK, WHITE), balance
+    short, long = (np.empty(photo.shape[:2], np.uint16) for _ in range(2))
+    for top in range(0, len(photo), _BAND):  # the whole of a large photo would take gigabytes
+        rows = slice(top, top + _BAND)
+        colours = unprocess.sensor_rgb(photo[rows].astype(np.float64), unprocess.CANON_6D, balance, recipe.tone)
+        signal = unprocess.mosaic(colours, PHASES[recipe.phase])
+        long[rows] = unprocess.quantise(signal, BLACK, WHITE)
+        dark = unprocess.expose(signal, recipe.ratio, recipe.shot, recipe.read, rng)
+        short[rows] = unprocess.quantise(dark, BLACK, WHITE)
+    return short, long, balance
 
 
 def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) -> int:
@@ -74,7 +95,8 @@ def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) ->
         DataError: no photo, two of one name, an older result and no `force`, files that no `pairs.json` lists,
             or, after all others are written, photos that could not be read.
     """
-    files = _photos(photos)
+    files = list_photos(photos)
+    _refuse_equal_names(files)
     older = _earlier(out, {file.stem for file in files}, force)
     pairs, failures = [], []
     for file in files:
@@ -90,7 +112,8 @@ def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) ->
             for file in _both(out, name):
                 file.unlink(missing_ok=True)
     if failures:
-        raise DataError(f"{len(failures)} of {len(files)} photos left out:\n" + "\n".join(failures))
+        head = f"{len(pairs)} pairs written, {len(failures)} of {len(files)} photos left out:"
+        raise DataError("\n".join((head, *failures)))
     return len(pairs)
 
 
@@ -141,17 +164,26 @@ def _noise(shot: float | None, read: float | None, file: Path | None) -> NoiseMo
     return NoiseModel(shot, unprocess.read_noise(shot) if read is None else read)
 
 
-def _photos(folder: Path) -> Sequence[Path]:
+def list_photos(folder: Path) -> list[Path]:
+    """Return the PNG, TIFF and JPEG files of a folder by name, but for hidden ones.
+
+    Raises:
+        DataError: no such folder, or none in it.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file())
+    found = (file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+    files = sorted(file for file in found if not file.name.startswith("."))  # macOS leaves `._NAME` beside NAME
     if not files:
         raise DataError(f"{folder}: holds no photo ({', '.join(PICTURE_SUFFIXES)})")
+    return files
+
+
+def _refuse_equal_names(files: Sequence[Path]) -> None:
     first: dict[str, Path] = {}
     for file in files:
         if first.setdefault(file.stem, file) is not file:
             raise DataError(f"{first[file.stem]} and {file} would both become {file.stem}.dng; rename one")
-    return files
 
 
 def _earlier(out: Path, names: Set[str], force: bool) -> set[str]:
@@ -209,8 +241,7 @@ def _write_pair(file: Path, photo: NDArray[np.float32], out: Path, recipe: Recip
         camera_from_xyz=unprocess.CANON_6D,
     )
     noise = np.tile([recipe.shot, recipe.read], (4, 1)) if recipe.shot or recipe.read else None
-    gain = min(recipe.ratio, GAIN_RANGE[1])
-    write_dng(paths[0], replace(common, mosaic=short, exposure_time=time, gain=gain, noise=noise))
+    write_dng(paths[0], replace(common, mosaic=short, exposure_time=time, gain=recipe.ratio, noise=noise))
     write_dng(paths[1], common)
     return {
         "name": file.stem,

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError
+from restore_hub.runtime.colour import linear_from_srgb
 from restore_hub.runtime.images import read_picture
 from restore_hub.runtime.mosaic import RawImage, pack
 from restore_hub.runtime.raw import is_raw, read_raw
 from restore_hub_raw.alignment import SMALLEST_SIDE, estimate_shift
-from restore_hub_raw.unprocess import invert_gamma
 
 MOST_SHIFT = 1.0  # pixels of the sensor that a pair may be off
 MOST_SPREAD = 2.0  # pixels of the sensor that a part of the picture may move unlike the whole
@@ -155,7 +155,7 @@ def _check_alignment(short: Path, dark: RawImage, light: RawImage | NDArray[Any]
         reference = _planes(light)[1:3].mean(axis=0)
     else:
         (top, left), (height, width) = dark.phase, moved.shape
-        linear = invert_gamma(light[top : top + 2 * height, left : left + 2 * width] @ _LUMINANCE)
+        linear = linear_from_srgb(light[top : top + 2 * height, left : left + 2 * width] @ _LUMINANCE)
         reference = linear.reshape(height, 2, width, 2).mean(axis=(1, 3))
     if min(moved.shape) < SMALLEST_SIDE:
         verdict.unknown.append("alignment")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.images import PICTURE_SUFFIXES
+from restore_hub.runtime.mosaic import GAIN_RANGE
 from restore_hub.runtime.raw import RAW_SUFFIXES, is_raw
 from restore_hub_raw.exposures import Exposures, Pair, check_crop
 from restore_hub_raw.lists import read_pairs
@@ -27,14 +29,14 @@ class Pairs(Exposures):
             as the mosaics.
         listing: text file with lines `SHORT LONG [RATIO]` in place of `short` and `long`. Names with blanks stand
             in quotes, `#` begins a comment; one long exposure may serve several short ones.
-        ratio: long over short exposure time, where the list has none; `None` reads both times from the files.
+        ratio: long over short exposure time, 1 to 300, where the list has none; `None` reads both times from the files.
         flip: mirror training samples at random, left to right and top to bottom, and transpose square crops.
         cache_mb: decoded files are kept in memory up to this size in MiB.
 
     Raises:
         DataError: a folder missing or empty, a file without partner, a list with a line that makes no sense; on
             use as `Exposures.sample`.
-        OptionError: `crop` not even, `ratio` not positive, folders beside a list.
+        OptionError: `crop` not even, `ratio` out of range, folders beside a list.
     """
 
     def __init__(
@@ -49,11 +51,16 @@ class Pairs(Exposures):
         cache_mb: int = 512,
     ) -> None:
         check_crop("raw/pairs", crop)
-        if ratio is not None and not ratio > 0:
-            raise OptionError(f"option 'ratio' of raw/pairs is {ratio}; give a positive number", "ratio")
+        if ratio is not None and not GAIN_RANGE[0] <= ratio <= GAIN_RANGE[1]:
+            raise OptionError(f"option 'ratio' of raw/pairs is {ratio}; give 1 to 300", "ratio")
         root = Path(root)
         if listing is None:
-            pairs = _pair_up(root / short, root / long, ratio)
+            paired = pair_up(root / short, root / long)
+            if paired.problems:
+                file, _, seen = paired.problems[0]
+                more = f" (and {len(paired.problems) - 1} more)" if len(paired.problems) > 1 else ""
+                raise DataError(f"{file}: {seen}{more}")
+            pairs = [Pair(*files, ratio) for files in paired.pairs]
         elif (short, long) != ("short", "long"):
             raise OptionError("raw/pairs has `listing`, or `short` and `long`; give one of both", "listing")
         else:
@@ -61,25 +68,37 @@ class Pairs(Exposures):
         super().__init__(pairs, crop, flip, cache_mb)
 
 
-def _pair_up(short: Path, long: Path, ratio: float | None) -> list[Pair]:
-    """Pair the RAW files of one folder with the files of the same stem in another, sorted by name."""
-    shorts = _by_stem(short, is_raw)
-    longs = _by_stem(long, lambda file: is_raw(file) or file.suffix.lower() in PICTURE_SUFFIXES)
+@dataclass(slots=True)
+class Paired:
+    """The pairs of two folders, and what stands in the way: a file or folder, two words, and what was seen."""
+
+    pairs: list[tuple[Path, Path]]
+    problems: list[tuple[Path, str, str]]
+
+
+def pair_up(short: Path, long: Path) -> Paired:
+    """Pair the RAW files of one folder with the RAW files and pictures of the same stem in another, sorted by name.
+
+    Names that begin with a dot are passed over: macOS leaves `._NAME` beside NAME.
+    """
+    problems: list[tuple[Path, str, str]] = []
+    shorts = _by_stem(short, is_raw, problems)
+    longs = _by_stem(long, lambda file: is_raw(file) or file.suffix.lower() in PICTURE_SUFFIXES, problems)
     for one, other, folder in ((shorts, longs, long), (longs, shorts, short)):
-        alone = sorted(one.keys() - other.keys())
-        if alone:
-            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise DataError(f"{one[alone[0]]}: no file of this name in {folder}{more}")
-    return [Pair(shorts[stem], longs[stem], ratio) for stem in sorted(shorts)]
+        alone = sorted(one.keys() - other.keys()) if other else []
+        problems += [(one[stem], "no partner", f"no file of this name in {folder}") for stem in alone]
+    return Paired([(shorts[stem], longs[stem]) for stem in sorted(shorts.keys() & longs.keys())], problems)
 
 
-def _by_stem(folder: Path, serves: Callable[[Path], bool]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
+def _by_stem(folder: Path, serves: Callable[[Path], bool], problems: list[tuple[Path, str, str]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if serves(file) and found.setdefault(file.stem, file) is not file:
-            raise DataError(f"{found[file.stem]} and {file} have the same name; keep one")
-    if not found:
-        raise DataError(f"{folder}: holds no file to pair (RAW are {', '.join(sorted(RAW_SUFFIXES))})")
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.name.startswith(".") or not serves(file):
+            continue
+        if found.setdefault(file.stem, file) is not file:
+            problems.append((file, "same name", f"{found[file.stem].name} has it too; keep one"))
+    if not folder.is_dir():
+        problems.append((folder, "no folder", "no such folder"))
+    elif not found:
+        problems.append((folder, "no files", f"holds no file to pair (RAW are {', '.join(sorted(RAW_SUFFIXES))})"))
     return found

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError, OptionError
-from restore_hub.runtime.images import PICTURE_SUFFIXES
-from restore_hub.runtime.mosaic import GAIN_RANGE, PHASES, pack
+from restore_hub.runtime.mosaic import PHASES, pack
 from restore_hub_raw import unprocess
 from restore_hub_raw.augment import Augment
 from restore_hub_raw.cache import Cache, read_reference
 from restore_hub_raw.exposures import check_crop
-from restore_hub_raw.make_raw import BLACK, SHOT, WHITE, Recipe, make_pair
+from restore_hub_raw.make_raw import BLACK, SHOT, WHITE, Recipe, list_photos, make_pair
 
 _TRIAL = (48, 64)  # size that transforms are tried at where there is no crop
 
@@ -69,13 +68,11 @@ class Photos:
         cache_mb: int = 512,
     ) -> None:
         check_crop("raw/photos", crop)
-        if not GAIN_RANGE[0] <= ratio <= GAIN_RANGE[1]:
-            raise OptionError(f"option 'ratio' of raw/photos is {ratio}; give 1 to 300", "ratio")
         shot, read = _noise(shot, read, noise)
         self._recipe = Recipe(ratio=ratio, shot=shot, read=read)
         self._crop = crop
         self._augment = Augment(augment or {}, (crop, crop) if crop else _TRIAL)
-        self._files = _photos(Path(root))
+        self._files = list_photos(Path(root))
         self._cache = Cache(cache_mb)
 
     def __len__(self) -> int:
@@ -127,20 +124,8 @@ def _noise(shot: float | None, read: float | None, noise: Path | None) -> tuple[
 
         model = read_noise_file(Path(noise))
         return model.shot, model.read
-    for name, value in (("shot", shot), ("read", read)):
-        if value is not None and not 0 <= value < 1:
-            raise OptionError(f"option {name!r} of raw/photos is {value}; give a variance from 0 to 1", name)
     shot = SHOT if shot is None else shot
     return shot, unprocess.read_noise(shot) if read is None else read
-
-
-def _photos(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    files = sorted(file for file in root.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-    if not files:
-        raise DataError(f"{root}: holds no photo ({', '.join(PICTURE_SUFFIXES)})")
-    return files
 
 
 def _whole(file: Path, photo: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from restore_hub.runtime.mosaic import camera_from_srgb
+from restore_hub.runtime.colour import camera_from_srgb, linear_from_srgb
 
 # XYZ (D65) to camera of the Canon EOS 6D, the ColorMatrix2 that DNG files of this camera carry.
 CANON_6D = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
@@ -39,11 +39,6 @@ def invert_tone_curve(picture: Array) -> Array:
     return np.asarray(0.5 - np.sin(np.arcsin(1 - 2 * np.clip(picture, 0, 1)) / 3))
 
 
-def invert_gamma(picture: Array) -> Array:
-    """Turn sRGB into linear light (IEC 61966-2-1; the paper has the power 2.2, which is not what renderers apply)."""
-    return np.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
-
-
 def invert_balance(picture: Array, balance: ArrayLike) -> Array:
     """Divide camera RGB (H, W, 3) by the white balance of R, Gr, Gb, B; highlights stay saturated.
 
@@ -59,13 +54,15 @@ def invert_balance(picture: Array, balance: ArrayLike) -> Array:
 def sensor_rgb(photo: Array, matrix: ArrayLike, balance: ArrayLike, tone: bool) -> Array:
     """Return what each pixel of the sensor would see in three colours: (H, W, 3) in [0, 1].
 
+    Gamma is that of sRGB (IEC 61966-2-1); the paper has the power 2.2, which is not what renderers apply.
+
     Args:
         photo: sRGB (H, W, 3) in [0, 1].
         matrix: XYZ (D65) to camera (3, 3).
         balance: white balance of R, Gr, Gb, B.
         tone: undo a tone curve too. A renderer that applies none then gives a darker picture than the photo.
     """
-    linear = invert_gamma(invert_tone_curve(photo) if tone else photo)
+    linear = linear_from_srgb(invert_tone_curve(photo) if tone else photo)
     camera = np.clip(linear @ camera_from_srgb(matrix).T, 0, 1)
     return np.clip(invert_balance(camera, balance), 0, 1)
 

@@ -14,12 +14,10 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(file: Path, as_json: bool) -> None:
     """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file."""
-    from restore_hub.runtime.raw import is_raw
-
-    if is_raw(file):
-        _inspect_raw(file, as_json)
-    else:
+    if file.suffix.lower() == ".onnx":
         _inspect_model(file, as_json)
+    else:
+        _inspect_raw(file, as_json)
 
 
 def _inspect_model(file: Path, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -25,6 +25,10 @@ def make_dataset(plan: Plan, split: str) -> Dataset:
         raise plan.document.error(str(error), "data", split) from None
     if len(dataset) == 0:
         raise plan.document.error("the split has no samples", "data", split)
+    notes = getattr(dataset, "notes", ())
+    if isinstance(notes, str) or not isinstance(notes, Sequence) or not all(isinstance(note, str) for note in notes):
+        name = plan.datasets[split].component.name
+        raise plan.document.error(f"{name} has notes {notes!r}; they are a tuple of texts", "data", split)
     return dataset
 
 
@@ -55,4 +59,7 @@ def notes_of(datasets: Mapping[str, Dataset]) -> list[str]:
 def _files(dataset: Dataset) -> dict[tuple[int, int], Path]:
     """Return the files of a dataset by device and inode."""
     paths = [Path(file) for index in range(len(dataset)) for file in dataset.files(index)]
-    return {(path.stat().st_dev, path.stat().st_ino): path for path in paths}
+    try:
+        return {(path.stat().st_dev, path.stat().st_ino): path for path in paths}
+    except OSError as error:
+        raise DataError(f"{error.filename}: a file of the data cannot be found: {error.strerror}") from error

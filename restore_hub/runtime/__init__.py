@@ -1,6 +1,6 @@
 """Runs exported ONNX files on RAW and RGB pictures. Nothing here imports torch."""
 
 from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.restore import Restored, restore
+from restore_hub.runtime.photo import Restored, restore
 
 __all__ = ["Model", "Restored", "load", "restore"]

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from restore_hub.errors import DataError
+from restore_hub.runtime.colour import XYZ_FROM_SRGB
 from restore_hub.runtime.exif import MAKE, MODEL, with_exposure_time
 from restore_hub.runtime.images import write_atomic
-from restore_hub.runtime.mosaic import XYZ_FROM_SRGB, RawImage
+from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.tiff import (
     BYTE,
     DOUBLE,
@@ -59,7 +60,7 @@ def encode_dng(raw: RawImage, name: str = "the mosaic", exif: Directory | None =
         DataError: another shape or type, levels out of order.
     """
     balance = np.asarray(raw.balance, np.float64)
-    black, white = [int(v) for v in np.rint(raw.black)], int(raw.white.min())
+    black, white = [float(v) for v in raw.black], int(raw.white.min())
     _check_size(name, "uint16 mosaic", raw.mosaic, raw.mosaic.ndim == 2 and raw.mosaic.dtype == np.uint16)
     _check_levels(name, black, white, balance)
     matrix = np.linalg.inv(XYZ_FROM_SRGB) if raw.camera_from_xyz is None else raw.camera_from_xyz
@@ -73,8 +74,9 @@ def encode_dng(raw: RawImage, name: str = "the mosaic", exif: Directory | None =
         **_identity(raw.camera or "restore_hub", raw.orientation),
         **_colour(matrix, balance[1:3].mean() / [balance[0], balance[1:3].mean(), balance[3]]),
     }
-    if raw.gain is not None:
-        tags[50730] = rationals(SRATIONAL, math.log2(raw.gain))  # BaselineExposure
+    stops = math.log2(raw.gain) if raw.baseline_exposure is None and raw.gain else raw.baseline_exposure
+    if stops is not None:
+        tags[50730] = rationals(SRATIONAL, stops)  # BaselineExposure
     if raw.noise is not None:
         tags[51041] = numbers(DOUBLE, raw.noise[[0, 1, 3]].ravel())  # NoiseProfile
     return encode_tiff(tags, raw.mosaic)
@@ -125,12 +127,6 @@ def encode_linear_dng(
     return encode_tiff(tags, np.rint(np.clip(picture, 0, 1) * 65535).astype(np.uint16))
 
 
-def linear_from_srgb(picture: NDArray[Any]) -> NDArray[Any]:
-    """Return linear light in [0, 1] of sRGB values, clipped to [0, 1] (IEC 61966-2-1)."""
-    clipped = np.clip(picture, 0, 1)
-    return np.asarray(np.where(clipped <= 0.04045, clipped / 12.92, ((clipped + 0.055) / 1.055) ** 2.4))
-
-
 def _check_size(name: str, what: str, array: NDArray[Any], right: bool) -> None:
     if not right or min(array.shape[:2]) < SMALLEST_SIDE:
         raise DataError(
@@ -139,7 +135,7 @@ def _check_size(name: str, what: str, array: NDArray[Any], right: bool) -> None:
         )
 
 
-def _check_levels(name: str, black: list[int], white: int, balance: NDArray[np.float64]) -> None:
+def _check_levels(name: str, black: list[float], white: int, balance: NDArray[np.float64]) -> None:
     if not (balance > 0).all():
         raise DataError(f"{name}: white balance is positive, not {balance.tolist()}")
     if not 0 <= min(black) <= max(black) < white <= 65535:
@@ -155,13 +151,13 @@ def _identity(camera: str, orientation: int) -> dict[int, Field]:
     }
 
 
-def _sensor(phase: tuple[int, int], black: list[int], white: int) -> dict[int, Field]:
+def _sensor(phase: tuple[int, int], black: list[float], white: int) -> dict[int, Field]:
     planes = [2 * (y ^ phase[0]) + (x ^ phase[1]) for y in (0, 1) for x in (0, 1)]  # plane at each site of the tile
     return {
         33421: numbers(SHORT, [2, 2]),  # CFARepeatPatternDim
         33422: numbers(BYTE, [(0, 1, 1, 2)[plane] for plane in planes]),  # CFAPattern
         50713: numbers(SHORT, [2, 2]),  # BlackLevelRepeatDim
-        50714: numbers(LONG, [black[plane] for plane in planes]),  # BlackLevel
+        50714: rationals(RATIONAL, [black[plane] for plane in planes]),  # BlackLevel
         50717: numbers(LONG, white),  # WhiteLevel
     }
 

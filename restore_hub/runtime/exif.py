@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import rawpy
 
+from restore_hub.errors import DataError
 from restore_hub.runtime.tiff import (
     RATIONAL,
     SHORT,
@@ -60,7 +61,7 @@ def read_exif(source: bytes | Path) -> tuple[Directory, tuple[str, ...]]:
             kept = _kept(file)
         if kept is None and not isinstance(source, bytes):
             kept = _from_libraw(source)
-    except (ValueError, OverflowError, OSError, struct.error):
+    except (ValueError, OverflowError, OSError, struct.error, DataError):
         kept = None
     return ({}, ("EXIF could not be read and is left out",)) if kept is None else (kept, ())
 

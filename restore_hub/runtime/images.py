@@ -84,6 +84,8 @@ def read_picture(path: Path) -> Picture:
             samples, orientation, icc, block, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{path}: not enough memory to decode it") from error
     except Exception as error:  # decoders raise nearly everything on damaged files
         raise UnreadableFileError(f"{path}: no readable PNG, TIFF or JPEG picture: {error}") from error
     if samples.ndim == 2:
@@ -134,7 +136,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         DataError: the folder is missing or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,7 +13,8 @@ import rawpy
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, UnreadableFileError
-from restore_hub.runtime.mosaic import XYZ_FROM_SRGB, RawImage
+from restore_hub.runtime.colour import XYZ_FROM_SRGB
+from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage
 from restore_hub.runtime.tags import Tags, read_tags
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin
@@ -21,6 +23,7 @@ _NO_MOSAIC = "{}, not a Bayer mosaic; develop it elsewhere and use the picture"
 _EXIF = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip: 4 transposes, 2 and 1 mirror
 _SAMPLES_A_BYTE = 64  # no camera packs more; a header that promises more is damaged
 _LARGEST = 2**28  # samples: above any sensor of one exposure, below what fills a small machine
+_LARGEST_BALANCE = 100.0  # between two colours; what is beyond is damaged
 _SINGULAR = 1e6  # condition of a damaged colour matrix
 _Result = TypeVar("_Result")
 
@@ -85,7 +88,9 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes
         raise UnreadableFileError(
             f"{path}: no RAW file, or of a format that LibRaw {_libraw()} does not know"
         ) from error
-    except (rawpy.LibRawError, rawpy.NotSupportedError, RuntimeError, ValueError, MemoryError) as error:
+    except (MemoryError, rawpy.LibRawUnsufficientMemoryError) as error:
+        raise DataError(f"{path}: not enough memory to decode it") from error
+    except (rawpy.LibRawError, rawpy.NotSupportedError, RuntimeError, ValueError) as error:
         reason = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else error
         raise UnreadableFileError(f"{path}: LibRaw {_libraw()} cannot decode it: {reason}") from error
 
@@ -93,7 +98,11 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"{path}: {'is a folder, not a RAW file' if path.is_dir() else 'no such file'}")
-    if path.stat().st_size == 0:
+    try:
+        head = _head(path)
+    except OSError as error:  # rights, or too many open files: nothing is wrong with the content
+        raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
+    if not head:
         raise UnreadableFileError(f"{path}: the file is empty")
 
 
@@ -127,8 +136,8 @@ def _raw_image(path: Path, raw: Any) -> RawImage:
     phase, channels = _bayer(path, raw)
     tags, sizes = read_tags(path), raw.sizes
     black = _black(raw, tags, phase, channels)
-    levels = raw.camera_white_level_per_channel
-    white = np.asarray(levels if levels and min(levels) > 0 else [raw.white_level] * 4, np.float32)[channels]
+    # Not `camera_white_level_per_channel`: of some makers that is where the sensor stops being linear.
+    white = np.full(4, raw.white_level, np.float32)
     if not (white > black).all():
         raise UnreadableFileError(
             f"{path}: white level {white.tolist()} is not above black {black.tolist()}; damaged metadata"
@@ -144,7 +153,8 @@ def _raw_image(path: Path, raw: Any) -> RawImage:
         balance_source=source,
         orientation=_EXIF.get(sizes.flip, 1),
         exposure_time=time if time and time > 0 else None,
-        gain=None if tags.baseline_exposure is None else 2.0**tags.baseline_exposure,
+        gain=_gain(tags.baseline_exposure),
+        baseline_exposure=tags.baseline_exposure,
         camera=tags.camera,
         camera_from_xyz=_camera_from_xyz(raw, tags),
         sensor=(sizes.raw_height, sizes.raw_width),
@@ -178,13 +188,18 @@ def _black(raw: Any, tags: Tags, phase: tuple[int, int], channels: Sequence[int]
     """Return the black levels of the planes.
 
     A DNG counts its black levels from the active area's corner. LibRaw begins the visible area at the next even
-    line, and then has them in the wrong places.
+    line, and then has them in the wrong places; it also drops fractions.
     """
     if tags.black is None:
         return np.asarray(raw.black_level_per_channel, np.float32)[channels]
     top, left = raw.sizes.top_margin - tags.active[0], raw.sizes.left_margin - tags.active[1]
     sites = [((phase[0] + y + top) % 2, (phase[1] + x + left) % 2) for y in (0, 1) for x in (0, 1)]
     return np.array([tags.black[site] for site in sites], np.float32)
+
+
+def _gain(stops: float | None) -> float | None:
+    """Return the gain of BaselineExposure, where it is more than a camera model's usual offset; see `RawImage`."""
+    return 2.0**stops if stops is not None and 1 <= stops <= math.log2(LARGEST_GAIN) else None
 
 
 def _balance(raw: Any, channels: Sequence[int]) -> tuple[NDArray[np.float32], Literal["camera", "daylight", "none"]]:
@@ -197,7 +212,7 @@ def _balance(raw: Any, channels: Sequence[int]) -> tuple[NDArray[np.float32], Li
         balance = np.array(values, np.float64)
         if balance[3] == 0:
             balance[3] = balance[1]
-        if np.isfinite(balance).all() and (balance > 0).all():
+        if np.isfinite(balance).all() and (balance > 0).all() and balance.max() <= _LARGEST_BALANCE * balance.min():
             if source == "daylight" and (balance == balance[0]).all():
                 break  # LibRaw's way to say that it knows no colour matrix
             return (balance[channels] / balance.min()).astype(np.float32), source

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from restore_hub.runtime.colour import camera_from_srgb
+
 # Red's (row, column) in the 2x2 tile, by the letters of the tile read row by row.
 PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
-# Linear sRGB to XYZ at D65, IEC 61966-2-1.
-XYZ_FROM_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 GAIN_RANGE = (1.0, 300.0)
+LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
 _MIDDLE_GREY = 0.18
 
 
@@ -32,13 +33,15 @@ class RawImage:
             (all 1).
         orientation: EXIF orientation 1..8 that `restore_hub.runtime.images.orient` applies.
         exposure_time: seconds, or `None` where the file does not say.
-        gain: exposure gain that the file asks for (2**BaselineExposure of a DNG, or its sidecar's), or `None`.
+        gain: exposure gain that the file asks for, or `None`: its sidecar's, or 2**BaselineExposure of a DNG from one
+            stop up. Less is what a camera model always states, however dark the photo is.
         camera: make and model, or an empty text.
         camera_from_xyz: float64 (3, 3), XYZ (D65) to camera RGB as DNG's ColorMatrix1, or `None`.
         sensor: height and width of the whole sensor, masked border included.
         origin: row and column of the visible area on the sensor.
         noise: float64 (4, 2), shot and read noise that the file states (DNG's NoiseProfile): the variance at the
             signal x in [0, 1] is `shot * x + read`; or `None`.
+        baseline_exposure: DNG tag 50730 in stops, or `None`.
         hot_pixels: how many were repaired; 0 where none was looked for.
         notes: what a person should know of the file, a few words each.
     """
@@ -57,6 +60,7 @@ class RawImage:
     sensor: tuple[int, int] = (0, 0)
     origin: tuple[int, int] = (0, 0)
     noise: NDArray[np.float64] | None = None
+    baseline_exposure: float | None = None
     hot_pixels: int = 0
     notes: tuple[str, ...] = ()
 
@@ -134,16 +138,6 @@ def exposure_gain(raw: RawImage) -> tuple[float, str]:
     if gain == wanted:
         return gain, f"brings the mean green {mean:.4g} to {_MIDDLE_GREY}"
     return gain, f"towards {_MIDDLE_GREY} for the mean green {mean:.4g}, limited to {gain:g}"
-
-
-def camera_from_srgb(camera_from_xyz: ArrayLike) -> NDArray[np.float64]:
-    """Return the (3, 3) matrix from linear sRGB to white-balanced camera RGB, rows summing to 1.
-
-    Args:
-        camera_from_xyz: XYZ (D65) to camera (3, 3), as DNG's ColorMatrix1.
-    """
-    matrix = np.asarray(camera_from_xyz, np.float64) @ XYZ_FROM_SRGB
-    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
 
 
 def _reflect(size: int, start: int) -> NDArray[np.intp]:

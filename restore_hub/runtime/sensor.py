@@ -12,6 +12,7 @@ from restore_hub.runtime.mosaic import RawImage
 
 # A pixel is hot when it stands above all its neighbours by so many standard deviations of the noise ...
 _DEVIATIONS = 10.0
+_LEVELS = 10.0  # ... and so many stored levels, since rounding hides the noise of coarse ones ...
 _LEAST = 1e-3  # ... and at least this part of the range from black to white ...
 # ... and, above black, by this factor. Light cannot: optics spread a point over several pixels of all colours.
 _FACTOR = 4.0
@@ -34,7 +35,7 @@ def repair_hot_pixels(raw: RawImage) -> RawImage:
     highest = _around(signal, *_NEAR[0]).copy()
     for place in _NEAR[1:] + _SAME:
         np.maximum(highest, _around(signal, *place), out=highest)
-    margin = max(_LEAST, _DEVIATIONS * _deviation(signal))
+    margin = max(_LEAST, _DEVIATIONS * _deviation(signal), _LEVELS * _level(raw))
     hot = (centre > highest + margin) & (centre > _FACTOR * highest)
     rows, columns = np.nonzero(hot)
     if rows.size == 0:
@@ -68,4 +69,12 @@ def _deviation(signal: NDArray[np.float32]) -> float:
     """Return the standard deviation of the noise, from differences of neighbours of one colour (robustly)."""
     step = max(1, signal.shape[0] // 500)
     differences = np.abs(signal[::step, 2:] - signal[::step, :-2])
-    return float(1.4826 * np.median(differences) / np.sqrt(2))
+    differences = differences[differences > 0]  # most are 0 where values are clipped at black or rounded to it
+    return float(1.4826 * np.median(differences) / np.sqrt(2)) if differences.size else 0.0
+
+
+def _level(raw: RawImage) -> float:
+    """Return the largest step between two stored levels, in the units of the signal; 0 for floats."""
+    if raw.mosaic.dtype.kind == "f":
+        return 0.0
+    return float((raw.balance / (raw.white - raw.black)).max())

@@ -16,35 +16,70 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
-from restore_hub.runtime.mosaic import PHASES, RawImage
+from restore_hub.runtime.mosaic import LARGEST_GAIN, PHASES, RawImage
 
 SIDECAR_SUFFIXES = (".raw", ".bin", ".npy", ".png", ".tif", ".tiff")
 FOLDER_SIDECAR = "mosaic.yaml"  # describes every such file of its folder that has none of its own
 _TYPES = {"uint8": "u1", "uint16": "<u2", "uint16be": ">u2", "float32": "<f4"}
-_PLANES = ("r", "gr", "gb", "b")
+PLANES = ("r", "gr", "gb", "b")
 _LARGEST = 2**16  # bytes of a sidecar
+_LARGEST_LEVEL, _SMALLEST_RANGE = 1e6, 1e-3
+_SINGULAR = 1e6  # condition of a matrix
 _SQUEEZED = 2000  # samples a byte: more than any compression of PNG or TIFF reaches
 
 
-def _four(value: Any) -> Any:
-    return [value] * 4 if isinstance(value, int | float) else value
+def _levels(value: Any) -> list[float]:
+    levels = [value] * 4 if isinstance(value, int | float) else value
+    if not _numbers(levels, (4,), -_LARGEST_LEVEL, _LARGEST_LEVEL):
+        raise ValueError("give one level, or four: R, Gr, Gb, B")
+    return [float(level) for level in levels]
 
 
-def _balance(value: Any) -> Any:
-    return [value[0], value[1], value[1], value[2]] if isinstance(value, list) and len(value) == 3 else value
+def _balance(value: Any) -> list[float]:
+    if not _numbers(value, (3, 4), 0.01, 100):
+        raise ValueError("give three factors from 0.01 to 100, of R, G, B, or four, of R, Gr, Gb, B")
+    factors = value if len(value) == 4 else [value[0], value[1], value[1], value[2]]
+    return [float(factor) for factor in factors]
 
 
-def _size(value: Any) -> Any:
+def _matrix(value: Any) -> list[list[float]]:
+    rows = isinstance(value, list) and len(value) == 3 and all(_numbers(row, (3,), -100, 100) for row in value)
+    if not rows or np.linalg.cond(value) > _SINGULAR:
+        raise ValueError("give three rows of three numbers that can be inverted, XYZ to camera")
+    return [[float(number) for number in row] for row in value]
+
+
+def _size(value: Any) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", value) if isinstance(value, str) else None
     if not found or not int(found[1]) * int(found[2]):
         raise ValueError("a size is written WIDTHxHEIGHT, such as 768x512")
     return int(found[2]), int(found[1])
 
 
-_Level = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Levels = Annotated[list[_Level], BeforeValidator(_four), Field(min_length=4, max_length=4)]
-_Row = Annotated[list[_Level], Field(min_length=3, max_length=3)]
+def _area(value: Any) -> list[int]:
+    if not _numbers(value, (4,), 0, 10**6) or not all(isinstance(number, int) for number in value):
+        raise ValueError("give top, left, height and width in pixels")
+    return list(value)
+
+
+def _planes(value: Any) -> list[str]:
+    if not isinstance(value, list) or sorted(map(str, value)) != sorted(PLANES):
+        raise ValueError(f"name each of {', '.join(PLANES)} once")
+    return list(value)
+
+
+def _numbers(value: Any, lengths: tuple[int, ...], low: float, high: float) -> bool:
+    """Say whether a value is a list of so many numbers within a range."""
+    if not isinstance(value, list) or len(value) not in lengths:
+        return False
+    return all(isinstance(n, int | float) and not isinstance(n, bool) and low <= n <= high for n in value)
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+_Four = Annotated[list[float], BeforeValidator(_levels)]
 
 
 class Sidecar(BaseModel):
@@ -68,17 +103,17 @@ class Sidecar(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     size: Annotated[tuple[int, int] | None, BeforeValidator(_size)] = None
-    cfa: Literal["rggb", "grbg", "gbrg", "bggr"]
-    black: _Levels = Field(default_factory=lambda: [0.0] * 4)
-    white: _Levels
-    gain: _Positive | None = None
+    cfa: Annotated[Literal["rggb", "grbg", "gbrg", "bggr"], BeforeValidator(_lower)]
+    black: _Four = Field(default_factory=lambda: [0.0] * 4)
+    white: _Four
+    gain: Annotated[float | None, Field(gt=0, le=LARGEST_GAIN)] = None
     type: Literal["uint8", "uint16", "uint16be", "float32"] = "uint16"
-    planes: list[Literal["r", "gr", "gb", "b"]] = ["r", "gr", "gb", "b"]
-    area: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
-    balance: Annotated[list[_Positive], BeforeValidator(_balance), Field(min_length=4, max_length=4)] | None = None
-    matrix: Annotated[list[_Row], Field(min_length=3, max_length=3)] | None = None
+    planes: Annotated[list[str], BeforeValidator(_planes)] = list(PLANES)
+    area: Annotated[list[int] | None, BeforeValidator(_area)] = None
+    balance: Annotated[list[float] | None, BeforeValidator(_balance)] = None
+    matrix: Annotated[list[list[float]] | None, BeforeValidator(_matrix)] = None
     orientation: Annotated[int, Field(ge=1, le=8)] = 1
-    exposure_time: _Positive | None = None
+    exposure_time: Annotated[float | None, Field(gt=0, le=1e6)] = None
     camera: str = ""
 
 
@@ -106,9 +141,12 @@ def read_headerless(path: Path, sidecar: Path) -> RawImage:
         values = _read_values(path, sidecar, facts)
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{path}: not enough memory to read it") from error
     except Exception as error:  # decoders raise nearly everything on damaged files
         raise UnreadableFileError(f"{path}: cannot be read, damaged or cut off: {error}") from error
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16, copy=False)
+    if not np.isfinite(values).all():
         raise UnreadableFileError(f"{path}: holds values that are not finite")
     if values.ndim == 3:
         values = _unpacked(values, facts)
@@ -137,13 +175,10 @@ def _read_sidecar(sidecar: Path) -> Sidecar:
         facts = Sidecar.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"{sidecar}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if not all(low < high for low, high in zip(facts.black, facts.white, strict=True)):
+        said = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+        raise DataError(f"{sidecar}: {'.'.join(map(str, first['loc']))}: {said}") from None
+    if not all(high - low >= _SMALLEST_RANGE for low, high in zip(facts.black, facts.white, strict=True)):
         raise DataError(f"{sidecar}: white {facts.white} is not above black {facts.black}")
-    if sorted(facts.planes) != sorted(_PLANES):
-        raise DataError(f"{sidecar}: planes {facts.planes} must name each of {', '.join(_PLANES)} once")
-    if facts.matrix is not None and np.linalg.cond(facts.matrix) > 1e6:
-        raise DataError(f"{sidecar}: the matrix cannot be inverted")
     return facts
 
 
@@ -154,13 +189,14 @@ def _read_values(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
     if suffix == ".npy":
         # Mapped, because the header may promise more than the file holds.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+        kind = array.dtype.newbyteorder("=")
         packed = array.ndim == 3 and 4 in (array.shape[0], array.shape[2])
-        if not (array.ndim == 2 or packed) or array.size == 0 or array.dtype not in ("u1", "u2", "f2", "f4", "f8"):
+        if not (array.ndim == 2 or packed) or array.size == 0 or kind not in ("u1", "u2", "f2", "f4", "f8"):
             raise DataError(
                 f"{path}: {array.dtype} {array.shape} is no mosaic; save uint8, uint16 or floats, (H, W) or packed "
                 "(4, H/2, W/2)"
             )
-        return np.array(array, array.dtype.newbyteorder("="))
+        return np.array(array, kind)
     return _read_grey(path)
 
 
@@ -206,7 +242,7 @@ def _unpacked(values: NDArray[Any], facts: Sidecar) -> NDArray[Any]:
     mosaic = np.empty((2 * planes.shape[1], 2 * planes.shape[2]), values.dtype)
     top, left = PHASES[facts.cfa]
     for name, plane in zip(facts.planes, planes, strict=True):
-        y, x = divmod(_PLANES.index(name), 2)
+        y, x = divmod(PLANES.index(name), 2)
         mosaic[y ^ top :: 2, x ^ left :: 2] = plane
     return mosaic
 
@@ -217,9 +253,8 @@ def _raw_image(values: NDArray[Any], facts: Sidecar, sidecar: Path) -> RawImage:
     if min(top, left) < 0 or min(height, width) < 1 or top + height > sensor[0] or left + width > sensor[1]:
         raise DataError(f"{sidecar}: the area {facts.area} does not lie within {_text(sensor)} pixels")
     balance = np.array(facts.balance or [1.0] * 4)
-    kind = np.float32 if values.dtype.kind == "f" else np.uint16
     return RawImage(
-        mosaic=np.ascontiguousarray(values[top : top + height, left : left + width], kind),
+        mosaic=np.ascontiguousarray(values[top : top + height, left : left + width]),
         phase=(phase[0] ^ top % 2, phase[1] ^ left % 2),
         black=np.array(facts.black, np.float32),
         white=np.array(facts.white, np.float32),
@@ -228,7 +263,7 @@ def _raw_image(values: NDArray[Any], facts: Sidecar, sidecar: Path) -> RawImage:
         orientation=facts.orientation,
         exposure_time=facts.exposure_time,
         gain=facts.gain,
-        camera=facts.camera,
+        camera="".join(letter for letter in facts.camera if letter.isprintable()),
         camera_from_xyz=None if facts.matrix is None else np.array(facts.matrix, np.float64),
         sensor=sensor,
         origin=(top, left),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 _EXIF_IFD, _EXPOSURE_TIME, _MAKE, _MODEL = 34665, 33434, 271, 272
 _CFA_PATTERN, _ACTIVE_AREA, _BASELINE_EXPOSURE, _NOISE_PROFILE = 33422, 50829, 50730, 51041
-_BLACK_REPEAT, _BLACK_LEVEL = 50713, 50714
+_BLACK_REPEAT, _BLACK_LEVEL, _BLACK_DELTAS = 50713, 50714, (50715, 50716)
 _COLOUR_MATRICES = ((50722, 50779), (50721, 50778))  # ColorMatrix and CalibrationIlluminant: 2, then 1
 _D65 = 21  # EXIF LightSource
 # DNG 1.4, chapter 7: what a file may ask a reader to do, and is left alone here.
@@ -30,7 +32,7 @@ class Tags:
         exposure_time: seconds; 0 where the tag is there and says nothing.
         baseline_exposure: stops to brighten by (DNG tag 50730).
         camera: make and model.
-        black: float64 (2, 2), black levels of the tile that begins at `active`; only where they differ.
+        black: float64 (2, 2), black levels of the tile that begins at `active`.
         active: row and column where the active area begins.
         noise: float64 (1 or 3, 2), shot and read noise of all colours, or of R, G, B (DNG tag 51041).
         matrix: float64 (3, 3), XYZ to camera under D65, else under what the file has.
@@ -50,7 +52,7 @@ class Tags:
 def read_tags(path: Path) -> Tags:
     """Read the tags of a RAW file that is built as a TIFF; all else gives empty ones."""
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with _quiet(), tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
             pages = [first, *(first.pages or ())]
             raw = next((page for page in pages if _CFA_PATTERN in page.tags), first)
@@ -68,8 +70,20 @@ def read_tags(path: Path) -> Tags:
         return Tags()
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tifffile's log of damaged tags off the terminal."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def _camera(make: str, model: str) -> str:
-    return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    return "".join(letter for letter in camera if letter.isprintable())
 
 
 def _exposure_time(tags: Any) -> float | None:
@@ -81,13 +95,21 @@ def _exposure_time(tags: Any) -> float | None:
 
 
 def _black(tags: Any) -> NDArray[np.float64] | None:
-    if tags.valueof(_BLACK_REPEAT) != (2, 2) or _BLACK_LEVEL not in tags:
+    """Return the levels of a 2x2 tile, with the means of BlackLevelDeltaH and V; of larger tiles the means."""
+    if _BLACK_LEVEL not in tags:
         return None
-    tag = tags[_BLACK_LEVEL]
-    values = np.asarray(tag.value, np.float64)
-    if tag.dtype in (tifffile.DATATYPE.RATIONAL, tifffile.DATATYPE.SRATIONAL):
-        values = values[::2] / values[1::2]
-    return values.reshape(2, 2) if np.isfinite(values).all() else None
+    rows, columns = tags.valueof(_BLACK_REPEAT) or (1, 1)
+    levels = _reals(tags[_BLACK_LEVEL]).reshape(rows, columns)
+    levels = levels + sum(_reals(tags[code]).mean() for code in _BLACK_DELTAS if code in tags)
+    twice = np.tile(levels, (2, 2))
+    tile = np.array([[twice[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    return tile if np.isfinite(tile).all() else None
+
+
+def _reals(tag: Any) -> NDArray[np.float64]:
+    values = np.asarray(tag.value, np.float64).ravel()
+    rational = tag.dtype in (tifffile.DATATYPE.RATIONAL, tifffile.DATATYPE.SRATIONAL)
+    return np.asarray(values[::2] / values[1::2]) if rational else values
 
 
 def _corner(area: Any) -> tuple[int, int]:

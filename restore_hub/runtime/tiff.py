@@ -53,6 +53,9 @@ def rationals(kind: int, values: ArrayLike) -> Field:
     """Return a field of RATIONAL or SRATIONAL values, to six digits or what 32 bits hold."""
     data = b""
     for value in np.ravel(values):
+        low, high = (0, 2**32) if kind == RATIONAL else (-(2**31), 2**31)
+        if not low <= value < high:
+            raise DataError(f"{value} does not fit a TIFF rational, which holds {low} to {high}")
         limit = max(1, min(1_000_000, int(2**31 / (abs(float(value)) + 1))))
         fraction = Fraction(float(value)).limit_denominator(limit)
         data += struct.pack("<II" if kind == RATIONAL else "<ii", fraction.numerator, fraction.denominator)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from restore_hub.contracts import Batches, Metric, Solver
-from restore_hub.errors import RestoreHubError, TrainingError
+from restore_hub.errors import DataError, RestoreHubError, TrainingError
 from restore_hub.plan.chain import Chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
@@ -73,7 +73,8 @@ def run_stage(run: Run, index: int) -> None:
             try:
                 state, logs = solver.step(problem, state, feed.batches(step))
             except RestoreHubError as error:
-                raise TrainingError(f"{label}, step {step + 1}: {error}") from error
+                hint = "; `restore-hub data check` looks at all files" if isinstance(error, DataError) else ""
+                raise TrainingError(f"{label}, step {step + 1}: {error}{hint}") from error
             except RuntimeError as error:  # torch's own: sizes that do not fit, memory
                 raise TrainingError(f"{label}, step {step + 1}: {' '.join(str(error).split())[:300]}") from error
             step += 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
                 tensors = {port: _rounded(wires[tensor]) for port, tensor in part.inputs.items()}
                 each[name].append(float(made[name](**{port: array / 255.0 for port, array in tensors.items()})))
                 if len(pictures) < PICTURES_KEPT and name == next(iter(metrics)):
-                    pictures[f"{index}-{holdout.dataset.files(index)[0].stem}"] = _side_by_side(tensors.values())
+                    pictures[_name(index, holdout.dataset.files(index))] = _side_by_side(tensors.values())
     finally:
         for name, mode in modes.items():
             chain.blocks[name].train(mode)
@@ -61,6 +62,10 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
         raise holdout.none_readable()
     means = {name: float(np.mean(values)) for name, values in each.items()}
     return Validation(means, pictures)
+
+
+def _name(index: int, files: Sequence[Path]) -> str:
+    return f"{index}-{files[0].stem}" if files else str(index)
 
 
 def _side_by_side(arrays: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -11,8 +11,9 @@ import rawpy
 import tifffile
 
 from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.runtime.colour import camera_from_srgb
 from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.mosaic import RawImage, camera_from_srgb, exposure_gain, pack
+from restore_hub.runtime.mosaic import RawImage, exposure_gain, pack
 from restore_hub.runtime.raw import read_raw, render_raw
 
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])

@@ -61,7 +61,7 @@ def test_all_keys(tmp_path: Path) -> None:
     values().tofile(tmp_path / "a.raw")
     text = """
         size: 30x24
-        cfa: gbrg
+        cfa: GBRG
         black: [10, 20, 30, 40]
         white: [4000, 4001, 4002, 4003]
         gain: 8
@@ -69,7 +69,7 @@ def test_all_keys(tmp_path: Path) -> None:
         matrix: [[0.7, -0.1, -0.1], [-0.4, 1.2, 0.2], [0, 0.2, 0.6]]
         orientation: 6
         exposure_time: 0.04
-        camera: Acme X1
+        camera: "Acme\\n X1"
         area: [1, 3, 20, 25]
     """
     raw = read_raw(describe(tmp_path / "a.raw", text))
@@ -124,18 +124,28 @@ def test_floats_stay_floats_and_render_as_integers_do(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("cfa: rggb\nblack: 100\nwhit: 4000", r"unknown key 'whit' \(did you mean 'white'\?\)"),
-        ("cfa: rggb\nblack: 100", "white: Field required"),
+        ("cfa: rggb\nblack: 100", "white: is missing"),
         ("cfa: rgbg\nwhite: 4000", "cfa: .*'rggb'"),
         ("cfa: rggb\nwhite: 4000\nsize: [30, 24]", "WIDTHxHEIGHT"),
         ("cfa: rggb\nwhite: 4000\nsize: 0x24", "WIDTHxHEIGHT"),
         ("cfa: rggb\nwhite: 4000\nsize: 24x30", "30x24 pixels, but .* says 24x30"),
         ("cfa: rggb\nwhite: 100\nblack: [1, 2, 3, 100]", "not above black"),
-        ("cfa: rggb\nwhite: [1, 2]", "white: .*4 items"),
-        ("cfa: rggb\nwhite: .nan", "white"),
+        ("cfa: rggb\nwhite: [1, 2]", "white: give one level, or four"),
+        ("cfa: rggb\nwhite: .nan", "white: give one level"),
+        ("cfa: rggb\nwhite: true", "white: give one level"),
+        ('cfa: rggb\nwhite: "600"', "white: give one level"),
+        ("cfa: rggb\nwhite: 1e30", "white: give one level"),
+        ("cfa: rggb\nwhite: 100.0001\nblack: 100", "not above black"),
+        ("cfa: rggb\nwhite: 1\nbalance: [1e-50, 1, 1]", "balance: give three factors"),
+        ("cfa: rggb\nwhite: 1\nbalance: [1, 1]", "balance: give three factors"),
+        ("cfa: rggb\nwhite: 1\ngain: 1e7", "gain: .*1000000"),
+        ("cfa: rggb\nwhite: 1\nexposure_time: 1e10", "exposure_time"),
+        ("cfa: rggb\nwhite: 1\narea: [0, 0, 1.5, 2]", "area: give top"),
+        ("cfa: rggb\nwhite: 1\nmatrix: [[1e12, 0, 0], [0, 1, 0], [0, 0, 1]]", "matrix: give three rows"),
         ("cfa: rggb\nwhite: 4000\ngain: 0", "gain: .*greater than 0"),
         ("cfa: rggb\nwhite: 4000\nplanes: [r, gr, gr, b]", "name each of"),
         ("cfa: rggb\nwhite: 4000\narea: [0, 0, 25, 30]", "does not lie within"),
-        ("cfa: rggb\nwhite: 4000\nmatrix: [[1, 0, 0], [1, 0, 0], [0, 0, 1]]", "cannot be inverted"),
+        ("cfa: rggb\nwhite: 4000\nmatrix: [[1, 0, 0], [1, 0, 0], [0, 0, 1]]", "can be inverted"),
         ("cfa: rggb\ncfa: bggr\nwhite: 1", "no YAML: .*duplicate key"),
         ("- a\n- b", "a mapping"),
         ("cfa: [", "no YAML"),

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from restore_hub.errors import DataError
+from restore_hub.runtime.colour import linear_from_srgb
 from restore_hub.runtime.images import read_picture
 from restore_hub_raw.alignment import Shift, estimate_shift
-from restore_hub_raw.unprocess import expose, invert_gamma, read_noise
+from restore_hub_raw.unprocess import expose, read_noise
 
 DATA = os.environ.get("RESTORE_HUB_DATA")
 SHOT = 2e-4
@@ -157,7 +158,7 @@ def test_pairs_of_a_real_set_are_aligned() -> None:
     shifts = {}
     for path in sorted((folder / "high").glob("*.png")):
         high, low = (
-            invert_gamma(read_picture(folder / side / path.name).pixels.astype(float).mean(axis=2))
+            linear_from_srgb(read_picture(folder / side / path.name).pixels.astype(float).mean(axis=2))
             for side in ("high", "low")
         )
         shifts[path.name] = estimate_shift(high, np.minimum(low * high.mean() / low.mean(), 1))

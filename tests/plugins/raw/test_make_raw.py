@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, OptionError
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import read_picture, write_picture
 from restore_hub.runtime.mosaic import RawImage, exposure_gain
 from restore_hub.runtime.raw import read_raw, render_raw
+from restore_hub_raw import unprocess
 from restore_hub_raw.make_raw import PHASES, Recipe, make_folder, make_pair, make_raw
 
 DATA = os.environ.get("RESTORE_HUB_DATA")
@@ -62,9 +63,25 @@ def test_the_short_exposure_is_dark_noisy_and_says_so(photos: Path, tmp_path: Pa
     assert error.std() == pytest.approx(expected, rel=0.2)
 
 
-def test_the_gain_in_the_file_is_what_training_allows(photos: Path, tmp_path: Path) -> None:
-    make_folder(photos, tmp_path / "out", Recipe(ratio=1000))
-    assert exposure_gain(read_raw(tmp_path / "out" / "short" / "a.dng"))[0] == pytest.approx(300, rel=1e-4)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(name, value) for name in ("ratio", "shot", "read") for value in (-1.0, 1e300, float("nan"), float("inf"))]
+    + [("ratio", 0.5), ("ratio", 301.0), ("shot", 1e-300), ("shot", 1.0)],
+)
+def test_numbers_that_make_no_raw_file(photos: Path, tmp_path: Path, option: str, value: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_folder(photos, tmp_path / "out", Recipe(**{option: value}))
+    assert caught.value.option == option
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tall_photo_is_made_in_bands_without_a_seam(make_photo: Callable[..., np.ndarray]) -> None:
+    photo = make_photo(1100, 30)
+    short, long, balance = make_pair(photo, Recipe(shot=0.0, read=0.0, ratio=2, phase="gbrg"), np.random.default_rng(0))
+    colours = unprocess.sensor_rgb(photo, unprocess.CANON_6D, balance, False)
+    whole = unprocess.mosaic(colours, (1, 0))
+    np.testing.assert_array_equal(long, unprocess.quantise(whole, 512, 16383))
+    np.testing.assert_array_equal(short, unprocess.quantise(whole / 2, 512, 16383))
 
 
 def test_a_pair_depends_on_seed_and_name_alone(photos: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.runtime.dng import linear_from_srgb, write_dng, write_linear_dng
+from restore_hub.runtime.colour import linear_from_srgb
+from restore_hub.runtime.dng import write_dng, write_linear_dng
 from restore_hub.runtime.exif import SOFTWARE, read_exif
 from restore_hub.runtime.icc import is_srgb, profile_name, srgb_profile
 from restore_hub.runtime.images import PICTURE_SUFFIXES, orient, read_picture, write_picture
 from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.mosaic import RawImage, exposure_gain, in_levels
+from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage, exposure_gain, in_levels
 from restore_hub.runtime.raw import is_raw, read_raw
 from restore_hub.runtime.tiff import Directory, text
 
-LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
 _MENTIONED = 0.01  # share of clipped values that a person is told of
 
 
@@ -53,7 +53,7 @@ class _Photo:
         icc: profile of the result, or `None` for sRGB that is not marked so.
         exif: its EXIF.
         notes: what to say of it.
-        raw: the mosaic that went in, with the gain that was given; `None` for a picture.
+        raw: the mosaic that went in; `None` for a picture.
     """
 
     feeds: dict[str, NDArray[Any]]
@@ -94,8 +94,7 @@ def restore(
     """
     photo, out = Path(photo), Path(out)
     bits = _bits(out, bits)
-    if out.exists() and not overwrite:
-        raise DataError(f"{out} exists already; choose another name, or pass --overwrite")
+    _check_out(out, overwrite, [photo, *([Path(model)] if isinstance(model, str | Path) else [])])
     if gain is not None and not 0 < gain <= LARGEST_GAIN:
         raise DataError(f"the gain {gain:g} is not a positive number of at most {LARGEST_GAIN:g}")
     loaded = model if isinstance(model, Model) else load(model, device=device)
@@ -124,6 +123,22 @@ def _is_dng(out: Path) -> bool:
     return out.suffix.lower() == ".dng"
 
 
+def _check_out(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
+    """Refuse an output of no known format, one that is there already, and one that is the photo or the model."""
+    if not _is_dng(out) and out.suffix.lower() not in PICTURE_SUFFIXES:
+        known = ", ".join((*PICTURE_SUFFIXES, ".dng"))
+        raise DataError(f"{out}: cannot write {out.suffix or 'no suffix'}; use one of {known}")
+    try:
+        if not out.exists():
+            return
+        if any(source.exists() and out.samefile(source) for source in sources):
+            raise DataError(f"{out} is the very file to be read; choose another name for the result")
+    except OSError as error:  # a name too long, say
+        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
+    if not overwrite:
+        raise DataError(f"{out} exists already; choose another name, or pass --overwrite")
+
+
 def _bits(out: Path, bits: int | None) -> int:
     if _is_dng(out) and bits not in (None, 16):
         raise DataError(f"{out}: a DNG holds 16 bits a channel, not {bits}; leave --bits out")
@@ -144,7 +159,8 @@ def _read(model: Model, photo: Path, gain: float | None) -> _Photo:
 def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
     if photo.suffix.lower() in PICTURE_SUFFIXES and not is_raw(photo):
         raise DataError(
-            f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW file"
+            f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW "
+            f"file, or write {photo.name}.yaml beside it if it holds a mosaic (docs/raw.md)"
         )
     raw = read_raw(photo, repair=True)
     used, rule = (gain, "given") if gain is not None else exposure_gain(raw)
@@ -158,7 +174,7 @@ def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
     }
     exif, lost = read_exif(photo)
     notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *lost)
-    return _Photo(feeds, raw.orientation, srgb_profile(), exif, notes, raw if gain is None else replace(raw, gain=gain))
+    return _Photo(feeds, raw.orientation, srgb_profile(), exif, notes, raw)
 
 
 def _notes(raw: RawImage) -> Iterator[str]:
@@ -183,6 +199,6 @@ def _read_picture(model: Model, photo: Path) -> _Photo:
 def _write_picture(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo, exif: Directory) -> None:
     """Write sRGB values (H, W, 3), clipped to [0, 1]."""
     if _is_dng(out):
-        write_linear_dng(out, linear_from_srgb(picture), orientation=photo.orientation, exif=exif)
+        write_linear_dng(out, linear_from_srgb(np.clip(picture, 0, 1)), orientation=photo.orientation, exif=exif)
     else:
         write_picture(out, orient(picture, photo.orientation), bits, photo.icc, exif)
