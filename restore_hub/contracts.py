@@ -217,7 +217,11 @@ class Solver(Protocol):
     responds: bool
 
     def init(self, problem: Any, optimizers: Sequence[Any]) -> Any:
-        """Return the solver's state for a problem and one torch optimizer a level (upper first)."""
+        """Return the solver's state for a problem and one torch optimizer a level (upper first).
+
+        It has `state_dict()`, plain containers of tensors and numbers, and `load_state_dict`, so that a run that was
+        stopped goes on to the same bits.
+        """
         ...
 
     def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor]]:

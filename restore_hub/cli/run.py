@@ -16,13 +16,24 @@ from restore_hub.cli.options import plugin_option, set_option
 @click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of this run, instead of a new one in --runs.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, or the newest unfinished one of this spec.")
+@click.option("--inexact", is_flag=True, help="Resume with other threads, torch or machine; not to the same bits.")
 def command(
-    spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], runs: Path, out: Path | None, device: str
+    spec: Path,
+    overrides: tuple[str, ...],
+    plugins: tuple[Path, ...],
+    runs: Path,
+    out: Path | None,
+    device: str,
+    resume: bool,
+    inexact: bool,
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
     from restore_hub.train import run
 
-    result = run(spec, overrides=overrides, plugins=plugins, runs=runs, out=out, device=device)
+    result = run(
+        spec, overrides=overrides, plugins=plugins, runs=runs, out=out, device=device, resume=resume, inexact=inexact
+    )
     click.echo(f"run       {result.folder}")
     for path in result.exported:
         click.echo(f"exported  {path}")

@@ -218,6 +218,9 @@ class Spec(Strict):
     validate_every: Count | None = Field(
         default=None, description="outer steps between measurements; each stage's end is always measured"
     )
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=60.0, description="seconds between checkpoints that `--resume` goes on from; 0: after every step"
+    )
     export: Export = Field(default_factory=Export, description="what becomes ONNX")
     tracker: TrackerUse | None = Field(default=None, description="where the run is recorded besides its folder")
 

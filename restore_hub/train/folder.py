@@ -19,6 +19,7 @@ import torch
 from restore_hub.errors import TrainingError
 from restore_hub.runtime.images import write_atomic
 
+JOURNALS = ("metrics.jsonl", "left_out.jsonl")
 RECORDED_PACKAGES = ("restore-hub", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "rawpy", "mlflow")
 
 
@@ -30,7 +31,10 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Weights: `stage-N.pt` of each stage's end, `last.pt`, and `best.pt` where there are metrics."""
+        """Weights: `stage-N.pt` of each stage's end, `last.pt`, and `best.pt` where there are metrics.
+
+        Of an unfinished run, `state.pt` holds all that it needs to go on.
+        """
         return self.path / "checkpoints"
 
     @property
@@ -54,18 +58,70 @@ class RunFolder:
         return path
 
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line to `metrics.jsonl`."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        """Append one line to `metrics.jsonl`.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{path} cannot be written: {error.strerror}; make room and go on with --resume"
+            ) from error
 
     def save_weights(self, name: str, blocks: torch.nn.ModuleDict, about: Mapping[str, Any]) -> Path:
         """Save the state of every block, with plain facts about it, whole or not at all."""
+        state = {block: module.state_dict() for block, module in blocks.items()}
+        return self.save(name, {"blocks": state, "about": dict(about)})
+
+    def save(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write `checkpoints/<name>.pt` whole or not at all.
+
+        Raises:
+            TrainingError: it cannot be written; an older file is left as it was.
+        """
         path = self.checkpoints / f"{name}.pt"
         temporary = path.with_name(path.name + ".part")
-        state = {block: module.state_dict() for block, module in blocks.items()}
-        torch.save({"blocks": state, "about": dict(about)}, temporary)
-        os.replace(temporary, path)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(dict(content), file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
+            temporary.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{path} cannot be written: {' '.join(str(error).split())[:200]}; the checkpoints before it are whole: "
+                "make room and go on with --resume"
+            ) from error
         return path
+
+    def journals(self) -> dict[str, int]:
+        """Return the length in bytes of the files that only grow."""
+        return {name: (self.path / name).stat().st_size for name in JOURNALS if (self.path / name).exists()}
+
+    def rewind(self, journals: Mapping[str, int]) -> None:
+        """Cut the files that only grow to earlier lengths; one without a length goes."""
+        for name in JOURNALS:
+            path = self.path / name
+            if name in journals:
+                os.truncate(path, journals[name])
+            else:
+                path.unlink(missing_ok=True)
+
+    def read_status(self) -> str:
+        """Return how the run stands: `RUNNING` (or stopped without a word), `FINISHED`, `FAILED` or `KILLED`."""
+        try:
+            return str(json.loads((self.path / "status.json").read_text(encoding="utf-8"))["status"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "RUNNING"
+
+    def write_status(self, status: str) -> None:
+        """Write how the run stands to `status.json`."""
+        self.write_json("status.json", {"status": status})
 
 
 def create_run_folder(runs: Path, name: str, at: Path | None = None) -> RunFolder:
@@ -76,7 +132,33 @@ def create_run_folder(runs: Path, name: str, at: Path | None = None) -> RunFolde
     """
     path = at or _free(runs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if at is not None and at.exists() and (not at.is_dir() or any(at.iterdir())):
-        raise TrainingError(f"{at} exists already and is not an empty folder; give another --out")
+        raise TrainingError(f"{at} exists already and is not an empty folder; give another --out, or --resume")
+    return _prepared(path)
+
+
+def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path | None) -> RunFolder | None:
+    """Return the run to go on with: `at`, else the newest unfinished one in `runs` of the same resolved spec.
+
+    `None` where there is none yet, or `at` holds nothing.
+
+    Raises:
+        TrainingError: `at` is no run, is finished, or is of another spec (the text names the first key that differs).
+    """
+    if at is None:
+        found = [RunFolder(path) for path in runs.glob(f"{name}-*") if (path / "spec.json").is_file()]
+        fit = [f for f in found if f.read_status() != "FINISHED" and not _difference(_saved(f.path), resolved)]
+        return _prepared(max(fit, key=lambda f: f.path.stat().st_mtime).path) if fit else None
+    if not at.exists() or (at.is_dir() and not (at / "spec.json").exists()):
+        return None  # ended before it wrote anything of worth
+    difference = _difference(_saved(at), resolved)
+    if difference:
+        raise TrainingError(f"{at} is a run of another spec, {difference}; run it as it was, or begin anew")
+    if RunFolder(at).read_status() == "FINISHED":
+        raise TrainingError(f"{at} is finished, so there is nothing to go on with; begin anew with another --out")
+    return _prepared(at)
+
+
+def _prepared(path: Path) -> RunFolder:
     folder = RunFolder(path)
     try:
         for part in (folder.path, folder.checkpoints, folder.export, folder.pictures):
@@ -86,6 +168,27 @@ def create_run_folder(runs: Path, name: str, at: Path | None = None) -> RunFolde
     except OSError as error:
         raise TrainingError(f"the run folder {path} cannot be written: {error.strerror}; choose --runs DIR") from None
     return folder
+
+
+def _saved(path: Path) -> Any:
+    try:
+        return json.loads((path / "spec.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} is not the folder of a run: it has no readable spec.json") from error
+
+
+def _difference(saved: Any, resolved: Mapping[str, Any]) -> str:
+    """Return the first dotted key at which two resolved specs differ, with both values; their source may."""
+    one: Any = {key: value for key, value in saved.items() if key != "source"}
+    other: Any = {key: value for key, value in resolved.items() if key != "source"}
+    path: list[str] = []
+    while isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        if not keys:
+            return ""
+        path.append(str(keys[0]))
+        one, other = one.get(keys[0]), other.get(keys[0])
+    return f"{'.'.join(path)} was {one!r} and is {other!r}"
 
 
 def environment() -> dict[str, Any]:

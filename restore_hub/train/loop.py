@@ -17,10 +17,12 @@ from restore_hub.plan.chain import Chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
 from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
+from restore_hub.train.checkpoint import Position, save_state
 from restore_hub.train.data import Samples, Stream
 from restore_hub.train.problem import ChainLevel, ChainProblem, problem_of
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.record import Record
+from restore_hub.train.stopping import StopRequest
 from restore_hub.train.validate import better, validate
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -47,15 +49,28 @@ class Run:
     metrics: Mapping[str, Metric]
     record: Record
     device: torch.device
+    stop: StopRequest = field(default_factory=StopRequest)
     step: int = 0
     best: float | None = None
     stages: list[StageResult] = field(default_factory=list)
 
 
-def run_stage(run: Run, index: int) -> None:
+def run_stages(run: Run, start: Position) -> None:
+    """Run the stages that are left, from a position on.
+
+    Raises:
+        TrainingError: as `run_stage`. KeyboardInterrupt: somebody asked to stop; the state is saved.
+    """
+    for index in range(start.stage, len(run.plan.spec.stages)):
+        run_stage(run, index, start if index == start.stage else Position(index))
+        save_state(run, Position(index + 1))
+
+
+def run_stage(run: Run, index: int, start: Position) -> None:
     """Run one stage to its end and validate.
 
     Raises:
+        KeyboardInterrupt: somebody asked to stop.
         TrainingError: a loss or gradient that is not finite, or that is missing; names stage, step and tensor.
             The last checkpoint is left as it was.
     """
@@ -64,11 +79,13 @@ def run_stage(run: Run, index: int) -> None:
     solver: Solver = run.plan.solvers[index].make()
     problem = problem_of(run.chain, run.objectives, stage)
     state = solver.init(problem, [_optimizer(level, tensors) for level, tensors in _variables(stage, problem)])
+    if start.solver is not None:
+        state.load_state_dict(start.solver)
     feed = _Feed(run, stage)
-    begun, step = time.monotonic(), 0
+    begun, step, saved = time.monotonic() - start.seconds, start.step, time.monotonic()
     total, unit = (stage.minutes * 60.0, "s") if stage.minutes else (float(stage.steps or 0), "step")
     with Progress(label, total, unit) as progress:
-        done = 0.0
+        done = start.seconds if stage.minutes else float(step)
         while done < total:
             try:
                 state, logs = solver.step(problem, state, feed.batches(step))
@@ -86,6 +103,11 @@ def run_stage(run: Run, index: int) -> None:
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
                 _measure(run)
+            if run.stop.asked or time.monotonic() - saved >= run.plan.spec.checkpoint_seconds:
+                save_state(run, Position(index, step, time.monotonic() - begun, state.state_dict()))
+                saved = time.monotonic()
+            if run.stop.asked:
+                raise KeyboardInterrupt
         seconds = time.monotonic() - begun
         metrics = _measure(run)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})

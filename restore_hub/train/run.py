@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import TrainingError
+from restore_hub.errors import DataError, TrainingError
 from restore_hub.plan.chain import build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan, make_plan
@@ -21,9 +22,10 @@ from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
+from restore_hub.train.checkpoint import Position, load_state
 from restore_hub.train.data import Samples
-from restore_hub.train.folder import RunFolder, create_run_folder, environment
-from restore_hub.train.loop import Run, StageResult, run_stage
+from restore_hub.train.folder import RunFolder, create_run_folder, environment, find_unfinished
+from restore_hub.train.loop import Run, StageResult, run_stages
 from restore_hub.train.progress import note
 from restore_hub.train.publish import publish
 from restore_hub.train.record import Record
@@ -58,6 +60,8 @@ def run(
     runs: str | Path = "runs",
     out: str | Path | None = None,
     device: str = "cpu",
+    resume: bool = False,
+    inexact: bool = False,
 ) -> Result:
     """Run a pipeline spec.
 
@@ -68,6 +72,10 @@ def run(
         runs: folder that gets a new folder for this run, unless `out` names one.
         out: folder of this run; must not exist, or be empty.
         device: a torch device.
+        resume: go on with the run in `out`, or with the newest unfinished one in `runs` of the same resolved spec, to
+            the same bits as if it had not been stopped; begin where there is none. (Stages limited by minutes take as
+            many steps as they can.)
+        inexact: resume although threads, torch or the machine differ.
 
     Raises:
         RestoreHubError: one line that says what, where and how to mend it.
@@ -85,23 +93,31 @@ def run(
     losses = {name: part.make() for name, part in plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
     metrics = {name: part.make() for name, part in plan.metrics.items()}
-    folder = create_run_folder(Path(runs), plan.spec.name, Path(out) if out else None)
+    resolved = resolve(plan)
+    place = Path(out) if out else None
+    unfinished = find_unfinished(Path(runs), plan.spec.name, resolved, place) if resume else None
+    folder = unfinished or create_run_folder(Path(runs), plan.spec.name, place)
     record = Record(folder, _make_tracker(plan, folder))
     data = {name: _samples(plan, name, dataset, record) for name, dataset in datasets.items()}
-    return _carry_out(Run(plan, chain, objectives, data, metrics, record, where))
+    run = Run(plan, chain, objectives, data, metrics, record, where)
+    start = load_state(run, inexact=inexact) if unfinished else Position()
+    if resume:
+        note(f"going on with {folder.path} at step {run.step}" if unfinished else "nothing to resume; beginning")
+    with run.stop:
+        return _carry_out(run, resolved, start)
 
 
-def _carry_out(run: Run) -> Result:
-    """Train, export and close the record; a run that ends before its first checkpoint leaves no folder."""
+def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result:
+    """Train, export and close the record; a run that fails before its first checkpoint leaves no folder."""
     plan, folder = run.plan, run.record.folder
     try:
-        resolved, facts = resolve(plan), environment()
+        facts = environment()
         folder.write_json("spec.json", resolved)
         folder.write_json("environment.json", facts)
+        folder.write_status("RUNNING")
         _introduce(run.data, folder)
         run.record.start(plan.spec.name, resolved, {"revision": facts["revision"] or "not a git checkout"})
-        for index in range(len(plan.spec.stages)):
-            run_stage(run, index)
+        run_stages(run, start)
         weights = folder.checkpoints / f"{plan.spec.export.weights if run.metrics else 'last'}.pt"
         published = publish(plan, run.chain, weights, folder.export, resolved)
         left_out = [path for path in (folder.path / "left_out.jsonl",) if path.exists()]
@@ -109,13 +125,16 @@ def _carry_out(run: Run) -> Result:
             run.record.artifact(path)
     except KeyboardInterrupt:
         folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
-        print(f"\nstopped at step {run.step}; the weights are in {folder.checkpoints / 'last.pt'}", file=sys.stderr)
+        folder.write_status("KILLED")
+        note(f"stopped at step {run.step}; to go on: {_resume_line(folder)}")
         run.record.finish("KILLED")
         raise
     except Exception:
         run.record.finish("FAILED")
         if any(folder.checkpoints.glob("*.pt")):
-            print(f"the last good weights are in {folder.checkpoints}", file=sys.stderr)
+            with contextlib.suppress(DataError):  # where the disk is full, nothing more can be said in it
+                folder.write_status("FAILED")
+            note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(folder)}")
         else:
             shutil.rmtree(folder.path)
         raise
@@ -124,7 +143,15 @@ def _carry_out(run: Run) -> Result:
             if samples.left_out:
                 note(samples.summary())
     where = run.record.finish("FINISHED")
+    folder.write_status("FINISHED")
+    (folder.checkpoints / "state.pt").unlink(missing_ok=True)
     return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
+
+
+def _resume_line(folder: RunFolder) -> str:
+    return (
+        f"restore-hub run {shlex.quote(str(folder.path / 'spec.json'))} --out {shlex.quote(str(folder.path))} --resume"
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -91,7 +91,7 @@ def test_ctrl_c_keeps_the_weights_and_says_where(
     with pytest.raises(KeyboardInterrupt):
         run(PIPELINE, overrides=small, out=tmp_path / "r")
     assert torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"] == 2
-    assert "stopped at step 2; the weights are in" in capsys.readouterr().err
+    assert "stopped at step 2; to go on: restore-hub run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

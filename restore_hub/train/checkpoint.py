@@ -1,0 +1,121 @@
+"""The whole state of a run in one file, so that a run that was stopped goes on to the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from restore_hub.errors import TrainingError
+
+if TYPE_CHECKING:
+    from restore_hub.train.loop import Run
+
+VERSION = 1
+NAME = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        stage: index of the stage.
+        step, seconds: how many of its steps are done, and how long they took.
+        solver: what its solver carries, `state_dict()`; `None` before the stage's first step.
+    """
+
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    solver: Mapping[str, Any] | None = None
+
+
+def save_state(run: Run, position: Position) -> None:
+    """Write `checkpoints/state.pt`, whole or not at all: all that the rest of the run depends on.
+
+    Batches are a function of seed, level and step, so that the position stands for the samplers.
+
+    Raises:
+        TrainingError: the file cannot be written; the one before it is left as it was.
+    """
+    state = {
+        "version": VERSION,
+        "machine": machine(run.device),
+        "position": {name: getattr(position, name) for name in Position.__dataclass_fields__},
+        "step": run.step,
+        "best": run.best,
+        "stages": [{**asdict(stage), "metrics": dict(stage.metrics)} for stage in run.stages],
+        "blocks": {name: block.state_dict() for name, block in run.chain.blocks.items()},
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if run.device.type == "cuda" else [],
+        "journals": run.record.folder.journals(),
+        "left_out": {name: dict(samples.left_out) for name, samples in run.data.items()},
+    }
+    run.record.folder.save(NAME, state)
+
+
+def load_state(run: Run, *, inexact: bool = False) -> Position:
+    """Put a run back to where `save_state` left it; a run without such a file starts at its beginning.
+
+    Values that were recorded after it are cut off, because they come again.
+
+    Args:
+        run: made from the same spec.
+        inexact: go on although threads, torch or the machine differ; the bits will then differ too.
+
+    Raises:
+        TrainingError: a damaged or newer file, or another machine, torch or number of threads.
+    """
+    from restore_hub.train.loop import StageResult
+
+    folder = run.record.folder
+    path = folder.checkpoints / f"{NAME}.pt"
+    if not path.exists():
+        folder.rewind({})
+        return Position()
+    try:
+        # Plain containers and tensors only: a checkpoint runs no code.
+        state = torch.load(path, map_location=run.device, weights_only=True)
+        version = state["version"]
+    except Exception as error:  # torch.load raises nearly everything
+        raise TrainingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}; begin anew") from error
+    if version != VERSION:
+        raise TrainingError(f"{path} is of version {version}, this restore_hub reads {VERSION}; begin anew")
+    _compare(state["machine"], machine(run.device), inexact)
+    for name, weights in state["blocks"].items():
+        run.chain.blocks[name].load_state_dict(weights)
+    run.step, run.best = state["step"], state["best"]
+    run.stages[:] = [StageResult(**stage) for stage in state["stages"]]
+    for name, reasons in state["left_out"].items():
+        run.data[name].left_out.update(reasons)
+    folder.rewind(state["journals"])
+    torch.set_rng_state(state["random"].cpu())
+    if state["random_cuda"]:
+        torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
+    return Position(**state["position"])
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what the bits of a run depend on beside its spec."""
+    return {
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def _compare(then: Mapping[str, Any], now: Mapping[str, Any], inexact: bool) -> None:
+    differing = [
+        f"{name} was {then.get(name)} and is {value}" for name, value in now.items() if then.get(name) != value
+    ]
+    if differing and not inexact:
+        raise TrainingError(
+            f"{'; '.join(differing)}: the run would not go on to the same bits; run it as before (OMP_NUM_THREADS sets "
+            "the threads), or pass --inexact"
+        )

@@ -1,0 +1,227 @@
+"""Runs that were stopped go on to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restore_hub import run
+from restore_hub.errors import TrainingError
+from restore_hub.train import Result, checkpoint, loop
+from restore_hub.train.folder import RunFolder
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+
+
+def same(one: Path, other: Path) -> None:
+    """Compare all that two runs leave, but for times."""
+    for name in ("last", "best", "stage-1", "stage-2"):
+        left, right = (torch.load(folder / "checkpoints" / f"{name}.pt") for folder in (one, other))
+        assert left["about"] == right["about"]
+        for block, weights in left["blocks"].items():
+            for key, tensor in weights.items():
+                assert torch.equal(tensor, right["blocks"][block][key]), (name, block, key)
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    for path in sorted((one / "pictures").iterdir()):
+        assert path.read_bytes() == (other / "pictures" / path.name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def frequent(small: list[str]) -> list[str]:
+    """A run that saves its state after every step and measures in between."""
+    return [*small, "checkpoint_seconds=0", "validate_every=2"]
+
+
+@pytest.fixture(scope="module")
+def whole(frequent: list[str], tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(PIPELINE, overrides=frequent, out=tmp_path_factory.mktemp("whole") / "r")
+
+
+class Stopped(BaseException):
+    """What ends a run in these tests: nothing in the run may catch it, as nothing catches SIGKILL."""
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_a_run_killed_after_a_step_goes_on_to_the_same_bits(
+    frequent: list[str], whole: Result, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = 0
+
+    def save(*arguments: Any) -> None:
+        nonlocal saves
+        checkpoint.save_state(*arguments)
+        saves += 1
+        if saves == steps:
+            raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_state", save)
+        with pytest.raises(Stopped):
+            run(PIPELINE, overrides=frequent, out=tmp_path / "r")
+    assert (tmp_path / "r" / "checkpoints" / "state.pt").is_file()
+    with (tmp_path / "r" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "loss"')  # what the process was writing when it died
+    result = run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", whole.folder)
+    assert [stage.steps for stage in result.stages] == [3, 2]
+    assert result.metrics == whole.metrics
+    assert not (tmp_path / "r" / "checkpoints" / "state.pt").exists()
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any) -> None:
+        raise Stopped
+
+    overrides = [*small, "validate_every=2"]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_measure", kill)
+        with pytest.raises(Stopped):
+            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
+    assert (tmp_path / "r" / "metrics.jsonl").is_file()
+    run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", run(PIPELINE, overrides=overrides, out=tmp_path / "other").folder)
+
+
+def test_resume_finds_the_newest_unfinished_run_of_the_same_spec(frequent: list[str], tmp_path: Path) -> None:
+    def begin(name: str, *more: str) -> None:
+        folder = run(PIPELINE, overrides=[*frequent, *more], out=tmp_path / name).folder
+        (folder / "status.json").write_text('{"status": "KILLED"}')
+
+    begin("raw_lowlight-1")
+    begin("raw_lowlight-2", "seed=1")
+    before = (tmp_path / "raw_lowlight-2" / "metrics.jsonl").read_bytes()
+    assert run(PIPELINE, overrides=frequent, runs=tmp_path, resume=True).folder == tmp_path / "raw_lowlight-1"
+    assert (tmp_path / "raw_lowlight-2" / "metrics.jsonl").read_bytes() == before
+    fresh = run(PIPELINE, overrides=frequent, runs=tmp_path, resume=True).folder
+    assert fresh not in (tmp_path / "raw_lowlight-1", tmp_path / "raw_lowlight-2"), "both others are no match"
+
+
+def test_what_cannot_be_resumed_is_refused(frequent: list[str], whole: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is finished"):
+        run(PIPELINE, overrides=frequent, out=whole.folder, resume=True)
+    with pytest.raises(TrainingError, match=r"another spec, spec\.seed was 0 and is 1"):
+        run(PIPELINE, overrides=[*frequent, "seed=1"], out=whole.folder, resume=True)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "spec.json").write_text("{")
+    with pytest.raises(TrainingError, match="no readable spec"):
+        run(PIPELINE, overrides=frequent, out=tmp_path / "odd", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda state: state["machine"].update(threads=99), "threads was 99 and is"),
+        (lambda state: state["machine"].update(torch="1.0"), "torch was 1.0"),
+        (lambda state: state.update(version=2), "version 2"),
+        (lambda state: state.clear(), "cannot be read"),
+    ],
+)
+def test_states_that_would_not_give_the_same_bits(
+    frequent: list[str], whole: Result, tmp_path: Path, spoil: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*arguments: Any) -> None:
+        checkpoint.save_state(*arguments)
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_state", kill)
+        with pytest.raises(Stopped):
+            run(PIPELINE, overrides=frequent, out=tmp_path / "r")
+    path = tmp_path / "r" / "checkpoints" / "state.pt"
+    state = torch.load(path)
+    spoil(state)
+    torch.save(state, path)
+    before = path.read_bytes()
+    with pytest.raises(TrainingError, match=words):
+        run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+    assert path.read_bytes() == before
+    if "was" in words:
+        run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True, inexact=True)
+        same(tmp_path / "r", whole.folder)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(
+    frequent: list[str], whole: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, saves = torch.save, 0
+
+    def full(content: Any, file: Any) -> None:
+        nonlocal saves
+        if "position" in content:
+            saves += 1
+            if saves == 3:
+                file.write(b"half")
+                raise OSError(28, "No space left on device")
+        real(content, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(TrainingError, match=r"No space left.*--resume"):
+            run(PIPELINE, overrides=frequent, out=tmp_path / "r")
+    assert not list((tmp_path / "r" / "checkpoints").glob("*.part"))
+    assert RunFolder(tmp_path / "r").read_status() == "FAILED"
+    assert torch.load(tmp_path / "r" / "checkpoints" / "state.pt")["step"] == 2
+    run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", whole.folder)
+
+
+def command(overrides: list[str], out: Path) -> list[str]:
+    sets = [part for override in overrides for part in ("--set", override)]
+    return [sys.executable, "-m", "restore_hub", "run", str(PIPELINE), "--out", str(out), "--resume", *sets]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(
+    frequent: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    overrides = [*frequent, "stages.0.steps=100000", "checkpoint_seconds=60"]
+    process = subprocess.Popen(command(overrides, tmp_path / "r"), stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "r" / "metrics.jsonl"
+    while not journal.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert f"restore-hub run {tmp_path / 'r' / 'spec.json'} --out {tmp_path / 'r'} --resume" in said
+    state = torch.load(tmp_path / "r" / "checkpoints" / "state.pt")
+    last = [json.loads(line)["step"] for line in journal.read_text().splitlines()][-1]
+    assert state["step"] == last
+    assert RunFolder(tmp_path / "r").read_status() == "KILLED"
+
+
+@pytest.mark.long
+def test_a_hundred_kills_at_random_moments(frequent: list[str], tmp_path: Path) -> None:
+    """A real process is killed again and again, wherever it is, until a run comes through; the bits are the same."""
+    overrides = [*frequent, "stages.0.steps=40", "stages.1.steps=20", "validate_every=7"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = subprocess.run(command(overrides, tmp_path / "whole"), env=environment, check=False, capture_output=True)
+    assert whole.returncode == 0, whole.stderr
+    draw, kills, rounds = random.Random(0), 0, 0
+    while kills < 100:
+        rounds += 1
+        out = tmp_path / f"r{rounds}"
+        while True:
+            process = subprocess.Popen(command(overrides, out), env=environment, stderr=subprocess.PIPE)
+            try:
+                _, said = process.communicate(timeout=draw.uniform(2.0, 7.0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+                continue
+            assert process.returncode == 0, said
+            break
+        same(out, tmp_path / "whole")
