@@ -222,6 +222,7 @@ def test_a_hundred_kills_at_random_moments(frequent: list[str], tmp_path: Path) 
                 process.communicate()
                 kills += 1
                 continue
-            assert process.returncode == 0, said
+            # Killed on its way out, after its last word, it has nothing left to do.
+            assert process.returncode == 0 or b"is finished" in said, said
             break
         same(out, tmp_path / "whole")
