@@ -57,7 +57,7 @@ def check_supported(optimizer: optim.Optimizer) -> None:
 
 
 def _unsupported(group: dict[str, Any]) -> Iterator[str]:
-    return (name for name in ("momentum", "nesterov", "amsgrad", "maximize") if group.get(name))
+    return (name for name in ("momentum", "nesterov", "amsgrad", "maximize", "clip") if group.get(name))
 
 
 def _diagonal(optimizer: optim.Optimizer, group: dict[str, Any], w: Tensor) -> Tensor:

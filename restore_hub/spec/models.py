@@ -38,6 +38,8 @@ Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_ext
 Blocks = Annotated[Distinct, Field(min_length=1)]
 Weights = str | Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
 Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "linear", "cosine"]
+Warmup = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
@@ -111,6 +113,9 @@ class Level(Strict):
     data: str = Field(description="split that the batches come from; never `holdout`")
     lr: Positive = Field(default=1e-4, description="learning rate")
     optimizer: Optimizer = Field(default="adam", description="how the blocks step")
+    clip: Positive | None = Field(default=None, description="largest norm of the gradient")
+    warmup: Warmup = Field(default=0, description="outer steps over which `lr` is reached")
+    schedule: Schedule = Field(default="constant", description="how the learning rate falls over the stage")
 
 
 class LowerLevel(Level):
@@ -140,6 +145,11 @@ class Stage(WithOptions):
     data: str | None = Field(default=None, description="flat stage: split that the batches come from")
     lr: Positive = Field(default=1e-4, description="flat stage: learning rate")
     optimizer: Optimizer = Field(default="adam", description="flat stage: how the blocks step")
+    clip: Positive | None = Field(default=None, description="flat stage: largest norm of the gradient")
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="flat stage: outer steps over which `lr` is reached"
+    )
+    schedule: Schedule = Field(default="constant", description="flat stage: how the learning rate falls")
 
     @model_validator(mode="after")
     def _one_form(self) -> Stage:
@@ -179,6 +189,9 @@ class Stage(WithOptions):
                 data=self.data,
                 lr=self.lr,
                 optimizer=self.optimizer,
+                clip=self.clip,
+                warmup=self.warmup,
+                schedule=self.schedule,
             )
         ]
 

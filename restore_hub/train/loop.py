@@ -19,13 +19,12 @@ from restore_hub.plan.parts import Plan
 from restore_hub.spec import HOLDOUT, Level, LowerLevel, Stage
 from restore_hub.train.checkpoint import Position, save_state
 from restore_hub.train.data import Samples, Stream
+from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problem import ChainLevel, ChainProblem, problem_of
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.record import Record
 from restore_hub.train.stopping import StopRequest
 from restore_hub.train.validate import better, validate
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,8 @@ def run_stage(run: Run, index: int, start: Position) -> None:
     label = f"stage {index + 1}/{len(run.plan.spec.stages)} {stage.solver}"
     solver: Solver = run.plan.solvers[index].make()
     problem = problem_of(run.chain, run.objectives, stage)
-    state = solver.init(problem, [_optimizer(level, tensors) for level, tensors in _variables(stage, problem)])
+    optimizers = [make_optimizer(level, tensors) for level, tensors in _variables(stage, problem)]
+    state = solver.init(problem, optimizers)
     if start.solver is not None:
         state.load_state_dict(start.solver)
     feed = _Feed(run, stage)
@@ -87,6 +87,8 @@ def run_stage(run: Run, index: int, start: Position) -> None:
     with Progress(label, total, unit) as progress:
         done = start.seconds if stage.minutes else float(step)
         while done < total:
+            for optimizer, level in zip(optimizers, stage.levels, strict=True):
+                set_rate(optimizer, level, step, min(done / total, 1.0))
             try:
                 state, logs = solver.step(problem, state, feed.batches(step))
             except RestoreHubError as error:
@@ -174,10 +176,3 @@ def _variables(stage: Stage, problem: ChainLevel | ChainProblem) -> list[tuple[L
     if isinstance(problem, ChainProblem):
         return list(zip(stage.levels, (problem.theta, problem.omega), strict=True))
     return [(stage.levels[0], problem.variables)]
-
-
-def _optimizer(level: Level, tensors: tuple[Tensor, ...]) -> torch.optim.Optimizer:
-    if not tensors:
-        raise TrainingError(f"the blocks {', '.join(level.blocks)} have no parameters to train")
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[level.optimizer](tensors, lr=level.lr)
-    return optimizer
