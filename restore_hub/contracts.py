@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,27 +118,57 @@ class Dataset(Protocol):
         ...
 
 
-class Tracker(Protocol):
-    """Where a run is recorded. The loop knows no tracker by name; values arrive from one thread, in order."""
+class Scalar(NamedTuple):
+    """One value of a run: its name, its step over all stages, and when it was recorded, in seconds since 1970."""
 
-    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open a run; `params` is the whole resolved spec as nested plain values."""
+    name: str
+    value: float
+    step: int
+    time: float
+
+
+class Tracker(Protocol):
+    """Where a run is recorded. The loop knows no tracker by name.
+
+    Its methods are called from one thread that training does not wait for. One that raises is called again, after
+    `start`, until it returns: it may find that part of its work is done. None but `check` runs while training waits.
+
+    Attributes:
+        store: names the place, without passwords; what a run has sent is remembered for each `store`.
+    """
+
+    store: str
+
+    def check(self) -> None:
+        """Raise what no waiting mends, such as a missing package or an address of no known kind; ask no server.
+
+        Raises:
+            RestoreHubError: the run cannot be recorded so, and does not begin.
+        """
         ...
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record scalars at a step; implementations buffer."""
+    def start(self, name: str, tags: Mapping[str, str], run: str = "") -> str:
+        """Open a run, or go on with the one of id `run`; return the id, another one where the store lost that run."""
+        ...
+
+    def params(self, params: Mapping[str, Any]) -> None:
+        """Record the whole resolved spec, nested plain values."""
+        ...
+
+    def log(self, scalars: Sequence[Scalar]) -> None:
+        """Record at most 1000 scalars, all or none, ordered by step."""
         ...
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
         """Record one picture (H, W, 3) uint8."""
         ...
 
-    def artifact(self, path: Path) -> None:
-        """Record a file."""
+    def artifact(self, path: Path, *, model: bool = False) -> None:
+        """Record a file; with `model`, it is the ONNX file that the run was for."""
         ...
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
-        """Flush, close the run, and return one line that says where it can be seen."""
+        """Close the run, and return one line that says where it can be seen."""
         ...
 
 

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_hub.contracts import Scalar
 from restore_hub.errors import MissingExtraError, TrainingError
-from restore_hub_mlflow.plain import flatten, key_of
+from restore_hub_mlflow.model import log_model
+from restore_hub_mlflow.plain import flatten, key_of, plain
 
-if TYPE_CHECKING:
-    from mlflow.entities import Metric
-
-FLUSH_VALUES = 1000  # the most that MLflow takes in one call
-FLUSH_SECONDS = 5.0
-PARAMS_A_CALL = 100
+PARAMS_A_CALL = 100  # MLflow's limit
+LOCAL = "mlflow.db"
 
 
 class Mlflow:
-    """One MLflow run, with buffered values: one call to the store for up to 1000 of them or every 5 seconds.
+    """One MLflow run.
 
     Args:
         uri: tracking server or database; by default `MLFLOW_TRACKING_URI`, else a SQLite file in `folder`.
@@ -36,62 +34,86 @@ class Mlflow:
         self.experiment = experiment
         given = uri or os.environ.get("MLFLOW_TRACKING_URI")
         folder = Path(folder).resolve()
-        self.uri = given or f"sqlite:///{folder / 'mlflow.db'}"
+        self.uri = given or f"sqlite:///{folder / LOCAL}"
+        self.store = _without_password(given) if given else LOCAL  # the folder of runs may be moved
         self._local = None if given else folder
         self._client: Any = None
         self._run_id = ""
-        self._buffer: list[Metric] = []
-        self._flushed = 0.0
 
-    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open a run; `params` become parameters `a.b.c` and the whole of them the file `spec.yaml`.
+    def check(self) -> None:
+        """Import MLflow; look at the address, and make the folder of a SQLite file.
 
         Raises:
             MissingExtraError: MLflow is not installed.
-            TrainingError: the store cannot be opened.
+            TrainingError: an address of a kind that MLflow does not know, or a folder that cannot be made.
         """
         mlflow = _import_quietly()
-        if self._local:
-            self._local.mkdir(parents=True, exist_ok=True)
         try:
-            self._client = mlflow.MlflowClient(tracking_uri=self.uri)
-            run = self._client.create_run(self._experiment_id(), run_name=name, tags=dict(tags))
+            if self.uri.startswith("sqlite:///"):
+                Path(self.uri.removeprefix("sqlite:///").partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+            elif not re.match(r"(postgresql|mysql|mssql)\b", self.uri):  # those are asked when they are made
+                mlflow.MlflowClient(tracking_uri=self.uri)
         except Exception as error:
             raise TrainingError(
-                f"MLflow cannot open {self.uri}: {error}; mend `uri` or MLFLOW_TRACKING_URI, or use no tracker"
+                f"MLflow cannot open {self.store}: {error}; mend `uri` or MLFLOW_TRACKING_URI, or use no tracker"
             ) from error
-        self._run_id = run.info.run_id
-        self._flushed = time.monotonic()
-        entries = [mlflow.entities.Param(key, value) for key, value in flatten(params).items()]
-        for first in range(0, len(entries), PARAMS_A_CALL):
-            self._client.log_batch(self._run_id, params=entries[first : first + PARAMS_A_CALL])
-        self._client.log_dict(self._run_id, _plain(params), "spec.yaml")
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Buffer scalars of a step; sends them when there are 1000 or five seconds have gone by."""
+    def start(self, name: str, tags: Mapping[str, str], run: str = "") -> str:
+        """Open a run, or go on with one; return its id."""
+        mlflow = _import_quietly()
+        self._client = mlflow.MlflowClient(tracking_uri=self.uri)
+        if run and self._is_there(run):
+            self._client.update_run(run, status="RUNNING")
+            self._run_id = run
+        else:
+            made = self._client.create_run(self._experiment_id(), run_name=name, tags=dict(tags))
+            self._run_id = made.info.run_id
+        return self._run_id
+
+    def params(self, params: Mapping[str, Any]) -> None:
+        """Record the spec as parameters `a.b.c`, and the whole of it as the file `spec.yaml`."""
+        from mlflow.entities import Param
+
+        entries = [Param(key, value) for key, value in flatten(params).items()]
+        for first in range(0, len(entries), PARAMS_A_CALL):
+            self._client.log_batch(self._run_id, params=entries[first : first + PARAMS_A_CALL], synchronous=True)
+        self._client.log_dict(self._run_id, plain(params), "spec.yaml")
+
+    def log(self, scalars: Sequence[Scalar]) -> None:
+        """Record at most 1000 scalars in one call; MLflow's databases keep one of equal ones."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        self._buffer += [Metric(key_of(name), float(value), now, step) for name, value in metrics.items()]
-        if len(self._buffer) >= FLUSH_VALUES or time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self._flush()
+        metrics = [Metric(key_of(s.name), float(s.value), round(s.time * 1000), s.step) for s in scalars]
+        self._client.log_batch(self._run_id, metrics=metrics, synchronous=True)
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
         """Record a picture (H, W, 3) uint8 under its name and step."""
-        self._client.log_image(self._run_id, image, key=key_of(name), step=step)
+        self._client.log_image(self._run_id, image, key=key_of(name), step=step, synchronous=True)
 
-    def artifact(self, path: Path) -> None:
-        """Record a file."""
+    def artifact(self, path: Path, *, model: bool = False) -> None:
+        """Record a file; an ONNX file that the run was for also becomes a model of MLflow."""
         self._client.log_artifact(self._run_id, str(path))
+        if model:
+            log_model(self._client, self._run_id, path)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
-        """Send what is left, close the run, and return the line that opens it in a browser."""
-        self._flush()
+        """Close the run, and return the line that opens it in a browser."""
         self._client.set_terminated(self._run_id, status)
         if self.uri.startswith(("http:", "https:")):
             experiment = self._client.get_run(self._run_id).info.experiment_id
-            return f"{self.uri.rstrip('/')}/#/experiments/{experiment}/runs/{self._run_id}"
-        return f"mlflow ui --backend-store-uri {self.uri}"
+            return f"{self.store.rstrip('/')}/#/experiments/{experiment}/runs/{self._run_id}"
+        return f"mlflow ui --backend-store-uri {_without_password(self.uri)}"
+
+    def _is_there(self, run: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return bool(found.info.lifecycle_stage == "active")
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self.experiment)
@@ -100,16 +122,12 @@ class Mlflow:
         place = (self._local / "mlartifacts").as_uri() if self._local else None
         return str(self._client.create_experiment(self.experiment, artifact_location=place))
 
-    def _flush(self) -> None:
-        for first in range(0, len(self._buffer), FLUSH_VALUES):
-            self._client.log_batch(self._run_id, metrics=self._buffer[first : first + FLUSH_VALUES])
-        self._buffer.clear()
-        self._flushed = time.monotonic()
-
 
 def _import_quietly() -> Any:
-    """Import MLflow without its chatter about git and database migrations, and without its usage reports."""
+    """Import MLflow without its chatter and usage reports, and with short waits: the run's own thread tries again."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
         import mlflow
@@ -117,15 +135,10 @@ def _import_quietly() -> Any:
         raise MissingExtraError(
             f"the tracker mlflow/tracking needs MLflow ({error}): pip install 'restore-hub[train]', or use no tracker"
         ) from error
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     return mlflow
 
 
-def _plain(value: Any) -> Any:
-    """Return nested plain values, paths and the like as text, for YAML."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+def _without_password(uri: str) -> str:
+    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", uri)

@@ -17,6 +17,8 @@ COMMANDS = {
     "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
     "check": ("check", "Check a spec: names, levels, shapes, cost; train nothing."),
     "export": ("export", "Export a run again, such as from the weights of an earlier stage."),
+    "track": ("track", "Send what a tracker has not had of a run, from its folder."),
+    "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
     "restore": ("restore", "Run an exported ONNX file on a photograph, without PyTorch."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
     "data": ("data", "Prepare data: commands that plugins bring."),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
+import logging
 import os
 import secrets
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,9 +76,9 @@ def read_picture(path: Path) -> Picture:
             damaged, or of another format.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}")
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}")
         with path.open("rb") as file:
             head = file.read(4)
         if not head:
@@ -84,16 +88,35 @@ def read_picture(path: Path) -> Picture:
             samples, orientation, icc, block, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
     except DataError:
         raise
-    except MemoryError as error:
-        raise DataError(f"{path}: not enough memory to decode it") from error
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise UnreadableFileError(f"{path}: no readable PNG, TIFF or JPEG picture: {error}") from error
+        raise not_read(path, error, "no readable PNG, TIFF or JPEG picture") from error
     if samples.ndim == 2:
         samples = np.repeat(samples[..., None], 3, axis=2)
     bits = 8 * samples.dtype.itemsize
     pixels = orient(samples[..., :3], orientation).astype(np.float32) / np.float32(2**bits - 1)
     exif, lost = read_exif(block) if block else ({}, ())
     return Picture(pixels, bits, icc, exif, (*notes, *lost))
+
+
+@contextlib.contextmanager
+def quiet_tifffile() -> Iterator[None]:
+    """Keep tifffile's log of damaged tags off the terminal."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def not_read(path: Path, error: Exception, found: str) -> DataError:
+    """Return the error for a file that a decoder could not read: `found`, unless memory or the system is at fault."""
+    if isinstance(error, MemoryError):
+        return DataError(f"{path}: not enough memory to decode it")
+    # Rights, or too many open files. EINVAL: a damaged file sends its decoder to a place that no file has.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return DataError(f"{path}: cannot be opened: {error.strerror}")
+    return UnreadableFileError(f"{path}: {found}: {error}")
 
 
 def write_picture(
@@ -178,7 +201,7 @@ def _decode(path: Path) -> _Decoded:
 
 def _decode_tiff(path: Path) -> _Decoded:
     """Decode a TIFF's first page: 16 bits with tifffile to uint16, fewer with Pillow."""
-    with tifffile.TiffFile(path) as tiff:
+    with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if _DNG_VERSION in page.tags:  # its first page is often a thumbnail
             raise DataError(f"{path}: holds a RAW file (DNG), not a picture; give it the suffix .dng")

@@ -90,15 +90,17 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes
         ) from error
     except (MemoryError, rawpy.LibRawUnsufficientMemoryError) as error:
         raise DataError(f"{path}: not enough memory to decode it") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
     except (rawpy.LibRawError, rawpy.NotSupportedError, RuntimeError, ValueError) as error:
         reason = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else error
         raise UnreadableFileError(f"{path}: LibRaw {_libraw()} cannot decode it: {reason}") from error
 
 
 def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a folder, not a RAW file' if path.is_dir() else 'no such file'}")
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is a folder, not a RAW file' if path.is_dir() else 'no such file'}")
         head = _head(path)
     except OSError as error:  # rights, or too many open files: nothing is wrong with the content
         raise DataError(f"{path}: cannot be opened: {error.strerror}") from error

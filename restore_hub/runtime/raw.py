@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def read_raw(path: Path, *, repair: bool = False) -> RawImage:
     """
     path = Path(path)
     sidecar = find_sidecar(path)
-    if sidecar is None and path.suffix.lower() in set(SIDECAR_SUFFIXES) - RAW_SUFFIXES and path.is_file():
+    if sidecar is None and path.suffix.lower() in set(SIDECAR_SUFFIXES) - RAW_SUFFIXES and os.path.isfile(path):
         raise DataError(
             f"{path}: no RAW file; if it holds a mosaic, write {path.name}.yaml beside it, with cfa, black and white "
             "(docs/raw.md)"

@@ -16,6 +16,7 @@ _LEVELS = 10.0  # ... and so many stored levels, since rounding hides the noise 
 _LEAST = 1e-3  # ... and at least this part of the range from black to white ...
 # ... and, above black, by this factor. Light cannot: optics spread a point over several pixels of all colours.
 _FACTOR = 4.0
+_SHARE = 1e-3  # of all differences; fewer are no noise
 
 
 def repair_hot_pixels(raw: RawImage) -> RawImage:
@@ -69,8 +70,10 @@ def _deviation(signal: NDArray[np.float32]) -> float:
     """Return the standard deviation of the noise, from differences of neighbours of one colour (robustly)."""
     step = max(1, signal.shape[0] // 500)
     differences = np.abs(signal[::step, 2:] - signal[::step, :-2])
-    differences = differences[differences > 0]  # most are 0 where values are clipped at black or rounded to it
-    return float(1.4826 * np.median(differences) / np.sqrt(2)) if differences.size else 0.0
+    found = differences[differences > 0]  # most are 0 where values are clipped at black or rounded to it
+    if found.size < _SHARE * differences.size:
+        return 0.0  # no noise, and these are the hot pixels themselves
+    return float(1.4826 * np.median(found) / np.sqrt(2))
 
 
 def _level(raw: RawImage) -> float:

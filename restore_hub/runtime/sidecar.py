@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
+from restore_hub.runtime.images import not_read, quiet_tifffile
 from restore_hub.runtime.mosaic import LARGEST_GAIN, PHASES, RawImage
 
 SIDECAR_SUFFIXES = (".raw", ".bin", ".npy", ".png", ".tif", ".tiff")
@@ -122,7 +124,8 @@ def find_sidecar(path: Path) -> Path | None:
     if path.suffix.lower() not in SIDECAR_SUFFIXES:
         return None
     own, shared = path.with_name(path.name + ".yaml"), path.with_name(FOLDER_SIDECAR)
-    return own if own.is_file() else shared if shared.is_file() else None
+    # Not Path.is_file, which raises where the suffix makes the name too long for a file.
+    return next((sidecar for sidecar in (own, shared) if os.path.isfile(sidecar)), None)
 
 
 def read_headerless(path: Path, sidecar: Path) -> RawImage:
@@ -134,18 +137,17 @@ def read_headerless(path: Path, sidecar: Path) -> RawImage:
         DataError: no such file, a sidecar with an unknown key or a value that makes no sense, or one that does not
             fit the file. UnreadableFileError: the file is damaged or cut off.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a folder, not a mosaic' if path.is_dir() else 'no such file'}")
     facts = _read_sidecar(sidecar)
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is a folder, not a mosaic' if path.is_dir() else 'no such file'}")
         values = _read_values(path, sidecar, facts)
     except DataError:
         raise
-    except MemoryError as error:
-        raise DataError(f"{path}: not enough memory to read it") from error
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise UnreadableFileError(f"{path}: cannot be read, damaged or cut off: {error}") from error
-    values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16, copy=False)
+        raise not_read(path, error, "cannot be read, damaged or cut off") from error
+    with np.errstate(over="ignore"):  # floats beyond float32 become infinite, which is refused next
+        values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16, copy=False)
     if not np.isfinite(values).all():
         raise UnreadableFileError(f"{path}: holds values that are not finite")
     if values.ndim == 3:
@@ -222,7 +224,7 @@ def _read_grey(path: Path) -> NDArray[Any]:
             if image.mode not in ("L", "I;16"):
                 raise DataError(f"{path}: a PNG of {image.mode}, but a mosaic has one channel of 8 or 16 bits")
             return np.array(image)
-    with tifffile.TiffFile(path) as tiff:
+    with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if page.dtype not in (np.uint8, np.uint16) or len(page.shape) != 2:
             raise DataError(f"{path}: a TIFF of {page.dtype} {page.shape}, but a mosaic is (H, W) of 8 or 16 bits")

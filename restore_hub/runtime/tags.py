@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +11,9 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+
+from restore_hub.errors import UnreadableFileError
+from restore_hub.runtime.images import not_read, quiet_tifffile
 
 _EXIF_IFD, _EXPOSURE_TIME, _MAKE, _MODEL = 34665, 33434, 271, 272
 _CFA_PATTERN, _ACTIVE_AREA, _BASELINE_EXPOSURE, _NOISE_PROFILE = 33422, 50829, 50730, 51041
@@ -52,7 +53,7 @@ class Tags:
 def read_tags(path: Path) -> Tags:
     """Read the tags of a RAW file that is built as a TIFF; all else gives empty ones."""
     try:
-        with _quiet(), tifffile.TiffFile(path) as tiff:
+        with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
             pages = [first, *(first.pages or ())]
             raw = next((page for page in pages if _CFA_PATTERN in page.tags), first)
@@ -66,19 +67,11 @@ def read_tags(path: Path) -> Tags:
                 matrix=_matrix(first.tags),
                 corrections=tuple(sorted({_OPCODES[code] for page in pages for code in _opcodes(page.tags)})),
             )
-    except Exception:  # no TIFF, or a maker's variant of it: LibRaw has read it all the same
+    except Exception as error:  # no TIFF, or a maker's variant of it: LibRaw has read it all the same
+        found = not_read(path, error, "its tags are damaged")
+        if not isinstance(found, UnreadableFileError):
+            raise found from error
         return Tags()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep tifffile's log of damaged tags off the terminal."""
-    log = logging.getLogger("tifffile")
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 def _camera(make: str, model: str) -> str:

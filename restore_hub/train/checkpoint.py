@@ -48,7 +48,7 @@ def save_state(run: Run, position: Position) -> None:
         "position": {name: getattr(position, name) for name in Position.__dataclass_fields__},
         "step": run.step,
         "best": run.best,
-        "stages": [{**asdict(stage), "metrics": dict(stage.metrics)} for stage in run.stages],
+        "stages": [asdict(stage) for stage in run.stages],
         "blocks": {name: block.state_dict() for name, block in run.chain.blocks.items()},
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if run.device.type == "cuda" else [],

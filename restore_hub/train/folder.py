@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 
 from restore_hub.errors import TrainingError
@@ -44,8 +46,25 @@ class RunFolder:
 
     @property
     def pictures(self) -> Path:
-        """Holdout pictures, output beside reference."""
+        """Holdout pictures, `<index>-<stem>-input`, `-output` and `-reference`."""
         return self.path / "pictures"
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes from running in this folder.
+
+        Raises:
+            TrainingError: another one does.
+        """
+        lock = filelock.FileLock(self.path / ".run.lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise TrainingError(f"another process is running in {self.path}; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file whole or not at all."""
@@ -139,7 +158,7 @@ def create_run_folder(runs: Path, name: str, at: Path | None = None) -> RunFolde
 def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path | None) -> RunFolder | None:
     """Return the run to go on with: `at`, else the newest unfinished one in `runs` of the same resolved spec.
 
-    `None` where there is none yet, or `at` holds nothing.
+    `None` where there is none yet.
 
     Raises:
         TrainingError: `at` is no run, is finished, or is of another spec (the text names the first key that differs).
@@ -148,8 +167,10 @@ def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path
         found = [RunFolder(path) for path in runs.glob(f"{name}-*") if (path / "spec.json").is_file()]
         fit = [f for f in found if f.read_status() != "FINISHED" and not _difference(_saved(f.path), resolved)]
         return _prepared(max(fit, key=lambda f: f.path.stat().st_mtime).path) if fit else None
-    if not at.exists() or (at.is_dir() and not (at / "spec.json").exists()):
-        return None  # ended before it wrote anything of worth
+    if not at.exists():
+        return None
+    if not [path for path in at.rglob("*") if path.is_file() and not path.name.startswith(".")]:
+        return _prepared(at)  # ended before it wrote anything of worth
     difference = _difference(_saved(at), resolved)
     if difference:
         raise TrainingError(f"{at} is a run of another spec, {difference}; run it as it was, or begin anew")

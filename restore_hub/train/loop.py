@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -29,11 +29,19 @@ from restore_hub.train.validate import better, validate
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What one stage took and reached: its solver, outer steps, seconds of training, and holdout means at its end."""
+    """What one stage took and reached.
+
+    Attributes:
+        solver: its name in the spec.
+        steps, seconds: outer steps, and how long they took.
+        evaluations: energy gradients taken, forward and backward.
+        metrics: holdout means at its end.
+    """
 
     solver: str
     steps: int
     seconds: float
+    evaluations: int
     metrics: Mapping[str, float]
 
 
@@ -63,6 +71,7 @@ def run_stages(run: Run, start: Position) -> None:
     for index in range(start.stage, len(run.plan.spec.stages)):
         run_stage(run, index, start if index == start.stage else Position(index))
         save_state(run, Position(index + 1))
+        run.record.folder.write_json("stages.json", [asdict(stage) for stage in run.stages])
 
 
 def run_stage(run: Run, index: int, start: Position) -> None:
@@ -113,7 +122,8 @@ def run_stage(run: Run, index: int, start: Position) -> None:
         seconds = time.monotonic() - begun
         metrics = _measure(run)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
-        run.stages.append(StageResult(stage.solver, step, seconds, metrics))
+        evaluations = step * solver.evaluations(stage.lower.steps if stage.lower else 1)
+        run.stages.append(StageResult(stage.solver, step, seconds, evaluations, metrics))
 
 
 def _finite(logs: Mapping[str, Tensor], label: str, step: int) -> dict[str, float]:

@@ -1,8 +1,11 @@
-"""One place that values, pictures and files go through on their way to the run folder and the tracker."""
+"""One place that values, pictures and files go through on their way to the run folder, and from it to the tracker."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,47 +14,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Tracker
+from restore_hub.errors import TrainingError
 from restore_hub.runtime.images import write_picture
+from restore_hub.train.courier import Courier
 from restore_hub.train.folder import RunFolder
+from restore_hub.train.outbox import About, Outbox
+
+MARK_SECONDS = 1.0  # how finely the times of values are known
 
 
 class Record:
-    """Writes to the run folder, and to the tracker where there is one."""
+    """Writes to the run folder; where there is a tracker, a thread of its own reads from there.
+
+    `events.jsonl` in the folder lists pictures and files, and now and then the time of a step.
+    """
 
     def __init__(self, folder: RunFolder, tracker: Tracker | None) -> None:
         self.folder = folder
         self._tracker = tracker
-        self._open = False
+        self._courier: Courier | None = None
+        self._pictures = threading.Lock()
+        self._step = -1
+        self._marked = -MARK_SECONDS
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open the tracker's run."""
+        """Begin to send, or go on where an earlier process of this run left off.
+
+        Raises:
+            RestoreHubError: no waiting would mend what the tracker lacks, or another process records this run.
+        """
         if self._tracker:
-            self._tracker.start(name, params, tags)
-            self._open = True
+            self._tracker.check()
+            about = About(name, params, {**tags, "spec_sha256": spec_hash(params)})
+            self._courier = Courier(Outbox(self.folder.path, self._tracker, about, self._pictures))
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Record scalars at a step, counted over all stages."""
+        """Record scalars at a step, counted over all stages; steps never fall.
+
+        Raises:
+            TrainingError: the run folder cannot be written.
+        """
+        now = time.monotonic()
+        if step > self._step and now - self._marked >= MARK_SECONDS:
+            self._append("events.jsonl", {"step": step, "time": round(time.time(), 3)})
+            self._marked = now
+        self._step = step
         self.folder.append_metrics(step, values)
-        if self._tracker:
-            self._tracker.log(values, step)
 
     def left_out(self, split: str, files: Sequence[Path], reason: str) -> None:
         """Append a sample that was left out to `left_out.jsonl` in the run folder."""
-        line = {"split": split, "files": [str(file) for file in files], "reason": reason}
-        with (self.folder.path / "left_out.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
-        """Record a picture (H, W, 3)."""
-        write_picture(self.folder.pictures / f"{name}.png", image.astype(np.float32) / 255.0)
-        if self._tracker:
-            self._tracker.picture(name, image, step)
+        """Record a picture (H, W, 3); a tracker that is late gets the newest of each name."""
+        with self._pictures:
+            write_picture(self.folder.pictures / f"{name}.png", image.astype(np.float32) / 255.0)
+            self._append("events.jsonl", {"step": step, "picture": name})
 
-    def artifact(self, path: Path) -> None:
-        """Record a file that already lies in the run folder."""
-        if self._tracker:
-            self._tracker.artifact(path)
+    def artifact(self, path: Path, *, model: bool = False) -> None:
+        """Record a file that lies in the run folder; `model` says that it is the ONNX file that the run was for."""
+        place = path.relative_to(self.folder.path).as_posix()
+        self._append("events.jsonl", {"step": self._step, "artifact": place, "model": model})
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
-        """Close the tracker's run, if it was opened; return where it can be seen."""
-        return self._tracker.finish(status) if self._tracker and self._open else ""
+        """Send what is left, for ten seconds at most; return where the run can be seen."""
+        return self._courier.finish(status) if self._courier else ""
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        path = self.folder.path / name
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{path} cannot be written: {error.strerror}; make room and go on with --resume"
+            ) from error
+
+
+def spec_hash(resolved: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a resolved spec, whatever file it was read from."""
+    content = {key: value for key, value in resolved.items() if key != "source"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -21,6 +21,7 @@ from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
+from restore_hub.report import write_report
 from restore_hub.spec import read_spec
 from restore_hub.train.checkpoint import Position, load_state
 from restore_hub.train.data import Samples
@@ -100,10 +101,10 @@ def run(
     record = Record(folder, _make_tracker(plan, folder))
     data = {name: _samples(plan, name, dataset, record) for name, dataset in datasets.items()}
     run = Run(plan, chain, objectives, data, metrics, record, where)
-    start = load_state(run, inexact=inexact) if unfinished else Position()
-    if resume:
-        note(f"going on with {folder.path} at step {run.step}" if unfinished else "nothing to resume; beginning")
-    with run.stop:
+    with folder.hold(), run.stop:
+        start = load_state(run, inexact=inexact) if unfinished else Position()
+        if resume:
+            note(f"going on with {folder.path} at step {run.step}" if unfinished else "nothing to resume; beginning")
         return _carry_out(run, resolved, start)
 
 
@@ -120,12 +121,14 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         run_stages(run, start)
         weights = folder.checkpoints / f"{plan.spec.export.weights if run.metrics else 'last'}.pt"
         published = publish(plan, run.chain, weights, folder.export, resolved)
-        left_out = [path for path in (folder.path / "left_out.jsonl",) if path.exists()]
-        for path in (*published.files, *left_out):
-            run.record.artifact(path)
+        for path in published.files:
+            run.record.artifact(path, model=path == published.files[-1])  # the chain, where one is exported
+        if (folder.path / "left_out.jsonl").exists():
+            run.record.artifact(folder.path / "left_out.jsonl")
     except KeyboardInterrupt:
         folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
         folder.write_status("KILLED")
+        write_report(folder.path)
         note(f"stopped at step {run.step}; to go on: {_resume_line(folder)}")
         run.record.finish("KILLED")
         raise
@@ -134,6 +137,7 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         if any(folder.checkpoints.glob("*.pt")):
             with contextlib.suppress(DataError):  # where the disk is full, nothing more can be said in it
                 folder.write_status("FAILED")
+                write_report(folder.path)
             note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(folder)}")
         else:
             shutil.rmtree(folder.path)
@@ -145,6 +149,7 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
     where = run.record.finish("FINISHED")
     folder.write_status("FINISHED")
     (folder.checkpoints / "state.pt").unlink(missing_ok=True)
+    write_report(folder.path)
     return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
 
 

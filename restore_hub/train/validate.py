@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,18 @@ from restore_hub.spec import DATA
 from restore_hub.train.data import Samples
 
 PICTURES_KEPT = 3
+ROLES = {"prediction": "output", "target": "reference"}  # what a metric's argument is called among pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Means over the pictures that could be read, and the first of them beside their references."""
+    """Means over the pictures that could be read, and the first of them.
+
+    Attributes:
+        pictures: (H, W, 3) by `<index>-<stem>-<role>`: `input` is the first data tensor that the chain reads,
+            `output` and `reference` are what the first metric compares. Packed RAW planes are shown as R, mean G, B
+            with sRGB's curve, twice as large.
+    """
 
     means: Mapping[str, float]
     pictures: Mapping[str, NDArray[np.uint8]]
@@ -31,8 +38,8 @@ class Validation:
 def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metric], holdout: Samples) -> Validation:
     """Run the chain in evaluation mode on whole pictures and measure them.
 
-    Pictures are clipped to [0, 1] and rounded to 8 bits before any metric sees them; nothing is cropped. The
-    pictures kept are what the first metric compares, side by side. Samples left out count in no mean.
+    Pictures are clipped to [0, 1] and rounded to 8 bits before any metric sees them; nothing is cropped. Samples
+    left out count in no mean.
 
     Raises:
         DataError: no picture can be read.
@@ -42,6 +49,7 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
     device = next(chain.parameters()).device
     each: dict[str, list[float]] = {name: [] for name in metrics}
     pictures: dict[str, NDArray[np.uint8]] = {}
+    shown, left = _shown(chain, next(iter(metrics.values()), None)), PICTURES_KEPT
     try:
         for index in range(len(holdout)):
             sample = holdout.read(index, None)
@@ -53,8 +61,10 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
             for name, part in metrics.items():
                 tensors = {port: _rounded(wires[tensor]) for port, tensor in part.inputs.items()}
                 each[name].append(float(made[name](**{port: array / 255.0 for port, array in tensors.items()})))
-                if len(pictures) < PICTURES_KEPT and name == next(iter(metrics)):
-                    pictures[_name(index, holdout.dataset.files(index))] = _side_by_side(tensors.values())
+            if left:
+                left -= 1
+                name = _name(index, holdout.dataset.files(index))
+                pictures.update({f"{name}-{role}": _picture(wires[tensor]) for role, tensor in shown.items()})
     finally:
         for name, mode in modes.items():
             chain.blocks[name].train(mode)
@@ -68,12 +78,22 @@ def _name(index: int, files: Sequence[Path]) -> str:
     return f"{index}-{files[0].stem}" if files else str(index)
 
 
-def _side_by_side(arrays: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return one picture (H, W, 3) of several; of RAW planes (H, W, 4) both greens become one."""
-    shown = [
-        a if a.shape[2] == 3 else np.stack([a[..., 0], a[..., 1] // 2 + a[..., 2] // 2, a[..., 3]], 2) for a in arrays
-    ]
-    return np.hstack(shown)
+def _shown(chain: Chain, metric: Part | None) -> dict[str, str]:
+    """Return the tensors kept as pictures, by role."""
+    read = (tensor for block in chain.graph.order for tensor in chain.inputs_of(block).values())
+    inputs = [tensor for tensor in read if tensor.startswith(DATA) and chain.ports[tensor].channels in (3, 4)]
+    compared = {ROLES.get(port, port): tensor for port, tensor in (metric.inputs if metric else {}).items()}
+    return {"input": inputs[0], **compared} if inputs else compared
+
+
+def _picture(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) of the first of a batch; RAW planes (R, Gr, Gb, B) are light, pictures are sRGB."""
+    if tensor.shape[1] == 3:
+        return _rounded(tensor)
+    red, green, other, blue = tensor[0].float().clamp(0, 1)
+    light = torch.stack([red, (green + other) / 2, blue])
+    curve = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
+    return _rounded(curve[None]).repeat(2, axis=0).repeat(2, axis=1)
 
 
 def better(metric: Any, value: float, best: float | None) -> bool:

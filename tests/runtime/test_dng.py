@@ -57,6 +57,12 @@ def test_round_trip_is_exact(tmp_path: Path, phase: tuple[int, int], size: tuple
     assert raw.camera == "Acme X 1"
 
 
+@pytest.mark.parametrize("black", [[512.5] * 4, [500.25, 501.5, 499.75, 502.125]])
+def test_fractions_of_black_levels_survive(tmp_path: Path, black: list[float]) -> None:
+    raw = read_raw(write(tmp_path / "a.dng", values(), phase=(1, 0), black=np.array(black, np.float32)))
+    assert raw.black.tolist() == black
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_libraw_sees_each_colour_where_it_is(tmp_path: Path, phase: tuple[int, int]) -> None:
     mosaic = np.empty((24, 26), np.uint16)

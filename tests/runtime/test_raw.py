@@ -227,6 +227,30 @@ def test_share_of_clipped_sites(tmp_path: Path) -> None:
     assert RawImage(np.full((4, 4), 11, np.uint16), (1, 0), 0 * four, white, four, "none").clipped() == 0.75
 
 
+def test_clipped_sites_are_those_of_their_own_white() -> None:
+    """Only red stands at its white level; at blue's sites, where the tile begins, the same level is none."""
+    mosaic = np.full((6, 8), 9, np.uint16)
+    mosaic[::2, ::2] = 8  # blue of bggr
+    four = np.ones(4, np.float32)
+    raw = RawImage(mosaic, (1, 1), 0 * four, np.array([9, 10, 11, 12], np.float32), four, "none")
+    assert raw.clipped() == 0.25
+
+
+@pytest.mark.parametrize(
+    ("stops", "gain"),
+    [(1024, None), (-2000, None), (100, None), (0.35, None), (-1.0, None), (1.0, 2.0), (3.0, 8.0), (19.0, 2.0**19)],
+)
+def test_gain_of_the_baseline_exposure(tmp_path: Path, stops: float, gain: float | None) -> None:
+    tags = [(50730, 10, 1, (round(100 * stops), 100), True)]
+    mosaic = np.full((30, 30), 6554, np.uint16)  # a tenth of the white level, 65535
+    raw = read_raw(bare_dng(tmp_path / "a.dng", mosaic, bytes((0, 1, 1, 2)), tags))
+    assert raw.baseline_exposure == pytest.approx(stops)
+    assert raw.gain == gain
+    used, rule = exposure_gain(raw)
+    assert used == pytest.approx(1.8 if gain is None else gain, rel=1e-3)
+    assert rule.startswith("brings the mean green" if gain is None else "stated in the file")
+
+
 def test_noise_profile(tmp_path: Path) -> None:
     stated = np.array([[1e-4, 1e-7], [2e-4, 2e-7], [2e-4, 2e-7], [3e-4, 3e-7]])
     raw = read_raw(dng(tmp_path / "a.dng", noise(30, 30), noise=stated))

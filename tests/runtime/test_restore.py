@@ -248,6 +248,48 @@ def test_nothing_is_overwritten_unasked(files: Path, tmp_path: Path) -> None:
     assert out.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["in.png", "symbolic.png", "hard.png", "folder/../in.png"])
+def test_the_photo_is_never_its_own_result(files: Path, tmp_path: Path, name: str, overwrite: bool) -> None:
+    photo = tmp_path / "in.png"
+    write_picture(photo, np.full((8, 8, 3), 0.25))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "symbolic.png").symlink_to(photo)
+    (tmp_path / "hard.png").hardlink_to(photo)
+    before = photo.read_bytes()
+    for source, out in ((photo, tmp_path / name), (tmp_path / name, photo)):
+        with pytest.raises(DataError, match="is the very file to be read; choose another name"):
+            restore(files / "enhance.onnx", source, out, overwrite=overwrite)
+    assert photo.read_bytes() == before
+    assert (tmp_path / "symbolic.png").is_symlink()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_model_is_never_the_result(files: Path, tmp_path: Path, overwrite: bool) -> None:
+    write_picture(tmp_path / "in.png", np.full((8, 8, 3), 0.25))
+    model = tmp_path / "model.onnx"
+    model.write_bytes((files / "enhance.onnx").read_bytes())
+    for name in ("link.png", "link.dng"):
+        (tmp_path / name).symlink_to(model)
+        with pytest.raises(DataError, match="is the very file to be read; choose another name"):
+            restore(model, tmp_path / "in.png", tmp_path / name, overwrite=overwrite)
+    with pytest.raises(DataError, match=r"cannot write \.onnx"):
+        restore(model, tmp_path / "in.png", model, overwrite=overwrite)
+    assert model.read_bytes() == (files / "enhance.onnx").read_bytes()
+
+
+def test_names_of_results(files: Path, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in.png", np.full((8, 8, 3), 0.25))
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match="cannot be written: File name too long"):
+            restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / f"{'o' * 296}.png", overwrite=overwrite)
+    done = restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / f"{'o' * 251}.png")
+    assert len(done.path.name) == 255
+    assert read_picture(done.path).pixels.shape == (8, 8, 3)
+    with pytest.raises(DataError, match=r"cannot write \.gif; use one of \.png, .*, \.jpeg, \.dng$"):
+        restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.gif")
+
+
 def test_wrong_pairings_are_one_error(files: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "p.png", np.zeros((4, 4, 3), np.float32))
     dng = _dng(tmp_path / "a.dng")

@@ -58,6 +58,56 @@ def test_noise_stays(noise: float) -> None:
     assert sum(repair_hot_pixels(dark((0, 1), noise, seed)).hot_pixels for seed in range(20)) == 0
 
 
+def quantised(kind: str, seed: int = 0) -> RawImage:
+    """Darkness in a few levels, most of it at black or cut off there."""
+    rng = np.random.default_rng(seed)
+    four, size = np.ones(4, np.float32), (300, 300)
+    values, white = {
+        "8 bits": (rng.poisson(0.05, size), 255),
+        "10 bits": (rng.poisson(0.05, size), 1023),
+        "12 bits": (rng.normal(-3, 2.5, size), 4095),
+        "14 bits": (rng.normal(-30, 25, size), 16383),
+    }[kind]
+    mosaic = np.rint(np.maximum(values, 0)).astype(np.uint16)
+    return RawImage(mosaic, (0, 0), 0 * four, white * four, np.array([2, 1, 1, 1.5], np.float32), "camera")
+
+
+@pytest.mark.parametrize(("kind", "most"), [("8 bits", 0), ("10 bits", 0), ("12 bits", 0), ("14 bits", 1e-5)])
+def test_darkness_in_a_few_levels_holds_no_hot_pixels(kind: str, most: float) -> None:
+    """Of noise whose larger part is cut off at black, what is left says too little to tell the last few."""
+    found = sum(repair_hot_pixels(quantised(kind, seed)).hot_pixels for seed in range(10))
+    assert found / (10 * 300 * 300) <= most
+
+
+@pytest.mark.parametrize(("kind", "level"), [("8 bits", 100), ("10 bits", 100), ("12 bits", 100), ("14 bits", 1000)])
+def test_a_hot_pixel_in_darkness_is_found(kind: str, level: int) -> None:
+    raw = quantised(kind)
+    raw.mosaic[98:103, 149:154] = 0
+    raw.mosaic[100, 151] = level
+    repaired = repair_hot_pixels(raw)
+    assert repaired.hot_pixels == 1
+    assert repaired.mosaic[100, 151] == 0
+
+
+def test_single_counts_in_a_black_frame_stay() -> None:
+    """No noise can be measured: the values stand on rows that are passed over for speed."""
+    four, mosaic = np.ones(4, np.float32), np.zeros((1000, 40), np.uint16)
+    mosaic[101:900:100, 20] = np.arange(2, 10)
+    raw = RawImage(mosaic, (0, 0), 0 * four, 255 * four, four, "none")
+    assert repair_hot_pixels(raw).hot_pixels == 0
+    mosaic[501, 20] = 50
+    assert repair_hot_pixels(raw).hot_pixels == 1
+
+
+@pytest.mark.parametrize("step", [(0, 2), (2, 0), (2, -2), (-2, -2)])
+def test_two_bright_neighbours_of_one_colour_stay(step: tuple[int, int]) -> None:
+    raw = dark((0, 0))
+    raw.mosaic[30, 30] = raw.mosaic[30 + step[0], 30 + step[1]] = 9000
+    assert repair_hot_pixels(raw).hot_pixels == 0
+    raw.mosaic[30 + step[0], 30 + step[1]] = 530
+    assert repair_hot_pixels(raw).hot_pixels == 1
+
+
 def test_reading_repairs_only_when_asked(tmp_path: Path) -> None:
     raw = dark((1, 0))
     raw.mosaic[30, 31] = 9000
@@ -84,3 +134,10 @@ def test_a_real_sensor() -> None:
     for y, x in np.argwhere(raw.mosaic != repaired.mosaic):
         around = np.delete(raw.mosaic[y - 1 : y + 2, x - 1 : x + 2].astype(int) - 2056, 4)
         assert raw.mosaic[y, x] - 2056 > 2 * max(around)
+
+
+def test_hot_pixels_on_a_frame_without_light_or_noise() -> None:
+    four = np.ones(4, np.float32)
+    raw = RawImage(np.full((200, 200), 500, np.uint16), (0, 0), 500 * four, 16383 * four, four, "none")
+    raw.mosaic[50, 60] = raw.mosaic[120, 31] = 900
+    assert repair_hot_pixels(raw).hot_pixels == 2

@@ -84,6 +84,32 @@ def test_all_keys(tmp_path: Path) -> None:
     assert raw.camera_from_xyz[1].tolist() == [-0.4, 1.2, 0.2]
 
 
+@pytest.mark.parametrize(
+    ("balance", "expected"),
+    [("[1, 2, 1.5]", [1, 2, 2, 1.5]), ("[3, 2, 1]", [3, 2, 2, 1]), ("[2, 1, 1.25, 0.5]", [4, 2, 2.5, 1])],
+)
+def test_the_smallest_factor_of_a_balance_is_one(tmp_path: Path, balance: str, expected: list[float]) -> None:
+    np.save(tmp_path / "a.npy", values())
+    raw = read_raw(describe(tmp_path / "a.npy", f"{PLAIN}balance: {balance}"))
+    assert raw.balance.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [">u2", ">f4", ">f8", "<f2", ">f2", "u1"])
+def test_arrays_of_any_byte_order(tmp_path: Path, kind: str) -> None:
+    mosaic = values() % 256
+    np.save(tmp_path / "a.npy", mosaic.astype(kind))
+    raw = read_raw(describe(tmp_path / "a.npy"))
+    assert raw.mosaic.dtype == np.dtype(np.uint16 if "u" in kind else np.float32)  # in the machine's own order
+    np.testing.assert_array_equal(raw.mosaic, mosaic)
+
+
+@pytest.mark.filterwarnings("error")
+def test_floats_beyond_float32_are_not_finite(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((24, 24), 1e300))
+    with pytest.raises(UnreadableFileError, match="not finite"):
+        read_raw(describe(tmp_path / "a.npy", "cfa: rggb\nwhite: 1"))
+
+
 def test_one_sidecar_for_a_folder_and_one_of_its_own_before_it(tmp_path: Path) -> None:
     for name in ("a.npy", "b.npy"):
         np.save(tmp_path / name, values())

@@ -119,6 +119,16 @@ def test_what_cannot_be_resumed_is_refused(frequent: list[str], whole: Result, t
         run(PIPELINE, overrides=frequent, out=tmp_path / "odd", resume=True)
 
 
+def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
+    from restore_hub.train.folder import create_run_folder
+
+    with create_run_folder(tmp_path, "raw_lowlight", tmp_path / "r").hold():
+        other = subprocess.run(command(frequent, tmp_path / "r"), capture_output=True, text=True, check=False)
+    assert other.returncode == 2
+    assert "another process is running in" in other.stderr
+    assert (tmp_path / "r").is_dir()
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -19,7 +19,7 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
     files = {str(p.relative_to(finished.folder)) for p in finished.folder.rglob("*") if p.is_file()}
-    assert {"spec.json", "environment.json", "metrics.jsonl", "pictures/0-p4.png"} <= files
+    assert {"spec.json", "environment.json", "metrics.jsonl", "pictures/0-p4-output.png"} <= files
     assert {f"checkpoints/{n}.pt" for n in ("stage-1", "stage-2", "last", "best")} <= files
     assert {f"export/{n}.onnx" for n in ("generate", "enhance", "chain")} <= files
     assert not [name for name in files if name.endswith(".part")]

@@ -48,8 +48,13 @@ def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(ma
     assert given.shape == expected.shape == (48, 64, 3)
     assert np.array_equal(given * 255, np.round(given * 255)), "multiples of 1/255"
     np.testing.assert_allclose(given, np.clip(expected, 0, 1), atol=0.5 / 255 + 1e-6)
-    (picture,) = found.pictures.values()
-    assert picture.shape == (48, 128, 3)
+    assert list(found.pictures) == ["0-p4-input", "0-p4-output", "0-p4-reference"]
+    assert {picture.shape for picture in found.pictures.values()} == {(48, 64, 3)}
+    np.testing.assert_array_equal(found.pictures["0-p4-output"], np.round(given * 255))
+    planes = np.clip(sample["raw"], 0, 1)
+    light = np.stack([planes[0], planes[1:3].mean(0), planes[3]], axis=2)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(found.pictures["0-p4-input"][::2, 1::2], curve * 255, atol=0.51)
     assert found.means["psnr"] == pytest.approx(float(np.round(np.clip(sample["rgb"], 0, 1) * 255).mean() / 255))
 
 
@@ -88,8 +93,23 @@ def test_pictures_that_cannot_be_read_count_in_no_mean(make: Callable[..., Plan]
     samples = Samples(Holed(dataset, bad=(0, 2)), "holdout")
     found = validate(chain, plan.metrics, {"psnr": Seen()}, samples)
     assert found.means["psnr"] == pytest.approx((1 / 5 + 3 / 5) / 2)
-    assert list(found.pictures) == ["1-p1", "3-p3"]
+    assert [name for name in found.pictures if name.endswith("output")] == ["1-p1-output", "3-p3-output"]
     assert list(samples.left_out) == [0, 2]
+
+
+class InMemory(Holed):
+    """A dataset that reads no files."""
+
+    def files(self, index: int) -> Sequence[Path]:
+        return ()
+
+
+def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[..., Plan]) -> None:
+    plan = make("metrics=[psnr]")
+    chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
+    found = validate(chain, plan.metrics, {"psnr": Seen()}, Samples(InMemory(dataset, bad=(1,)), "holdout"))
+    assert [name for name in found.pictures if name.endswith("output")] == ["0-output", "2-output", "3-output"]
+    assert found.means["psnr"] == pytest.approx((0 + 2 / 5 + 3 / 5) / 3)
 
 
 def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Plan]) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from restore_hub.contracts import Scalar
 from restore_hub.errors import MissingExtraError, TrainingError
-from restore_hub_mlflow import tracking
+from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.plan import Plan, build_chain
+from restore_hub.train import courier
+from restore_hub.train.folder import RunFolder
+from restore_hub.train.record import Record
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
 
@@ -47,11 +59,14 @@ def test_a_run_says_nothing_on_the_terminal_and_imports_mlflow_late(store: Path)
     code = (
         "import json, sys\n"
         "from pathlib import Path\n"
+        "from restore_hub.contracts import Scalar\n"
         "from restore_hub_mlflow.tracking import Mlflow\n"
         f"tracker = Mlflow(folder=Path({str(store)!r}))\n"
         "early = 'mlflow' in sys.modules\n"
-        "tracker.start('quiet', {'a': 1}, {})\n"
-        "tracker.log({'loss': 1.0}, 0)\n"
+        "tracker.check()\n"
+        "tracker.start('quiet', {})\n"
+        "tracker.params({'a': 1})\n"
+        "tracker.log([Scalar('loss', 1.0, 0, 1e9)])\n"
         "tracker.finish('FAILED')\n"
         "print(json.dumps(early))\n"
     )
@@ -79,9 +94,11 @@ def test_keys_have_only_allowed_characters() -> None:
 def test_a_whole_run(store: Path, tmp_path: Path) -> None:
     client = _client(f"sqlite:///{store / 'mlflow.db'}")
     tracker = Mlflow(folder=store)
-    tracker.start("night", SPEC, {"git": "abc"})
-    for step in range(1200):
-        tracker.log({"loss": 1 / (step + 1), "|g_l|": math.nan}, step)
+    tracker.check()
+    run_id = tracker.start("night", {"git": "abc"})
+    tracker.params(SPEC)
+    tracker.log([Scalar("loss", 1 / (step + 1), step, 1e9 + step) for step in range(500)])
+    tracker.log([Scalar("|g_l|", math.nan, 7, 1e9)])
     tracker.picture("enhance/0", np.zeros((8, 6, 3), np.uint8), 7)
     model = tmp_path / "model.onnx"
     model.write_bytes(b"onnx")
@@ -89,40 +106,160 @@ def test_a_whole_run(store: Path, tmp_path: Path) -> None:
     line = tracker.finish("FINISHED")
 
     assert line == f"mlflow ui --backend-store-uri sqlite:///{store / 'mlflow.db'}"
-    experiment = client.get_experiment_by_name("restore_hub")
-    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'night'")
+    run = client.get_run(run_id)
+    assert run.info.run_name == "night"
     assert run.info.status == "FINISHED"
     assert run.data.tags["git"] == "abc"
     assert run.data.params["stages.0.steps"] == "5"
-    history = client.get_metric_history(run.info.run_id, "loss")
-    assert [(m.step, m.value) for m in history] == [(s, 1 / (s + 1)) for s in range(1200)]
+    history = client.get_metric_history(run_id, "loss")
+    assert [(m.step, m.value) for m in history] == [(s, 1 / (s + 1)) for s in range(500)]
+    assert [m.timestamp for m in history][:2] == [10**12, 10**12 + 1000]
     assert math.isnan(run.data.metrics["_g_l_"])
-    folder = store / "mlartifacts" / run.info.run_id / "artifacts"
+    folder = store / "mlartifacts" / run_id / "artifacts"
     assert (folder / "model.onnx").read_bytes() == b"onnx"
     assert "x" * 9000 in (folder / "spec.yaml").read_text()
     assert [p for p in (folder / "images").iterdir() if "step+7" in p.name]
 
 
-def test_values_are_sent_in_batches(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+def test_a_run_is_gone_on_with_unless_the_store_lost_it(store: Path) -> None:
+    client = _client(f"sqlite:///{store / 'mlflow.db'}")
+    first = Mlflow(folder=store)
+    run_id = first.start("stopped", {})
+    batch = [Scalar("loss", 1.0, step, 1e9) for step in range(5)]
+    first.log(batch)
+    first.finish("KILLED")
+
+    again = Mlflow(folder=store)
+    assert again.start("stopped", {}, run_id) == run_id
+    assert client.get_run(run_id).info.status == "RUNNING"
+    again.log([*batch, Scalar("loss", 1.0, 5, 1e9)])  # as where the answer to the first call was lost
+    assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(6))
+    client.delete_run(run_id)
+    assert again.start("stopped", {}, run_id) != run_id
+    assert again.start("stopped", {}, "0" * 32) != "0" * 32
+
+
+def test_an_onnx_file_becomes_a_model_with_its_inputs_and_free_sizes(
+    store: Path, tmp_path: Path, make: Callable[..., Plan]
+) -> None:
+    client = _client(f"sqlite:///{store / 'mlflow.db'}")
+    path = tmp_path / "chain.onnx"
+    module = deployed_chain(build_chain(make()).eval(), "enhanced")
+    export_onnx(module, path, name="t/chain", licence="CC0-1.0", metrics={}, provenance={})
     tracker = Mlflow(folder=store)
-    tracker.start("batches", {"a": 1}, {})
-    calls: list[int] = []
-    monkeypatch.setattr(tracker._client, "log_batch", lambda _, metrics: calls.append(len(metrics)))
-    clock = 0.0
-    monkeypatch.setattr(tracking.time, "monotonic", lambda: clock)
-    tracker._flushed = 0.0
-    for step in range(334):
-        tracker.log({"a": 1.0, "b": 2.0, "c": 3.0}, step)
-    assert calls == [1000, 2]  # 1002 values, never more than 1000 a call
-    tracker.log({"a": 1.0}, 334)
-    assert len(calls) == 2
-    clock = tracking.FLUSH_SECONDS
-    tracker.log({"a": 1.0}, 335)
-    assert calls[2:] == [2]
-    tracker.log({"a": 1.0}, 336)
-    tracker.finish("KILLED")
-    assert calls[3:] == [1]
+    run_id = tracker.start("model", {})
+    tracker.artifact(path, model=True)
+    tracker.finish("FINISHED")
+
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    logged = client.get_logged_model(output.model_id)
+    assert (logged.name, logged.status, logged.source_run_id) == ("chain", "READY", run_id)
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(logged.artifact_location)
+    signature = model.metadata.signature
+    assert signature.inputs.input_names()[0] == "mosaic"
+    assert signature.inputs.inputs[0].shape == (1, 1, -1, -1)
+    assert [tensor.shape for tensor in signature.outputs.inputs] == [(1, 3, -1, -1)]
+    for height, width in ((32, 48), (50, 34)):
+        feed = {
+            tensor.name: np.ones([max(size, 1) for size in tensor.shape], tensor.type) for tensor in signature.inputs
+        }
+        feed["mosaic"] = np.full((1, 1, height, width), 0.5, np.float32)
+        (name,) = signature.outputs.input_names()
+        assert model.predict(feed)[name].shape == (1, 3, height, width)
+
+
+def test_a_locked_database_keeps_no_value_and_no_step_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(courier, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(courier, "SLOW_SECONDS", 0.3)  # MLflow itself waits 20 seconds for the lock
+    database = tmp_path / "m.db"
+    uri = f"sqlite:///{database}"
+    client = _client(uri)
+    folder = RunFolder(tmp_path / "r")
+    folder.path.mkdir()
+    record = Record(folder, Mlflow(uri=uri, folder=tmp_path))
+    client.create_experiment("restore_hub", artifact_location=(tmp_path / "a").as_uri())
+    record.start("locked", {"a": 1}, {})
+    record.values(1, {"loss": 1.0})
+    _until(lambda: '"step": 1' in _text(folder.path / "tracker.json"))
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for step in range(2, 301):
+            record.values(step, {"loss": 1 / step})
+        said: list[str] = []
+        _until(lambda: "the tracker is away" in "".join([*said, said.append(capsys.readouterr().err) or said[-1]]))
+        other.execute("ROLLBACK")
+    record.finish("FINISHED")
+    assert "the tracker is back" in capsys.readouterr().err
+    run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
+    assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(1, 301))
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+@pytest.mark.long
+def test_a_server_that_is_killed_and_started_again_gets_every_value_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+    monkeypatch.setattr(courier, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(courier, "FINISH_SECONDS", 60.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    folder = RunFolder(tmp_path / "r")
+    folder.path.mkdir()
+    record = Record(folder, Mlflow(uri=uri, folder=tmp_path))
+    with _server(tmp_path, port):
+        record.start("served", {"a": 1}, {})
+        for step in range(1, 2001):
+            record.values(step, {"loss": 1 / step})
+        _until(lambda: '"step": ' in _text(folder.path / "tracker.json").replace('"step": -1', ""))
+    for step in range(2001, 4001):
+        record.values(step, {"loss": 1 / step})
+    with _server(tmp_path, port):
+        assert record.finish("FINISHED").startswith(f"{uri}/#/experiments/")
+        run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
+        history = _client(uri).get_metric_history(run_id, "loss")
+        assert [m.step for m in history] == list(range(1, 4001))
+
+
+@contextlib.contextmanager
+def _server(folder: Path, port: int) -> Iterator[None]:
+    """An MLflow server in a process group of its own, killed at the end without a word."""
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 's.db'}", "--artifacts-destination", str(folder / "s")]
+    with (folder / "server.txt").open("a") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, cwd=folder, start_new_session=True)
+    try:
+        _until(lambda: _answers(port), 120.0)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.02)
 
 
 def test_uri_comes_from_the_option_then_the_variable_then_the_folder(
@@ -137,10 +274,23 @@ def test_uri_comes_from_the_option_then_the_variable_then_the_folder(
 def test_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     with pytest.raises(TrainingError, match="cannot open nonsense://there"):
-        Mlflow(uri="nonsense://there", folder=tmp_path).start("x", {}, {})
+        Mlflow(uri="nonsense://there", folder=tmp_path).check()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TrainingError, match="MLflow cannot open"):
+        Mlflow(uri=f"sqlite:///{tmp_path}/file/x.db", folder=tmp_path).check()
+
+
+def test_a_server_that_is_away_is_no_error_of_check(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+    Mlflow(uri="http://127.0.0.1:9", folder=tmp_path).check()
+    assert int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) <= 1
+
+
+def test_a_password_is_kept_to_itself(tmp_path: Path) -> None:
+    assert Mlflow(uri="postgresql://me:secret@host/db", folder=tmp_path).store == "postgresql://me:***@host/db"
 
 
 def test_missing_mlflow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtraError, match=r"restore-hub\[train\]"):
-        Mlflow(folder=tmp_path).start("x", {}, {})
+        Mlflow(folder=tmp_path).check()

@@ -231,6 +231,22 @@ def test_a_folder_of_something_else_is_an_error(tmp_path: Path) -> None:
         check(tmp_path)
 
 
+def test_a_folder_with_lists_is_checked_by_a_spec(data: Path) -> None:
+    (data / "Sony_train_list.txt").write_text("short/a.ARW long/a.ARW ISO200 F8\n")
+    with pytest.raises(DataError, match=r"lists such as Sony_train_list\.txt; check it by a spec with raw/sid"):
+        check(data)
+
+
+def test_what_macos_leaves_beside_files_is_passed_over(data: Path) -> None:
+    for side in ("short", "long"):
+        for name in ("._a.dng", "._lonely.dng", ".DS_Store"):
+            (data / "train" / side / name).write_bytes(b"Mac OS X")
+    (data / "train" / "short" / "._alone.dng").write_bytes(b"Mac OS X")
+    result = check(data)
+    assert result.exit_code == 0, result.output
+    assert "5 pairs, no findings" in result.output
+
+
 def test_one_side_missing(data: Path) -> None:
     shutil.rmtree(data / "train" / "long")
     rows = found(check(data / "train"))

@@ -221,6 +221,17 @@ def test_an_unreadable_photo_is_named_and_the_others_are_made(photos: Path, tmp_
     assert len(json.loads((tmp_path / "out" / "pairs.json").read_text())["pairs"]) == 3
 
 
+def test_one_damaged_photo_is_counted_beside_the_pairs(photos: Path, tmp_path: Path) -> None:
+    photo = photos / "b.jpg"
+    photo.write_bytes(photo.read_bytes()[:300])
+    with pytest.raises(DataError) as caught:
+        make_folder(photos, tmp_path / "out", Recipe())
+    head, reason = str(caught.value).splitlines()
+    assert head == "2 pairs written, 1 of 3 photos left out:"
+    assert reason.startswith(f"{photo}: no readable")
+    assert sorted(file.name for file in (tmp_path / "out" / "short").iterdir()) == ["a.dng", "c.dng"]
+
+
 def test_folders_that_cannot_serve_are_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no photo"):

@@ -1,0 +1,6 @@
+"""Pages about training runs, from what lies in their folders; nothing here imports torch."""
+
+from restore_hub.report.comparison import read_runs, result_rows, spec_rows, write_comparison
+from restore_hub.report.single import write_report
+
+__all__ = ["read_runs", "result_rows", "spec_rows", "write_comparison", "write_report"]

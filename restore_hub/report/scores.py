@@ -1,0 +1,106 @@
+"""The metrics of a run: at each stage's end, at their best, and of what was exported."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from restore_hub.errors import ModelFileError, RestoreHubError
+from restore_hub.plugins import default_registry
+from restore_hub.report.html import Child, Node, element, note, section, table
+from restore_hub.report.reading import RunFacts
+from restore_hub.report.scale import number
+from restore_hub.runtime import Model, load
+
+RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
+
+
+def exported_models(run: RunFacts) -> dict[str, Model | str]:
+    """Return the exported files by name, or why one cannot be loaded."""
+    found: dict[str, Model | str] = {}
+    for path in sorted((run.path / "export").glob("*.onnx")):
+        try:
+            found[path.name] = load(path)
+        except ModelFileError as error:
+            found[path.name] = str(error)
+    return found
+
+
+def scores(run: RunFacts, exported: Mapping[str, Model | str]) -> dict[str, dict[str, float]]:
+    """Return the holdout means by column and metric; columns without any are left out."""
+    columns = {
+        f"end of stage {stage.number}": _at(run, stage.last) for stage in run.stages if stage.ended and stage.steps
+    }
+    best = best_step(run)
+    if best is not None:
+        columns[f"best (step {best})"] = _at(run, best)
+    step = exported_step(exported)
+    if step is not None:
+        columns[f"exported (step {step})"] = _at(run, step)
+    return {name: means for name, means in columns.items() if means}
+
+
+def best_step(run: RunFacts) -> int | None:
+    """Return the step with the best first metric, in its own direction; `None` where it was never measured."""
+    for name, values in run.metrics.items():
+        higher = getattr(_component(run, name), "higher_is_better", True)
+        known = {step: value for step, value in values.items() if not math.isnan(value)}
+        pick = max if higher else min
+        return pick(known, key=lambda step: known[step]) if known else None
+    return None
+
+
+def exported_step(exported: Mapping[str, Model | str]) -> int | None:
+    """Return the step whose weights were exported, as the files say."""
+    for model in exported.values():
+        if isinstance(model, Model):
+            step = model.manifest.provenance.get("step")
+            return step if isinstance(step, int) else None
+    return None
+
+
+def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
+    """Return the table of metrics, and how each is computed."""
+    columns = scores(run, exported)
+    if not columns:
+        return section("Metrics", note("Nothing was measured on the holdout split."))
+    rows: list[list[Child]] = [
+        [name, *(number(means[name]) if name in means else "–" for means in columns.values())] for name in run.metrics
+    ]
+    recipes = [element("li", {}, element("b", {}, name), f": {_recipe(run, name)}") for name in run.metrics]
+    best = run.spec.get("export", {}).get("weights") == "best"
+    flatters = note("The holdout chose the exported weights, so that their metrics flatter.") if best else None
+    return section(
+        "Metrics",
+        table(["metric", *columns], rows, numbers=True),
+        flatters,
+        element("ul", {"class": "note"}, *recipes),
+        note(RULE),
+    )
+
+
+def _at(run: RunFacts, step: int) -> dict[str, float]:
+    return {name: values[step] for name, values in run.metrics.items() if step in values}
+
+
+def _recipe(run: RunFacts, name: str) -> str:
+    """Return the first line of the component's docstring, and the tensors that it compares."""
+    use: Any = run.spec["metrics"][name]
+    use = use if isinstance(use, dict) else {}
+    inputs, options = use.get("inputs") or {}, {k: v for k, v in use.items() if k not in ("metric", "inputs")}
+    compared = " and ".join(f"{port} = {tensor}" for port, tensor in dict(inputs).items())
+    with_options = "".join(f"; {key} = {value}" for key, value in options.items())
+    target = _component(run, name)
+    line = (inspect.getdoc(target) or "").partition("\n")[0] if target else "not installed here."
+    return f"{line.replace('`', '')} ({use.get('metric', name)}; {compared}{with_options})"
+
+
+def _component(run: RunFacts, name: str) -> Any:
+    """Return the class of a metric, or `None` where its plugin is not here."""
+    use = run.spec["metrics"][name]
+    try:
+        return default_registry().find("metric", str(use["metric"])).load()
+    except (RestoreHubError, TypeError, KeyError):
+        return None

@@ -1,0 +1,55 @@
+"""`restore-hub track` on a run that had no tracker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from restore_hub import run
+from restore_hub.cli import group
+from restore_hub.errors import TrainingError
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+TRACKER = "tracker={tracker: mlflow/tracking}"
+SHORT = ("stages.0.steps=3", "stages.1.steps=2", "stages.1.lower.steps=1", "validate_every=2")
+
+
+def _track(folder: Path, *more: str) -> Result:
+    return CliRunner().invoke(group, ["track", str(folder), *more])
+
+
+def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = run(PIPELINE, overrides=[*overrides, *SHORT], out=tmp_path / "runs" / "r")
+
+    none = _track(done.folder)
+    assert isinstance(none.exception, TrainingError)
+    assert "names no tracker" in str(none.exception)
+    elsewhere = _track(tmp_path, "--set", TRACKER)
+    assert "is not the folder of a run" in str(elsewhere.exception)
+
+    sent = _track(done.folder, "--set", TRACKER)
+    assert sent.exit_code == 0, sent.output
+    assert sent.output.startswith("tracker   mlflow ui --backend-store-uri sqlite:///")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    run_id = json.loads((done.folder / "tracker.json").read_text())["mlflow.db"]["run"]
+    found = client.get_run(run_id)
+    assert found.info.status == "FINISHED"
+    assert len(found.data.tags["spec_sha256"]) == 64
+    assert "revision" in found.data.tags
+    assert found.data.params["spec.stages.0.steps"] == "3"
+    assert [m.step for m in client.get_metric_history(run_id, "holdout/psnr")] == [2, 3, 5]
+    assert "chain.onnx" in [file.path for file in client.list_artifacts(run_id)]
+
+    again = _track(done.folder, "--set", TRACKER)
+    assert again.output == "nothing to send: the tracker has all of the run\n"
+    shutil.move(tmp_path / "runs", tmp_path / "moved")
+    moved = _track(tmp_path / "moved" / "r", "--set", TRACKER)
+    assert moved.output == "nothing to send: the tracker has all of the run\n"

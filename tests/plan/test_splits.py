@@ -1,0 +1,107 @@
+"""The datasets of a spec: what they know, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore_hub.contracts import Port
+from restore_hub.errors import DataError, SpecError
+from restore_hub.plan import Plan, make_plan
+from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
+from restore_hub.plugins import load_plugins, registry_of
+from restore_hub.spec import read_spec
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+NOTED = """
+from restore_hub import hookimpl
+from restore_hub.contracts import Port
+
+class Noted:
+    ports = {{"raw": Port(4, "raw", scale=0.5), "rgb": Port(3)}}
+    notes = {notes}
+    def __init__(self, crop: int | None = None) -> None: ...
+    def __len__(self):
+        return {length}
+    def files(self, index):
+        return ()
+
+@hookimpl
+def register_datasets(register):
+    register("data", "{name}:Noted", summary="x")
+"""
+
+
+class Listed:
+    """A dataset that reads the files it is given, one a sample."""
+
+    ports = {"rgb": Port(3)}
+
+    def __init__(self, *files: Path) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def files(self, index: int) -> Sequence[Path]:
+        return (self._files[index],)
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        return {"rgb": np.zeros((3, 4, 4), np.float32)}
+
+
+class InMemory(Listed):
+    def files(self, index: int) -> Sequence[Path]:
+        return ()
+
+
+@pytest.fixture
+def noted(tmp_path: Path, overrides: list[str]) -> Callable[..., Plan]:
+    """Return a function that plans a pipeline whose training data has the given notes."""
+
+    def plan(name: str, notes: str, length: int = 2) -> Plan:
+        (tmp_path / f"{name}.py").write_text(NOTED.format(name=name, notes=notes, length=length))
+        registry = registry_of(load_plugins((tmp_path / f"{name}.py",)))
+        return make_plan(read_spec(PIPELINE, [*overrides, f"data.train={{dataset: {name}/data}}"]), registry)
+
+    return plan
+
+
+@pytest.mark.parametrize(("name", "notes"), [("worded", "'two left out'"), ("counted", "7"), ("listed", "('a', 1)")])
+def test_notes_that_are_no_texts_are_refused_at_their_place(noted: Callable[..., Plan], name: str, notes: str) -> None:
+    plan = noted(name, notes)
+    with pytest.raises(SpecError, match=r"data\.train: ") as caught:
+        make_dataset(plan, "train")
+    value = repr(eval(notes))
+    assert f"{name}/data has notes {value}; they are a tuple of texts" in str(caught.value)
+
+
+def test_notes_carry_the_name_of_their_split(noted: Callable[..., Plan]) -> None:
+    dataset = make_dataset(noted("telling", "('a scene is left out', 'b')"), "train")
+    told = notes_of({"train": dataset, "holdout": Listed()})
+    assert told == ["data.train: a scene is left out", "data.train: b"]
+
+
+def test_a_split_without_samples_is_refused(noted: Callable[..., Plan]) -> None:
+    with pytest.raises(SpecError, match=r"data\.train: the split has no samples"):
+        make_dataset(noted("hollow", "()", length=0), "train")
+
+
+def test_a_file_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    splits = {"train": Listed(tmp_path / "a", tmp_path / "gone"), "holdout": Listed(tmp_path / "gone-too")}
+    with pytest.raises(DataError) as caught:
+        check_splits_apart(splits)
+    said = str(caught.value)
+    assert said == f"{tmp_path / 'gone'}: a file of the data cannot be found: No such file or directory"
+
+
+def test_data_in_memory_shares_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    here = Listed(tmp_path / "a")
+    check_splits_apart({"train": InMemory(tmp_path / "a"), "upper": InMemory(tmp_path / "a"), "holdout": here})
+    with pytest.raises(DataError, match="the splits 'holdout' and 'train' share 1 file"):
+        check_splits_apart({"train": Listed(tmp_path / "a"), "holdout": here})
