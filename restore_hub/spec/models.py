@@ -133,6 +133,9 @@ class Stage(WithOptions):
     solver: str = Field(description="name of the solver component")
     steps: Count | None = Field(default=None, description="outer steps; either this or `minutes`")
     minutes: Positive | None = Field(default=None, description="minutes of wall clock; either this or `steps`")
+    patience: Count | None = Field(
+        default=None, description="measurements without a better first metric after which the stage ends"
+    )
     share_batch: bool = Field(
         default=False, description="one batch for both levels, on purpose; only beside `upper` and `lower`"
     )
@@ -236,6 +239,12 @@ class Spec(Strict):
     )
     export: Export = Field(default_factory=Export, description="what becomes ONNX")
     tracker: TrackerUse | None = Field(default=None, description="where the run is recorded besides its folder")
+
+    @model_validator(mode="after")
+    def _patience_needs_measurements(self) -> Spec:
+        if any(stage.patience for stage in self.stages) and not (self.metrics and self.validate_every):
+            raise ValueError("`patience` of a stage needs `metrics` and `validate_every`")
+        return self
 
 
 def weights_of(objective: Weights) -> dict[str, float]:

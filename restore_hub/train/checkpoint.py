@@ -48,6 +48,7 @@ def save_state(run: Run, position: Position) -> None:
         "position": {name: getattr(position, name) for name in Position.__dataclass_fields__},
         "step": run.step,
         "best": run.best,
+        "stale": run.stale,
         "stages": [asdict(stage) for stage in run.stages],
         "blocks": {name: block.state_dict() for name, block in run.chain.blocks.items()},
         "random": torch.get_rng_state(),
@@ -88,7 +89,7 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
     _compare(state["machine"], machine(run.device), inexact)
     for name, weights in state["blocks"].items():
         run.chain.blocks[name].load_state_dict(weights)
-    run.step, run.best = state["step"], state["best"]
+    run.step, run.best, run.stale = state["step"], state["best"], state["stale"]
     run.stages[:] = [StageResult(**stage) for stage in state["stages"]]
     for name, reasons in state["left_out"].items():
         run.data[name].left_out.update(reasons)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,7 +48,13 @@ class StageResult:
 
 @dataclass
 class Run:
-    """What the stages of one run share; `step` counts outer steps over all of them."""
+    """What the stages of one run share.
+
+    Attributes:
+        step: outer steps over all stages.
+        best: best mean of the first metric so far.
+        stale: measurements since then.
+    """
 
     plan: Plan
     chain: Chain
@@ -59,6 +66,7 @@ class Run:
     stop: StopRequest = field(default_factory=StopRequest)
     step: int = 0
     best: float | None = None
+    stale: int = 0
     stages: list[StageResult] = field(default_factory=list)
 
 
@@ -92,19 +100,15 @@ def run_stage(run: Run, index: int, start: Position) -> None:
         state.load_state_dict(start.solver)
     feed = _Feed(run, stage)
     begun, step, saved = time.monotonic() - start.seconds, start.step, time.monotonic()
+    run.stale = run.stale if step else 0
     total, unit = (stage.minutes * 60.0, "s") if stage.minutes else (float(stage.steps or 0), "step")
     with Progress(label, total, unit) as progress:
         done = start.seconds if stage.minutes else float(step)
         while done < total:
             for optimizer, level in zip(optimizers, stage.levels, strict=True):
                 set_rate(optimizer, level, step, min(done / total, 1.0))
-            try:
+            with _named(f"{label}, step {step + 1}"):
                 state, logs = solver.step(problem, state, feed.batches(step))
-            except RestoreHubError as error:
-                hint = "; `restore-hub data check` looks at all files" if isinstance(error, DataError) else ""
-                raise TrainingError(f"{label}, step {step + 1}: {error}{hint}") from error
-            except RuntimeError as error:  # torch's own: sizes that do not fit, memory
-                raise TrainingError(f"{label}, step {step + 1}: {' '.join(str(error).split())[:300]}") from error
             step += 1
             run.step += 1
             values = _finite(logs, label, step)
@@ -113,17 +117,34 @@ def run_stage(run: Run, index: int, start: Position) -> None:
             progress.update(done, {name: value for name, value in values.items() if name.startswith("loss")})
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
-                _measure(run)
+                metrics = _measure(run)
+                if stage.patience and run.stale >= stage.patience:
+                    note(f"{label}: ends at step {step}, since {run.stale} measurements brought nothing better")
+                    seconds = time.monotonic() - begun
+                    break
             if run.stop.asked or time.monotonic() - saved >= run.plan.spec.checkpoint_seconds:
                 save_state(run, Position(index, step, time.monotonic() - begun, state.state_dict()))
                 saved = time.monotonic()
             if run.stop.asked:
                 raise KeyboardInterrupt
-        seconds = time.monotonic() - begun
-        metrics = _measure(run)
+        else:
+            seconds = time.monotonic() - begun
+            metrics = _measure(run)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
         evaluations = step * solver.evaluations(stage.lower.steps if stage.lower else 1)
         run.stages.append(StageResult(stage.solver, step, seconds, evaluations, metrics))
+
+
+@contextlib.contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Say in which stage and step an error was."""
+    try:
+        yield
+    except RestoreHubError as error:
+        hint = "; `restore-hub data check` looks at all files" if isinstance(error, DataError) else ""
+        raise TrainingError(f"{place}: {error}{hint}") from error
+    except RuntimeError as error:  # torch's own: sizes that do not fit, memory
+        raise TrainingError(f"{place}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _finite(logs: Mapping[str, Tensor], label: str, step: int) -> dict[str, float]:
@@ -148,9 +169,10 @@ def _measure(run: Run) -> dict[str, float]:
         values = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
         note(f"step {run.step}: holdout {values}{without}")
     about: dict[str, Any] = {"step": run.step, "holdout": means}
+    run.stale += 1
     first = next(iter(run.metrics), None)
     if first is not None and better(run.metrics[first], means[first], run.best):
-        run.best = means[first]
+        run.best, run.stale = means[first], 0
         run.record.folder.save_weights("best", run.chain.blocks, about)
     run.record.folder.save_weights("last", run.chain.blocks, about)
     return means

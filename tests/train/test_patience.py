@@ -1,0 +1,71 @@
+"""A stage ends when measuring brings nothing better, and so it does after a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restore_hub import run
+from restore_hub.errors import SpecError
+from restore_hub.train import checkpoint, loop
+from restore_hub.train.validate import Validation
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+# Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
+SCORES = [1.0, 3.0, 5.0, 4.0, 5.0, 6.0, 2.0, 2.0, 2.0, 2.0]
+SETTINGS = ["stages.0.steps=20", "stages.1.steps=20", "stages.0.patience=2", "stages.1.patience=2", "validate_every=1"]
+
+
+class Stopped(BaseException):
+    """What ends a run as SIGKILL does."""
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace measuring by scores that follow the step."""
+    steps: dict[int, int] = {}
+
+    def validate(chain: Any, *_: Any) -> Validation:
+        key = hash(tuple(float(p.detach().double().sum()) for p in chain.parameters()))
+        place = steps.setdefault(key, len(steps))
+        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {})
+
+    monkeypatch.setattr(loop, "validate", validate)
+
+
+@pytest.mark.usefixtures("scored")
+def test_stages_end_early_and_each_begins_to_count_anew(small: list[str], tmp_path: Path) -> None:
+    result = run(PIPELINE, overrides=[*small, *SETTINGS], out=tmp_path / "r")
+    assert [stage.steps for stage in result.stages] == [5, 3]
+    assert [stage.metrics["psnr"] for stage in result.stages] == [5.0, 2.0]
+    lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["holdout/psnr"] for line in lines if "holdout/psnr" in line] == SCORES[:8], "measured once a step"
+    assert torch.load(tmp_path / "r" / "checkpoints" / "best.pt")["about"]["step"] == 6
+
+
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize("steps", [3, 4, 7])
+def test_a_resumed_run_stops_at_the_same_step(
+    small: list[str], tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(run: Any, position: Any) -> None:
+        checkpoint.save_state(run, position)
+        if run.step == steps:
+            raise Stopped
+
+    overrides = [*small, *SETTINGS, "checkpoint_seconds=0"]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_state", save)
+        with pytest.raises(Stopped):
+            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
+    result = run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+    assert [stage.steps for stage in result.stages] == [5, 3]
+
+
+def test_patience_needs_measurements(small: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="needs `metrics` and `validate_every`"):
+        run(PIPELINE, overrides=[*small, "stages.0.patience=2"], out=tmp_path / "r")
