@@ -163,15 +163,22 @@ def _shift_share(change: Array, mean: Array) -> float:
 
 
 def _estimate(blocks: Sequence[Blocks], raws: Sequence[RawImage], advice: str) -> Estimate:
-    pooled = fit(join(blocks))
-    if pooled is None:
-        count = sum(len(part.mean) for part in blocks)
-        raise DataError(f"the noise cannot be measured: too few of {count} blocks are flat and unclipped; {advice}")
+    together = join(blocks)
+    pooled = fit(together)
     level, step = max(_step(raw, plane) for raw in raws for plane in range(len(PLANES)))
-    if pooled.model.variance(pooled.span[1]) < (step / 2) ** 2:
+    # Where rounding hides the noise of most blocks, whether the rest can be fitted is a matter of the last bits.
+    if pooled is not None:
+        seen = pooled.model.variance(pooled.span[1])
+    else:
+        seen = float(np.median(together.noise)) if together.noise.size else np.inf
+    if seen < (step / 2) ** 2:
         raise DataError(
             f"the noise cannot be measured: it is less than half the distance of stored values ({level}), so that "
             "rounding hides it; give pictures taken at a higher ISO, or stored with more levels"
+        )
+    if pooled is None:
+        raise DataError(
+            f"the noise cannot be measured: too few of {together.mean.size} blocks are flat and unclipped; {advice}"
         )
     found = [fit(part) for part in blocks]
     pairs = zip(PLANES, found, strict=True)

@@ -18,6 +18,7 @@ from restore_hub.cli.options import plugin_option, set_option
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the newest unfinished one of this spec.")
 @click.option("--inexact", is_flag=True, help="Resume with other threads, torch or machine; not to the same bits.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the result only; log.txt in the run folder has every line.")
 def command(
     spec: Path,
     overrides: tuple[str, ...],
@@ -27,12 +28,21 @@ def command(
     device: str,
     resume: bool,
     inexact: bool,
+    quiet: bool,
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
     from restore_hub.train import run
 
     result = run(
-        spec, overrides=overrides, plugins=plugins, runs=runs, out=out, device=device, resume=resume, inexact=inexact
+        spec,
+        overrides=overrides,
+        plugins=plugins,
+        runs=runs,
+        out=out,
+        device=device,
+        resume=resume,
+        inexact=inexact,
+        quiet=quiet,
     )
     click.echo(f"run       {result.folder}")
     for path in result.exported:

@@ -1,17 +1,21 @@
-"""How far a stage is: a bar on a terminal, a line now and then where there is none."""
+"""How far a stage is: a bar on a terminal, a line now and then where there is none, and all of it in a log file."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+_log: Path | None = None
+_quiet = False
 NARROWEST_BAR = 20
 
 
@@ -32,7 +36,7 @@ class Progress:
         self._said = self._started
         self._done = 0.0
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm puts ", " before the postfix
-        wide = _columns() >= NARROWEST_BAR
+        wide = _columns() >= NARROWEST_BAR and not _quiet
         self._bar = tqdm(total=total, desc=label, bar_format=form, leave=True) if wide else None
 
     def __enter__(self) -> Self:
@@ -51,19 +55,42 @@ class Progress:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(min(done, self._total) - self._done)
             self._done = min(done, self._total)
-            return
         now = time.monotonic()
         if now - self._said >= SECONDS_BETWEEN_LINES or done >= self._total:
             self._said = now
             left = (now - self._started) * (self._total - done) / max(done, 1e-9)
             unit = self._unit if self._unit == "s" or self._total == 1 else f"{self._unit}s"
             amount = f"{done:.0f}/{self._total:.0f} {unit}"
-            print(f"{self._label}: {amount}, {max(left, 0):.0f} s left  {text}", file=sys.stderr, flush=True)
+            line = f"{self._label}: {amount}, {max(left, 0):.0f} s left  {text}"
+            _write_log(line)
+            if self._bar is None and not _quiet:
+                print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path, *, quiet: bool = False) -> Iterator[None]:
+    """Write all lines to a file too, with the time; with `quiet`, to it alone."""
+    global _log, _quiet
+    before = _log, _quiet
+    _log, _quiet = path, quiet
+    try:
+        yield
+    finally:
+        _log, _quiet = before
 
 
 def note(text: str) -> None:
     """Print a line to standard error that stays, above the bar where there is one."""
-    tqdm.write(text, file=sys.stderr)
+    _write_log(text)
+    if not _quiet:
+        tqdm.write(text, file=sys.stderr)
+
+
+def _write_log(text: str) -> None:
+    """Append to the log; a disk that is full must not end the run for it."""
+    if _log is not None and _log.parent.is_dir():
+        with contextlib.suppress(OSError), _log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
 
 def _columns() -> int:

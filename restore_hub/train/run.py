@@ -27,7 +27,7 @@ from restore_hub.train.checkpoint import Position, load_state
 from restore_hub.train.data import Samples
 from restore_hub.train.folder import RunFolder, create_run_folder, environment, find_unfinished
 from restore_hub.train.loop import Run, StageResult, run_stages
-from restore_hub.train.progress import note
+from restore_hub.train.progress import logging_to, note
 from restore_hub.train.publish import publish
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
@@ -63,6 +63,7 @@ def run(
     device: str = "cpu",
     resume: bool = False,
     inexact: bool = False,
+    quiet: bool = False,
 ) -> Result:
     """Run a pipeline spec.
 
@@ -76,6 +77,7 @@ def run(
         resume: go on with the run in `out`, or with the newest unfinished one in `runs` of the same resolved spec, to
             the same bits as if it had not been stopped; begin where there is none. (Stages limited by minutes take as
             many steps as they can.)
+        quiet: print nothing while training; `log.txt` in the run folder has every line all the same.
         inexact: resume although threads, torch or the machine differ.
 
     Raises:
@@ -101,7 +103,7 @@ def run(
     record = Record(folder, _make_tracker(plan, folder))
     data = {name: _samples(plan, name, dataset, record) for name, dataset in datasets.items()}
     run = Run(plan, chain, objectives, data, metrics, record, where)
-    with folder.hold(), run.stop:
+    with folder.hold(), run.stop, logging_to(folder.path / "log.txt", quiet=quiet):
         start = load_state(run, inexact=inexact) if unfinished else Position()
         if resume:
             note(f"going on with {folder.path} at step {run.step}" if unfinished else "nothing to resume; beginning")
