@@ -76,20 +76,19 @@ class RunFolder:
         write_atomic(path, text.encode())
         return path
 
-    def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line to `metrics.jsonl`.
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        """Append one line of JSON to a file that only grows.
 
         Raises:
             TrainingError: it cannot be written.
         """
-        path = self.path / "metrics.jsonl"
+        path = self.path / name
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise TrainingError(
-                f"{path} cannot be written: {error.strerror}; make room and go on with --resume"
-            ) from error
+            reason = f"{path} cannot be written: {error.strerror}; make room and go on with --resume"
+            raise TrainingError(reason) from error
 
     def save_weights(self, name: str, blocks: torch.nn.ModuleDict, about: Mapping[str, Any]) -> Path:
         """Save the state of every block, with plain facts about it, whole or not at all."""

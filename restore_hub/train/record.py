@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Tracker
-from restore_hub.errors import TrainingError
 from restore_hub.runtime.images import write_picture
 from restore_hub.train.courier import Courier
 from restore_hub.train.folder import RunFolder
@@ -56,39 +55,29 @@ class Record:
         """
         now = time.monotonic()
         if step > self._step and now - self._marked >= MARK_SECONDS:
-            self._append("events.jsonl", {"step": step, "time": round(time.time(), 3)})
+            self.folder.append("events.jsonl", {"step": step, "time": round(time.time(), 3)})
             self._marked = now
         self._step = step
-        self.folder.append_metrics(step, values)
+        self.folder.append("metrics.jsonl", {"step": step, **values})
 
     def left_out(self, split: str, files: Sequence[Path], reason: str) -> None:
         """Append a sample that was left out to `left_out.jsonl` in the run folder."""
-        self._append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})
+        self.folder.append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
         """Record a picture (H, W, 3); a tracker that is late gets the newest of each name."""
         with self._pictures:
             write_picture(self.folder.pictures / f"{name}.png", image.astype(np.float32) / 255.0)
-            self._append("events.jsonl", {"step": step, "picture": name})
+            self.folder.append("events.jsonl", {"step": step, "picture": name})
 
     def artifact(self, path: Path, *, model: bool = False) -> None:
         """Record a file that lies in the run folder; `model` says that it is the ONNX file that the run was for."""
         place = path.relative_to(self.folder.path).as_posix()
-        self._append("events.jsonl", {"step": self._step, "artifact": place, "model": model})
+        self.folder.append("events.jsonl", {"step": self._step, "artifact": place, "model": model})
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
         """Send what is left, for ten seconds at most; return where the run can be seen."""
         return self._courier.finish(status) if self._courier else ""
-
-    def _append(self, name: str, line: Mapping[str, Any]) -> None:
-        path = self.folder.path / name
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise TrainingError(
-                f"{path} cannot be written: {error.strerror}; make room and go on with --resume"
-            ) from error
 
 
 def spec_hash(resolved: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import DataError, TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.chain import build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan, make_plan
@@ -128,18 +128,16 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         if (folder.path / "left_out.jsonl").exists():
             run.record.artifact(folder.path / "left_out.jsonl")
     except KeyboardInterrupt:
-        folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
-        folder.write_status("KILLED")
-        write_report(folder.path)
+        with contextlib.suppress(RestoreHubError):  # where the disk is full, the line below matters more
+            folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
+        _close(folder, "KILLED")
         note(f"stopped at step {run.step}; to go on: {_resume_line(folder)}")
         run.record.finish("KILLED")
         raise
     except Exception:
         run.record.finish("FAILED")
         if any(folder.checkpoints.glob("*.pt")):
-            with contextlib.suppress(DataError):  # where the disk is full, nothing more can be said in it
-                folder.write_status("FAILED")
-                write_report(folder.path)
+            _close(folder, "FAILED")
             note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(folder)}")
         else:
             shutil.rmtree(folder.path)
@@ -149,10 +147,18 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
             if samples.left_out:
                 note(samples.summary())
     where = run.record.finish("FINISHED")
-    folder.write_status("FINISHED")
+    _close(folder, "FINISHED")
     (folder.checkpoints / "state.pt").unlink(missing_ok=True)
-    write_report(folder.path)
     return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
+
+
+def _close(folder: RunFolder, status: str) -> None:
+    """Write the status and the report; neither may hide how the run ended."""
+    try:
+        folder.write_status(status)
+        write_report(folder.path)
+    except RestoreHubError as error:
+        note(f"the report is not written: {error}")
 
 
 def _resume_line(folder: RunFolder) -> str:

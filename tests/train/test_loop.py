@@ -14,6 +14,7 @@ from restore_hub.errors import TrainingError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.train.data import Samples
+from restore_hub.train.folder import RunFolder
 from restore_hub.train.loop import Run, _Feed
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
@@ -92,6 +93,27 @@ def test_ctrl_c_keeps_the_weights_and_says_where(
         run(PIPELINE, overrides=small, out=tmp_path / "r")
     assert torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"] == 2
     assert "stopped at step 2; to go on: restore-hub run" in capsys.readouterr().err
+
+
+def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from restore_hub_std.solvers import Joint
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def full(*_: object) -> None:
+        raise TrainingError("No space left on device")
+
+    monkeypatch.setattr(Joint, "step", interrupted)
+    monkeypatch.setattr(RunFolder, "save_weights", full)
+    monkeypatch.setattr(RunFolder, "write_status", lambda _, status: full() if status == "KILLED" else None)
+    with pytest.raises(KeyboardInterrupt):
+        run(PIPELINE, overrides=small, out=tmp_path / "r")
+    said = capsys.readouterr().err
+    assert "the report is not written: No space left" in said
+    assert "to go on: restore-hub run" in said
 
 
 @pytest.mark.parametrize(

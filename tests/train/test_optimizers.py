@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,8 +87,8 @@ def test_a_run_follows_its_schedule(small: list[str], tmp_path: Path, monkeypatc
     from restore_hub_std.solvers import Ibgl, Joint
 
     def watched(step: Callable[..., object]) -> Callable[..., object]:
-        def wrapper(self: object, problem: object, state: object, batches: object) -> object:
-            seen.append(tuple(o.param_groups[0]["lr"] for o in state.optimizers))  # type: ignore[attr-defined]
+        def wrapper(self: object, problem: object, state: Any, batches: object) -> object:
+            seen.append(tuple(o.param_groups[0]["lr"] for o in state.optimizers))
             return step(self, problem, state, batches)
 
         return wrapper
