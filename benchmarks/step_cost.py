@@ -21,7 +21,7 @@ from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train.problem import ChainProblem, problem_of
+from restore_hub.train.problem import Batch, ChainProblem, problem_of
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 LOWER_STEPS = {"alternating": 5, "tbgl": 1, "ibgl": 5, "lwcl": 1}
@@ -40,12 +40,12 @@ def problem() -> ChainProblem:
     return made
 
 
-def batch(size: int) -> dict[str, Tensor]:
+def batch(size: int) -> Batch:
     """Return random packed planes and pictures, two of them, the planes `size` pixels a side."""
-    return {"raw": torch.rand(2, 4, size, size), "rgb": torch.rand(2, 3, 2 * size, 2 * size)}
+    return [{"raw": torch.rand(2, 4, size, size), "rgb": torch.rand(2, 3, 2 * size, 2 * size)}]
 
 
-def fast(name: str, data: dict[str, Tensor]) -> Callable[[], None]:
+def fast(name: str, data: Batch) -> Callable[[], None]:
     """Return one outer step of a registered solver."""
     made, solver = problem(), default_registry().find("solver", name).load()()
     optimizers = [torch.optim.SGD(made.theta, lr=1e-4), torch.optim.SGD(made.omega, lr=1e-4)]
@@ -53,7 +53,7 @@ def fast(name: str, data: dict[str, Tensor]) -> Callable[[], None]:
     return lambda: solver.step(made, state, Batches(data, [data], LOWER_STEPS[name]))
 
 
-def plain(name: str, data: dict[str, Tensor]) -> Callable[[], None]:
+def plain(name: str, data: Batch) -> Callable[[], None]:
     """Return the same step written down directly: every energy from theta on, a backward pass for each gradient."""
     made = problem()
     grad = torch.autograd.grad

@@ -19,6 +19,7 @@ from restore_hub.cli.options import plugin_option, set_option
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the newest unfinished one of this spec.")
 @click.option("--inexact", is_flag=True, help="Resume with other threads, torch or machine; not to the same bits.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only; log.txt in the run folder has every line.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every value of every step.")
 def command(
     spec: Path,
     overrides: tuple[str, ...],
@@ -29,10 +30,13 @@ def command(
     resume: bool,
     inexact: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
     from restore_hub.train import run
 
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose contradict each other; give one")
     result = run(
         spec,
         overrides=overrides,
@@ -43,6 +47,7 @@ def command(
         resume=resume,
         inexact=inexact,
         quiet=quiet,
+        verbose=verbose,
     )
     click.echo(f"run       {result.folder}")
     for path in result.exported:

@@ -109,13 +109,15 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     """Make the networks (on `meta` for a check that costs nothing), check the ports of every connection.
 
     Raises:
-        SpecError: a port that does not exist, more outputs than the network has, or tensors that do not fit.
+        SpecError: a port that does not exist, more outputs than the network has, tensors that do not fit, or a batch
+            in parts through a block with batch normalisation.
     """
     document = plan.document
     networks = {name: _make(document, name, part, device) for name, part in plan.networks.items()}
     wiring = {name: (block.inputs, tuple(block.outputs)) for name, block in plan.spec.blocks.items()}
     for name, network in networks.items():
         _check_ports(document, name, plan.networks[name].component.name, network, *wiring[name])
+    _check_accumulation(plan, networks)
     data_ports: Mapping[str, Port] = next(iter(plan.datasets.values())).target.ports
     chain = Chain(networks, plan.graph, wiring, data_ports)
     for name in plan.graph.order:
@@ -164,6 +166,23 @@ def _check_ports(
             "outputs",
         )
         raise error
+
+
+def _check_accumulation(plan: Plan, networks: Mapping[str, nn.Module]) -> None:
+    """Refuse batches in parts where a block takes its statistics from the whole batch."""
+    for index, stage in enumerate(plan.spec.stages):
+        for place, level in zip(("upper", "lower") if stage.upper else (None,), stage.levels, strict=True):
+            active = (block for each in stage.levels for block in each.blocks) if level.accumulate > 1 else ()
+            for block in active:
+                for name, module in networks[block].named_modules():
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                        path: tuple[str | int, ...] = ("stages", index, *((place,) if place else ()), "accumulate")
+                        raise plan.document.error(
+                            f"the block {block!r} normalises by the statistics of the batch ({type(module).__name__} "
+                            f"{name!r}), so that a batch in parts is another batch; leave `accumulate` at 1, or use a "
+                            "network without batch normalisation",
+                            *path,
+                        )
 
 
 def _misfit(made: Port, wanted: Port) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
+import torch
 from torch import Tensor
 
 from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.chain import Wires
 
 LossCall = Callable[..., tuple[Tensor, Tensor | int]]
+Sums = tuple[tuple[Tensor, Tensor | int], ...]  # (sum, count) of each loss
 
 
 class Objectives:
@@ -25,14 +28,21 @@ class Objectives:
 
     def value(self, weights: Mapping[str, float], wires: Wires) -> Tensor:
         """Return sum_i weight_i * sum_i / count_i, a scalar."""
-        total: Tensor | None = None
-        for name, weight in weights.items():
-            tensors = {port: wires[tensor] for port, tensor in self._inputs[name].items()}
-            numerator, count = self._call(name, tensors)
-            term = weight * numerator / count
-            total = term if total is None else total + term
-        assert total is not None
-        return total
+        return combine(weights, [self.sums(weights, wires)])
+
+    def sums(self, weights: Mapping[str, float], wires: Wires) -> Sums:
+        """Return what each loss of an objective returns: the sum over its terms, and their number.
+
+        Losses are computed in float32 at least, also inside autocast: they are differences of near values and sums
+        of many.
+        """
+        found = []
+        for name in weights:
+            tensors = {port: _widen(wires[tensor]) for port, tensor in self._inputs[name].items()}
+            device = next(iter(tensors.values())).device.type
+            with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+                found.append(self._call(name, tensors))
+        return tuple(found)
 
     def _call(self, name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | int]:
         try:
@@ -47,6 +57,33 @@ class Objectives:
                 f"terms, and their number; it returned {_describe(result)}"
             )
         return result
+
+
+def combine(weights: Mapping[str, float], parts: Sequence[Sums]) -> Tensor:
+    r"""Return the energy of a batch from the sums of its parts.
+
+    .. math:: E = \sum_i w_i \frac{\sum_m S_{im}}{\sum_m C_{im}}
+
+    with S and C the sum and the count of loss i on part m. The ratio is taken last, so that a loss with a
+    denominator that depends on the data gives what it gives on the whole batch.
+
+    Args:
+        weights: of the losses, in the order in which `Objectives.sums` returned them.
+        parts: one for each part of the batch, one or more.
+    """
+    total: Tensor | None = None
+    for index, weight in enumerate(weights.values()):
+        numerator, count = parts[0][index]
+        for part in parts[1:]:
+            numerator, count = numerator + part[index][0], count + part[index][1]
+        term = weight * numerator / count
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _describe(value: object) -> str:

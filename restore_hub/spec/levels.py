@@ -76,6 +76,12 @@ def _check_coupling(
         )
     if stage.share_batch and upper.data != lower.data:
         raise document.error("`share_batch` needs the same split at both levels", *place, "share_batch")
+    if stage.share_batch and upper.accumulate != lower.accumulate:
+        raise document.error(
+            f"`share_batch` needs the same `accumulate` at both levels, not {upper.accumulate} and {lower.accumulate}",
+            *place,
+            "share_batch",
+        )
     if stage.share_batch and lower.batches == "fresh" and lower.steps > 1:
         raise document.error("`share_batch` means one batch for the whole step; add `batches: one`", *place, "lower")
     lower_sees_upper = bool(_blocks_of(spec, graph, lower) & set(upper.blocks))

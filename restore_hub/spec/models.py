@@ -39,6 +39,7 @@ Blocks = Annotated[Distinct, Field(min_length=1)]
 Weights = str | Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
 Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["float32", "bf16"]
 Warmup = Annotated[int, Field(ge=0)]
 
 
@@ -116,6 +117,9 @@ class Level(Strict):
     clip: Positive | None = Field(default=None, description="largest norm of the gradient")
     warmup: Warmup = Field(default=0, description="outer steps over which `lr` is reached")
     schedule: Schedule = Field(default="constant", description="how the learning rate falls over the stage")
+    accumulate: Count = Field(
+        default=1, description="batches of the split that make up one, held in memory one at a time"
+    )
 
 
 class LowerLevel(Level):
@@ -153,6 +157,7 @@ class Stage(WithOptions):
         default=0, description="flat stage: outer steps over which `lr` is reached"
     )
     schedule: Schedule = Field(default="constant", description="flat stage: how the learning rate falls")
+    accumulate: Count = Field(default=1, description="flat stage: batches of the split that make up one")
 
     @model_validator(mode="after")
     def _one_form(self) -> Stage:
@@ -195,6 +200,7 @@ class Stage(WithOptions):
                 clip=self.clip,
                 warmup=self.warmup,
                 schedule=self.schedule,
+                accumulate=self.accumulate,
             )
         ]
 
@@ -227,6 +233,11 @@ class Spec(Strict):
     blocks: dict[BlockName, Block] = Field(description="the networks by name; `chain` is reserved")
     objectives: dict[Name, Objective] = Field(description="the losses by name")
     stages: Annotated[list[Stage], Field(min_length=1)] = Field(description="what trains, one after another")
+    precision: Precision = Field(
+        default="float32",
+        description="of the networks while they train; `bf16`: autocast to bfloat16, with weights, losses and finite "
+        "differences in float32",
+    )
     metrics: Distinct | dict[Name, MetricUse] = Field(
         default_factory=list,
         description="metrics on `holdout`: a list compares `export.chain` with `data.rgb`, a mapping names the tensors",

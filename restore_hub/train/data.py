@@ -23,24 +23,18 @@ class Samples:
         dataset: where they come from, with one sample or more.
         name: of the split.
         strict: whether a file that cannot be read is an error.
-        tell: called once for each sample left out, with its index and the reason.
 
     Attributes:
         left_out: why each sample met so far was left out, by index.
+        tell: called once for each sample left out, with its index and the reason.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        name: str,
-        strict: bool = False,
-        tell: Callable[[int, str], None] | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, name: str, strict: bool = False) -> None:
         self.dataset = dataset
         self.name = name
         self.left_out: dict[int, str] = {}
         self._strict = strict
-        self._tell = tell
+        self.tell: Callable[[int, str], None] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -59,8 +53,8 @@ class Samples:
             if self._strict:
                 raise
             self.left_out[index] = str(error)
-            if self._tell is not None:
-                self._tell(index, str(error))
+            if self.tell is not None:
+                self.tell(index, str(error))
             return None
         return {name: array for name, array in sample.items() if not name.startswith("_")}
 

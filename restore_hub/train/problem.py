@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from restore_hub.plan.chain import Chain, Wires
-from restore_hub.plan.objectives import Objectives
+from restore_hub.plan.objectives import Objectives, Sums, combine
 from restore_hub.spec import DATA, Level, Stage, weights_of
+
+Batch = Sequence[Mapping[str, Tensor]]  # the parts of a batch, each with tensors (N, C, H, W) by name
 
 
 class ChainLevel:
@@ -21,20 +24,25 @@ class ChainLevel:
         self._weights = weights_of(level.objective)
         self.names, self.variables = _parameters(chain, level.blocks)
 
-    def energy(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def energy(self, batch: Batch) -> Tensor:
         """Return the objective of the whole chain on a batch."""
-        return self._objectives.value(self._weights, self._chain(_data(batch)))
+
+        def sums(part: Mapping[str, Tensor]) -> Sums:
+            return self._objectives.sums(self._weights, self._chain(_data(part)))
+
+        return combine(self._weights, _one_by_one(sums, [(part,) for part in batch]))
 
 
 class ChainProblem:
     """Two levels of blocks of one chain (`restore_hub.contracts.Problem`).
 
-    The coupling tensors are what the upper blocks hand on before any lower block runs. Upper blocks that come
-    after a lower one are coupled through their parameters, which `couple` returns as they are.
+    The coupling tensors are what the upper blocks hand on before any lower block runs, part by part of the batch.
+    Upper blocks that come after a lower one are coupled through their parameters, which `couple` returns as they are.
 
-    Batch normalisation uses the statistics of the batch. Running statistics, which evaluation and export use, are
-    those of `couple` for the upper blocks, and for the others of F_lower at the live omega: F_upper and F_lower at
-    any other omega, as in a finite difference, leave them alone.
+    Blocks of a level run in training mode. Batch normalisation uses the statistics of the batch. Running statistics,
+    which evaluation and export use, are those of `couple` for the upper blocks, and for the others of F_lower at the
+    live omega: F_upper and F_lower at any other omega, as in a finite difference, leave them alone. Dropout draws
+    anew in each call, but for the two ends of a finite difference.
     """
 
     def __init__(self, chain: Chain, objectives: Objectives, upper: Level, lower: Level) -> None:
@@ -49,30 +57,40 @@ class ChainProblem:
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = _parameters(chain, late)
 
-    def couple(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    def couple(self, batch: Batch) -> tuple[Tensor, ...]:
         """Run the upper blocks; return what they hand on, then the parameters of upper blocks further down."""
-        wires = self._chain.run(self._before, _data(batch))
-        return (*(wires[name] for name in self._coupled), *self._late)
 
-    def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> Tensor:
+        def hand_on(part: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+            wires = self._chain.run(self._before, _data(part))
+            return tuple(wires[name] for name in self._coupled)
+
+        parts = _one_by_one(hand_on, [(part,) for part in batch])
+        return (*(tensor for part in parts for tensor in part), *self._late)
+
+    def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         """Return F_upper(x, omega) on a batch."""
         return self._energy(0, x, omega, batch)
 
-    def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> Tensor:
+    def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         """Return F_lower(x, omega) on a batch."""
         return self._energy(1, x, omega, batch)
 
-    def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
-        wires = _data(batch)
-        wires.update(zip(self._coupled, x, strict=False))
-        late = zip(self._late_names, x[len(self._coupled) :], strict=True)
+    def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        width = len(self._coupled)
+        late = zip(self._late_names, x[width * len(batch) :], strict=True)
         replaced: dict[str, dict[str, Tensor]] = {}
         for name, value in (*zip(self.omega_names, omega, strict=True), *late):
             block, _, parameter = name.partition(".")
             replaced.setdefault(block, {})[parameter] = value
         live = level == 1 and all(given is own for given, own in zip(omega, self.omega, strict=True))
-        wires = self._chain.run(self._after, wires, replaced, keep_buffers=not live)
-        return self._objectives.value(self._weights[level], wires)
+
+        def sums(part: Mapping[str, Tensor], *handed: Tensor) -> Sums:
+            wires = {**_data(part), **dict(zip(self._coupled, handed, strict=True))}
+            wires = self._chain.run(self._after, wires, replaced, keep_buffers=not live)
+            return self._objectives.sums(self._weights[level], wires)
+
+        parts = [(part, *x[index * width : (index + 1) * width]) for index, part in enumerate(batch)]
+        return combine(self._weights[level], _one_by_one(sums, parts))
 
     def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:
         read = {t for name in self._after for t in self._chain.inputs_of(name).values()}
@@ -80,6 +98,17 @@ class ChainProblem:
             read |= self._objectives.tensors(weights)
         made = [tensor for name in self._before for tensor in self._chain.outputs_of(name)]
         return tuple(t for t in made if t in read and self._chain.graph.upstream([t]) & set(upper))
+
+
+def _one_by_one(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Call a function on each part of a batch.
+
+    Several parts are kept in memory one at a time: each is computed again, with the same random numbers, when its
+    gradient is taken. The sums over all parts, which a ratio needs, are known only after all of them ran.
+    """
+    if len(parts) == 1:
+        return [function(*parts[0])]
+    return [checkpoint(function, *part, use_reentrant=False) for part in parts]
 
 
 def problem_of(chain: Chain, objectives: Objectives, stage: Stage) -> ChainLevel | ChainProblem:

@@ -7,22 +7,14 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from restore_hub.contracts import Dataset
-from restore_hub.errors import RestoreHubError, TrainingError
-from restore_hub.plan.chain import build_chain
-from restore_hub.plan.objectives import Objectives
-from restore_hub.plan.parts import Plan, make_plan
-from restore_hub.plan.shipped import find_spec
-from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
-from restore_hub.plan.weights import load_block_weights
-from restore_hub.plugins import default_registry
+from restore_hub.errors import RestoreHubError
+from restore_hub.plan.parts import Plan
+from restore_hub.plan.splits import notes_of
 from restore_hub.report import write_report
-from restore_hub.spec import read_spec
 from restore_hub.train.checkpoint import Position, load_state
 from restore_hub.train.data import Samples
 from restore_hub.train.folder import RunFolder, create_run_folder, environment, find_unfinished
@@ -31,6 +23,7 @@ from restore_hub.train.progress import logging_to, note
 from restore_hub.train.publish import publish
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
+from restore_hub.train.setup import set_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +57,7 @@ def run(
     resume: bool = False,
     inexact: bool = False,
     quiet: bool = False,
+    verbose: bool = False,
 ) -> Result:
     """Run a pipeline spec.
 
@@ -77,32 +71,23 @@ def run(
         resume: go on with the run in `out`, or with the newest unfinished one in `runs` of the same resolved spec, to
             the same bits as if it had not been stopped; begin where there is none. (Stages limited by minutes take as
             many steps as they can.)
-        quiet: print nothing while training; `log.txt` in the run folder has every line all the same.
         inexact: resume although threads, torch or the machine differ.
+        quiet: print nothing while training; `log.txt` in the run folder has every line all the same.
+        verbose: say every value of every step, and how long it waited for its data.
 
     Raises:
         RestoreHubError: one line that says what, where and how to mend it.
 
     Sets torch's random seed, and flushing of denormal numbers, for the whole process.
     """
-    plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
-    where = _device(device)
-    torch.manual_seed(plan.spec.seed)
-    torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
-    chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # what convolutions like best
-    load_block_weights(plan, chain)
-    datasets = {name: make_dataset(plan, name) for name in plan.datasets}
-    check_splits_apart(datasets)
-    losses = {name: part.make() for name, part in plan.losses.items()}
-    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    metrics = {name: part.make() for name, part in plan.metrics.items()}
-    resolved = resolve(plan)
+    setup = set_up(spec, overrides, plugins, device)
+    plan, resolved = setup.plan, resolve(setup.plan)
     place = Path(out) if out else None
     unfinished = find_unfinished(Path(runs), plan.spec.name, resolved, place) if resume else None
     folder = unfinished or create_run_folder(Path(runs), plan.spec.name, place)
-    record = Record(folder, _make_tracker(plan, folder))
-    data = {name: _samples(plan, name, dataset, record) for name, dataset in datasets.items()}
-    run = Run(plan, chain, objectives, data, metrics, record, where)
+    run = Run(**vars(setup), record=Record(folder, _make_tracker(plan, folder)), verbose=verbose)
+    for samples in run.data.values():
+        samples.tell = partial(_left_out, run.record, samples)
     with folder.hold(), run.stop, logging_to(folder.path / "log.txt", quiet=quiet):
         start = load_state(run, inexact=inexact) if unfinished else Position()
         if resume:
@@ -167,26 +152,9 @@ def _resume_line(folder: RunFolder) -> str:
     )
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except Exception as error:  # torch raises RuntimeError, AssertionError or its own, by backend
-        reason = str(error).splitlines()[0]
-        raise TrainingError(
-            f"the device {name!r} cannot be used: {reason}; give cpu, or cuda on a machine with one"
-        ) from None
-    return device
-
-
-def _samples(plan: Plan, name: str, dataset: Dataset, record: Record) -> Samples:
-    """Return the samples of a split, which say and record what they leave out."""
-
-    def tell(index: int, reason: str) -> None:
-        note(f"left out of {name!r}: {reason}")
-        record.left_out(name, dataset.files(index), reason)
-
-    return Samples(dataset, name, plan.spec.data[name].strict, tell)
+def _left_out(record: Record, samples: Samples, index: int, reason: str) -> None:
+    note(f"left out of {samples.name!r}: {reason}")
+    record.left_out(samples.name, samples.dataset.files(index), reason)
 
 
 def _introduce(data: Mapping[str, Samples], folder: RunFolder) -> None:

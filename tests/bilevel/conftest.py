@@ -11,6 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+@pytest.fixture(autouse=True)
+def denormals() -> None:
+    """Undo what a run in the same process set: the mathematics is tested down to the smallest numbers."""
+    torch.set_flush_denormal(False)
+
+
 class Chain:
     """Batch (z, y): hidden = tanh(z W + b) above, a nonlinear head on hidden * late below.
 

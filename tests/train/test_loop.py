@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,9 @@ from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.train.data import Samples
 from restore_hub.train.folder import RunFolder
-from restore_hub.train.loop import Run, _Feed
+from restore_hub.train.problem import Batch
+from restore_hub.train.setup import Setup
+from restore_hub.train.stepper import _Feed
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.1.lower.batches=one")
@@ -24,12 +26,11 @@ SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.
 def _feed(plan: Plan, index: int = 1) -> _Feed:
     data = {name: Samples(part.make(), name) for name, part in plan.datasets.items()}
     chain = build_chain(plan)
-    made = Run(plan, chain, Objectives({}, {}), data, {}, None, torch.device("cpu"))  # type: ignore[arg-type]
-    return _Feed(made, plan.spec.stages[index])
+    return _Feed(Setup(plan, chain, Objectives({}, {}), data, {}, torch.device("cpu")), plan.spec.stages[index])
 
 
-def _numbers(batches: list[dict[str, torch.Tensor]]) -> list[float]:
-    return [float(batch["raw"].double().sum()) for batch in batches]
+def _numbers(batches: Sequence[Batch]) -> list[float]:
+    return [float(part["raw"].double().sum()) for batch in batches for part in batch]
 
 
 def test_fresh_lower_batches_follow_each_other_without_repeating(make: Callable[..., Plan]) -> None:
@@ -38,7 +39,7 @@ def test_fresh_lower_batches_follow_each_other_without_repeating(make: Callable[
     for step in range(4):
         batches = feed.batches(step)
         assert batches.steps == len(batches.lower) == 3
-        assert _numbers(batches.lower) == _numbers([stream.batch(3 * step + i) for i in range(3)])
+        assert _numbers(batches.lower) == _numbers([[stream.batch(3 * step + i)] for i in range(3)])
 
 
 def test_one_lower_batch_serves_all_steps(make: Callable[..., Plan]) -> None:

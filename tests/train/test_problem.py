@@ -42,12 +42,12 @@ def plan(make: Callable[..., Plan]) -> Plan:
 def test_energies_are_those_of_the_whole_chain(plan: Plan) -> None:
     chain, problem = _problem(plan)
     batch = _batch(0)
-    x = problem.couple(batch)
+    x = problem.couple([batch])
     wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
     fidelity = (wires["enhanced"] - batch["rgb"]).abs().mean()
-    assert torch.allclose(problem.upper(x, problem.omega, batch), fidelity)
+    assert torch.allclose(problem.upper(x, problem.omega, [batch]), fidelity)
     numerator, count = plan.losses["retinex"].make()(stages=wires["stages"])
-    assert torch.allclose(problem.lower(x, problem.omega, batch), fidelity + 0.5 * numerator / count)
+    assert torch.allclose(problem.lower(x, problem.omega, [batch]), fidelity + 0.5 * numerator / count)
     assert [t.shape for t in x] == [(2, 3, 16, 16)]
 
 
@@ -61,9 +61,9 @@ def test_levels_hold_the_parameters_of_their_blocks(plan: Plan) -> None:
 def test_gradients_through_the_coupling_equal_those_of_the_chain(plan: Plan) -> None:
     chain, problem = _problem(plan)
     batch = _batch(1)
-    x = problem.couple(batch)
+    x = problem.couple([batch])
     detached = tuple(t.detach().requires_grad_() for t in x)
-    cotangent = torch.autograd.grad(problem.upper(detached, problem.omega, batch), detached)
+    cotangent = torch.autograd.grad(problem.upper(detached, problem.omega, [batch]), detached)
     through = torch.autograd.grad(x, problem.theta, cotangent)
     wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
     plain = torch.autograd.grad((wires["enhanced"] - batch["rgb"]).abs().mean(), problem.theta)
@@ -80,14 +80,14 @@ def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(make
     )
     chain, problem = _problem(plan)
     batch = _batch(2)
-    x = problem.couple(batch)
+    x = problem.couple([batch])
     assert {id(t) for t in x} == {id(p) for p in chain.blocks["enhance"].parameters()}
     other = tuple(1.5 * t.detach() for t in x)
-    changed = problem.upper(other, problem.omega, batch)
+    changed = problem.upper(other, problem.omega, [batch])
     with torch.no_grad():
         for parameter in chain.blocks["enhance"].parameters():
             parameter.mul_(1.5)
-    assert torch.allclose(changed, problem.upper(problem.couple(batch), problem.omega, batch))
+    assert torch.allclose(changed, problem.upper(problem.couple([batch]), problem.omega, [batch]))
 
 
 @pytest.mark.parametrize(("solver", "steps"), [("alternating", 2), ("tbgl", 1), ("ibgl", 2), ("lwcl", 1)])
@@ -99,7 +99,7 @@ def test_every_solver_advances_both_levels_of_a_real_chain(plan: Plan, solver: s
     optimizers = [torch.optim.SGD(problem.theta, lr=1e-2), torch.optim.SGD(problem.omega, lr=1e-2)]
     state = made.init(problem, optimizers)
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}
-    state, logs = made.step(problem, state, Batches(_batch(3), [_batch(4 + i) for i in range(steps)], steps))
+    state, logs = made.step(problem, state, Batches([_batch(3)], [[_batch(4 + i)] for i in range(steps)], steps))
     moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"generate", "enhance"}
     assert torch.isfinite(logs["loss/upper"])
@@ -115,12 +115,12 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
         return any(not torch.equal(b, buffers[name]) for name, b in chain.named_buffers())
 
     batch = _batch(5)
-    x = problem.couple(batch)
-    value = problem.upper(x, problem.omega, batch)
-    problem.lower(x, tuple(w.detach().clone() for w in problem.omega), batch)
+    x = problem.couple([batch])
+    value = problem.upper(x, problem.omega, [batch])
+    problem.lower(x, tuple(w.detach().clone() for w in problem.omega), [batch])
     assert not changed()
-    assert torch.equal(problem.upper(x, problem.omega, batch), value), "the same arguments give the same value"
-    problem.lower(x, problem.omega, batch)
+    assert torch.equal(problem.upper(x, problem.omega, [batch]), value), "the same arguments give the same value"
+    problem.lower(x, problem.omega, [batch])
     assert changed()
 
 
