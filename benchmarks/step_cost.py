@@ -1,8 +1,9 @@
 """What one outer step of each solver costs on the RAW chain, as ratios measured in one interleaved run.
 
-`python benchmarks/step_cost.py` prints a Markdown table: each solver's step over that of `alternating`, and over a
+`python benchmarks/step_cost.py` prints a Markdown table: each solver's step over that of `alternating`, over a
 plain implementation of the same gradient, which keeps theta in every graph instead of working on the detached
-output of the upper block. Both levels share one batch (`share_batch`), where the fast path pays most.
+output of the upper block, and of the step under `precision: bf16` and with `accumulate: 2` over the step without.
+Both levels share one batch (`share_batch`), where the fast path pays most. Networks are channels-last, as in a run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def problem() -> ChainProblem:
     """Return the bilevel stage of the shipped pipeline, freshly initialised."""
     plan = make_plan(read_spec(PIPELINE), default_registry())
     torch.manual_seed(0)
-    chain = build_chain(plan)
+    chain = build_chain(plan).to(memory_format=torch.channels_last)
     losses = {name: part.make() for name, part in plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
     made = problem_of(chain, objectives, plan.spec.stages[-1])
@@ -51,6 +52,22 @@ def fast(name: str, data: Batch) -> Callable[[], None]:
     optimizers = [torch.optim.SGD(made.theta, lr=1e-4), torch.optim.SGD(made.omega, lr=1e-4)]
     state = solver.init(made, optimizers)
     return lambda: solver.step(made, state, Batches(data, [data], LOWER_STEPS[name]))
+
+
+def bf16(name: str, data: Batch) -> Callable[[], None]:
+    """Return the solver's step inside autocast, as a run takes it under `precision: bf16`."""
+    step = fast(name, data)
+
+    def under_autocast() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            step()
+
+    return under_autocast
+
+
+def parts(name: str, data: Batch) -> Callable[[], None]:
+    """Return the solver's step on the same batch in two parts."""
+    return fast(name, [{key: tensor[half : half + 1] for key, tensor in data[0].items()} for half in (0, 1)])
 
 
 def plain(name: str, data: Batch) -> Callable[[], None]:
@@ -107,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_flush_denormal(True)
     data = batch(arguments.size)
-    steps = {(kind.__name__, name): kind(name, data) for name in LOWER_STEPS for kind in (fast, plain)}
+    steps = {(kind.__name__, name): kind(name, data) for name in LOWER_STEPS for kind in (fast, plain, bf16, parts)}
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
     for step in steps.values():
         step()
@@ -123,11 +140,17 @@ def main() -> None:
     side = arguments.size
     threads = torch.get_num_threads()
     print(f"planes 2x4x{side}x{side}, one batch at both levels, {threads} threads, median of {arguments.repeats}\n")
-    print("| solver | lower steps | step / alternating | step / plain implementation |")
-    print("| --- | --- | --- | --- |")
+    print("| solver | lower steps | step / alternating | / plain implementation | bf16 / float32 | two parts / one |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, count in LOWER_STEPS.items():
         own = ("fast", name)
-        print(f"| {name} | {count} | {ratio(own, ('fast', 'alternating')):.2f} | {ratio(own, ('plain', name)):.2f} |")
+        ratios = (
+            ratio(own, ("fast", "alternating")),
+            ratio(own, ("plain", name)),
+            ratio(("bf16", name), own),
+            ratio(("parts", name), own),
+        )
+        print(f"| {name} | {count} | {' | '.join(f'{value:.2f}' for value in ratios)} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every block of the README, and of the guide to RAW files, runs, in order, in one folder with photographs in it."""
+"""Every block of the README, and of the guides to RAW files and to training, runs, in order, in one folder."""
 
 from __future__ import annotations
 
@@ -91,6 +91,14 @@ def test_every_block_of_the_raw_guide_runs(folder: Path, tmp_path: Path, make: C
     assert read_raw(tmp_path / "sensor.raw").camera == "Acme X1"
     with pytest.raises(DataError, match="linear DNG"):
         read_raw(tmp_path / "linear.dng")
+
+
+def test_every_block_of_the_guide_to_training_runs(folder: Path, tmp_path: Path) -> None:
+    (text,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"), re.S)
+    for split in PHOTOS:
+        make_folder(folder / "photos" / split, tmp_path / "data" / split, Recipe())
+    _run(tmp_path, "sh", text)
+    assert [path.name for path in sorted((tmp_path / "runs").glob("*/report.html"))] == ["report.html"] * 2
 
 
 def _sh_blocks() -> list[str]:

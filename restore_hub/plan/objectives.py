@@ -38,7 +38,7 @@ class Objectives:
         """
         found = []
         for name in weights:
-            tensors = {port: _widen(wires[tensor]) for port, tensor in self._inputs[name].items()}
+            tensors = {port: widen(wires[tensor]) for port, tensor in self._inputs[name].items()}
             device = next(iter(tensors.values())).device.type
             with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
                 found.append(self._call(name, tensors))
@@ -82,7 +82,8 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums]) -> Tensor:
     return total
 
 
-def _widen(tensor: Tensor) -> Tensor:
+def widen(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 where its type is narrower, as autocast makes it."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 

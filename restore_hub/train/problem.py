@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from restore_hub.plan.chain import Chain, Wires
-from restore_hub.plan.objectives import Objectives, Sums, combine
+from restore_hub.plan.objectives import Objectives, Sums, combine, widen
 from restore_hub.spec import DATA, Level, Stage, weights_of
 
 Batch = Sequence[Mapping[str, Tensor]]  # the parts of a batch, each with tensors (N, C, H, W) by name
@@ -36,7 +36,8 @@ class ChainLevel:
 class ChainProblem:
     """Two levels of blocks of one chain (`restore_hub.contracts.Problem`).
 
-    The coupling tensors are what the upper blocks hand on before any lower block runs, part by part of the batch.
+    The coupling tensors are what the upper blocks hand on before any lower block runs, part by part of the batch, in
+    float32 at least, since all levels' cotangents are summed there.
     Upper blocks that come after a lower one are coupled through their parameters, which `couple` returns as they are.
 
     Blocks of a level run in training mode. Batch normalisation uses the statistics of the batch. Running statistics,
@@ -62,7 +63,7 @@ class ChainProblem:
 
         def hand_on(part: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
             wires = self._chain.run(self._before, _data(part))
-            return tuple(wires[name] for name in self._coupled)
+            return tuple(widen(wires[name]) for name in self._coupled)
 
         parts = _one_by_one(hand_on, [(part,) for part in batch])
         return (*(tensor for part in parts for tensor in part), *self._late)
@@ -108,7 +109,8 @@ def _one_by_one(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) 
     """
     if len(parts) == 1:
         return [function(*parts[0])]
-    return [checkpoint(function, *part, use_reentrant=False) for part in parts]
+    # Early stop would end the second run by an exception, which a plugin may catch.
+    return [checkpoint(function, *part, use_reentrant=False, early_stop=False) for part in parts]
 
 
 def problem_of(chain: Chain, objectives: Objectives, stage: Stage) -> ChainLevel | ChainProblem:

@@ -35,6 +35,7 @@ class Progress:
         self._started = time.monotonic()
         self._said = self._started
         self._done = 0.0
+        self._updates = 0
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm puts ", " before the postfix
         wide = _columns() >= NARROWEST_BAR and not _quiet
         self._bar = tqdm(total=total, desc=label, bar_format=form, leave=True) if wide else None
@@ -49,19 +50,21 @@ class Progress:
             self._bar.close()
 
     def update(self, done: float, values: Mapping[str, float]) -> None:
-        """Show that `done` of the total is done, with the newest values."""
+        """Show that another step was taken and `done` of the total is done, with the newest values."""
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        now = time.monotonic()
+        self._updates += 1
+        rate = _rate(self._updates, now - self._started)
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(f"{rate}  {text}", refresh=False)
             self._bar.update(min(done, self._total) - self._done)
             self._done = min(done, self._total)
-        now = time.monotonic()
         if now - self._said >= SECONDS_BETWEEN_LINES or done >= self._total:
             self._said = now
             left = (now - self._started) * (self._total - done) / max(done, 1e-9)
             unit = self._unit if self._unit == "s" or self._total == 1 else f"{self._unit}s"
             amount = f"{done:.0f}/{self._total:.0f} {unit}"
-            line = f"{self._label}: {amount}, {max(left, 0):.0f} s left  {text}"
+            line = f"{self._label}: {amount}, {rate}, {max(left, 0):.0f} s left  {text}"
             _write_log(line)
             if self._bar is None and not _quiet:
                 print(line, file=sys.stderr, flush=True)
@@ -84,6 +87,12 @@ def note(text: str) -> None:
     _write_log(text)
     if not _quiet:
         tqdm.write(text, file=sys.stderr)
+
+
+def _rate(steps: int, seconds: float) -> str:
+    """Return how fast steps come, as steps a second or seconds a step, whichever is above 1."""
+    each = seconds / steps
+    return f"{each:.3g} s/step" if each > 1 else f"{1 / max(each, 1e-9):.3g} steps/s"
 
 
 def _write_log(text: str) -> None:

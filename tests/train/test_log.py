@@ -25,6 +25,17 @@ def test_a_quiet_run_prints_nothing_and_logs_everything(
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S", line) for line in log.splitlines())
 
 
+def test_a_verbose_run_says_every_value_of_every_step(
+    small: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(PIPELINE, overrides=small, out=tmp_path / "r", verbose=True)
+    said = capfd.readouterr().err
+    assert len(re.findall(r"stage 1/2 joint: step [123]  loss \d", said)) == 3
+    values = r"loss/upper \S+  loss/lower \S+ .*cosine \S+ .*\(\d+\.\d\d s so far for data\)"
+    assert len(re.findall(rf"stage 2/2 ibgl: step [12]  .*{values}", said)) == 2
+    assert "stage 2/2 ibgl: step 2  " in (tmp_path / "r" / "log.txt").read_text()
+
+
 def test_what_is_printed_is_logged_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(tmp_path / "log.txt"):
         note("one")
@@ -42,7 +53,8 @@ def test_lines_are_logged_beside_a_bar(tmp_path: Path, monkeypatch: pytest.Monke
     with logging_to(tmp_path / "log.txt"), Progress("stage", 2) as bar:
         bar.update(1, {"loss": 0.5})
         bar.update(2, {"loss": 0.25})
-    assert (tmp_path / "log.txt").read_text().splitlines()[-1].endswith("stage: 2/2 steps, 0 s left  loss 0.25")
+    last = (tmp_path / "log.txt").read_text().splitlines()[-1]
+    assert re.search(r"stage: 2/2 steps, \S+ steps/s, 0 s left  loss 0\.25$", last)
 
 
 def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

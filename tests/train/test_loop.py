@@ -47,6 +47,14 @@ def test_one_lower_batch_serves_all_steps(make: Callable[..., Plan]) -> None:
     assert (len(batches.lower), batches.steps) == (1, 3)
 
 
+def test_a_batch_in_parts_reads_what_a_larger_batch_reads(make: Callable[..., Plan]) -> None:
+    parts = _feed(make("stages.1.lower.accumulate=3", "data.train.batch_size=2")).batches(1).lower
+    whole = _feed(make("data.train.batch_size=6")).batches(1).lower
+    assert [len(batch) for batch in parts] == [3] * len(whole)
+    for batch, (one,) in zip(parts, whole, strict=True):
+        assert torch.equal(torch.cat([part["raw"] for part in batch]), one["raw"])
+
+
 def test_a_shared_batch_is_one_object_and_others_are_not(make: Callable[..., Plan]) -> None:
     shared = _feed(make(*SAME_SPLIT)).batches(0)
     assert shared.upper is shared.lower[-1]

@@ -80,6 +80,65 @@ def test_a_run_killed_after_a_step_goes_on_to_the_same_bits(
     assert not (tmp_path / "r" / "checkpoints" / "state.pt").exists()
 
 
+DROPPING = """
+import torch
+from torch import nn
+from restore_hub import hookimpl
+from restore_hub.contracts import Port
+
+class Dropping(nn.Module):
+    inputs = {"image": Port(3)}
+    outputs = {"image": Port(3)}
+    size_multiple = 1
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout2d(0.5))
+        self.head = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, image):
+        return image + self.head(self.body(image))
+
+@hookimpl
+def register_networks(register):
+    register("dropping", "dropping:Dropping", summary="Batch normalisation and dropout")
+"""
+
+
+def test_dropout_and_running_statistics_go_on_to_the_same_bits(
+    frequent: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both depend on what was drawn and seen before: the run that is left alone differs where either is forgotten."""
+    (tmp_path / "dropping.py").write_text(DROPPING)
+    overrides = [
+        *frequent,
+        "precision=bf16",
+        "blocks.enhance={network: dropping/dropping, inputs: {image: rgb}, outputs: [enhanced]}",
+        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
+        "stages.0.objective=fidelity",
+        "stages.1.lower.objective=fidelity",
+    ]
+    plugins = [tmp_path / "dropping.py"]
+    run(PIPELINE, overrides=overrides, plugins=plugins, out=tmp_path / "whole")
+    saves = 0
+
+    def save(*arguments: Any) -> None:
+        nonlocal saves
+        checkpoint.save_state(*arguments)
+        saves += 1
+        if saves in (2, 5):
+            raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_state", save)
+        for resume in (False, True):
+            with pytest.raises(Stopped):
+                run(PIPELINE, overrides=overrides, plugins=plugins, out=tmp_path / "r", resume=resume)
+    torch.manual_seed(99)  # what the process drew meanwhile
+    run(PIPELINE, overrides=overrides, plugins=plugins, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", tmp_path / "whole")
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,111 @@
+"""`precision: bf16`: networks in bfloat16; weights, losses, coupling and finite differences in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore_hub import run
+from restore_hub.bilevel import cosine, norm
+from restore_hub.contracts import Batches
+from restore_hub.plan import Plan, build_chain
+from restore_hub.plan.objectives import Objectives
+from restore_hub.plugins import default_registry
+from restore_hub.train.problem import Batch, ChainProblem, problem_of
+from restore_hub.train.setup import set_up
+from restore_hub.train.stepper import Stepper
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+
+
+def batch(seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        {"raw": torch.rand(2, 4, 16, 16, generator=generator), "rgb": torch.rand(2, 3, 32, 32, generator=generator)}
+    ]
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("alternating", 2), ("tbgl", 1), ("ibgl", 2), ("lwcl", 1)])
+def test_the_hypergradient_points_where_that_of_float32_points(
+    make: Callable[..., Plan], solver: str, steps: int
+) -> None:
+    plan = make(
+        "blocks.generate.width=8",
+        "blocks.enhance={network: retinex/cascade, width: 8, inputs: {image: rgb}, outputs: [enhanced, stages]}",
+        "stages.1.lower.objective={fidelity: 1, retinex: 0.01}",
+    )
+
+    def hypergradient(enabled: bool) -> tuple[Tensor, ...]:
+        torch.manual_seed(3)
+        chain = build_chain(plan).to(memory_format=torch.channels_last)
+        objectives = Objectives(
+            {name: part.make() for name, part in plan.losses.items()},
+            {name: part.inputs for name, part in plan.losses.items()},
+        )
+        made = problem_of(chain, objectives, plan.spec.stages[1])
+        assert isinstance(made, ChainProblem)
+        made_solver = default_registry().find("solver", solver).load()()
+        state = made_solver.init(made, [torch.optim.SGD(v, lr=1e-3) for v in (made.theta, made.omega)])
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            made_solver.step(made, state, Batches(batch(0), [batch(1 + i) for i in range(steps)], steps))
+        assert {t.dtype for t in (*made.theta, *made.omega)} == {torch.float32}
+        return tuple(t.grad for t in made.theta if t.grad is not None)
+
+    half, full = hypergradient(True), hypergradient(False)
+    assert not all(torch.equal(a, b) for a, b in zip(half, full, strict=True)), "autocast did nothing"
+    assert float(cosine(half, full)) > 0.995
+    assert float(norm(half) / norm(full)) == pytest.approx(1, abs=0.05)
+
+
+def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
+    small: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[torch.dtype]] = {"block": set(), "loss": set(), "coupling": set()}
+
+    def watch(precision: str) -> None:
+        for kinds in seen.values():
+            kinds.clear()
+        setup = set_up(PIPELINE, [*small, f"precision={precision}"], (), "cpu")
+        convolution = next(m for m in setup.chain.blocks["enhance"].modules() if isinstance(m, torch.nn.Conv2d))
+        convolution.register_forward_hook(lambda _module, _inputs, output: seen["block"].add(output.dtype))
+        inner = setup.objectives._losses["fidelity"]
+
+        def loss(**tensors: Tensor) -> Any:
+            seen["loss"].update(t.dtype for t in tensors.values())
+            return inner(**tensors)
+
+        monkeypatch.setitem(setup.objectives._losses, "fidelity", loss)  # type: ignore[arg-type]
+        made = Stepper(setup, 1)
+        couple = made._problem.couple  # type: ignore[union-attr]
+
+        def watched(given: Batch) -> tuple[Tensor, ...]:
+            x: tuple[Tensor, ...] = couple(given)
+            seen["coupling"].update(t.dtype for t in x)
+            return x
+
+        monkeypatch.setattr(made._problem, "couple", watched)
+        made.step(0, 0.0)
+
+    watch("bf16")
+    assert seen == {"block": {torch.bfloat16}, "loss": {torch.float32}, "coupling": {torch.float32}}
+    watch("float32")
+    assert seen == {"block": {torch.float32}, "loss": {torch.float32}, "coupling": {torch.float32}}
+
+
+def test_a_whole_run_in_bf16_keeps_and_exports_float32(small: list[str], tmp_path: Path) -> None:
+    result = run(PIPELINE, overrides=[*small, "precision=bf16"], out=tmp_path / "r")
+    weights = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]
+    assert {t.dtype for block in weights.values() for t in block.values()} == {torch.float32}
+    assert result.exported  # the parity of the exported files was checked in float32
+
+
+def test_networks_train_channels_last(small: list[str]) -> None:
+    chain = set_up(PIPELINE, small, (), "cpu").chain
+    wide = [p for p in chain.parameters() if p.ndim == 4 and min(p.shape) > 1]
+    assert wide
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
