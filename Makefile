@@ -37,6 +37,7 @@ test-long: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/tracking.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

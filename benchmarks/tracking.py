@@ -1,0 +1,88 @@
+"""What a value costs to track, against MLflow's own calls on the same kind of store, in one interleaved run.
+
+`python benchmarks/tracking.py` prints a Markdown table of milliseconds a value, on SQLite in a temporary folder: what
+a training step pays (a line in `metrics.jsonl`), what the tracker's thread pays (`log_batch`, 1000 values a call), and
+what MLflow's calls for every step and for every value pay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from restore_hub.contracts import Scalar
+from restore_hub.plugins import default_registry
+from restore_hub.train.folder import RunFolder
+from restore_hub.train.record import Record
+
+NAMES = [f"value/{number}" for number in range(10)]  # about what a bilevel step logs
+
+
+def contenders(folder: Path, steps: int) -> dict[str, Callable[[], None]]:
+    """Return what each contender does with `steps` steps of ten values."""
+    tracker = default_registry().find("tracker", "mlflow/tracking").load()(folder=folder)
+    tracker.check()
+    run = tracker.start("ours", {})
+    client = tracker._client
+    (folder / "run").mkdir()
+    record = Record(RunFolder(folder / "run"), None)
+
+    def recorded() -> None:
+        for step in range(steps):
+            record.values(step, dict.fromkeys(NAMES, 0.5))
+
+    def sent() -> None:
+        scalars = [Scalar(name, 0.5, step, time.time()) for step in range(steps) for name in NAMES]
+        for first in range(0, len(scalars), 1000):
+            tracker.log(scalars[first : first + 1000])
+
+    def each_step() -> None:
+        from mlflow.entities import Metric
+
+        for step in range(steps):
+            now = round(time.time() * 1000)
+            client.log_batch(run, metrics=[Metric(name, 0.5, now, step) for name in NAMES], synchronous=True)
+
+    def each_value() -> None:
+        for step in range(steps):
+            for name in NAMES:
+                client.log_metric(run, name, 0.5, step=step, synchronous=True)
+
+    return {
+        "restore_hub, in the training loop": recorded,
+        "restore_hub, in the tracker's thread": sent,
+        "mlflow, one call a step": each_step,
+        "mlflow, one call a value": each_value,
+    }
+
+
+def main() -> None:
+    """Time all contenders in turn; print medians, and ratios to MLflow's call a value."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=100, help="steps of ten values in each repeat")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        contend = contenders(Path(folder), arguments.steps)
+        each: dict[str, list[float]] = {name: [] for name in contend}
+        for repeat in range(arguments.repeats + 1):
+            for name, work in contend.items():
+                begun = time.perf_counter()
+                work()
+                if repeat:  # the first one warms up
+                    each[name].append(1000 * (time.perf_counter() - begun) / (arguments.steps * len(NAMES)))
+    slowest = each["mlflow, one call a value"]
+    print(f"{arguments.steps} steps of {len(NAMES)} values, median of {arguments.repeats}\n")
+    print("| | ms a value | / one call a value |")
+    print("| --- | --- | --- |")
+    for name, times in each.items():
+        ratio = statistics.median(a / b for a, b in zip(times, slowest, strict=True))
+        print(f"| {name} | {statistics.median(times):.3f} | {ratio:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
