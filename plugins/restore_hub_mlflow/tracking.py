@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restore_hub.contracts import Scalar
 from restore_hub.errors import MissingExtraError, TrainingError
+from restore_hub_mlflow.database import make_database
 from restore_hub_mlflow.model import log_model
 from restore_hub_mlflow.plain import flatten, key_of, plain
 
@@ -37,6 +38,8 @@ class Mlflow:
         self.uri = given or f"sqlite:///{folder / LOCAL}"
         self.store = _without_password(given) if given else LOCAL  # the folder of runs may be moved
         self._local = None if given else folder
+        place = self.uri.partition("?")[0]
+        self._file = Path(place.removeprefix("sqlite:///")) if place.startswith("sqlite:///") else None
         self._client: Any = None
         self._run_id = ""
 
@@ -49,8 +52,8 @@ class Mlflow:
         """
         mlflow = _import_quietly()
         try:
-            if self.uri.startswith("sqlite:///"):
-                Path(self.uri.removeprefix("sqlite:///").partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+            if self._file:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
             elif not re.match(r"(postgresql|mysql|mssql)\b", self.uri):  # those are asked when they are made
                 mlflow.MlflowClient(tracking_uri=self.uri)
         except Exception as error:
@@ -61,6 +64,8 @@ class Mlflow:
     def start(self, name: str, tags: Mapping[str, str], run: str = "") -> str:
         """Open a run, or go on with one; return its id."""
         mlflow = _import_quietly()
+        if self._file:
+            make_database(self._file)
         self._client = mlflow.MlflowClient(tracking_uri=self.uri)
         if run and self._is_there(run):
             self._client.update_run(run, status="RUNNING")
@@ -128,6 +133,7 @@ def _import_quietly() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
         import mlflow
@@ -136,7 +142,7 @@ def _import_quietly() -> Any:
             f"the tracker mlflow/tracking needs MLflow ({error}): pip install 'restore-hub[train]', or use no tracker"
         ) from error
     for noisy in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # errors are raised as well, and a traceback is no line
     return mlflow
 
 

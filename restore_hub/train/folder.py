@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -13,13 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import filelock
 import torch
 
-from restore_hub.errors import TrainingError
-from restore_hub.runtime.images import write_atomic
+from restore_hub.errors import DataError, TrainingError
 
 JOURNALS = ("metrics.jsonl", "left_out.jsonl")
 RECORDED_PACKAGES = ("restore-hub", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "rawpy", "mlflow")
@@ -54,13 +54,14 @@ class RunFolder:
         """Keep other processes from running in this folder.
 
         Raises:
-            TrainingError: another one does.
+            TrainingError: another one does, or the folder cannot be written.
         """
         lock = filelock.FileLock(self.path / ".run.lock")
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise TrainingError(f"another process is running in {self.path}; wait for it, or stop it") from None
+        with writing(self.path):
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                raise TrainingError(f"another process is running in {self.path}; wait for it, or stop it") from None
         try:
             yield
         finally:
@@ -71,9 +72,14 @@ class RunFolder:
         return self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a text file whole or not at all."""
+        """Write a text file whole or not at all.
+
+        Raises:
+            TrainingError: it cannot be written; an older file is left as it was.
+        """
         path = self.path / name
-        write_atomic(path, text.encode())
+        with writing(path), _whole(path) as file:
+            file.write(text.encode())
         return path
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
@@ -83,12 +89,8 @@ class RunFolder:
             TrainingError: it cannot be written.
         """
         path = self.path / name
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        except OSError as error:
-            reason = f"{path} cannot be written: {error.strerror}; make room and go on with --resume"
-            raise TrainingError(reason) from error
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def save_weights(self, name: str, blocks: torch.nn.ModuleDict, about: Mapping[str, Any]) -> Path:
         """Save the state of every block, with plain facts about it, whole or not at all."""
@@ -102,19 +104,8 @@ class RunFolder:
             TrainingError: it cannot be written; an older file is left as it was.
         """
         path = self.checkpoints / f"{name}.pt"
-        temporary = path.with_name(path.name + ".part")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(dict(content), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter on a full disk
-            temporary.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{path} cannot be written: {' '.join(str(error).split())[:200]}; the checkpoints before it are whole: "
-                "make room and go on with --resume"
-            ) from error
+        with writing(path), _whole(path) as file:
+            torch.save(dict(content), file)
         return path
 
     def journals(self) -> dict[str, int]:
@@ -122,13 +113,23 @@ class RunFolder:
         return {name: (self.path / name).stat().st_size for name in JOURNALS if (self.path / name).exists()}
 
     def rewind(self, journals: Mapping[str, int]) -> None:
-        """Cut the files that only grow to earlier lengths; one without a length goes."""
-        for name in JOURNALS:
-            path = self.path / name
-            if name in journals:
-                os.truncate(path, journals[name])
-            else:
-                path.unlink(missing_ok=True)
+        """Cut the files that only grow to earlier lengths; one without a length goes.
+
+        `events.jsonl` keeps its lines, because the tracker may have had them; one that is half written goes.
+
+        Raises:
+            TrainingError: they cannot be written.
+        """
+        with writing(self.path):
+            for name in JOURNALS:
+                path = self.path / name
+                if name in journals:
+                    os.truncate(path, journals[name])
+                else:
+                    path.unlink(missing_ok=True)
+            events = self.path / "events.jsonl"
+            if events.exists():
+                os.truncate(events, events.read_bytes().rfind(b"\n") + 1)
 
     def read_status(self) -> str:
         """Return how the run stands: `RUNNING` (or stopped without a word), `FINISHED`, `FAILED` or `KILLED`."""
@@ -155,7 +156,7 @@ def create_run_folder(runs: Path, name: str, at: Path | None = None) -> RunFolde
 
 
 def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path | None) -> RunFolder | None:
-    """Return the run to go on with: `at`, else the newest unfinished one in `runs` of the same resolved spec.
+    """Return the run to go on with: `at`, else the unfinished one in `runs` of the same resolved spec that ran last.
 
     `None` where there is none yet.
 
@@ -165,10 +166,10 @@ def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path
     if at is None:
         found = [RunFolder(path) for path in runs.glob(f"{name}-*") if (path / "spec.json").is_file()]
         fit = [f for f in found if f.read_status() != "FINISHED" and not _difference(_saved(f.path), resolved)]
-        return _prepared(max(fit, key=lambda f: f.path.stat().st_mtime).path) if fit else None
+        return _prepared(max(fit, key=lambda f: _order(f.path)).path) if fit else None
     if not at.exists():
         return None
-    if not [path for path in at.rglob("*") if path.is_file() and not path.name.startswith(".")]:
+    if not [path for path in at.rglob("*") if path.is_file() and path.name[0] != "." and path.name != "log.txt"]:
         return _prepared(at)  # ended before it wrote anything of worth
     difference = _difference(_saved(at), resolved)
     if difference:
@@ -179,15 +180,32 @@ def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path
 
 
 def _prepared(path: Path) -> RunFolder:
+    """Make a folder ready for a process that runs there, the last one among its neighbours."""
     folder = RunFolder(path)
+    parts = (folder.path, folder.checkpoints, folder.export, folder.pictures)
     try:
-        for part in (folder.path, folder.checkpoints, folder.export, folder.pictures):
+        for part in parts:
             part.mkdir(parents=True, exist_ok=True)
-        (folder.path / ".writable").touch()
-        (folder.path / ".writable").unlink()
+        last = max((_order(other.parent) for other in path.parent.glob("*/.order")), default=0)
+        with _whole(path / ".order") as file:
+            file.write(b"%d\n" % (last + 1))
     except OSError as error:
-        raise TrainingError(f"the run folder {path} cannot be written: {error.strerror}; choose --runs DIR") from None
+        for part in reversed(parts):
+            with contextlib.suppress(OSError):  # those that hold something stay
+                part.rmdir()
+        reason = error.strerror or error
+        raise TrainingError(
+            f"the run folder {path} cannot be written: {reason}; mend that, or choose --runs DIR or --out DIR"
+        ) from None
     return folder
+
+
+def _order(path: Path) -> int:
+    """Return how late a run last began or was gone on with, counted: clocks jump; 0 where nothing says."""
+    try:
+        return int((path / ".order").read_bytes())
+    except (OSError, ValueError):
+        return 0
 
 
 def _saved(path: Path) -> Any:
@@ -245,3 +263,40 @@ def _free(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line what cannot be written, why, and how to go on.
+
+    Raises:
+        TrainingError: an error of the system, or one that stands for it.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, DataError) as error:
+        # On a full disk torch's writer raises a RuntimeError of its own while it handles the system's.
+        cause = error if isinstance(error, OSError) else error.__context__
+        known = isinstance(cause, OSError) and cause.strerror
+        reason = known or " ".join(str(error).split())[:200]
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "make room on that disk" if full else "mend that"
+        raise TrainingError(
+            f"{path} cannot be written: {reason}; what was saved before it is whole: {mend} and go on with --resume"
+        ) from error
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears whole or not at all, and is on the disk by then; an older one is left till then."""
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # a disk that became read-only keeps it; the next try overwrites it
+            temporary.unlink(missing_ok=True)
+        raise

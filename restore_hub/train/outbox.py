@@ -44,7 +44,7 @@ class Outbox:
         lock: held while a picture is written or read.
 
     Raises:
-        TrainingError: another process sends from this folder.
+        TrainingError: another process sends from this folder, or it cannot be written.
     """
 
     def __init__(self, folder: Path, tracker: Tracker, about: About, lock: threading.Lock) -> None:
@@ -55,6 +55,10 @@ class Outbox:
             self._only.acquire(timeout=0)
         except Timeout:
             raise TrainingError(f"another process records {folder}; wait until it has ended") from None
+        except OSError as error:
+            raise TrainingError(
+                f"{folder} cannot be written: {error.strerror}; what was sent is noted there"
+            ) from error
         self._stores = _read_json(folder / "tracker.json")
         self._had: dict[str, Any] = {**NOTHING, **self._stores.get(tracker.store, {})}
         self._started = self._closed = False
@@ -152,7 +156,9 @@ class Outbox:
                 else:
                     while self._marks and self._marks[-1][0] >= line["step"]:  # the run was wound back
                         self._marks.pop()
-                    self._marks.append((line["step"], line["time"]))
+                    # Stores show values in the order of their times, and a clock may be set back.
+                    before = self._marks[-1][1] if self._marks else 0.0
+                    self._marks.append((line["step"], max(line["time"], before)))
             self._events.done()
 
     def _lacks(self, place: str, event: Mapping[str, Any]) -> bool:

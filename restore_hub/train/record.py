@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from restore_hub.contracts import Tracker
 from restore_hub.runtime.images import write_picture
 from restore_hub.train.courier import Courier
-from restore_hub.train.folder import RunFolder
+from restore_hub.train.folder import RunFolder, writing
 from restore_hub.train.outbox import About, Outbox
 
 MARK_SECONDS = 1.0  # how finely the times of values are known
@@ -65,9 +65,15 @@ class Record:
         self.folder.append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
-        """Record a picture (H, W, 3); a tracker that is late gets the newest of each name."""
+        """Record a picture (H, W, 3); a tracker that is late gets the newest of each name.
+
+        Raises:
+            TrainingError: the run folder cannot be written.
+        """
         with self._pictures:
-            write_picture(self.folder.pictures / f"{name}.png", image.astype(np.float32) / 255.0)
+            path = self.folder.pictures / f"{name}.png"
+            with writing(path):
+                write_picture(path, image.astype(np.float32) / 255.0)
             self.folder.append("events.jsonl", {"step": step, "picture": name})
 
     def artifact(self, path: Path, *, model: bool = False) -> None:

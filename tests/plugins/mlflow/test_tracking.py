@@ -30,6 +30,7 @@ from restore_hub.train.record import Record
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
 
+PIPELINE = Path(__file__).resolve().parents[3] / "pipelines" / "raw_lowlight.yaml"
 SPEC: dict[str, Any] = {
     "name": "demo",
     "data": {"train": {"root": Path("photos"), "crop": 128}},
@@ -200,6 +201,26 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
+def test_a_database_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("restore_hub_mlflow.database.write_atomic", full)
+        with pytest.raises(OSError, match="No space left"):
+            Mlflow(folder=tmp_path).start("first", {})
+        assert not (tmp_path / "mlflow.db").exists()
+    Mlflow(folder=tmp_path).start("second", {})
+    before = (tmp_path / "mlflow.db").stat().st_ino
+    Mlflow(folder=tmp_path).start("third", {})
+    assert (tmp_path / "mlflow.db").stat().st_ino == before
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("restore_hub").experiment_id
+    assert sorted(run.info.run_name for run in client.search_runs([experiment])) == ["second", "third"]
+
+
 @pytest.mark.long
 def test_a_server_that_is_killed_and_started_again_gets_every_value_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,6 +247,52 @@ def test_a_server_that_is_killed_and_started_again_gets_every_value_once(
         run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
         history = _client(uri).get_metric_history(run_id, "loss")
         assert [m.step for m in history] == list(range(1, 4001))
+
+
+@pytest.mark.long
+def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_the_rest(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri, out = f"http://127.0.0.1:{port}", tmp_path / "r"
+    steps = ("stages.0.steps=400", "stages.1.steps=2", "stages.1.lower.steps=2", "validate_every=100")
+    sets = [*overrides, *steps, f"tracker={{tracker: mlflow/tracking, uri: '{uri}'}}"]
+    command = [sys.executable, "-m", "restore_hub", "run", str(PIPELINE), "--out", str(out)]
+    command += [part for override in sets for part in ("--set", override)]
+    with _server(tmp_path, port):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        _until(lambda: _sent(out, uri) > 0, 120.0)
+        assert process.poll() is None, "it still trains"
+    _, said = process.communicate()
+    assert (process.returncode, "Traceback" in said) == (0, False), said
+    assert "the tracker is away (" in said
+    assert f"the tracker did not take all of the run; `restore-hub track {out}` sends the rest" in said
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert 0 < _sent(out, uri) < lines[-1]["step"] == 402
+    assert json.loads(_text(out / "status.json")) == {"status": "FINISHED"}
+
+    with _server(tmp_path, port):
+        track = [sys.executable, "-m", "restore_hub", "track", str(out)]
+        sent, again = (subprocess.run(track, capture_output=True, text=True, check=True).stdout for _ in range(2))
+        assert sent.startswith(f"tracker   {uri}/#/experiments/")
+        assert "nothing to send" in again
+        client = _client(uri)
+        run_id = json.loads(_text(out / "tracker.json"))[uri]["run"]
+        for name in {name for line in lines for name in line} - {"step"}:
+            history = [(m.step, m.value) for m in client.get_metric_history(run_id, key_of(name))]
+            assert history == [(line["step"], line[name]) for line in lines if name in line], name
+        run = client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        assert len(run.outputs.model_outputs) == 1
+        assert {"chain.onnx", "spec.yaml"} <= {file.path for file in client.list_artifacts(run_id)}
+
+
+def _sent(run: Path, uri: str) -> int:
+    """Return the last step that a run's folder notes as sent."""
+    return int(json.loads(_text(run / "tracker.json") or "{}").get(uri, {}).get("step", -1))
 
 
 @contextlib.contextmanager
