@@ -33,7 +33,7 @@ test: lint
 	$(TEST_ENV) $(BIN)/pytest -q -m "not long" -n $(WORKERS)
 
 test-long: $(READY)
-	$(BIN)/pytest -v -m long --durations=10
+	$(BIN)/pytest -v -m long --durations=10 --timeout 1800
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ def export_onnx(
         name, licence, metrics, provenance: for the manifest.
 
     Raises:
-        ExportError: torch cannot export it, or the file differs by more than 1e-4 from PyTorch.
+        ExportError: torch cannot export it, the file cannot be written, or it differs by more than 1e-4 from PyTorch.
     """
     module = module.eval()
     model = _traced(module)
@@ -58,8 +59,14 @@ def export_onnx(
         onnx.save(model, str(temporary))
         load(temporary).verify()
         os.replace(temporary, path)
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written: {error.strerror or error}; the weights are whole: mend that and export again "
+            "(a run does with --resume)"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
+            temporary.unlink(missing_ok=True)
     return manifest
 
 

@@ -109,8 +109,14 @@ class RunFolder:
         return path
 
     def journals(self) -> dict[str, int]:
-        """Return the length in bytes of the files that only grow."""
-        return {name: (self.path / name).stat().st_size for name in JOURNALS if (self.path / name).exists()}
+        """Return how long the files that only grow are; so much of them is on the disk by then."""
+        lengths = {}
+        for name in JOURNALS:
+            if (self.path / name).exists():
+                with writing(self.path / name), (self.path / name).open("ab") as file:
+                    os.fsync(file.fileno())
+                    lengths[name] = file.tell()
+        return lengths
 
     def rewind(self, journals: Mapping[str, int]) -> None:
         """Cut the files that only grow to earlier lengths; one without a length goes.

@@ -65,8 +65,9 @@ def run_stages(run: Run, start: Position) -> None:
     """
     for index in range(start.stage, len(run.plan.spec.stages)):
         run_stage(run, index, start if index == start.stage else Position(index))
-        save_state(run, Position(index + 1))
+        # Before the state: a run that ends between the two must not take them for written.
         run.record.folder.write_json("stages.json", [asdict(stage) for stage in run.stages])
+        save_state(run, Position(index + 1))
 
 
 def run_stage(run: Run, index: int, start: Position) -> None:

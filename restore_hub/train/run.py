@@ -125,15 +125,16 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
             _close(folder, "FAILED")
             note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(folder)}")
         else:
-            shutil.rmtree(folder.path)
+            shutil.rmtree(folder.path, ignore_errors=True)  # a disk that became read-only keeps it
         raise
     finally:
         for samples in run.data.values():
             if samples.left_out:
                 note(samples.summary())
     where = run.record.finish("FINISHED")
+    folder.write_status("FINISHED")  # where that fails, the state is left, and the run can be gone on with
+    (folder.checkpoints / "state.pt").unlink(missing_ok=True)  # makes room for the report
     _close(folder, "FINISHED")
-    (folder.checkpoints / "state.pt").unlink(missing_ok=True)
     return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
 
 

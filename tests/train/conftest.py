@@ -199,7 +199,7 @@ def start(processes: Any, tmp_path: Path) -> Callable[..., Any]:
             "said": str(tmp_path / f"{name}.txt"),
             "arguments": [str(argument) for argument in arguments],
         }
-        process = processes.Process(target=exec, args=(COMMAND, given))
+        process = processes.Process(target=exec, args=(COMMAND, given), daemon=True)  # a hung one ends with the tests
         process.start()
         return process
 

@@ -142,7 +142,6 @@ def test_a_disk_that_is_read_only_from_the_start_gets_nothing(
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="train/run.py removes the folder with rmtree, which raises on such a disk")
 def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
     call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path
 ) -> None:
@@ -163,9 +162,6 @@ def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
 
 
 @pytest.mark.long
-@pytest.mark.xfail(
-    strict=True, reason="export/onnx_file.py raises OSError as it is; train/loop.py saves stages.json last"
-)
 def test_a_disk_that_is_full_at_any_write(call: Call, disk: Any, small: list[str], tmp_path: Path) -> None:
     arguments = sets(*small, *SHORT)
     assert call("whole", "run", PIPELINE, "--out", tmp_path / "whole", *arguments)[0] == 0
