@@ -15,8 +15,9 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import Spec, Stage, read_spec
 from restore_hub.train.limits import free_disk, machine_memory
 from restore_hub.train.measure import measure
-from restore_hub.train.probe import LESS_MEMORY, Measured, Probe
+from restore_hub.train.probe import Measured, Probe
 from restore_hub.train.progress import note
+from restore_hub.train.stepper import LESS_MEMORY
 from restore_hub.train.validate import PICTURES_KEPT
 
 NEARLY = 0.9  # of the memory: the rest is for what else runs

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from restore_hub.errors import DataError, RestoreHubError, TrainingError
 from restore_hub.spec import HOLDOUT
 from restore_hub.train.checkpoint import Position, save_state
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.record import Record
 from restore_hub.train.setup import Setup
-from restore_hub.train.stepper import Stepper
+from restore_hub.train.stepper import Stepper, named
 from restore_hub.train.stopping import StopRequest
 from restore_hub.train.validate import better, validate
 
@@ -87,7 +85,7 @@ def run_stage(run: Run, index: int, start: Position) -> None:
     with Progress(label, total, unit) as progress:
         done = start.seconds if stage.minutes else float(step)
         while done < total:
-            with _named(f"{label}, step {step + 1}"):
+            with named(f"{label}, step {step + 1}"):
                 values = stepper.step(step, min(done / total, 1.0))
             if run.verbose:
                 said = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -114,18 +112,6 @@ def run_stage(run: Run, index: int, start: Position) -> None:
             metrics = _measure(run)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
         run.stages.append(StageResult(stage.solver, step, seconds, step * stepper.evaluations(), metrics))
-
-
-@contextlib.contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Say in which stage and step an error was."""
-    try:
-        yield
-    except RestoreHubError as error:
-        hint = "; `restore-hub data check` looks at all files" if isinstance(error, DataError) else ""
-        raise TrainingError(f"{place}: {error}{hint}") from error
-    except RuntimeError as error:  # torch's own: sizes that do not fit, memory
-        raise TrainingError(f"{place}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _measure(run: Run) -> dict[str, float]:

@@ -11,7 +11,8 @@ from dataclasses import asdict
 
 from restore_hub import errors
 from restore_hub.errors import TrainingError
-from restore_hub.train.probe import LESS_MEMORY, Measured, Probe
+from restore_hub.train.probe import Measured, Probe
+from restore_hub.train.stepper import LESS_MEMORY
 
 # The same search path as here, whatever this program did to it.
 CHILD = (

@@ -5,13 +5,12 @@ The process that asks is `restore_hub.train.measure`. Nothing is written.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -23,18 +22,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restore_hub.contracts import Dataset
-from restore_hub.errors import DataError, RestoreHubError, TrainingError
+from restore_hub.errors import DataError, RestoreHubError
 from restore_hub.spec import HOLDOUT
 from restore_hub.train.data import Samples
 from restore_hub.train.limits import peak_memory
 from restore_hub.train.setup import Setup, set_up
-from restore_hub.train.stepper import Stepper
+from restore_hub.train.stepper import Stepper, named
 from restore_hub.train.validate import validate
 
 STEPS = 2
 MOST_STEPS = 50
 SHORT = 1.0  # seconds; what is over sooner is measured again, since two short steps tell little
-LESS_MEMORY = "lower `crop`, or `batch_size` with `accumulate` raised, of its splits, or `width` of its blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +113,13 @@ def take(probe: Probe) -> Measured:
     if torch.get_num_threads() != probe.threads:
         torch.set_num_threads(probe.threads)
     setup = set_up(probe.spec, probe.overrides, [Path(file) for file in probe.plugins], probe.device)
-    with _named(probe.label):
+    with named(probe.label):
         stepper = Stepper(setup, probe.index)
     step_seconds, data_seconds, losses = _step(setup, stepper, probe)
     memory, device_memory = peak_memory(), _device_memory(setup.device)
     picture_seconds, kept_seconds, pictures = 0.0, 0.0, 0.0
     if probe.holdout and setup.metrics:
-        with _named(f"{probe.label}, holdout"):
+        with named(f"{probe.label}, holdout"):
             picture_seconds, kept_seconds, pictures = _measure(setup)
     peak, device_peak = peak_memory(), _device_memory(setup.device)
     cuda = setup.device.type == "cuda"
@@ -152,7 +150,7 @@ def _step(setup: Setup, stepper: Stepper, probe: Probe) -> tuple[float, float, d
     losses: dict[str, float] = {}
     while len(seconds) <= STEPS or (sum(seconds[1:]) < SHORT and len(seconds) <= MOST_STEPS):
         taken, before, begun = len(seconds), stepper.data_seconds, time.perf_counter()
-        with _named(f"{probe.label}, step {taken + 1}"):
+        with named(f"{probe.label}, step {taken + 1}"):
             values = stepper.step(taken, min(taken / length, 1.0) if length else 0.0)
         seconds.append(time.perf_counter() - begun)
         waited.append(stepper.data_seconds - before)
@@ -208,19 +206,6 @@ def _seconds(setup: Setup, holdout: Samples) -> tuple[float, float]:
     for picture in found.pictures.values():
         Image.fromarray(picture).save(io.BytesIO(), "png")
     return measured - begun, time.perf_counter() - measured
-
-
-@contextlib.contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Say where an error was, and how to need less memory where there was too little."""
-    try:
-        yield
-    except RestoreHubError as error:
-        raise TrainingError(f"{place}: {error}") from error
-    except (RuntimeError, MemoryError) as error:  # torch's own: sizes that do not fit, memory
-        text = " ".join(str(error).split())[:300]
-        memory = isinstance(error, MemoryError) or "allocate" in text
-        raise TrainingError(f"{place}: {text}{f'; {LESS_MEMORY}' if memory else ''}") from error
 
 
 def _device_memory(device: torch.device) -> int:

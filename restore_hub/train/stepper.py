@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from restore_hub.contracts import Batches, Solver
-from restore_hub.errors import TrainingError
+from restore_hub.errors import DataError, RestoreHubError, TrainingError
 from restore_hub.spec import Level, LowerLevel, Stage
 from restore_hub.train.data import Stream
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
 from restore_hub.train.setup import Setup
 
+LESS_MEMORY = "lower `crop`, or `batch_size` with `accumulate` raised, of its splits, or `width` of its blocks"
 AUTOCAST = {"float32": None, "bf16": torch.bfloat16}
 
 
@@ -73,6 +75,24 @@ class Stepper:
     def evaluations(self) -> int:
         """Return how many energy gradients one outer step takes."""
         return self._solver.evaluations(self._stage.lower.steps if self._stage.lower else 1)
+
+
+@contextlib.contextmanager
+def named(place: str) -> Iterator[None]:
+    """Say where in a run an error was, and what helps against it where that is known.
+
+    Raises:
+        TrainingError: for any error of the project, of torch or of the memory.
+    """
+    try:
+        yield
+    except RestoreHubError as error:
+        hint = "; `restore-hub data check` looks at all files" if isinstance(error, DataError) else ""
+        raise TrainingError(f"{place}: {error}{hint}") from error
+    except (RuntimeError, MemoryError) as error:  # torch's own: sizes that do not fit, memory
+        text = " ".join(str(error).split())[:300] or "out of memory"
+        memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+        raise TrainingError(f"{place}: {text}{f'; {LESS_MEMORY}' if memory else ''}") from error
 
 
 def _finite(logs: Mapping[str, Tensor]) -> dict[str, float]:
