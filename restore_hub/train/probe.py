@@ -97,6 +97,8 @@ def main(request: Mapping[str, Any]) -> None:
     """Measure, and answer on standard output with one line of JSON; all other output goes to standard error."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # else it comes at the very end, after a traceback
         try:
             answer.write(json.dumps({"measured": asdict(take(Probe(**request)))}))
         except RestoreHubError as error:
