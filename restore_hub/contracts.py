@@ -41,6 +41,9 @@ class Port:
 class Network(Protocol):
     """A `torch.nn.Module` whose `forward` takes its input ports by name and returns its output ports in order.
 
+    It draws random numbers from torch's global generators alone, which a run seeds and a checkpoint keeps; so do losses
+    and solvers.
+
     `forward` accepts every height and width from 1 up and pads inside where it must; it returns one tensor,
     or a tuple when there are several outputs. Options are the typed keyword arguments of the constructor.
 

@@ -117,9 +117,7 @@ class Level(Strict):
     clip: Positive | None = Field(default=None, description="largest norm of the gradient")
     warmup: Warmup = Field(default=0, description="outer steps over which `lr` is reached")
     schedule: Schedule = Field(default="constant", description="how the learning rate falls over the stage")
-    accumulate: Count = Field(
-        default=1, description="batches of the split that make up one, held in memory one at a time"
-    )
+    accumulate: Count = Field(default=1, description="batches of the split that make up one, run one at a time")
 
 
 class LowerLevel(Level):
@@ -153,9 +151,7 @@ class Stage(WithOptions):
     lr: Positive = Field(default=1e-4, description="flat stage: learning rate")
     optimizer: Optimizer = Field(default="adam", description="flat stage: how the blocks step")
     clip: Positive | None = Field(default=None, description="flat stage: largest norm of the gradient")
-    warmup: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="flat stage: outer steps over which `lr` is reached"
-    )
+    warmup: Warmup = Field(default=0, description="flat stage: outer steps over which `lr` is reached")
     schedule: Schedule = Field(default="constant", description="flat stage: how the learning rate falls")
     accumulate: Count = Field(default=1, description="flat stage: batches of the split that make up one")
 

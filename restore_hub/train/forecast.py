@@ -17,7 +17,7 @@ from restore_hub.train.limits import free_disk, machine_memory
 from restore_hub.train.measure import measure
 from restore_hub.train.probe import Measured, Probe
 from restore_hub.train.progress import note
-from restore_hub.train.stepper import LESS_MEMORY
+from restore_hub.train.stepper import LESS_MEMORY, SMALLER_PICTURES
 from restore_hub.train.validate import PICTURES_KEPT
 
 NEARLY = 0.9  # of the memory: the rest is for what else runs
@@ -134,9 +134,13 @@ def of_run(spec: Spec, stages: Sequence[StageForecast], machine: int, free: int)
     warnings = []
     if memory > NEARLY * machine:
         number, worst = max(enumerate(each, 1), key=lambda item: item[1].peak)
-        whole = ": whole pictures of the holdout take more than its steps, use smaller ones"
-        cause = whole if worst.peak > 1.1 * worst.memory else f": {LESS_MEMORY}"
+        cause = f": {SMALLER_PICTURES if worst.peak > 1.1 * worst.memory else LESS_MEMORY}"
         warnings.append(f"memory will hardly suffice in stage {number} {stages[number - 1].solver}{cause}")
+    total = each[0].device_total
+    if total and max(m.device_peak for m in each) > NEARLY * total:
+        number, worst = max(enumerate(each, 1), key=lambda item: item[1].device_peak)
+        cause = SMALLER_PICTURES if worst.device_peak > 1.1 * worst.device_memory else LESS_MEMORY
+        warnings.append(f"the device will hardly suffice in stage {number} {stages[number - 1].solver}: {cause}")
     if checkpoints > free:
         warnings.append("the checkpoints will not fit on the disk; make room, or give --runs on another one")
     return Forecast(
@@ -146,7 +150,7 @@ def of_run(spec: Spec, stages: Sequence[StageForecast], machine: int, free: int)
         memory=memory,
         machine=machine,
         device_memory=max(m.device_peak for m in each),
-        device_total=each[0].device_total,
+        device_total=total,
         checkpoints=checkpoints,
         free=free,
         warnings=tuple(warnings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from restore_hub.train.checkpoint import Position, save_state
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.record import Record
 from restore_hub.train.setup import Setup
-from restore_hub.train.stepper import Stepper, named
+from restore_hub.train.stepper import SMALLER_PICTURES, Stepper, named
 from restore_hub.train.stopping import StopRequest
 from restore_hub.train.validate import better, validate
 
@@ -82,14 +83,15 @@ def run_stage(run: Run, index: int, start: Position) -> None:
     begun, step, saved = time.monotonic() - start.seconds, start.step, time.monotonic()
     run.stale = run.stale if step else 0
     total, unit = (stage.minutes * 60.0, "s") if stage.minutes else (float(stage.steps or 0), "step")
-    with Progress(label, total, unit) as progress:
-        done = start.seconds if stage.minutes else float(step)
+    done = start.seconds if stage.minutes else float(step)
+    with Progress(label, total, unit, done) as progress:
         while done < total:
+            waited = stepper.data_seconds
             with named(f"{label}, step {step + 1}"):
                 values = stepper.step(step, min(done / total, 1.0))
             if run.verbose:
                 said = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                note(f"{label}: step {step + 1}  {said}  ({stepper.data_seconds:.2f} s so far for data)")
+                note(f"{label}: step {step + 1}  {said}  (data {stepper.data_seconds - waited:.3f} s)")
             step += 1
             run.step += 1
             run.record.values(run.step, values)
@@ -97,7 +99,10 @@ def run_stage(run: Run, index: int, start: Position) -> None:
             progress.update(done, {name: value for name, value in values.items() if name.startswith("loss")})
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
-                metrics = _measure(run)
+                best = run.best
+                metrics = _measure(run, label)
+                if run.best != best:
+                    saved = -math.inf  # the state goes with the best weights
                 if stage.patience and run.stale >= stage.patience:
                     note(f"{label}: ends at step {step}, since {run.stale} measurements brought nothing better")
                     seconds = time.monotonic() - begun
@@ -106,19 +111,21 @@ def run_stage(run: Run, index: int, start: Position) -> None:
                 save_state(run, Position(index, step, time.monotonic() - begun, stepper.state_dict()))
                 saved = time.monotonic()
             if run.stop.asked:
+                run.record.folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
                 raise KeyboardInterrupt
         else:
             seconds = time.monotonic() - begun
-            metrics = _measure(run)
+            metrics = _measure(run, label)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
         run.stages.append(StageResult(stage.solver, step, seconds, step * stepper.evaluations(), metrics))
 
 
-def _measure(run: Run) -> dict[str, float]:
+def _measure(run: Run, label: str) -> dict[str, float]:
     """Measure the holdout split, keep the weights, and the best ones by the first metric; return the means."""
     means: dict[str, float] = {}
     if run.metrics:
-        found = validate(run.chain, run.plan.metrics, run.metrics, run.data[HOLDOUT])
+        with named(f"{label}, holdout", SMALLER_PICTURES):
+            found = validate(run.chain, run.plan.metrics, run.metrics, run.data[HOLDOUT])
         means = dict(found.means)
         run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
         for name, image in found.pictures.items():

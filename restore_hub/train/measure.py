@@ -35,11 +35,11 @@ def measure(probe: Probe) -> Measured:
         text=True,
         check=False,
     )
+    answer = {} if done.returncode else json.loads(done.stdout)
+    if "measured" not in answer and os.environ.get("RESTORE_HUB_TRACEBACK"):
+        sys.stderr.write(done.stderr)
     if done.returncode:
-        if os.environ.get("RESTORE_HUB_TRACEBACK"):
-            sys.stderr.write(done.stderr)
         raise TrainingError(f"{probe.label} {_ended(done.returncode, done.stderr)}")
-    answer = json.loads(done.stdout)
     if "error" in answer:
         raise getattr(errors, answer["error"], TrainingError)(answer["text"])
     return Measured(**answer["measured"])

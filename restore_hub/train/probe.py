@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from restore_hub.spec import HOLDOUT
 from restore_hub.train.data import Samples
 from restore_hub.train.limits import peak_memory
 from restore_hub.train.setup import Setup, set_up
-from restore_hub.train.stepper import Stepper, named
+from restore_hub.train.stepper import SMALLER_PICTURES, Stepper, named
 from restore_hub.train.validate import validate
 
 STEPS = 2
@@ -72,7 +73,7 @@ class Measured:
         kept_seconds: making the files of one that is kept to look at.
         pictures: all of the holdout, in pictures of that size.
         memory, peak: most memory of the host held after the steps, and after the picture too.
-        device_memory, device_peak: most memory of a CUDA device that tensors held, likewise; 0 without one.
+        device_memory, device_peak: most memory of a CUDA device that torch held, likewise; 0 without one.
         device_total: what the device has.
         weights_bytes, state_bytes: size of a file of weights, and of the state that `--resume` needs.
     """
@@ -102,6 +103,7 @@ def main(request: Mapping[str, Any]) -> None:
         try:
             answer.write(json.dumps({"measured": asdict(take(Probe(**request)))}))
         except RestoreHubError as error:
+            traceback.print_exc()
             answer.write(json.dumps({"error": type(error).__name__, "text": str(error)}))
 
 
@@ -121,7 +123,7 @@ def take(probe: Probe) -> Measured:
     memory, device_memory = peak_memory(), _device_memory(setup.device)
     picture_seconds, kept_seconds, pictures = 0.0, 0.0, 0.0
     if probe.holdout and setup.metrics:
-        with named(f"{probe.label}, holdout"):
+        with named(f"{probe.label}, holdout", SMALLER_PICTURES):
             picture_seconds, kept_seconds, pictures = _measure(setup)
     peak, device_peak = peak_memory(), _device_memory(setup.device)
     cuda = setup.device.type == "cuda"
@@ -211,7 +213,7 @@ def _seconds(setup: Setup, holdout: Samples) -> tuple[float, float]:
 
 
 def _device_memory(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
 def _saved_bytes(content: Any) -> int:

@@ -42,8 +42,9 @@ class ChainProblem:
 
     Blocks of a level run in training mode. Batch normalisation uses the statistics of the batch. Running statistics,
     which evaluation and export use, are those of `couple` for the upper blocks, and for the others of F_lower at the
-    live omega: F_upper and F_lower at any other omega, as in a finite difference, leave them alone. Dropout draws
-    anew in each call, but for the two ends of a finite difference.
+    live omega (in the lower steps, and in the response after the last of them): F_upper and F_lower at any other
+    omega, as in a finite difference, leave them alone. Dropout draws anew in each call, but for the two ends of a
+    finite difference.
     """
 
     def __init__(self, chain: Chain, objectives: Objectives, upper: Level, lower: Level) -> None:
@@ -83,7 +84,8 @@ class ChainProblem:
         for name, value in (*zip(self.omega_names, omega, strict=True), *late):
             block, _, parameter = name.partition(".")
             replaced.setdefault(block, {})[parameter] = value
-        live = level == 1 and all(given is own for given, own in zip(omega, self.omega, strict=True))
+        # Solvers hand over detached views, which share their memory with the live omega.
+        live = level == 1 and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
 
         def sums(part: Mapping[str, Tensor], *handed: Tensor) -> Sums:
             wires = {**_data(part), **dict(zip(self._coupled, handed, strict=True))}

@@ -26,19 +26,20 @@ class Progress:
         label: what runs.
         total: number of steps, or of seconds when `unit` is `s`.
         unit: `step`, or `s` for seconds.
+        begun: how much of the total was done before, by a run that is gone on with.
     """
 
-    def __init__(self, label: str, total: float, unit: str = "step") -> None:
+    def __init__(self, label: str, total: float, unit: str = "step", begun: float = 0.0) -> None:
         self._label = label
         self._total = total
         self._unit = unit
         self._started = time.monotonic()
         self._said = self._started
-        self._done = 0.0
+        self._done = self._begun = min(begun, total)
         self._updates = 0
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm puts ", " before the postfix
         wide = _columns() >= NARROWEST_BAR and not _quiet
-        self._bar = tqdm(total=total, desc=label, bar_format=form, leave=True) if wide else None
+        self._bar = tqdm(total=total, initial=self._begun, desc=label, bar_format=form, leave=True) if wide else None
 
     def __enter__(self) -> Self:
         return self
@@ -56,12 +57,13 @@ class Progress:
         self._updates += 1
         rate = _rate(self._updates, now - self._started)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{rate}  {text}", refresh=False)
+            short = "  ".join(f"{name.removeprefix('loss/')} {value:.3g}" for name, value in values.items())
+            self._bar.set_postfix_str(f"{short}  {rate.replace(' steps', '')}", refresh=False)
             self._bar.update(min(done, self._total) - self._done)
             self._done = min(done, self._total)
         if now - self._said >= SECONDS_BETWEEN_LINES or done >= self._total:
             self._said = now
-            left = (now - self._started) * (self._total - done) / max(done, 1e-9)
+            left = (now - self._started) * (self._total - done) / max(done - self._begun, 1e-9)
             unit = self._unit if self._unit == "s" or self._total == 1 else f"{self._unit}s"
             amount = f"{done:.0f}/{self._total:.0f} {unit}"
             line = f"{self._label}: {amount}, {rate}, {max(left, 0):.0f} s left  {text}"
@@ -82,10 +84,10 @@ def logging_to(path: Path, *, quiet: bool = False) -> Iterator[None]:
         _log, _quiet = before
 
 
-def note(text: str) -> None:
+def note(text: str, *, even_quiet: bool = False) -> None:
     """Print a line to standard error that stays, above the bar where there is one."""
     _write_log(text)
-    if not _quiet:
+    if even_quiet or not _quiet:
         tqdm.write(text, file=sys.stderr)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -113,17 +112,15 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         if (folder.path / "left_out.jsonl").exists():
             run.record.artifact(folder.path / "left_out.jsonl")
     except KeyboardInterrupt:
-        with contextlib.suppress(RestoreHubError):  # where the disk is full, the line below matters more
-            folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
         _close(folder, "KILLED")
-        note(f"stopped at step {run.step}; to go on: {_resume_line(folder)}")
+        note(f"stopped at step {run.step}; to go on: {_resume_line(run)}", even_quiet=True)
         run.record.finish("KILLED")
         raise
     except Exception:
         run.record.finish("FAILED")
         if any(folder.checkpoints.glob("*.pt")):
             _close(folder, "FAILED")
-            note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(folder)}")
+            note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(run)}")
         else:
             shutil.rmtree(folder.path, ignore_errors=True)  # a disk that became read-only keeps it
         raise
@@ -142,15 +139,20 @@ def _close(folder: RunFolder, status: str) -> None:
     """Write the status and the report; neither may hide how the run ended."""
     try:
         folder.write_status(status)
+    except RestoreHubError as error:
+        note(str(error))
+    try:
         write_report(folder.path)
     except RestoreHubError as error:
         note(f"the report is not written: {error}")
 
 
-def _resume_line(folder: RunFolder) -> str:
-    return (
-        f"restore-hub run {shlex.quote(str(folder.path / 'spec.json'))} --out {shlex.quote(str(folder.path))} --resume"
-    )
+def _resume_line(run: Run) -> str:
+    folder = str(run.record.folder.path)
+    line = ["restore-hub", "run", f"{folder}/spec.json", "--out", folder, "--resume"]
+    line += [part for file in run.plugins for part in ("--plugin", str(file))]
+    line += ["--device", str(run.device)] if run.device.type != "cpu" else []
+    return shlex.join(line)
 
 
 def _left_out(record: Record, samples: Samples, index: int, reason: str) -> None:

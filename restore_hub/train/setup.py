@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from restore_hub.contracts import Metric
-from restore_hub.errors import TrainingError
+from restore_hub.errors import OptionError, TrainingError
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.objectives import Objectives
-from restore_hub.plan.parts import Plan, make_plan
+from restore_hub.plan.parts import Part, Plan, make_plan
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.splits import check_splits_apart, make_dataset
 from restore_hub.plan.weights import load_block_weights
@@ -31,6 +32,7 @@ class Setup:
     data: Mapping[str, Samples]
     metrics: Mapping[str, Metric]
     device: torch.device
+    plugins: Sequence[Path] = ()
 
 
 def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], device: str) -> Setup:
@@ -49,15 +51,24 @@ def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], 
     load_block_weights(plan, chain)
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
-    losses = {name: part.make() for name, part in plan.losses.items()}
+    losses = {name: _make(plan, "objectives", name, part) for name, part in plan.losses.items()}
     return Setup(
         plan=plan,
         chain=chain,
         objectives=Objectives(losses, {name: part.inputs for name, part in plan.losses.items()}),
         data={name: Samples(dataset, name, plan.spec.data[name].strict) for name, dataset in datasets.items()},
-        metrics={name: part.make() for name, part in plan.metrics.items()},
+        metrics={name: _make(plan, "metrics", name, part) for name, part in plan.metrics.items()},
         device=where,
+        plugins=plugins,
     )
+
+
+def _make(plan: Plan, kind: str, name: str, part: Part) -> Any:
+    """Make a component; where it refuses an option, say which one of the spec that is."""
+    try:
+        return part.make()
+    except OptionError as error:
+        raise plan.document.error(str(error), kind, name, error.option) from error
 
 
 def _device(name: str) -> torch.device:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from restore_hub.contracts import Batches, Solver
-from restore_hub.errors import DataError, RestoreHubError, TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError, UnreadableFileError
 from restore_hub.spec import Level, LowerLevel, Stage
 from restore_hub.train.data import Stream
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
 from restore_hub.train.setup import Setup
 
+SMALLER_PICTURES = "whole pictures of the holdout take more than its steps, use smaller ones"
 LESS_MEMORY = "lower `crop`, or `batch_size` with `accumulate` raised, of its splits, or `width` of its blocks"
 AUTOCAST = {"float32": None, "bf16": torch.bfloat16}
 
@@ -30,9 +31,6 @@ class Stepper:
         setup: the chain, the objectives and the data.
         index: of the stage.
         carried: what the solver carried when the stage was left, `state_dict()`; `None` at its beginning.
-
-    Attributes:
-        data_seconds: time spent so far on making batches.
     """
 
     def __init__(self, setup: Setup, index: int, carried: Mapping[str, Any] | None = None) -> None:
@@ -45,7 +43,7 @@ class Stepper:
         if carried is not None:
             self._state.load_state_dict(carried)
         self._feed = _Feed(setup, self._stage)
-        self.data_seconds = 0.0
+        self._chain, self._checked = setup.chain, False
 
     def step(self, taken: int, done: float) -> dict[str, float]:
         """Take one outer step; return what the solver logs.
@@ -60,12 +58,36 @@ class Stepper:
         """
         for optimizer, level in zip(self._optimizers, self._stage.levels, strict=True):
             set_rate(optimizer, level, taken, done)
-        begun = time.perf_counter()
-        batches = self._feed.batches(taken)
-        self.data_seconds += time.perf_counter() - begun
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+        before, batches = self._buffers(), self._feed.batches(taken)
+        # Without autocast's cache of cast weights, which any solver that steps within would have to clear.
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
             self._state, logs = self._solver.step(self._problem, self._state, batches)
+        if before is not None:
+            self._check_buffers(before)
         return _finite(logs)
+
+    def _buffers(self) -> dict[str, Tensor] | None:
+        """Return copies of the buffers of the stage's blocks before the first step in parts, else nothing."""
+        if self._checked or all(level.accumulate == 1 for level in self._stage.levels):
+            return None
+        self._checked = True
+        active = {block for level in self._stage.levels for block in level.blocks}
+        buffers = self._chain.blocks.named_buffers()
+        return {name: buffer.clone() for name, buffer in buffers if name.partition(".")[0] in active}
+
+    def _check_buffers(self, before: Mapping[str, Tensor]) -> None:
+        """Refuse blocks that change as they run, such as running statistics: parts are run twice, one after another."""
+        for name, buffer in self._chain.blocks.named_buffers():
+            if name in before and not torch.equal(buffer, before[name]):
+                raise TrainingError(
+                    f"{name} changes each time that its block runs, so that a batch in parts is not the whole batch; "
+                    "leave `accumulate` at 1"
+                )
+
+    @property
+    def data_seconds(self) -> float:
+        """Time spent so far on making batches."""
+        return self._feed.seconds
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the solver carries, for a checkpoint."""
@@ -78,21 +100,27 @@ class Stepper:
 
 
 @contextlib.contextmanager
-def named(place: str) -> Iterator[None]:
+def named(place: str, less_memory: str = LESS_MEMORY) -> Iterator[None]:
     """Say where in a run an error was, and what helps against it where that is known.
 
+    Args:
+        place: the stage and the step.
+        less_memory: what to do where memory does not suffice.
+
     Raises:
-        TrainingError: for any error of the project, of torch or of the memory.
+        TrainingError: for any error, those of plugins among them.
     """
     try:
         yield
     except RestoreHubError as error:
-        hint = "; `restore-hub data check` looks at all files" if isinstance(error, DataError) else ""
+        hint = "; `restore-hub data check` looks at all files" if isinstance(error, UnreadableFileError) else ""
         raise TrainingError(f"{place}: {error}{hint}") from error
-    except (RuntimeError, MemoryError) as error:  # torch's own: sizes that do not fit, memory
-        text = " ".join(str(error).split())[:300] or "out of memory"
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
         memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
-        raise TrainingError(f"{place}: {text}{f'; {LESS_MEMORY}' if memory else ''}") from error
+        if not isinstance(error, RuntimeError):  # torch's own says what it is: sizes that do not fit, memory
+            text = f"{type(error).__name__}: {text}; RESTORE_HUB_TRACEBACK=1 shows where"
+        raise TrainingError(f"{place}: {text}{f'; {less_memory}' if memory else ''}") from error
 
 
 def _finite(logs: Mapping[str, Tensor]) -> dict[str, float]:
@@ -120,6 +148,7 @@ class _Feed:
             key = f"level {place} of {len(stage.levels)}, {level.data}"
             self._streams.append(Stream(setup.data[level.data], split.batch_size, setup.plan.spec.seed, key))
         self._parts = [level.accumulate for level in stage.levels]
+        self.seconds = 0.0
 
     def batches(self, step: int) -> Batches:
         if self._lower_level is None:
@@ -130,11 +159,34 @@ class _Feed:
 
     def _lower(self, level: LowerLevel, step: int) -> Sequence[Batch]:
         count = level.steps if level.batches == "fresh" else 1
-        return [self._batch(1, step * count + i) for i in range(count)]
+        return _Batches(lambda index: self._batch(1, step * count + index), count)
 
     def _batch(self, place: int, index: int) -> Batch:
+        begun = time.perf_counter()
         stream, parts = self._streams[place], self._parts[place]
-        return [stream.batch(index * parts + part, self._device) for part in range(parts)]
+        batch = [stream.batch(index * parts + part, self._device) for part in range(parts)]
+        self.seconds += time.perf_counter() - begun
+        return batch
+
+
+class _Batches(Sequence[Batch]):
+    """The lower batches of an outer step, made when they are asked for; the newest and the last are kept."""
+
+    def __init__(self, make: Callable[[int], Batch], count: int) -> None:
+        self._make, self._count = make, count
+        self._kept: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        place = range(self._count)[index]
+        if place not in self._kept:
+            self._kept = {i: batch for i, batch in self._kept.items() if i == self._count - 1}
+            self._kept[place] = self._make(place)
+        return self._kept[place]
 
 
 def _variables(stage: Stage, problem: ChainLevel | ChainProblem) -> list[tuple[Level, tuple[Tensor, ...]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType
@@ -37,3 +39,6 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        # Straight to the terminal: a signal may come in the middle of somebody's print.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopping after this step; once more stops at once, back at the last checkpoint\n")

@@ -169,7 +169,7 @@ def test_what_cannot_be_compared(
 
 
 DEADLY = """
-import os, signal
+import os, signal, sys
 import torch
 from restore_hub import hookimpl
 from restore_hub.contracts import Port
@@ -185,6 +185,9 @@ class Deadly(torch.nn.Conv2d):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "allocate":
             torch.empty(1 << 50)
+        if self.how == "exit":
+            print("out of luck", file=sys.stderr)
+            os._exit(3)
         raise KeyError("mine")
 
 @hookimpl
@@ -206,7 +209,8 @@ def deadly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("kill", "^stage 1/1 joint was killed, most likely for lack of memory; lower `crop`.*`accumulate`.*`width`"),
         ("allocate", "^stage 1/1 joint, step 1: .*allocate.*; lower `crop`"),
-        ("raise", "^stage 1/1 joint failed: KeyError: 'mine'; with RESTORE_HUB_TRACEBACK=1"),
+        ("exit", "^stage 1/1 joint failed: out of luck; with RESTORE_HUB_TRACEBACK=1"),
+        ("raise", "^stage 1/1 joint, step 1: KeyError: 'mine'; RESTORE_HUB_TRACEBACK=1 shows where"),
     ],
 )
 def test_a_stage_that_ends_its_process_is_one_error(

@@ -31,7 +31,7 @@ def test_a_verbose_run_says_every_value_of_every_step(
     run(PIPELINE, overrides=small, out=tmp_path / "r", verbose=True)
     said = capfd.readouterr().err
     assert len(re.findall(r"stage 1/2 joint: step [123]  loss \d", said)) == 3
-    values = r"loss/upper \S+  loss/lower \S+ .*cosine \S+ .*\(\d+\.\d\d s so far for data\)"
+    values = r"loss/upper \S+  loss/lower \S+ .*cosine \S+ .*\(data \d+\.\d{3} s\)"
     assert len(re.findall(rf"stage 2/2 ibgl: step [12]  .*{values}", said)) == 2
     assert "stage 2/2 ibgl: step 2  " in (tmp_path / "r" / "log.txt").read_text()
 

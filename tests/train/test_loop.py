@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from restore_hub import load, run
-from restore_hub.errors import TrainingError
+from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
+from restore_hub.train import loop
 from restore_hub.train.data import Samples
 from restore_hub.train.folder import RunFolder
 from restore_hub.train.problem import Batch
@@ -55,6 +57,23 @@ def test_a_batch_in_parts_reads_what_a_larger_batch_reads(make: Callable[..., Pl
         assert torch.equal(torch.cat([part["raw"] for part in batch]), one["raw"])
 
 
+def test_lower_batches_are_made_when_they_are_read_and_the_last_one_once(make: Callable[..., Plan]) -> None:
+    feed = _feed(make("stages.1.lower.steps=4"))
+    made: list[int] = []
+    make_batch = feed._batch
+    feed._batch = lambda place, index: made.append(index) or make_batch(place, index)  # type: ignore[method-assign, func-returns-value]
+    batches = feed.batches(1)
+    assert made == [1], "the upper one"
+    last = batches.lower[-1]
+    for step in range(4):
+        assert batches.lower[step] is batches.lower[step]
+    assert batches.lower[3] is last
+    assert made == [1, 7, 4, 5, 6]
+    assert len(batches.lower[1:]) == 3
+    with pytest.raises(IndexError):
+        batches.lower[4]
+
+
 def test_a_shared_batch_is_one_object_and_others_are_not(make: Callable[..., Plan]) -> None:
     shared = _feed(make(*SAME_SPLIT)).batches(0)
     assert shared.upper is shared.lower[-1]
@@ -84,8 +103,14 @@ def test_the_best_weights_are_exported_on_request(small: list[str], tmp_path: Pa
     assert load(result.exported[0]).manifest.metrics["psnr"] == pytest.approx(result.metrics["psnr"])
 
 
-def test_ctrl_c_keeps_the_weights_and_says_where(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("signals", "kept"), [(1, 3), (2, 2)])
+def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of_the_last_whole_one(
+    small: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    signals: int,
+    kept: int,
 ) -> None:
     from restore_hub_std.solvers import Joint
 
@@ -93,15 +118,17 @@ def test_ctrl_c_keeps_the_weights_and_says_where(
 
     def interrupted(self, problem, state, batches):
         calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
+        for _ in range(signals if len(calls) == 3 else 0):
+            signal.raise_signal(signal.SIGINT)
         return step(self, problem, state, batches)
 
     monkeypatch.setattr(Joint, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(PIPELINE, overrides=small, out=tmp_path / "r")
-    assert torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"] == 2
-    assert "stopped at step 2; to go on: restore-hub run" in capsys.readouterr().err
+        run(PIPELINE, overrides=[*small, "stages.0.steps=9", "validate_every=2"], out=tmp_path / "r")
+    assert torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"] == kept
+    said = capfd.readouterr().err
+    assert "stopping after this step; once more stops at once" in said
+    assert f"stopped at step {kept}; to go on: restore-hub run" in said
 
 
 def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
@@ -121,7 +148,7 @@ def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
     with pytest.raises(KeyboardInterrupt):
         run(PIPELINE, overrides=small, out=tmp_path / "r")
     said = capsys.readouterr().err
-    assert "the report is not written: No space left" in said
+    assert "No space left on device" in said
     assert "to go on: restore-hub run" in said
 
 
@@ -165,3 +192,38 @@ def test_a_tracker_that_cannot_be_opened_ends_the_run_before_it_begins(small: li
     with pytest.raises(TrainingError, match="MLflow cannot open"):
         run(PIPELINE, overrides=[*small, tracker], out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_an_error_while_the_holdout_is_measured_says_so(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "validate", fail)
+    with pytest.raises(TrainingError, match=r"stage 1/2 joint, holdout: MemoryError: .*smaller"):
+        run(PIPELINE, overrides=small, out=tmp_path / "r")
+
+
+LOSSES = """
+from restore_hub import hookimpl
+from restore_hub.errors import OptionError
+
+class Picky:
+    def __init__(self, k: int = 1) -> None:
+        raise OptionError("k must be even", "k")
+
+    def __call__(self, prediction, target):
+        return (prediction - target).abs().sum(), prediction.numel()
+
+@hookimpl
+def register_losses(register):
+    register("picky", "picky_loss:Picky", summary="Refuses")
+"""
+
+
+def test_an_option_that_a_loss_refuses_is_named_with_its_place(small: list[str], tmp_path: Path) -> None:
+    (tmp_path / "picky_loss.py").write_text(LOSSES)
+    objective = "objectives.fidelity={loss: picky_loss/picky, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
+    with pytest.raises(SpecError, match=r"objectives\.fidelity.* k must be even"):
+        run(PIPELINE, overrides=[*small, objective], plugins=[tmp_path / "picky_loss.py"], out=tmp_path / "r")

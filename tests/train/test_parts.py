@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from restore_hub.contracts import Batches
-from restore_hub.errors import SpecError
+from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
+from restore_hub.train.setup import set_up
+from restore_hub.train.stepper import Stepper
 
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+MOVING = """
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+from restore_hub import hookimpl
+from restore_hub.contracts import Port
+
+class Moving(nn.Module):
+    inputs = {"image": Port(3)}
+    outputs = {"image": Port(3)}
+    size_multiple = 1
+
+    def __init__(self):
+        super().__init__()
+        self.layer = LAYER
+        self.head = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image):
+        return self.head(self.layer(image))
+
+@hookimpl
+def register_networks(register):
+    register("moving", "moving:Moving", summary="Changes its buffers")
+"""
 CASCADE = "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}"
 
 
@@ -146,6 +173,25 @@ def test_batch_normalisation_is_refused_with_its_place(make: Callable[..., Plan]
     with pytest.raises(SpecError, match=r"stages\.1\.upper\.accumulate.*'enhance' normalises .* \(BatchNorm2d"):
         build_chain(make(network, "stages.1.upper.accumulate=2"))
     build_chain(make(network, "stages.0.blocks=[generate]", "stages.0.objective=fidelity", "stages.0.accumulate=2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("normed", "nn.InstanceNorm2d(3, track_running_stats=True)"), ("bound", "spectral_norm(nn.Conv2d(3, 3, 1))")],
+)
+def test_blocks_that_change_as_they_run_are_refused(small: list[str], tmp_path: Path, name: str, layer: str) -> None:
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(MOVING.replace("LAYER", layer).replace("moving:", f"{name}:"))
+    overrides = [
+        *small,
+        f"blocks.enhance={{network: {name}/moving, inputs: {{image: rgb}}, outputs: [enhanced]}}",
+        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
+        "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]",
+    ]
+    Stepper(set_up(PIPELINE, overrides, [plugin], "cpu"), 0).step(0, 0.0)
+    in_parts = Stepper(set_up(PIPELINE, [*overrides, "stages.0.accumulate=2"], [plugin], "cpu"), 0)
+    with pytest.raises(TrainingError, match=r"enhance\.layer\..* changes each time that its block runs.*`accumulate`"):
+        in_parts.step(0, 0.0)
 
 
 def test_a_shared_batch_has_one_number_of_parts(make: Callable[..., Plan]) -> None:

@@ -97,6 +97,27 @@ def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
     assert seen == {"block": {torch.float32}, "loss": {torch.float32}, "coupling": {torch.float32}}
 
 
+def test_a_solver_that_steps_in_between_sees_the_new_weights(small: list[str]) -> None:
+    """As a plugin's may, which does not know that autocast keeps copies of weights."""
+    energies: list[float] = []
+
+    class Plain:
+        def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor]]:
+            optimizer = torch.optim.SGD(problem.variables, lr=0.5)
+            for _ in range(3):
+                optimizer.zero_grad()
+                energy = problem.energy(batches.lower[0])
+                energy.backward()
+                optimizer.step()
+                energies.append(float(energy.detach()))
+            return state, {}
+
+    made = Stepper(set_up(PIPELINE, [*small, "precision=bf16"], (), "cpu"), 0)
+    made._solver = Plain()  # type: ignore[assignment]
+    made.step(0, 0.0)
+    assert len(set(energies)) == 3
+
+
 def test_a_whole_run_in_bf16_keeps_and_exports_float32(small: list[str], tmp_path: Path) -> None:
     result = run(PIPELINE, overrides=[*small, "precision=bf16"], out=tmp_path / "r")
     weights = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]

@@ -124,6 +124,32 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
     assert changed()
 
 
+@pytest.mark.parametrize(
+    ("solver", "steps", "passes"), [("alternating", 3, 3), ("tbgl", 1, 1), ("ibgl", 3, 4), ("lwcl", 1, 2)]
+)
+def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
+    make: Callable[..., Plan], solver: str, steps: int, passes: int
+) -> None:
+    """Once a lower step, and once for the response after the last of them; never for F_upper."""
+    from restore_hub.plugins import default_registry
+
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    chain, problem = _problem(make(f"blocks.enhance={network}"))
+    made = default_registry().find("solver", solver).load()()
+    state = made.init(problem, [torch.optim.SGD(v, lr=1e-4) for v in (problem.theta, problem.omega)])
+    made.step(problem, state, Batches([_batch(3)], [[_batch(4 + i)] for i in range(steps)], steps))
+    norms = [m for m in chain.blocks["enhance"].modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    once = chain.blocks["enhance"]  # its own passes: a network may use one norm several times
+    calls = [int(norm.num_batches_tracked) for norm in norms]
+    with torch.no_grad():
+        before = [int(norm.num_batches_tracked) for norm in norms]
+        once(torch.rand(1, 3, 16, 16, dtype=torch.float64))
+    each = [int(norm.num_batches_tracked) - count for norm, count in zip(norms, before, strict=True)]
+    assert calls == [passes * count for count in each]
+    assert min(calls) > 0
+    assert all(bool((norm.running_var != 1).all()) for norm in norms)
+
+
 def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan]) -> None:
     plan = make("stages.0.blocks=[generate]", "stages.0.objective=fidelity")
     chain, problem = _problem(plan, 0)

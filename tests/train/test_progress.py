@@ -42,7 +42,7 @@ def _four_steps() -> None:
 def test_the_bar_joins_time_and_values_by_one_comma(monkeypatch: pytest.MonkeyPatch) -> None:
     text = _on_terminal(monkeypatch, 100, _four_steps)
     assert "100%|" in text
-    assert re.search(r"<00:00, \S+ steps/s  loss 0\.05$", text.rstrip())
+    assert re.search(r"<00:00, loss 0\.05  \S+/s$", text.rstrip())
 
 
 def test_a_note_stands_in_its_own_line_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +55,29 @@ def test_a_note_stands_in_its_own_line_above_the_bar(monkeypatch: pytest.MonkeyP
     lines = [line.strip() for line in _on_terminal(monkeypatch, 100, show).replace("\r", "\n").splitlines()]
     assert "left out" in lines
     assert "100%|" in [line for line in lines if line][-1]
+
+
+def test_80_columns_show_both_losses_of_a_bilevel_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def show() -> None:
+        with Progress("stage 2/2 ibgl", 400) as shown:
+            for step in range(1, 401):
+                shown.update(step, {"loss/upper": 0.12345, "loss/lower": 0.067891})
+
+    last = _on_terminal(monkeypatch, 80, show).rstrip().rpartition("\r")[2]
+    assert re.search(r"400|100%\|.{4,}\|.*, upper 0\.123  lower 0\.0679  \S+/s$", last), last
+    assert len(last) <= 80
+
+
+def test_the_time_left_of_a_run_that_is_gone_on_with_counts_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("x", 1000, begun=900) as shown:
+        for step in range(901, 932):
+            now[0] += 0.5
+            shown.update(step, {})
+    assert stream.getvalue() == "x: 930/1000 steps, 2 steps/s, 35 s left  \n"
 
 
 @pytest.mark.parametrize("columns", [0, 19])

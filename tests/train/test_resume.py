@@ -271,6 +271,61 @@ def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(
     last = [json.loads(line)["step"] for line in journal.read_text().splitlines()][-1]
     assert state["step"] == last
     assert RunFolder(tmp_path / "r").read_status() == "KILLED"
+    assert "stopping after this step; once more stops at once" in said
+    assert (torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"]) == last
+
+
+def test_a_quiet_run_that_is_stopped_still_says_how_to_go_on_with_its_plugins(
+    frequent: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "dropping.py").write_text(DROPPING)
+    plugin = ("--plugin", str(tmp_path / "dropping.py"))
+    process = subprocess.Popen(
+        [*command([*frequent, "stages.0.steps=100000"], tmp_path / "r"), "--quiet", *plugin],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "r" / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert f"--resume {' '.join(plugin)}" in said
+
+
+@pytest.mark.parametrize("weights", ["last", "best"])
+def test_an_export_that_is_interrupted_leaves_the_weights_of_the_run(
+    frequent: list[str], whole: Result, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_plan: Any, chain: Any, *_: Any) -> None:
+        for parameter in chain.parameters():
+            parameter.data.zero_()  # as when other weights were loaded for the export
+        raise KeyboardInterrupt
+
+    overrides = [*frequent, f"export.weights={weights}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["restore_hub.train.run"], "publish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
+    result = run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", whole.folder)
+    assert result.metrics
+
+
+def test_the_state_goes_with_the_best_weights(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run that does not repeat to the bit could keep weights that no measurement of its journal stands for."""
+
+    def save(*arguments: Any) -> None:
+        checkpoint.save_state(*arguments)
+        raise Stopped
+
+    monkeypatch.setattr(loop, "save_state", save)
+    with pytest.raises(Stopped):
+        run(PIPELINE, overrides=[*small, "validate_every=2"], out=tmp_path / "r")
+    saved = {name: torch.load(tmp_path / "r" / "checkpoints" / f"{name}.pt") for name in ("state", "best")}
+    assert saved["state"]["step"] == saved["best"]["about"]["step"] == 2
 
 
 @pytest.mark.long
