@@ -224,6 +224,6 @@ def register_losses(register):
 
 def test_an_option_that_a_loss_refuses_is_named_with_its_place(small: list[str], tmp_path: Path) -> None:
     (tmp_path / "picky_loss.py").write_text(LOSSES)
-    objective = "objectives.fidelity={loss: picky_loss/picky, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
+    objective = "objectives.fidelity={loss: picky-loss/picky, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
     with pytest.raises(SpecError, match=r"objectives\.fidelity.* k must be even"):
         run(PIPELINE, overrides=[*small, objective], plugins=[tmp_path / "picky_loss.py"], out=tmp_path / "r")
