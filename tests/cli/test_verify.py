@@ -25,6 +25,7 @@ from onnx.helper import (
 
 from restore_hub.cli import group
 from restore_hub.export.raw_input import RAW_INPUTS
+from restore_hub.runtime.devices import PROVIDERS
 from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe, TensorInfo
 from restore_hub.runtime.model import probe_feeds
 from restore_hub.runtime.verify import verify
@@ -368,3 +369,14 @@ def test_it_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_the_guide_names_every_check_and_device() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "verify.md").read_text(encoding="utf-8")
+    checks = [check.name for check in verify("none.onnx")]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in guide.splitlines() if line.startswith("| ")][
+        2:15
+    ] == checks
+    for device, provider in PROVIDERS.items():
+        assert f"`{device}`" in guide
+        assert provider in guide

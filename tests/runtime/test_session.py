@@ -54,7 +54,7 @@ def test_a_provider_that_is_offered_and_does_not_start_is_an_error(monkeypatch: 
     with pytest.raises(ModelFileError, match="was asked for and did not start"):
         open_session(convolution_model(), device)
     with pytest.raises(ModelFileError, match=f"cannot load the graph on {device}: This session contains graph nodes"):
-        open_session(convolution_model(), device, whole=True)
+        time_convolution(device)
 
 
 def test_a_provider_that_fails_in_a_run_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
