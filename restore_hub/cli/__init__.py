@@ -22,6 +22,8 @@ COMMANDS = {
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
     "restore": ("restore", "Run an exported ONNX file on a photograph, without PyTorch."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
+    "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
+    "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
     "data": ("data", "Prepare data: commands that plugins bring."),
     "list": ("list_", "List registered components."),
     "show": ("show", "Show one component: options, types, defaults, references."),

@@ -8,22 +8,25 @@ from typing import Any
 
 import click
 
+from restore_hub.cli.options import device_option
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(file: Path, as_json: bool) -> None:
+@device_option
+def command(file: Path, as_json: bool, device: str) -> None:
     """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file."""
     if file.suffix.lower() == ".onnx":
-        _inspect_model(file, as_json)
+        _inspect_model(file, as_json, device)
     else:
         _inspect_raw(file, as_json)
 
 
-def _inspect_model(file: Path, as_json: bool) -> None:
+def _inspect_model(file: Path, as_json: bool, device: str) -> None:
     from restore_hub.runtime import load
 
-    loaded = load(file)
+    loaded = load(file, device=device)
     manifest = loaded.manifest
     if as_json:
         click.echo(manifest.model_dump_json(indent=2, exclude_none=True))

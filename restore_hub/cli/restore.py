@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from restore_hub.cli.options import device_option
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
@@ -14,7 +16,7 @@ import click
 @click.option("--gain", type=float, help="Exposure gain for RAW; default: the file's metadata, else a stated rule.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@device_option
 def command(
     model: Path, photo: Path, out: Path, gain: float | None, bits: str | None, overwrite: bool, device: str
 ) -> None:

@@ -1,6 +1,30 @@
-"""Runs exported ONNX files on RAW and RGB pictures. Nothing here imports torch."""
+"""Runs exported ONNX files on RAW and RGB pictures. Nothing here imports torch.
 
-from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.photo import Restored, restore
+Importing this package imports nothing: the command line reads the names of devices from it, and `restore-hub doctor`
+has to start where onnxruntime does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Model", "Restored", "load", "restore"]
+
+if TYPE_CHECKING:
+    from restore_hub.runtime.model import Model, load
+    from restore_hub.runtime.photo import Restored, restore
+
+_LAZY = {
+    "Model": "restore_hub.runtime.model",
+    "Restored": "restore_hub.runtime.photo",
+    "load": "restore_hub.runtime.model",
+    "restore": "restore_hub.runtime.photo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'restore_hub.runtime' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

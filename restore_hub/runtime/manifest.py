@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,6 +13,13 @@ from restore_hub.errors import ModelFileError
 
 METADATA_KEY = "restore_hub.manifest"
 MANIFEST_VERSION = 1
+_LARGEST_TEXT = 1 << 24  # characters; what runs write has some ten thousand
+_LARGEST_TOLERANCE = 1e-3  # a larger one would tell an altered file from a sound one no more
+
+# Bounds, so that numbers which make no sense are a damaged manifest, and not an error somewhere later.
+_Size = Annotated[int, Field(ge=1, le=4096)]
+_Index = Annotated[int, Field(ge=0)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Record(BaseModel):
@@ -23,7 +30,7 @@ class TensorInfo(_Record):
     """One input or output of the graph.
 
     Attributes:
-        shape: sizes; text for a dynamic one, `height` and `width` being those of the picture.
+        shape: sizes; `height` and `width` stand for those of the picture.
         space: `raw`, `linear`, `srgb` or `map`.
         low, high: nominal range of values.
         default: value used when the caller leaves the input out; such inputs are also initializers.
@@ -32,11 +39,11 @@ class TensorInfo(_Record):
 
     name: str
     dtype: Literal["float32", "int64"] = "float32"
-    shape: list[int | str]
+    shape: list[_Size | Literal["height", "width"]]
     space: str = "map"
-    low: float | None = None
-    high: float | None = None
-    default: list[float] | None = None
+    low: _Finite | None = None
+    high: _Finite | None = None
+    default: list[_Finite] | None = None
     meaning: str = ""
 
 
@@ -47,12 +54,12 @@ class Probe(_Record):
         samples: (channel, row, column, value) of the output.
     """
 
-    seed: int
-    height: int
-    width: int
-    phase: tuple[int, int] = (0, 0)
-    samples: list[tuple[int, int, int, float]]
-    tolerance: float
+    seed: _Index
+    height: _Size
+    width: _Size
+    phase: tuple[_Index, _Index] = (0, 0)
+    samples: list[tuple[_Index, _Index, _Index, float]] = Field(min_length=1)
+    tolerance: float = Field(gt=0, le=_LARGEST_TOLERANCE)
 
 
 class Manifest(_Record):
@@ -66,8 +73,8 @@ class Manifest(_Record):
     version: int = MANIFEST_VERSION
     name: str
     kind: Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]
-    inputs: list[TensorInfo]
-    outputs: list[TensorInfo]
+    inputs: list[TensorInfo] = Field(min_length=1)
+    outputs: list[TensorInfo] = Field(min_length=1)
     size_multiple: int
     opset: int
     parity: float
@@ -93,6 +100,8 @@ def parse_manifest(text: str | None, path: Path) -> Manifest:
             f"{path} carries no restore_hub manifest, so its inputs are not known; export it with `restore-hub run`, "
             "or run it with onnxruntime directly"
         )
+    if len(text) > _LARGEST_TEXT:
+        raise ModelFileError(f"{path}: the manifest is damaged: it has {len(text)} characters; export it again")
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:

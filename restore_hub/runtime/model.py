@@ -11,9 +11,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from restore_hub.errors import ModelFileError
+from restore_hub.runtime.interface import check_interface
 from restore_hub.runtime.manifest import METADATA_KEY, Manifest, parse_manifest
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+from restore_hub.runtime.onnx_facts import read_onnx, refuse_external
+from restore_hub.runtime.session import open_session, provider_of
 
 
 class Model:
@@ -52,11 +53,17 @@ class Model:
         """Run the test vector of the manifest; return the largest difference from what it should give.
 
         Raises:
-            ModelFileError: the difference is above the manifest's tolerance.
+            ModelFileError: the difference is above the manifest's tolerance, or is not finite.
         """
         probe = self.manifest.probe
         output = self(probe_feeds(self.manifest.inputs, probe.seed, probe.height, probe.width, probe.phase))
-        worst = max(abs(float(output[0, c, y, x]) - value) for c, y, x, value in probe.samples)
+        try:
+            differences = [abs(float(output[0, c, y, x]) - value) for c, y, x, value in probe.samples]
+        except IndexError:
+            raise ModelFileError(
+                f"{self.path}: the test vector has values outside of the output; export it again"
+            ) from None
+        worst = float(np.max(differences))  # one that is not a number makes it no number
         if not worst <= probe.tolerance:
             raise ModelFileError(
                 f"{self.path} gives values that differ by {worst:.2g} from its test vector (at most "
@@ -66,34 +73,25 @@ class Model:
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Model:
-    """Load an exported file.
+    """Load an exported file; what its bytes say is looked at before onnxruntime opens it.
 
     Args:
         path: the ONNX file.
-        device: `cpu` or `cuda`; a provider that onnxruntime cannot activate is an error, never a fall-back.
+        device: a key of `restore_hub.runtime.devices.PROVIDERS`; one that does not start is an error, never a
+            fall-back.
 
     Raises:
-        ModelFileError: no such file, not ONNX, no manifest, or the provider is not there.
+        ModelFileError: no such file, not ONNX, data in other files, no manifest, one of another graph, or the device is
+            not there.
     """
     path = Path(path)
-    if device not in PROVIDERS:
-        raise ModelFileError(f"unknown device {device!r}; it is one of {', '.join(PROVIDERS)}")
-    provider = PROVIDERS[device]
-    if provider not in onnxruntime.get_available_providers():
-        raise ModelFileError(f"onnxruntime has no {provider} here; install the package that brings it, or use cpu")
-    if not path.is_file():
-        raise ModelFileError(f"no such model file: {path}")
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise ModelFileError(f"{path} is no ONNX file that onnxruntime can load: {_reason(error)}") from None
-    if session.get_providers()[0] != provider:
-        raise ModelFileError(f"{provider} was asked for and did not start; onnxruntime fell back to the CPU")
-    metadata = session.get_modelmeta().custom_metadata_map
-    return Model(path, session, parse_manifest(metadata.get(METADATA_KEY), path))
+    provider_of(device)
+    facts = read_onnx(path)
+    refuse_external(facts, path)
+    manifest = parse_manifest(facts.metadata.get(METADATA_KEY), path)
+    session = open_session(path, device)
+    check_interface(session, manifest, path)
+    return Model(path, session, manifest)
 
 
 def probe_feeds(
@@ -111,7 +109,3 @@ def probe_feeds(
             low, high = tensor.low or 0.0, 1.0 if tensor.high is None else tensor.high
             feeds[tensor.name] = (low + (high - low) * rng.random(shape)).astype(np.float32)
     return feeds
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].rpartition(" : ")[2][:200]

@@ -319,7 +319,7 @@ def test_files_that_are_no_models(tmp_path: Path, files: Path) -> None:
     with pytest.raises(ModelFileError, match="no such model file"):
         load(tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"not onnx at all")
-    with pytest.raises(ModelFileError, match=r"bad\.onnx is no ONNX file that onnxruntime can load"):
+    with pytest.raises(ModelFileError, match=r"bad\.onnx is no ONNX file"):
         load(tmp_path / "bad.onnx")
     (tmp_path / "cut.onnx").write_bytes((files / "chain.onnx").read_bytes()[:2000])
     with pytest.raises(ModelFileError, match=r"cut\.onnx is no ONNX file"):

@@ -14,7 +14,6 @@ from restore_hub.spec import Spec, Stage, read_spec
 from restore_hub.train import compare_solvers, forecast, run
 from restore_hub.train.contest import Entry, with_ratios
 from restore_hub.train.forecast import of_run, of_stage
-from restore_hub.train.limits import _cgroup_limits, free_disk, machine_memory, peak_memory
 from restore_hub.train.measure import _ended
 from restore_hub.train.probe import Measured
 
@@ -109,26 +108,6 @@ def test_ratios_are_to_the_own_solver_or_else_to_the_fastest() -> None:
     assert [entry.ratio for entry in with_ratios(entries, "std/b")] == [0.25, 1.0, None]
     assert [entry.ratio for entry in with_ratios(entries, "std/c")] == [1.0, 4.0, None]
     assert list(with_ratios([refused], "std/b")) == [refused]
-
-
-def test_limits_of_control_groups_are_found_up_to_the_root(tmp_path: Path) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text("7:cpu:/x\n5:memory:/old\n0::/outer/job:1\n")
-    for folder, text in (("", "max\n"), ("outer", "4096\n"), ("outer/job:1", "max\n"), ("x", "1\n")):
-        (tmp_path / "sys/fs/cgroup" / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "sys/fs/cgroup" / folder / "memory.max").write_text(text)
-    (tmp_path / "sys/fs/cgroup/memory/old").mkdir(parents=True)
-    (tmp_path / "sys/fs/cgroup/memory/old/memory.limit_in_bytes").write_text("8192\n")
-    assert list(_cgroup_limits(tmp_path)) == [8192, 4096]
-    assert list(_cgroup_limits(tmp_path / "none")) == []
-
-
-def test_this_machine_has_what_this_process_holds(tmp_path: Path) -> None:
-    before = peak_memory()
-    held = bytearray(64 * MIB)
-    held[::1024] = b"x" * len(held[::1024])
-    assert before < peak_memory() < machine_memory()
-    assert free_disk(tmp_path / "not" / "there") == free_disk(tmp_path) > 0
 
 
 def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Path) -> None:

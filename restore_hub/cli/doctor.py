@@ -1,0 +1,48 @@
+"""`restore-hub doctor`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from restore_hub.runtime.doctor import Finding
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Check this machine: versions, devices and how fast they are, memory, CPUs, folders, plugins.
+
+    The exit code is 1 where restoring cannot work. Neither PyTorch nor MLflow is imported.
+    """
+    from restore_hub.cli.table import table
+    from restore_hub.runtime.doctor import examine
+
+    found = examine(("plugins", _plugins))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+    else:
+        rows = [(f.status, f.name, f"{f.said}; {f.todo}" if f.todo else f.said) for f in found]
+        click.echo(table(("STATUS", "CHECK", "FOUND"), rows))
+    if any(finding.status == "error" for finding in found):
+        context.exit(1)
+
+
+def _plugins() -> Iterator[Finding]:
+    """Training needs plugins, restoring needs none."""
+    from restore_hub.plugins import allowed_namespaces, load_plugins
+    from restore_hub.runtime.doctor import Finding
+
+    plugins = load_plugins((), allowed_namespaces())
+    failed = [plugin.namespace for plugin in plugins if plugin.error]
+    if failed:
+        todo = "`restore-hub plugins` says why; restoring needs none of them"
+        yield Finding("plugins", "warning", f"failed to load: {', '.join(failed)}", todo)
+    else:
+        yield Finding("plugins", "ok", ", ".join(f"{p.namespace} {p.version}" for p in plugins) or "none")

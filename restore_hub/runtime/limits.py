@@ -1,0 +1,87 @@
+"""What a process took of memory, and what the machine has of memory, CPUs and disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+KIB = 1024
+
+
+def peak_memory() -> int:
+    """Return the most memory, in bytes, that this process held at once."""
+    try:
+        # Linux hands the parent's ru_maxrss on to a child; VmHWM begins with the program.
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return KIB * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource  # not everywhere
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else KIB * peak
+
+
+def machine_memory() -> int:
+    """Return the memory in bytes that a process here may take: that of the machine, or less where a cgroup says so."""
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_memory_limits(Path("/"))])
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that a process here may use: those it is bound to, or fewer where a cgroup says so."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([bound, *(math.ceil(limit) for limit in _cpu_limits(Path("/")))]))
+
+
+def free_disk(folder: Path) -> int:
+    """Return the free bytes where a folder lies or would lie."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _memory_limits(root: Path) -> Iterator[int]:
+    """Yield the memory in bytes that control groups leave, versions 1 and 2."""
+    for folder, version in _groups(root, "memory"):
+        text = _first_line(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        if text.isdecimal():  # not "max"
+            yield int(text)
+
+
+def _cpu_limits(root: Path) -> Iterator[float]:
+    """Yield the CPUs that control groups leave, parts of one being possible, versions 1 and 2."""
+    for folder, version in _groups(root, "cpu"):
+        if version == 2:
+            quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        else:
+            quota, period = (_first_line(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        if quota.isdecimal() and period.isdecimal() and int(period):  # neither "max" nor -1
+            yield int(quota) / int(period)
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """Yield the folder and the version of this process's control groups of a kind and of those around them."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = root / "sys/fs/cgroup" / controllers
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(base):
+                yield folder, 1 if controllers else 2
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").partition("\n")[0].strip()
+    except OSError:
+        return ""

@@ -1,0 +1,165 @@
+"""`restore-hub doctor`: one line for each thing, and a non-zero end only where restoring cannot work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from restore_hub import plugins as plugins_module
+from restore_hub.cli import group
+from restore_hub.errors import ModelFileError
+from restore_hub.plugins import Plugin
+from restore_hub.runtime import convolution, doctor
+from restore_hub.runtime.convolution import Speed
+
+CHECKS = ["python", "packages", "training", "runtime", "device cpu", "memory", "cpus", "current folder",
+          "temporary folder", "plugins"]  # fmt: skip
+
+
+@pytest.fixture
+def speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take no time for convolutions."""
+    monkeypatch.setattr(convolution, "time_convolution", lambda _: Speed(25.0, 193.27))
+
+
+def _findings(exit_code: int = 0) -> dict[str, dict[str, Any]]:
+    done = CliRunner().invoke(group, ["doctor", "--json"])
+    assert done.exit_code == exit_code, done.output
+    return {finding["name"]: finding for finding in json.loads(done.output)}
+
+
+def _blocked(*modules: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, in which importing some modules is an error."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({modules!r}));"
+    code += "from restore_hub.cli import main; main(['doctor'])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_a_sound_machine_is_ok_and_nothing_of_training_is_imported() -> None:
+    done = _blocked("torch", "onnx", "mlflow", "torchvision")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["STATUS", "CHECK", "FOUND"]
+    for check in CHECKS:
+        assert [line for line in lines if line.split("  ", 1)[1].strip().startswith(check)], check
+    (cpu,) = [line for line in lines if "device cpu" in line]
+    assert "CPUExecutionProvider works: a convolution takes " in cpu
+    assert cpu.endswith(" GFLOP/s")
+    assert "LibRaw 0." in done.stdout
+    assert not [line for line in lines if line.startswith("error")]
+
+
+def test_without_onnxruntime_restoring_cannot_work_and_the_rest_is_still_said() -> None:
+    done = _blocked("onnxruntime")
+    assert done.returncode == 1
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert lines["runtime"].startswith("error ")
+    assert "ModuleNotFoundError: import of onnxruntime halted" in done.stdout
+    assert "could not be found out" in lines["devices"]
+    assert "GiB for this process" in done.stdout
+
+
+@pytest.mark.usefixtures("speed")
+def test_json_has_the_values() -> None:
+    found = _findings()
+    assert set(CHECKS) <= set(found)
+    assert found["device cpu"]["values"] == {
+        "provider": "CPUExecutionProvider",
+        "milliseconds": 25.0,
+        "gflops": 193.27,
+    }
+    assert found["device cpu"]["said"].endswith("works: a convolution takes 25 ms, 193 GFLOP/s")
+    assert found["packages"]["values"]["numpy"]
+    assert found["training"]["values"]["torch"]
+    assert found["memory"]["values"]["bytes"] > 0
+
+
+def test_an_offered_provider_that_does_not_start_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_cpu(device: str) -> Speed:
+        if device != "cpu":
+            raise ModelFileError("its library is missing")
+        return Speed(25.0, 193.27)
+
+    monkeypatch.setattr(convolution, "time_convolution", only_cpu)
+    offered = ["CUDAExecutionProvider", "AzureExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+    found = _findings()
+    assert found["device cuda"]["status"] == "warning"
+    assert found["device cuda"]["said"] == "its library is missing"
+    assert "--device cpu works without it; it comes with onnxruntime-gpu" in found["device cuda"]["todo"]
+    assert found["device"]["said"] == "onnxruntime offers AzureExecutionProvider, for which there is no --device"
+
+
+def test_a_cpu_that_fails_ends_non_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: str) -> Speed:
+        raise ModelFileError(f"{device} computes a convolution wrongly, by 3")
+
+    monkeypatch.setattr(convolution, "time_convolution", fail)
+    assert _findings(exit_code=1)["device cpu"]["status"] == "error"
+
+
+@pytest.mark.usefixtures("speed")
+def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu", "onnxruntime"]}
+    monkeypatch.setattr(doctor, "packages_distributions", lambda: both)
+    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
+    found = _findings()["packages"]
+    assert found["status"] == "warning"
+    assert found["todo"].endswith("overwrite each other's files: onnxruntime and onnxruntime-gpu")
+
+
+@pytest.mark.usefixtures("speed")
+def test_another_onnxruntime_will_do_and_none_will_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: "" if name in ("onnxruntime", "torch") else "1.0")
+    monkeypatch.setattr(doctor, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
+    found = _findings()
+    assert found["packages"]["status"] == "ok"
+    assert "onnxruntime-gpu 1.0" in found["packages"]["said"]
+    assert found["training"]["status"] == "ok"
+    assert "training also torch: pip install 'restore-hub[train]'" in found["training"]["said"]
+    monkeypatch.setattr(doctor, "packages_distributions", dict)
+    found = _findings(exit_code=1)
+    assert found["packages"]["said"] == "not installed: onnxruntime"
+
+
+@pytest.mark.usefixtures("speed")
+def test_little_memory_a_missing_folder_and_a_full_disk_are_warnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "machine_memory", lambda: 1 << 30)
+    monkeypatch.setattr(doctor.tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setattr(doctor, "free_disk", lambda _: 1 << 20)
+    found = _findings()
+    assert found["memory"]["status"] == "warning"
+    assert found["memory"]["said"] == "1 GiB for this process"
+    assert found["temporary folder"]["status"] == "warning"
+    assert "cannot be written: No such file or directory" in found["temporary folder"]["said"]
+    assert (found["current folder"]["status"], found["current folder"]["todo"]) == ("warning", "make room")
+
+
+@pytest.mark.usefixtures("speed")
+def test_what_cannot_be_found_out_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise AttributeError("no sysconf here")
+
+    monkeypatch.setattr(doctor, "machine_memory", fail)
+    found = _findings()["memory"]
+    assert found["status"] == "warning"
+    assert found["said"] == "could not be found out: AttributeError: no sysconf here"
+
+
+@pytest.mark.usefixtures("speed")
+def test_a_plugin_that_failed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = (Plugin("std", "x", "1"), Plugin("acme", "y", "1", error="ImportError: no camera"))
+    monkeypatch.setattr(plugins_module, "load_plugins", lambda *_: plugins)
+    found = _findings()["plugins"]
+    assert found["status"] == "warning"
+    assert found["said"] == "failed to load: acme"
+    assert "`restore-hub plugins` says why" in found["todo"]
