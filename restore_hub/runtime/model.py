@@ -22,11 +22,13 @@ class Model:
     Attributes:
         path: the file.
         manifest: what it says of itself.
+        device: where it runs.
     """
 
-    def __init__(self, path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+    def __init__(self, path: Path, session: onnxruntime.InferenceSession, manifest: Manifest, device: str) -> None:
         self.path = path
         self.manifest = manifest
+        self.device = device
         self._session = session
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -48,6 +50,10 @@ class Model:
             raise ModelFileError(f"{self.path} failed to run: {str(error).splitlines()[0]}") from error
         return np.asarray(output, dtype=np.float32)
 
+    def with_manifest(self, manifest: Manifest) -> Model:
+        """Return the same graph under another manifest."""
+        return Model(self.path, self._session, manifest, self.device)
+
     def verify(self) -> float:
         """Run the test vector of the manifest; return the largest difference from what it should give.
 
@@ -65,12 +71,13 @@ class Model:
         return worst
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Model:
+def load(path: str | Path, *, device: str = "cpu", arena: bool = True) -> Model:
     """Load an exported file.
 
     Args:
         path: the ONNX file.
         device: `cpu` or `cuda`; a provider that onnxruntime cannot activate is an error, never a fall-back.
+        arena: keep memory from run to run, which is faster; without it each run takes what it needs and no more.
 
     Raises:
         ModelFileError: no such file, not ONNX, no manifest, or the provider is not there.
@@ -85,6 +92,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
         raise ModelFileError(f"no such model file: {path}")
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
@@ -93,7 +101,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
     if session.get_providers()[0] != provider:
         raise ModelFileError(f"{provider} was asked for and did not start; onnxruntime fell back to the CPU")
     metadata = session.get_modelmeta().custom_metadata_map
-    return Model(path, session, parse_manifest(metadata.get(METADATA_KEY), path))
+    return Model(path, session, parse_manifest(metadata.get(METADATA_KEY), path), device)
 
 
 def probe_feeds(

@@ -12,8 +12,8 @@ import torch
 from restore_hub.plan.parts import make_plan
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plugins import default_registry
+from restore_hub.runtime.limits import free_disk, machine_memory
 from restore_hub.spec import Spec, Stage, read_spec
-from restore_hub.train.limits import free_disk, machine_memory
 from restore_hub.train.measure import measure
 from restore_hub.train.probe import Measured, Probe
 from restore_hub.train.progress import note

@@ -23,9 +23,9 @@ from PIL import Image
 
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, RestoreHubError
+from restore_hub.runtime.limits import peak_memory
 from restore_hub.spec import HOLDOUT
 from restore_hub.train.data import Samples
-from restore_hub.train.limits import peak_memory
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.train.stepper import Stepper, named
 from restore_hub.train.validate import validate

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from restore_hub.errors import RestoreHubError, SpecError, TrainingError, UnknownComponentError
+from restore_hub.runtime.limits import _cgroup_limits, free_disk, machine_memory, peak_memory
 from restore_hub.spec import Spec, Stage, read_spec
 from restore_hub.train import compare_solvers, forecast, run
 from restore_hub.train.contest import Entry, with_ratios
 from restore_hub.train.forecast import of_run, of_stage
-from restore_hub.train.limits import _cgroup_limits, free_disk, machine_memory, peak_memory
 from restore_hub.train.measure import _ended
 from restore_hub.train.probe import Measured
 

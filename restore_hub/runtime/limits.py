@@ -29,6 +29,16 @@ def machine_memory() -> int:
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_cgroup_limits(Path("/"))])
 
 
+def available_memory() -> int:
+    """Return the memory in bytes that is free for a process here without swapping; all there is where nobody says."""
+    limit = machine_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return min(limit, KIB * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, StopIteration):
+        return limit
+
+
 def free_disk(folder: Path) -> int:
     """Return the free bytes where a folder lies or would lie."""
     place = folder.resolve()
