@@ -16,8 +16,10 @@ from torch import Tensor
 
 from restore_hub.errors import ExportError
 from restore_hub.export.deploy import Deployed
+from restore_hub.export.tiling import find_tiling
 from restore_hub.export.trace import trace
 from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe
+from restore_hub.runtime.measure import measure
 from restore_hub.runtime.model import load, probe_feeds
 
 TOLERANCE = 1e-4
@@ -51,10 +53,15 @@ def export_onnx(
     _add_defaults(model, module)
     temporary = path.with_name(path.name + ".part")
     try:
-        _describe(model, _manifest(module, model, name, licence, metrics, provenance, parity=0.0))
+        manifest = _manifest(module, model, name, licence, metrics, provenance)
+        _describe(model, manifest)
         onnx.save(model, str(temporary))
-        parity = _parity(module, temporary)
-        manifest = _manifest(module, model, name, licence, metrics, provenance, parity=parity)
+        measured = {
+            "parity": _parity(module, temporary),
+            "tiling": find_tiling(module, load(temporary)),
+            "memory": measure(temporary),
+        }
+        manifest = manifest.model_copy(update=measured)
         _describe(model, manifest)
         onnx.save(model, str(temporary))
         load(temporary).verify()
@@ -92,7 +99,6 @@ def _manifest(
     licence: str | None,
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
-    parity: float,
 ) -> Manifest:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Manifest(
@@ -102,7 +108,7 @@ def _manifest(
         outputs=[module.output],
         size_multiple=module.size_multiple,
         opset=opset,
-        parity=parity,
+        parity=0.0,
         probe=_probe(module),
         licence=licence or "not stated",
         metrics=dict(metrics),

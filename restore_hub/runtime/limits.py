@@ -30,6 +30,16 @@ def machine_memory() -> int:
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_memory_limits(Path("/"))])
 
 
+def available_memory() -> int:
+    """Return the memory in bytes that is free for a process here without swapping; all there is where nobody says."""
+    limit = machine_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return min(limit, KIB * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, StopIteration):
+        return limit
+
+
 def usable_cpus() -> int:
     """Return the number of CPUs that a process here may use: those it is bound to, or fewer where a cgroup says so."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

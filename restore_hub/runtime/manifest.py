@@ -62,6 +62,35 @@ class Probe(_Record):
     tolerance: float = Field(gt=0, le=_LARGEST_TOLERANCE)
 
 
+class Tiling(_Record):
+    """How a picture that is too large may be cut.
+
+    Attributes:
+        kind: `exact`: tiles with their margin give what the whole gives, to 1e-4; `approximate`: they differ by up to
+            `error`; `none`: a value depends on the whole picture.
+        margin: pixels around a tile that its values depend on.
+        align: tiles begin at multiples of it, for the graph's stride and the CFA.
+        error: largest difference between tiles and the whole that was seen at export.
+    """
+
+    kind: Literal["exact", "approximate", "none"]
+    margin: _Index = 0
+    align: _Size = 1
+    error: _Finite = 0.0
+
+
+class Memory(_Record):
+    """What a process that runs the graph on the CPU holds at most, measured at export.
+
+    Attributes:
+        base: bytes, whatever the picture.
+        per_pixel: bytes for each pixel of the picture.
+    """
+
+    base: _Index
+    per_pixel: float = Field(ge=0, allow_inf_nan=False)
+
+
 class Manifest(_Record):
     """Everything that running the file and judging its result needs. `version` rises when a field changes meaning;
     a reader refuses a higher one than it knows.
@@ -80,6 +109,8 @@ class Manifest(_Record):
     parity: float
     probe: Probe
     licence: str
+    tiling: Tiling = Tiling(kind="none")
+    memory: Memory | None = None
     metrics: Mapping[str, float] = Field(default_factory=dict)
     provenance: Mapping[str, Any] = Field(default_factory=dict)
 

@@ -23,11 +23,13 @@ class Model:
     Attributes:
         path: the file.
         manifest: what it says of itself.
+        device: where it runs.
     """
 
-    def __init__(self, path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+    def __init__(self, path: Path, session: onnxruntime.InferenceSession, manifest: Manifest, device: str) -> None:
         self.path = path
         self.manifest = manifest
+        self.device = device
         self._session = session
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -48,6 +50,10 @@ class Model:
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise ModelFileError(f"{self.path} failed to run: {str(error).splitlines()[0]}") from error
         return np.asarray(output, dtype=np.float32)
+
+    def with_manifest(self, manifest: Manifest) -> Model:
+        """Return the same graph under another manifest."""
+        return Model(self.path, self._session, manifest, self.device)
 
     def verify(self) -> float:
         """Run the test vector of the manifest; return the largest difference from what it should give.
@@ -72,13 +78,14 @@ class Model:
         return worst
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Model:
+def load(path: str | Path, *, device: str = "cpu", arena: bool = True) -> Model:
     """Load an exported file; what its bytes say is looked at before onnxruntime opens it.
 
     Args:
         path: the ONNX file.
         device: a key of `restore_hub.runtime.devices.PROVIDERS`; one that does not start is an error, never a
             fall-back.
+        arena: keep memory from run to run, which is faster; without it each run takes what it needs and no more.
 
     Raises:
         ModelFileError: no such file, not ONNX, data in other files, no manifest, one of another graph, or the device is
@@ -89,9 +96,9 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
     facts = read_onnx(path)
     refuse_external(facts, path)
     manifest = parse_manifest(facts.metadata.get(METADATA_KEY), path)
-    session = open_session(path, device)
+    session = open_session(path, device, arena=arena)
     check_interface(session, manifest, path)
-    return Model(path, session, manifest)
+    return Model(path, session, manifest, device)
 
 
 def probe_feeds(

@@ -17,6 +17,7 @@ from restore_hub.runtime.dng import write_dng, write_linear_dng
 from restore_hub.runtime.exif import SOFTWARE, read_exif
 from restore_hub.runtime.icc import is_srgb, profile_name, srgb_profile
 from restore_hub.runtime.images import PICTURE_SUFFIXES, orient, read_picture, write_picture
+from restore_hub.runtime.large import run
 from restore_hub.runtime.model import Model, load
 from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage, exposure_gain, in_levels
 from restore_hub.runtime.raw import is_raw, read_raw
@@ -73,6 +74,7 @@ def restore(
     bits: int | None = None,
     overwrite: bool = False,
     device: str = "cpu",
+    tile: int | None = None,
 ) -> Restored:
     """Run one exported file on one photograph.
 
@@ -88,6 +90,7 @@ def restore(
         bits: 8 or 16 a channel; without it 8, and 16 for DNG, which holds no fewer.
         overwrite: replace an existing `out`.
         device: `cpu` or `cuda`.
+        tile: side of the tiles that a large picture is cut into, 0 for none; without it, by the memory that is free.
 
     Raises:
         DataError: the photo cannot be read or the picture not written; ModelFileError: the file is not fit for it.
@@ -106,7 +109,7 @@ def restore(
             f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
             "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
         )
-    made = loaded(read.feeds)[0]
+    made, tiled = run(loaded, read.feeds, tile)
     if not np.isfinite(made).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
     exif = {**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}
@@ -116,7 +119,7 @@ def restore(
     else:
         _write_picture(out, made.transpose(1, 2, 0), bits, read, exif)
     height, width = orient(made[0], read.orientation).shape
-    return Restored(out, height, width, bits, read.notes)
+    return Restored(out, height, width, bits, (*read.notes, *tiled))
 
 
 def _is_dng(out: Path) -> bool:

@@ -29,13 +29,16 @@ def provider_of(device: str) -> str:
     return PROVIDERS[device]
 
 
-def open_session(model: Path | bytes, device: str, *, whole: bool = False) -> onnxruntime.InferenceSession:
+def open_session(
+    model: Path | bytes, device: str, *, whole: bool = False, arena: bool = True
+) -> onnxruntime.InferenceSession:
     """Start a graph on a device.
 
     Args:
         model: an ONNX file, or its bytes.
         device: a key of `PROVIDERS`.
         whole: refuse a graph of which any part would run on the CPU in the device's stead.
+        arena: keep memory on the CPU from run to run.
 
     Raises:
         ModelFileError: as `provider_of`; a graph that onnxruntime refuses; a provider that does not start.
@@ -48,6 +51,7 @@ def open_session(model: Path | bytes, device: str, *, whole: bool = False) -> on
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if usable_cpus() < (os.cpu_count() or 1):  # onnxruntime counts the machine's, whatever a container may use
         options.intra_op_num_threads = usable_cpus()
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 3
     name = str(model) if isinstance(model, Path) else "the graph"
     source = name if isinstance(model, Path) else model

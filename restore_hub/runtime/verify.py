@@ -106,7 +106,7 @@ class _Subject:
 
     def interface(self) -> str:
         check_interface(self.session, self.manifest, self.path)
-        self.model = Model(self.path, self.session, self.manifest)
+        self.model = Model(self.path, self.session, self.manifest, self.device)
         return "inputs, outputs and defaults as in the manifest"
 
     def test_vector(self) -> str:

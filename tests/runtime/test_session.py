@@ -80,7 +80,7 @@ def test_a_provider_that_fails_in_a_run_is_an_error(capfd: pytest.CaptureFixture
     session = open_session(convolution_model(), "cpu")
     session._sess = Failing(session._sess)
     with pytest.raises(ModelFileError, match="failed to run: the driver went away"):
-        Model(Path("m.onnx"), session, manifest)({"picture": np.ones((1, 32, SIDE, SIDE), np.float32)})
+        Model(Path("m.onnx"), session, manifest, "cpu")({"picture": np.ones((1, 32, SIDE, SIDE), np.float32)})
     assert "Falling back" not in capfd.readouterr().out
 
 

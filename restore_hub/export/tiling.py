@@ -1,0 +1,77 @@
+"""How an exported file may be cut into tiles, found by trying: its receptive field, and tiles against the whole."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore_hub.export.deploy import Deployed
+from restore_hub.export.reach import reach
+from restore_hub.runtime.large import run
+from restore_hub.runtime.manifest import Tiling
+from restore_hub.runtime.model import Model, probe_feeds
+
+EXACT = 1e-4
+APPROXIMATE = 8 / 255  # beyond that, tiles are another picture
+WIDE = 256  # margin tried where the receptive field has no end
+ODD = (37, 53)
+
+
+def find_tiling(module: Deployed, model: Model) -> Tiling:
+    """Return how the file `model`, exported from `module`, may be cut.
+
+    The receptive field is that of the module. The file then runs a picture whole and in tiles, at two CFA phases,
+    and how far these differ decides: nothing is claimed that was not seen.
+    """
+    if not all("height" in info.shape or info.default is not None for info in module.inputs):
+        return Tiling(kind="none")
+    align = math.lcm(module.size_multiple, 2)  # tiles of a mosaic keep its phase
+    found = reach(lambda picture: _run(module, picture), _channels(module), align)
+    margin = -(-(WIDE if found is None else found) // align) * align
+    tried = Tiling(kind="approximate", margin=margin, align=align)
+    error = _error(module, _with(model, tried), tried)
+    if found is not None and error <= EXACT:
+        return tried.model_copy(update={"kind": "exact", "error": error})
+    return tried.model_copy(update={"error": error}) if error <= APPROXIMATE else Tiling(kind="none")
+
+
+def _error(module: Deployed, model: Model, tiling: Tiling) -> float:
+    """Return the largest difference between tiles and the whole, on a picture of which no inner tile reads all."""
+    core = max(tiling.margin, tiling.align)
+    height, width = (4 * core + odd for odd in ODD)
+    phases = [(0, 0), (1, 1)] if any(info.name == "phase" for info in module.inputs) else [(0, 0)]
+    worst = 0.0
+    for seed, phase in enumerate(phases):
+        feeds = probe_feeds(module.inputs, seed, height, width, phase)
+        for info in module.inputs:
+            if "height" in info.shape:  # light falls off to one side, so that what looks at the whole sees a difference
+                feeds[info.name] *= np.linspace(0.05, 1, width, dtype=np.float32)
+        whole, _ = run(model, feeds, 0)
+        cut, _ = run(model, feeds, core)
+        worst = max(worst, float(np.abs(whole - cut).max()))
+    return worst
+
+
+def _with(model: Model, tiling: Tiling) -> Model:
+    return model.with_manifest(model.manifest.model_copy(update={"tiling": tiling}))
+
+
+def _channels(module: Deployed) -> int:
+    return sum(int(info.shape[1]) for info in module.inputs if "height" in info.shape)
+
+
+def _run(module: Deployed, picture: Tensor) -> Tensor:
+    """Run the module on (1, C, H, W), the channels handed out to its inputs in order."""
+    inputs, first = [], 0
+    for info in module.inputs:
+        if "height" in info.shape:
+            count = int(info.shape[1])
+            inputs.append(picture[:, first : first + count])
+            first += count
+        else:
+            inputs.append(torch.tensor(info.default, dtype=getattr(torch, info.dtype)))
+    made: Tensor = module(*inputs)
+    return made

@@ -1,0 +1,105 @@
+"""A picture of any size through an exported file: whole where the memory suffices, else in tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_hub.errors import ModelFileError
+from restore_hub.runtime.limits import available_memory
+from restore_hub.runtime.manifest import Manifest, Memory
+from restore_hub.runtime.model import Model, load
+from restore_hub.runtime.tiles import tiles
+
+NEARLY = 0.8  # of the free memory: the rest is for what else runs
+AROUND = 64  # bytes for each pixel that reading and writing a picture take beside the graph
+LARGE = 2048  # side of a picture from which tiles are no slower than the whole
+ARENA = 2.0  # onnxruntime's allocator grows by powers of two
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def run(model: Model, feeds: Arrays, tile: int | None = None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Run a file on one picture.
+
+    Left to itself it runs a picture of up to 2048 x 2048 pixels whole, and a larger one in tiles where these give
+    exactly the same; else whole where the memory that is free suffices, and in tiles that differ a little where not.
+
+    Args:
+        model: the file.
+        feeds: its inputs by name; those of the picture's size are (1, C, H, W).
+        tile: side of a tile; 0 for the whole picture; `None` to choose.
+
+    Returns:
+        The output (C, H, W), and lines that say what a person should know of the tiles.
+
+    Raises:
+        ModelFileError: the memory does not suffice, or the file cannot be run in tiles.
+    """
+    height, width = _size(model.manifest, feeds)
+    core = _choose(model, height, width) if tile is None else tile
+    if core == 0 or core >= max(height, width):
+        return _whole(model, feeds, height * width), ()
+    tiling = model.manifest.tiling
+    if tiling.kind == "none":
+        raise ModelFileError(f"{model.path} cannot run in tiles, since its values depend on the whole picture")
+    made: NDArray[np.float32] | None = None
+    count = 0
+    for part in tiles(height, width, core, tiling.margin, tiling.align):
+        cut = {name: array[(..., *part.read)] if array.ndim == 4 else array for name, array in feeds.items()}
+        output = model(cut)[0]
+        if made is None:
+            made = np.empty((len(output), height, width), np.float32)
+        made[(..., *part.keep)] = output[(..., *part.crop)]
+        count += 1
+    assert made is not None
+    if tiling.kind == "exact":
+        return made, ()
+    return made, (f"run in {count} tiles, which may differ from the whole by {tiling.error:.2g}",)
+
+
+def forecast(memory: Memory, height: int, width: int) -> int:
+    """Return the bytes that a process holds at most while it restores a picture of this size whole, on the CPU."""
+    slack = ARENA if height * width <= LARGE**2 else 1.0
+    return round(memory.base + (slack * memory.per_pixel + AROUND) * height * width)
+
+
+def _whole(model: Model, feeds: Arrays, pixels: int) -> NDArray[np.float32]:
+    if pixels > LARGE**2:  # an allocator that keeps what it has would take up to twice as much
+        model = load(model.path, device=model.device, arena=False)
+    made: NDArray[np.float32] = model(feeds)[0]
+    return made
+
+
+def _choose(model: Model, height: int, width: int) -> int:
+    """Return the side of the tiles, 0 for none."""
+    tiling, memory = model.manifest.tiling, model.manifest.memory
+    large = height * width > LARGE**2
+    if memory is None:
+        return LARGE if large and tiling.kind == "exact" else 0
+    free = NEARLY * available_memory()
+    whole = forecast(memory, height, width)
+    if whole <= free and not (large and tiling.kind == "exact"):
+        return 0
+    needs = f"{model.path} needs some {_gib(whole)} for {width}x{height} pixels, and {_gib(free)} are free"
+    if tiling.kind == "none":
+        raise ModelFileError(f"{needs}; it cannot run in tiles: give a smaller picture, or a machine with more memory")
+    left = free - memory.base - AROUND * height * width
+    side = math.isqrt(max(0, int(left / (ARENA * max(memory.per_pixel, 1.0)))))
+    core = min(side - 2 * tiling.margin, LARGE) // tiling.align * tiling.align
+    if core < tiling.align:
+        raise ModelFileError(f"{needs}, too little even for tiles; close other programs")
+    return core
+
+
+def _size(manifest: Manifest, feeds: Arrays) -> tuple[int, int]:
+    name = next(tensor.name for tensor in manifest.inputs if "height" in tensor.shape)
+    return int(feeds[name].shape[2]), int(feeds[name].shape[3])
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.2g} GiB"

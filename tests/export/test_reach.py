@@ -1,0 +1,46 @@
+"""The receptive field of networks whose own is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restore_hub.export.reach import reach
+
+
+def of(*layers: nn.Module, align: int = 1) -> int | None:
+    torch.manual_seed(0)
+    return reach(nn.Sequential(*layers).eval(), 3, align)
+
+
+@pytest.mark.parametrize(("kernel", "dilation", "expected"), [(1, 1, 0), (3, 1, 1), (5, 1, 2), (3, 4, 4), (65, 1, 32)])
+def test_a_convolution_looks_half_its_kernel_far(kernel: int, dilation: int, expected: int) -> None:
+    assert of(nn.Conv2d(3, 2, kernel, dilation=dilation, padding=dilation * (kernel // 2))) == expected
+
+
+def test_layers_add_up_and_activations_hide_nothing() -> None:
+    dead = nn.Conv2d(3, 3, 3, padding=1)
+    nn.init.constant_(dead.bias, -100.0)  # ReLU cuts all of it off: no gradient would pass
+    assert of(dead, nn.ReLU(), nn.Conv2d(3, 3, 5, padding=2)) == 3
+
+
+def test_strides_count_from_the_pixel_that_sees_farthest() -> None:
+    """Down by 2, a 3x3 there, up again: a pixel at a cell's edge reaches 1 cell and its own cell's rest."""
+    layers = (nn.AvgPool2d(2), nn.Conv2d(3, 3, 3, padding=1), nn.Upsample(scale_factor=2))
+    assert of(*layers, align=2) == 3
+
+
+class Centred(nn.Module):
+    """Takes away the mean of the whole picture."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return picture - picture.mean((2, 3), keepdim=True)
+
+
+def test_what_looks_at_the_whole_has_no_end() -> None:
+    assert of(Centred()) is None
+
+
+def test_what_does_not_look_reaches_nowhere() -> None:
+    assert reach(lambda picture: torch.zeros_like(picture), 3, 4) == 0

@@ -1,0 +1,104 @@
+"""What an exported file says of tiles is what tiles give: exact, approximate or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restore_hub.errors import ModelFileError
+from restore_hub.export import Deployed, deployed_chain, export_onnx
+from restore_hub.export import tiling as tiling_module
+from restore_hub.export.tiling import find_tiling
+from restore_hub.plan import Plan, build_chain
+from restore_hub.runtime import load
+from restore_hub.runtime.large import run
+from restore_hub.runtime.model import probe_feeds
+
+
+def exported(chain: Deployed, path: Path) -> Path:
+    export_onnx(chain, path, name="t", licence=None, metrics={}, provenance={})
+    return path
+
+
+class Looking(nn.Module):
+    """In place of `enhance`: a 3x3 convolution, and a part of the mean of the whole picture."""
+
+    def __init__(self, part: float, contract: nn.Module) -> None:
+        super().__init__()
+        self.part, self.convolution = part, nn.Conv2d(3, 3, 3, padding=1)
+        self.inputs, self.outputs, self.size_multiple = contract.inputs, {"image": contract.inputs["image"]}, 1
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.convolution(image) + self.part * image.mean((2, 3), keepdim=True)
+
+
+def looking(make: Callable[..., Plan], part: float) -> Deployed:
+    torch.manual_seed(0)
+    chain = build_chain(make()).eval()
+    chain.blocks["enhance"] = Looking(part, chain.blocks["enhance"]).eval()  # type: ignore[arg-type]
+    chain._wiring["enhance"] = (chain._wiring["enhance"][0], ("enhanced",))
+    return deployed_chain(chain, "enhanced")
+
+
+def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
+    make: Callable[..., Plan], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
+    model = load(exported(module, tmp_path / "c.onnx"))
+    tiling = model.manifest.tiling
+    assert (tiling.kind, tiling.align) == ("exact", 8)
+    assert tiling.error <= 1e-4
+    assert tiling.margin % 8 == 0
+    assert model.manifest.memory is not None
+    assert model.manifest.memory.per_pixel > 16  # the mosaic and the picture alone
+    for seed, (size, phase) in enumerate((((131, 97), (0, 1)), ((1, 140), (1, 1)), ((96, 96), (1, 0)))):
+        feeds = probe_feeds(module.inputs, seed, *size, phase)
+        feeds["mosaic"] = feeds["mosaic"] * 900 + 64
+        feeds |= {"black": np.full(4, 64, np.float32), "white": np.full(4, 1023, np.float32)}
+        whole, cut = (run(model, feeds, tile)[0] for tile in (0, 24))
+        assert np.abs(whole - cut).max() <= 1e-4
+
+
+def test_a_margin_that_is_too_small_would_be_seen(
+    make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
+    monkeypatch.setattr(tiling_module, "reach", lambda *_: 2)
+    model = load(exported(module, tmp_path / "c.onnx"))
+    assert model.manifest.tiling.kind != "exact"
+    assert model.manifest.tiling.error > 1e-4 or model.manifest.tiling.kind == "none"
+
+
+def test_a_little_of_the_whole_is_approximate_and_says_by_how_much(make: Callable[..., Plan], tmp_path: Path) -> None:
+    model = load(exported(looking(make, 0.01), tmp_path / "c.onnx"))
+    tiling = model.manifest.tiling
+    assert tiling.kind == "approximate"
+    assert 1e-4 < tiling.error <= 8 / 255
+
+
+def test_much_of_the_whole_is_none(make: Callable[..., Plan], tmp_path: Path) -> None:
+    assert load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling.kind == "none"
+
+
+def test_a_file_whose_memory_cannot_be_measured_is_not_published(
+    make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from restore_hub.runtime import measure
+
+    monkeypatch.setattr(measure.sys, "executable", "/bin/false")
+    module = deployed_chain(build_chain(make()).eval(), "enhanced")
+    with pytest.raises(ModelFileError, match=r"memory that .* could not be measured"):
+        exported(module, tmp_path / "c.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_find_tiling_tries_the_file_itself(make: Callable[..., Plan], tmp_path: Path) -> None:
+    """What the module would do does not count: a file that gives something else is judged by itself."""
+    local, other = looking(make, 0.0), looking(make, 20.0)
+    assert find_tiling(local, load(exported(other, tmp_path / "o.onnx"))).kind == "none"
