@@ -146,12 +146,14 @@ class _Batch:
             made_from, line = self.made_from(source), self.journal.line(name)
             if line is not None and self.journal.holds(name, made_from):
                 return Result(photo, name, "skipped", facts=line["facts"])
+            if line is not None and not self.overwrite:
+                self.refuse_other(out, Path(line["facts"]["photo"]), photo)
             check_out(out, self.overwrite or line is not None, [source, self.loaded.path])
             restored, data = developed(self.loaded, self.sha256, source, out, self.wishes)
         except Exception as error:  # a photograph nobody foresaw must not end a night's work
             return Result(photo, name, "failed", _reason(error, source))
         facts = {
-            "photo": photo.as_posix(),
+            "photo": str(self.folder.resolve() / photo),
             "height": restored.height,
             "width": restored.width,
             "notes": list(restored.notes),
@@ -159,6 +161,11 @@ class _Batch:
         }
         self.journal.publish(name, data, hashlib.sha256(data).hexdigest(), made_from, facts)
         return Result(photo, name, "done", facts=facts)
+
+    def refuse_other(self, out: Path, before: Path, photo: Path) -> None:
+        """Refuse to replace what was made from another photograph of the same name, unless that one moved here."""
+        if before != self.folder.resolve() / photo and before.exists():
+            raise DataError(f"{out} was made from {before}; choose another folder for the results, or pass --overwrite")
 
     def made_from(self, source: Path) -> Mapping[str, Any]:
         """Return all that a result depends on, as it is read back from JSON."""
