@@ -1,6 +1,7 @@
 """Plugin-based image restoration: chains trained by bilevel optimisation, exported to ONNX.
 
-Importing this package imports nothing heavy: `run`, `restore` and `load` pull in what they need when called.
+Importing this package imports nothing heavy: `run`, `restore`, `restore_folder` and `load` pull in what they need when
+called.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "hookimpl", "load", "restore", "run"]
+__all__ = ["__version__", "hookimpl", "load", "restore", "restore_folder", "run"]
 
 if TYPE_CHECKING:
     from restore_hub.hookspecs import hookimpl
-    from restore_hub.runtime import load, restore
+    from restore_hub.runtime import load, restore, restore_folder
     from restore_hub.train import run
 
 _LAZY = {
     "hookimpl": "restore_hub.hookspecs",
     "load": "restore_hub.runtime",
     "restore": "restore_hub.runtime",
+    "restore_folder": "restore_hub.runtime",
     "run": "restore_hub.train",
 }
 

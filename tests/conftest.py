@@ -1,16 +1,21 @@
-"""A small world that many tests share: three splits of DNG pairs, and the shipped pipeline pointed at them."""
+"""A small world that many tests share: splits of DNG pairs, the shipped pipeline pointed at them, exported files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from restore_hub.plan import Plan, make_plan
+from restore_hub.export import deployed_block, deployed_chain, export_onnx
+from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
+from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.mosaic import RawImage
 from restore_hub.spec import read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,3 +72,31 @@ def make(overrides: list[str]) -> Callable[..., Plan]:
         return make_plan(read_spec(PIPELINE, [*overrides, *more]), default_registry())
 
     return plan
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with `chain.onnx` (RAW in) and `enhance.onnx` (RGB in)."""
+    folder = tmp_path_factory.mktemp("models")
+    plan = make_plan(read_spec(PIPELINE, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
+    torch.manual_seed(1)
+    chain = build_chain(plan).eval()
+    facts = {"licence": None, "metrics": {}, "provenance": {}}
+    export_onnx(deployed_chain(chain, "enhanced"), folder / "chain.onnx", name="t/chain", **facts)
+    export_onnx(deployed_block(chain, "enhance"), folder / "enhance.onnx", name="t/enhance", **facts)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_raw() -> Callable[..., Path]:
+    """Return a function that writes a small dark Bayer DNG; further facts are those of `RawImage`."""
+
+    def write(path: Path, seed: int = 0, **facts: Any) -> Path:
+        mosaic = np.random.default_rng(seed).integers(600, 1200, (26, 34)).astype(np.uint16)
+        levels = {"black": np.full(4, 512, np.float32), "white": np.full(4, 16383, np.float32)}
+        balance = {"balance": np.float32([2, 1, 1, 1.5]), "balance_source": "camera"}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_dng(path, RawImage(mosaic, (0, 1), **{**levels, **balance, "camera": "Acme X1", **facts}))
+        return path
+
+    return write

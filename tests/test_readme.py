@@ -1,4 +1,4 @@
-"""Every block of the README, and of the guides to RAW files and to training, runs, in order, in one folder."""
+"""Every block of the README, and of the guides to RAW files, training and deploying, runs, in order, in one folder."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def test_every_block_runs(folder: Path) -> None:
             _run(folder, language, text)
     assert (folder / "cat.png").is_file()
     assert (folder / "cat.tif").is_file()
+    assert (folder / "restored" / "cat.png").is_file()
     assert (folder / "restore-hub-glow" / "pyproject.toml").is_file()
 
 
@@ -99,6 +100,17 @@ def test_every_block_of_the_guide_to_training_runs(folder: Path, tmp_path: Path)
         make_folder(folder / "photos" / split, tmp_path / "data" / split, Recipe())
     _run(tmp_path, "sh", text)
     assert [path.name for path in sorted((tmp_path / "runs").glob("*/report.html"))] == ["report.html"] * 3
+
+
+def test_every_block_of_the_guide_to_deploying_runs(folder: Path, tmp_path: Path, models: Path) -> None:
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.S)
+    make_folder(folder / "photos" / "holdout", tmp_path / "made", Recipe())
+    shutil.copytree(tmp_path / "made" / "short", tmp_path / "photos")
+    shutil.copyfile(models / "chain.onnx", tmp_path / "chain.onnx")
+    for language, text in blocks:
+        _run(tmp_path, language, text)
+    assert [language for language, _ in blocks] == ["sh", "python", "python"]
+    assert [path.name for path in (tmp_path / "tiffs").glob("*.tif")] == ["cat.tif"]
 
 
 def _sh_blocks() -> list[str]:

@@ -85,6 +85,9 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, ma
     assert there.pixels.shape == (26, 34, 3)
     assert np.abs(there.pixels - read_picture(here).pixels).max() < 1e-3  # onnxruntime may be of another version
     assert "test vector: differs by" in call("restore-hub", "inspect", str(model))
+    (tmp_path / "photos").mkdir()
+    photo.rename(tmp_path / "photos" / photo.name)
+    assert "1/1 photographs" in call("restore-hub", "restore", str(model), "photos", "-o", "restored")
 
     where = "import restore_hub, pathlib; print(pathlib.Path(restore_hub.__file__).parent / '_shipped')"
     shipped = Path(call("python", "-c", where).strip())

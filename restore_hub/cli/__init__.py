@@ -20,7 +20,7 @@ COMMANDS = {
     "export": ("export", "Export a run again, such as from the weights of an earlier stage."),
     "track": ("track", "Send what a tracker has not had of a run, from its folder."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
-    "restore": ("restore", "Run an exported ONNX file on a photograph, without PyTorch."),
+    "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
     "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
     "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
@@ -42,7 +42,6 @@ TRAIN_PACKAGES = (
     "torch",
     "torchmetrics",
     "torchvision",
-    "tqdm",
 )
 
 

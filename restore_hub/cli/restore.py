@@ -1,12 +1,31 @@
-"""`restore-hub restore FILE.onnx PHOTO -o OUT`."""
+"""`restore-hub restore FILE.onnx PHOTO -o OUT`, and a folder of photographs into a folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import click
 
 from restore_hub.cli.options import device_option
+
+
+class _Balance(click.ParamType[Any]):
+    """`camera`, `daylight`, or three numbers."""
+
+    name = "camera|daylight|R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a name as it is, and numbers as floats."""
+        if value in ("camera", "daylight"):
+            return value
+        try:
+            factors = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            factors = ()
+        if len(factors) != 3:
+            self.fail(f"{value!r} is neither camera nor daylight nor three numbers such as 2,1,1.5", param, ctx)
+        return factors
 
 
 @click.command()
@@ -14,28 +33,48 @@ from restore_hub.cli.options import device_option
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="PNG, TIFF, JPEG or DNG to write.")
 @click.option("--gain", type=float, help="Exposure gain for RAW; default: the file's metadata, else a stated rule.")
+@click.option("--balance", type=_Balance(), help="White balance for RAW; default: as shot, else daylight, else 1.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT when it exists.")
+@click.option(
+    "--format",
+    type=click.Choice(["png", "tif", "jpg", "dng"]),
+    help="Of a folder's results; default: png, and dng for a model that denoises mosaics.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Of a folder, photographs at once; default: 1.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT when it exists; of a folder, files not made by this.")
 @device_option
-@click.option("--tile", type=click.IntRange(min=0), help="Side of tiles, 0 for none; default: by the free memory.")
+@click.option("--tile", type=click.IntRange(min=0), help="Side of tiles, 0 for none; default: by size and free memory.")
 def command(
     model: Path,
     photo: Path,
     out: Path,
     gain: float | None,
+    balance: Any,
     bits: str | None,
+    format: str | None,
+    jobs: int | None,
     overwrite: bool,
     device: str,
     tile: int | None,
 ) -> None:
-    """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes).
+    """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes), or on all in the folder PHOTO.
 
-    EXIF and the colour profile travel along. A DNG holds the result as linear light.
+    EXIF and the colour profile travel along; what was done is written into EXIF. A DNG holds the result as linear
+    light. Of a folder, sub-folders count, results have their photographs' names, and the same command again goes on
+    where it was stopped.
     """
+    wishes = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
+    if photo.is_dir():
+        from restore_hub.cli.restore_folder import run
+
+        kind = cast("Literal['png', 'tif', 'jpg', 'dng'] | None", format)
+        run(model, photo, out, format=kind, jobs=jobs or 1, overwrite=overwrite, device=device, **wishes)
+        return
+    if format is not None or jobs is not None:
+        raise click.UsageError("--format and --jobs are for a folder; of one photograph, OUT's suffix is the format")
     from restore_hub.runtime import restore
 
-    depth = int(bits) if bits else None
-    done = restore(model, photo, out, gain=gain, bits=depth, overwrite=overwrite, device=device, tile=tile)
+    done = restore(model, photo, out, overwrite=overwrite, device=device, **wishes)
     for note in done.notes:
         click.echo(note)
     click.echo(f"wrote {done.path} ({done.width}x{done.height}, {done.bits} bits)")

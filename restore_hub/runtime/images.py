@@ -122,44 +122,68 @@ def not_read(path: Path, error: Exception, found: str) -> DataError:
 def write_picture(
     path: Path, array: NDArray[Any], bits: int = 8, icc: bytes | None = None, exif: Directory | None = None
 ) -> None:
-    """Write (H, W, 3) values in [0, 1], rounded to the nearest level; values outside are clipped.
+    """Write (H, W, 3) values in [0, 1] as `encode_picture` does. The file appears whole or not at all.
+
+    Raises:
+        DataError: as `encode_picture`, or no such folder.
+    """
+    write_atomic(Path(path), encode_picture(path, array, bits, icc, exif))
+
+
+def encode_picture(
+    path: Path, array: NDArray[Any], bits: int = 8, icc: bytes | None = None, exif: Directory | None = None
+) -> bytes:
+    """Return the file of (H, W, 3) values in [0, 1], rounded to the nearest level; values outside are clipped.
 
     The suffix chooses the format: `.png`, `.tif` and `.tiff` hold 8 or 16 bits, `.jpg` and `.jpeg` 8.
-    The file appears whole or not at all.
 
     Args:
-        path: where to.
+        path: where it is to go; nothing is written.
         array: the picture, the way up it should be looked at.
         bits: 8 or 16 a channel.
         icc: profile to embed.
         exif: EXIF to embed, without orientation, from `restore_hub.runtime.exif.read_exif`.
 
     Raises:
-        DataError: another suffix, shape or number of bits, values that are not finite, no such folder.
+        DataError: another suffix, shape or number of bits, values that are not finite.
     """
     path, array = Path(path), np.asarray(array)
-    suffix = path.suffix.lower()
-    if suffix not in PICTURE_SUFFIXES:
-        raise DataError(f"{path}: cannot write {suffix or 'no suffix'}; use one of {', '.join(PICTURE_SUFFIXES)}")
-    if bits not in (8, 16) or (bits == 16 and suffix in (".jpg", ".jpeg")):
-        raise DataError(f"{path}: {bits} bits do not fit {suffix}; JPEG holds 8, PNG and TIFF 8 or 16")
+    check_format(path, bits)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise DataError(f"{path}: a picture has shape (H, W, 3), this array {array.shape}")
     if not np.isfinite(array).all():
         raise DataError(f"{path}: not written, because some values are not finite")
     top = 2**bits - 1
     levels = np.rint(np.clip(array, 0, 1) * top).astype(np.uint8 if bits == 8 else np.uint16)
-    encode = {".png": _png, ".tif": _tiff, ".tiff": _tiff}.get(suffix, _jpeg)
-    write_atomic(path, encode(levels, icc, exif))
+    encode = {".png": _png, ".tif": _tiff, ".tiff": _tiff}.get(path.suffix.lower(), _jpeg)
+    return encode(levels, icc, exif)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all: a temporary one beside it, then a rename.
+def check_format(path: Path, bits: int) -> None:
+    """Refuse a suffix that no picture has, and bits a channel that its format cannot hold.
+
+    Raises:
+        DataError: either.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in PICTURE_SUFFIXES:
+        raise DataError(f"{path}: cannot write {suffix or 'no suffix'}; use one of {', '.join(PICTURE_SUFFIXES)}")
+    if bits not in (8, 16) or (bits == 16 and suffix in (".jpg", ".jpeg")):
+        raise DataError(f"{path}: {bits} bits do not fit {suffix}; JPEG holds 8, PNG and TIFF 8 or 16")
+
+
+def write_atomic(path: Path, data: bytes, temporary: Path | None = None) -> None:
+    """Write a file that appears whole or not at all: a temporary one, then a rename.
+
+    Args:
+        path: where to.
+        data: the content.
+        temporary: a free name on the same disk; without it, one beside `path`.
 
     Raises:
         DataError: the folder is missing or cannot be written.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = temporary or path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)

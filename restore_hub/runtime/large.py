@@ -69,7 +69,8 @@ def forecast(memory: Memory, height: int, width: int) -> int:
 
 
 def _whole(model: Model, feeds: Arrays, pixels: int) -> NDArray[np.float32]:
-    if pixels > LARGE**2:  # an allocator that keeps what it has would take up to twice as much
+    # An allocator that keeps what it has would take up to twice as much. (A loaded file may be gone by now.)
+    if pixels > LARGE**2 and model.path.is_file():
         model = load(model.path, device=model.device, arena=False)
     made: NDArray[np.float32] = model(feeds)[0]
     return made

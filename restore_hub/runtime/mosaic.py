@@ -29,8 +29,8 @@ class RawImage:
         black, white: float32 (4,), the levels of no light and of saturation.
         balance: float32 (4,), white balance; the smallest factor is 1, so that what is saturated in every
             colour stays white.
-        balance_source: `camera` (as shot), `daylight` (from the camera's colour matrix), `sidecar`, or `none`
-            (all 1).
+        balance_source: `camera` (as shot), `daylight` (from the camera's colour matrix), `sidecar`, `given` by a
+            person, or `none` (all 1).
         orientation: EXIF orientation 1..8 that `restore_hub.runtime.images.orient` applies.
         exposure_time: seconds, or `None` where the file does not say.
         gain: exposure gain that the file asks for, or `None`: its sidecar's, or 2**BaselineExposure of a DNG from one
@@ -51,7 +51,7 @@ class RawImage:
     black: NDArray[np.float32]
     white: NDArray[np.float32]
     balance: NDArray[np.float32]
-    balance_source: Literal["camera", "daylight", "sidecar", "none"]
+    balance_source: Literal["camera", "daylight", "sidecar", "given", "none"]
     orientation: int = 1
     exposure_time: float | None = None
     gain: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,18 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
+from restore_hub.runtime.balance import Balance, with_balance
 from restore_hub.runtime.colour import linear_from_srgb
-from restore_hub.runtime.dng import write_dng, write_linear_dng
+from restore_hub.runtime.dng import encode_dng, encode_linear_dng
 from restore_hub.runtime.exif import SOFTWARE, read_exif
 from restore_hub.runtime.icc import is_srgb, profile_name, srgb_profile
-from restore_hub.runtime.images import PICTURE_SUFFIXES, orient, read_picture, write_picture
+from restore_hub.runtime.images import PICTURE_SUFFIXES, encode_picture, orient, read_picture, write_atomic
 from restore_hub.runtime.large import run
 from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage, exposure_gain, in_levels
+from restore_hub.runtime.mosaic import RawImage, exposure_gain, in_levels
 from restore_hub.runtime.raw import is_raw, read_raw
+from restore_hub.runtime.record import file_hash, with_record
+from restore_hub.runtime.sensor import repair_hot_pixels
 from restore_hub.runtime.tiff import Directory, text
+from restore_hub.runtime.wishes import Wishes, check_out, is_dng, takes_raw
 
 _MENTIONED = 0.01  # share of clipped values that a person is told of
+# How the colours of a mosaic are to be read, without and with a colour matrix.
+_CAMERA = ("of the camera, taken for sRGB: no colour matrix is known", "of the camera, by its colour matrix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Restored:
         height, width: its size as it is looked at.
         bits: bits a channel.
         notes: lines that say which gain and white balance were used, and what was left out.
+        record: what its EXIF says was done: `restore_hub` (version), `model` (name, sha256), `colour`, and of RAW
+            `gain` (value, rule) and `balance` (factors of R, Gr, Gb, B, and source).
     """
 
     path: Path
@@ -42,6 +50,7 @@ class Restored:
     width: int
     bits: int
     notes: tuple[str, ...]
+    record: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class _Photo:
         icc: profile of the result, or `None` for sRGB that is not marked so.
         exif: its EXIF.
         notes: what to say of it.
+        record: which colours the result has; of RAW the gain and the white balance too.
         raw: the mosaic that went in; `None` for a picture.
     """
 
@@ -62,6 +72,7 @@ class _Photo:
     icc: bytes | None
     exif: Directory
     notes: tuple[str, ...]
+    record: dict[str, Any]
     raw: RawImage | None = None
 
 
@@ -71,6 +82,7 @@ def restore(
     out: str | Path,
     *,
     gain: float | None = None,
+    balance: Balance | None = None,
     bits: int | None = None,
     overwrite: bool = False,
     device: str = "cpu",
@@ -78,95 +90,79 @@ def restore(
 ) -> Restored:
     """Run one exported file on one photograph.
 
-    EXIF and the colour profile travel along. A DNG holds a picture as linear light, and of a file that denoises
-    mosaics the mosaic; both in the sensor's rows and columns, with the orientation as a tag. All else is written
-    upright. Hot pixels of RAW files are repaired first.
+    EXIF and the colour profile travel along; what was done is added to EXIF as a comment. A DNG holds a picture as
+    linear light, and of a file that denoises mosaics the mosaic; both in the sensor's rows and columns, with the
+    orientation as a tag. All else is written upright. Hot pixels of RAW files are repaired first.
 
     Args:
         model: an ONNX file of restore_hub, or one already loaded.
         photo: a Bayer RAW file for a file that takes a mosaic, else PNG, TIFF or JPEG.
         out: PNG, TIFF, JPEG or DNG to write.
         gain: exposure gain for RAW, at most 1e6; without it, the file's own metadata, else a stated rule.
+        balance: white balance for RAW: `camera`, `daylight`, or three factors R, G, B from 0.01 to 100; without it,
+            as shot, else daylight where the colour matrix is known, else all 1.
         bits: 8 or 16 a channel; without it 8, and 16 for DNG, which holds no fewer.
         overwrite: replace an existing `out`.
-        device: `cpu` or `cuda`.
-        tile: side of the tiles that a large picture is cut into, 0 for none; without it, by the memory that is free.
+        device: a key of `restore_hub.runtime.devices.PROVIDERS`.
+        tile: side of the tiles that a large picture is cut into, 0 for none; without it, by its size and the memory
+            that is free.
 
     Raises:
         DataError: the photo cannot be read or the picture not written; ModelFileError: the file is not fit for it.
     """
     photo, out = Path(photo), Path(out)
-    bits = _bits(out, bits)
-    _check_out(out, overwrite, [photo, *([Path(model)] if isinstance(model, str | Path) else [])])
-    if gain is not None and not 0 < gain <= LARGEST_GAIN:
-        raise DataError(f"the gain {gain:g} is not a positive number of at most {LARGEST_GAIN:g}")
+    wishes = Wishes(gain, balance, bits, tile)
+    wishes.bits_of(out)
+    check_out(out, overwrite, [photo, *([Path(model)] if isinstance(model, str | Path) else [])])
     loaded = model if isinstance(model, Model) else load(model, device=device)
-    if loaded.manifest.kind == "raw-to-raw" and not _is_dng(out):
-        raise DataError(f"{loaded.path} gives a mosaic, which a DNG holds; write {out.with_suffix('.dng').name}")
-    read = _read(loaded, photo, gain)
-    if _is_dng(out) and read.icc is not None and not is_srgb(read.icc):
+    sha256 = file_hash(loaded.path) if loaded.path.is_file() else None  # a loaded file may be gone by now
+    done, data = developed(loaded, sha256, photo, out, wishes)
+    write_atomic(out, data)
+    return done
+
+
+def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes: Wishes) -> tuple[Restored, bytes]:
+    """Return what `restore` tells of a photograph, and the content of the file that it writes.
+
+    Args:
+        loaded: the model.
+        sha256: hash of its file, for the record.
+        photo: what to read.
+        out: where the result is to go; nothing is written.
+        wishes: how to develop it.
+
+    Raises:
+        DataError, ModelFileError: as `restore`.
+    """
+    wishes.check_model(loaded, out)
+    read = _read_raw(loaded, photo, wishes) if takes_raw(loaded) else _read_picture(loaded, photo)
+    if is_dng(out) and read.icc is not None and not is_srgb(read.icc):
         raise DataError(
             f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
             "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
         )
-    made, tiled = run(loaded, read.feeds, tile)
+    made, tiled = run(loaded, read.feeds, wishes.tile)
     if not np.isfinite(made).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
-    exif = {**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}
-    if loaded.manifest.kind == "raw-to-raw":
-        assert read.raw is not None
-        write_dng(out, in_levels(replace(read.raw, mosaic=made[0], noise=None)), exif)
+    model = {"name": loaded.manifest.name, "sha256": sha256}
+    record = {"restore_hub": version("restore-hub"), "model": model, **read.record}
+    exif, lost = with_record({**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}, record)
+    if read.raw is not None and loaded.manifest.kind == "raw-to-raw":
+        data = encode_dng(in_levels(replace(read.raw, mosaic=made[0], noise=None)), str(out), exif)
     else:
-        _write_picture(out, made.transpose(1, 2, 0), bits, read, exif)
+        data = _encoded(out, made.transpose(1, 2, 0), wishes.bits_of(out), read, exif)
     height, width = orient(made[0], read.orientation).shape
-    return Restored(out, height, width, bits, (*read.notes, *tiled))
+    return Restored(out, height, width, wishes.bits_of(out), (*read.notes, *lost, *tiled), record), data
 
 
-def _is_dng(out: Path) -> bool:
-    return out.suffix.lower() == ".dng"
-
-
-def _check_out(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
-    """Refuse an output of no known format, one that is there already, and one that is the photo or the model."""
-    if not _is_dng(out) and out.suffix.lower() not in PICTURE_SUFFIXES:
-        known = ", ".join((*PICTURE_SUFFIXES, ".dng"))
-        raise DataError(f"{out}: cannot write {out.suffix or 'no suffix'}; use one of {known}")
-    try:
-        if not out.exists():
-            return
-        if any(source.exists() and out.samefile(source) for source in sources):
-            raise DataError(f"{out} is the very file to be read; choose another name for the result")
-    except OSError as error:  # a name too long, say
-        raise DataError(f"{out}: cannot be written: {error.strerror}") from error
-    if not overwrite:
-        raise DataError(f"{out} exists already; choose another name, or pass --overwrite")
-
-
-def _bits(out: Path, bits: int | None) -> int:
-    if _is_dng(out) and bits not in (None, 16):
-        raise DataError(f"{out}: a DNG holds 16 bits a channel, not {bits}; leave --bits out")
-    return bits or (16 if _is_dng(out) else 8)
-
-
-def _read(model: Model, photo: Path, gain: float | None) -> _Photo:
-    if model.manifest.kind in ("raw-to-rgb", "raw-to-raw"):
-        return _read_raw(model, photo, gain)
-    if model.manifest.kind == "rgb-to-rgb":
-        if gain is not None:
-            raise DataError(f"{model.path} takes pictures, to which no exposure gain applies; leave the gain out")
-        return _read_picture(model, photo)
-    names = ", ".join(tensor.name for tensor in model.manifest.inputs)
-    raise ModelFileError(f"{model.path} takes the tensors {names}, not a photograph; run it with onnxruntime")
-
-
-def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
+def _read_raw(model: Model, photo: Path, wishes: Wishes) -> _Photo:
     if photo.suffix.lower() in PICTURE_SUFFIXES and not is_raw(photo):
         raise DataError(
             f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW "
             f"file, or write {photo.name}.yaml beside it if it holds a mosaic (docs/raw.md)"
         )
-    raw = read_raw(photo, repair=True)
-    used, rule = (gain, "given") if gain is not None else exposure_gain(raw)
+    raw = repair_hot_pixels(with_balance(read_raw(photo), wishes.balance, photo))
+    used, rule = (wishes.gain, "given") if wishes.gain is not None else exposure_gain(raw)
     feeds: dict[str, NDArray[Any]] = {
         "mosaic": raw.mosaic[None, None].astype(np.float32),
         "phase": np.array(raw.phase, dtype=np.int64),
@@ -176,8 +172,14 @@ def _read_raw(model: Model, photo: Path, gain: float | None) -> _Photo:
         "gain": np.array([used], dtype=np.float32),
     }
     exif, lost = read_exif(photo)
-    notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *lost)
-    return _Photo(feeds, raw.orientation, srgb_profile(), exif, notes, raw)
+    colour = "sRGB" if model.manifest.kind == "raw-to-rgb" else _CAMERA[raw.camera_from_xyz is not None]
+    notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *([] if colour == "sRGB" else [f"colour {colour}"]), *lost)
+    record = {
+        "gain": {"value": float(used), "rule": rule},
+        "balance": {"factors": [float(str(factor)) for factor in raw.balance], "source": raw.balance_source},
+        "colour": colour,
+    }
+    return _Photo(feeds, raw.orientation, srgb_profile(), exif, notes, record, raw)
 
 
 def _notes(raw: RawImage) -> Iterator[str]:
@@ -196,12 +198,13 @@ def _read_picture(model: Model, photo: Path) -> _Photo:
         raise DataError(f"{model.path} takes PNG, TIFF or JPEG, not {photo.name}; give a file that takes RAW for RAW")
     picture = read_picture(photo)
     tensor = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)[None], np.float32)
-    return _Photo({model.manifest.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes)
+    record = {"colour": "sRGB, no profile says otherwise" if picture.icc is None else profile_name(picture.icc)}
+    return _Photo({model.manifest.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes, record)
 
 
-def _write_picture(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo, exif: Directory) -> None:
-    """Write sRGB values (H, W, 3), clipped to [0, 1]."""
-    if _is_dng(out):
-        write_linear_dng(out, linear_from_srgb(np.clip(picture, 0, 1)), orientation=photo.orientation, exif=exif)
-    else:
-        write_picture(out, orient(picture, photo.orientation), bits, photo.icc, exif)
+def _encoded(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo, exif: Directory) -> bytes:
+    """Return the file of sRGB values (H, W, 3), clipped to [0, 1]."""
+    if is_dng(out):
+        light = linear_from_srgb(np.clip(picture, 0, 1))
+        return encode_linear_dng(light, str(out), orientation=photo.orientation, exif=exif)
+    return encode_picture(out, orient(picture, photo.orientation), bits, photo.icc, exif)

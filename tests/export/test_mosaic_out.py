@@ -17,7 +17,7 @@ from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.raw_input import pack, unpack
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime import load, restore
+from restore_hub.runtime import load, restore, restore_folder
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.mosaic import pack as pack_planes
@@ -135,3 +135,26 @@ def test_restore_writes_a_bayer_dng(exported: Path, tmp_path: Path, phase: tuple
 def test_a_mosaic_goes_into_a_dng_only(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gives a mosaic.*write out\.dng"):
         restore(exported, tmp_path / "in.dng", tmp_path / "out.png")
+
+
+def test_a_folder_of_mosaics_becomes_dngs(exported: Path, tmp_path: Path) -> None:
+    mosaic = np.random.default_rng(3).integers(510, 900, (26, 34)).astype(np.uint16)
+    black, white, balance = np.float32([500] * 4), np.float32([16000] * 4), np.float32([2, 1, 1, 1.5])
+    (tmp_path / "photos").mkdir()
+    write_dng(tmp_path / "photos" / "a.dng", RawImage(mosaic, (0, 0), black, white, balance, "camera"))
+    done = restore_folder(exported, tmp_path / "photos", tmp_path / "out", balance=(3, 1, 2))
+    assert [(str(result.out), result.state) for result in done.results] == [("a.dng", "done")]
+    np.testing.assert_allclose(read_raw(tmp_path / "out" / "a.dng").balance, [3, 1, 1, 2], rtol=1e-5)
+    assert done.results[0].facts["notes"][2] == "colour of the camera, by its colour matrix"
+    with pytest.raises(DataError, match=r"gives a mosaic, which a DNG holds; write NAME\.dng"):
+        restore_folder(exported, tmp_path / "photos", tmp_path / "png", format="png")
+    assert not (tmp_path / "png").exists()
+
+
+def test_without_a_matrix_the_colours_are_said_to_be_taken_for_srgb(exported: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(3).integers(510, 900, (26, 34)).astype(np.uint16))
+    (tmp_path / "a.npy.yaml").write_text("cfa: rggb\nblack: 500\nwhite: 16000\n")
+    done = restore(exported, tmp_path / "a.npy", tmp_path / "o.dng")
+    assert done.record["colour"] == "of the camera, taken for sRGB: no colour matrix is known"
+    assert done.record["balance"] == {"factors": [1.0] * 4, "source": "none"}
+    assert f"colour {done.record['colour']}" in done.notes

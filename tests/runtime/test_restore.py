@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
-import torch
 from click.testing import CliRunner
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
@@ -22,9 +21,6 @@ import restore_hub
 from restore_hub import load, restore
 from restore_hub.cli.restore import command
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.export import deployed_block, deployed_chain, export_onnx
-from restore_hub.plan import build_chain, make_plan
-from restore_hub.plugins import default_registry
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.exif import read_exif
 from restore_hub.runtime.icc import srgb_profile
@@ -32,23 +28,14 @@ from restore_hub.runtime.images import orient, read_picture, write_picture
 from restore_hub.runtime.manifest import Manifest, parse_manifest
 from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.raw import read_raw
-from restore_hub.spec import read_spec
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 CAMERA = np.array([[0.7034, -0.0804, -0.1014], [-0.442, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(models: Path) -> Path:
     """Return a folder with `chain.onnx` (RAW in) and `enhance.onnx` (RGB in)."""
-    torch.manual_seed(1)
-    plan = make_plan(read_spec(PIPELINE, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
-    chain = build_chain(plan).eval()
-    folder = tmp_path_factory.mktemp("files")
-    facts = {"name": "t", "licence": None, "metrics": {}, "provenance": {}}
-    export_onnx(deployed_chain(chain, "enhanced"), folder / "chain.onnx", **facts)
-    export_onnx(deployed_block(chain, "enhance"), folder / "enhance.onnx", **facts)
-    return folder
+    return models
 
 
 def _dng(path: Path, orientation: int = 1, **metadata: float | None) -> Path:
@@ -356,10 +343,12 @@ def test_a_metric_that_is_not_finite_does_not_damage_the_manifest(files: Path) -
 
 def test_none_of_it_imports_torch(files: Path, tmp_path: Path) -> None:
     """The command in a process of its own, in which importing torch, onnx or mlflow is an error."""
-    _dng(tmp_path / "a.dng")
+    (tmp_path / "photos").mkdir()
+    _dng(tmp_path / "photos" / "a.dng")
     code = "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'mlflow', 'skimage']));"
     code += "from restore_hub.cli import main; main(sys.argv[1:])"
-    command = ["restore", str(files / "chain.onnx"), str(tmp_path / "a.dng"), "-o", str(tmp_path / "o.png")]
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "o.png").is_file()
+    for photo, out, made in (("photos/a.dng", "o.png", "o.png"), ("photos", "out", "out/a.png")):
+        command = ["restore", files / "chain.onnx", tmp_path / photo, "-o", tmp_path / out]
+        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / made).is_file()

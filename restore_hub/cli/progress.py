@@ -1,0 +1,67 @@
+"""How far a folder is: a bar on a terminal, a line now and then where there is none."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from restore_hub.runtime import Result
+
+SECONDS_BETWEEN_LINES = 15.0
+NARROWEST_BAR = 20
+
+
+class Progress:
+    """Shows photographs, megapixels a second and the time left; use as a context manager."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._started = self._said = time.monotonic()
+        self._count = {"done": 0, "skipped": 0, "failed": 0}
+        self._pixels = 0
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, result: Result | None, total: int) -> None:
+        """Show that one of `total` photographs is through; `None` shows that it begins."""
+        if self._bar is None and _columns() >= NARROWEST_BAR:
+            from tqdm import tqdm
+
+            form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+            self._bar = tqdm(total=total, desc=self._label, bar_format=form)
+        if result is None:
+            return
+        self._count[result.state] += 1
+        if result.state == "done" and result.facts:
+            self._pixels += result.facts["height"] * result.facts["width"]
+        through, now = sum(self._count.values()), time.monotonic()
+        speed = f"{self._pixels / 1e6 / max(now - self._started, 1e-9):.3g} MP/s"
+        counts = ", ".join(f"{count} {state}" for state, count in self._count.items() if count)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{speed}  {counts}", refresh=False)
+            self._bar.update()
+        elif now - self._said >= SECONDS_BETWEEN_LINES or through == total:
+            self._said = now
+            left = (now - self._started) * (total - through) / through
+            line = f"{self._label}: {through}/{total} photographs, {speed}, {left:.0f} s left  {counts}"
+            print(line, file=sys.stderr, flush=True)
+
+
+def _columns() -> int:
+    """Return the width of the terminal behind standard error; 0 where there is none or it does not know."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal; a closed or captured stream
+        return 0

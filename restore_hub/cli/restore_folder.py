@@ -1,0 +1,67 @@
+"""`restore-hub restore` of a folder: how far it is, a table at the end, and what failed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from restore_hub.cli.progress import Progress
+from restore_hub.cli.table import table
+
+if TYPE_CHECKING:
+    from restore_hub.runtime import RestoredFolder
+
+_HEAD = ("done", "skipped", "failed", "MP/s", "gain", "red", "green", "blue")
+
+
+def run(model: Path, folder: Path, out: Path, **asked: Any) -> None:
+    """Restore a folder as `restore_hub.restore_folder` does; with failures, end with status 1 and their list."""
+    from restore_hub.runtime import restore_folder
+
+    before = signal.signal(signal.SIGINT, _stop)
+    try:
+        with Progress("restore") as progress:
+            done = restore_folder(model, folder, out, report=progress.update, **asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    click.echo(table(_HEAD, [_row(done)]))
+    click.echo(f"results in {done.path}")
+    failed = done.of("failed")
+    for result in failed:
+        click.echo(f"failed: {result.photo}: {result.reason}", err=True)
+    if failed:
+        click.get_current_context().exit(1)
+
+
+def _stop(number: int, _: Any) -> None:
+    """Stop after the photographs at work; a second Ctrl-C ends the process as it would any other."""
+    signal.signal(number, signal.SIG_DFL)
+    click.echo("\nstopping when the photographs at work are done; Ctrl-C again stops at once", err=True)
+    click.echo("the same command goes on from here", err=True)
+    raise KeyboardInterrupt
+
+
+def _row(done: RestoredFolder) -> list[str]:
+    """Return the cells of the table: counts, speed, and from where to where gain and white balance went."""
+    records = [result.facts["record"] for result in done.of("done", "skipped") if result.facts]
+    raw = [record for record in records if "gain" in record]
+    balances = [record["balance"]["factors"] for record in raw]
+    return [
+        *(str(len(done.of(state))) for state in ("done", "skipped", "failed")),
+        f"{done.speed:.3g}" if done.of("done") else "-",
+        _range(record["gain"]["value"] for record in raw),
+        *(_range(balance[plane] for balance in balances) for plane in (0, 1, 3)),
+    ]
+
+
+def _range(values: Iterable[float]) -> str:
+    """Return the least and the most of some values, one where they look the same, `-` for none."""
+    found = sorted(values)
+    if not found:
+        return "-"
+    low, high = f"{found[0]:.4g}", f"{found[-1]:.4g}"
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,198 @@
+"""`restore-hub restore` of a folder, as a person sees it: a bar or lines, a table, what failed, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from restore_hub.cli import group, progress
+from restore_hub.runtime.images import write_picture
+
+COMMAND = [sys.executable, "-m", "restore_hub", "restore"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, write_raw: Callable[..., Path]) -> Path:
+    for seed in range(5):
+        write_raw(tmp_path / "photos" / f"p{seed}.dng", seed, gain=4.0 + seed)
+    return tmp_path / "photos"
+
+
+def _call(*arguments: object) -> Result:
+    return CliRunner().invoke(group, ["restore", *map(str, arguments)])
+
+
+def _rows(output: str) -> dict[str, str]:
+    """Return the table's cells by its head."""
+    head, row, *_ = output.splitlines()
+    return dict(zip(re.split(r" {2,}", head), re.split(r" {2,}", row), strict=True))
+
+
+def test_a_table_at_the_end(models: Path, photos: Path, tmp_path: Path) -> None:
+    done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out", "--balance", "2,1,1.7", "--jobs", 2)
+    assert done.exit_code == 0, done.output
+    row = _rows(done.stdout)
+    assert float(row.pop("MP/s")) > 0
+    expected = {"done": "5", "skipped": "0", "failed": "0", "gain": "4 to 8", "red": "2", "green": "1", "blue": "1.7"}
+    assert row == expected
+    assert done.stdout.splitlines()[-1] == f"results in {tmp_path / 'out'}"
+    assert re.fullmatch(r"restore: 5/5 photographs, \S+ MP/s, 0 s left  5 done\n", done.stderr)
+    again = _call(models / "chain.onnx", photos, "-o", tmp_path / "out", "--balance", "2,1,1.7")
+    assert _rows(again.stdout) == {**expected, "done": "0", "skipped": "5", "MP/s": "-"}
+
+
+def test_failures_end_with_1_and_a_list(models: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "empty.dng").write_bytes(b"")
+    (photos / "text.dng").write_text("hello\n")
+    done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert (_rows(done.stdout)["done"], _rows(done.stdout)["failed"]) == ("5", "2")
+    _, first, second = done.stderr.splitlines()
+    assert first == "failed: empty.dng: the file is empty"
+    assert second.startswith("failed: text.dng: no RAW file, or of a format that LibRaw")
+
+
+def test_pictures_have_no_gain(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_picture(tmp_path / "in" / "a.png", np.full((8, 8, 3), 0.25))
+    done = _call(models / "enhance.onnx", tmp_path / "in", "-o", tmp_path / "out", "--format", "tif", "--bits", "16")
+    assert done.exit_code == 0, done.output
+    assert {name: _rows(done.stdout)[name] for name in ("gain", "red", "blue")} == dict.fromkeys(
+        ("gain", "red", "blue"), "-"
+    )
+    assert (tmp_path / "out" / "a.tif").is_file()
+
+
+def test_balance_of_one_photograph(models: Path, photos: Path, tmp_path: Path) -> None:
+    done = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png", "--balance", "3,1.5,3")
+    assert "white balance red 2, green 1, blue 2 (given)\n" in done.stdout
+    as_shot = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "b.png", "--balance", "camera")
+    assert "white balance red 2, green 1, blue 1.5 (camera)\n" in as_shot.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--balance", "flash"], "'flash' is neither camera nor daylight nor three numbers such as 2,1,1.5"),
+        (["--balance", "2,1"], "'2,1' is neither camera nor daylight"),
+        (["--jobs", "0"], "0 is not in the range x>=1"),
+        (["--format", "gif"], "'gif' is not one of 'png', 'tif', 'jpg', 'dng'"),
+        (["--format", "png"], "--format and --jobs are for a folder"),
+        (["--jobs", "2"], "--format and --jobs are for a folder"),
+    ],
+)
+def test_options_that_make_no_sense(
+    models: Path, photos: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png", *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert not (tmp_path / "a.png").exists()
+
+
+STOPS = """
+import os, signal, sys, time
+from restore_hub.runtime import journal
+write = journal.write_atomic
+def stopping(*arguments):
+    if arguments[0].name == "p1.png":
+        os.kill(os.getpid(), signal.SIGINT)
+        while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+            time.sleep(0.001)
+    write(*arguments)
+journal.write_atomic = stopping
+from restore_hub.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_ctrl_c_finishes_what_is_at_work_and_the_same_command_goes_on(
+    models: Path, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ["restore", models / "chain.onnx", photos, "-o", tmp_path / "out"]
+    stopped = subprocess.run([sys.executable, "-c", STOPS, *arguments], capture_output=True, text=True, check=False)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "stopping when the photographs at work are done; Ctrl-C again stops at once" in stopped.stderr
+    assert stopped.stderr.splitlines()[-1] == "interrupted"
+    made = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert {"p0.png", "p1.png"} <= made < {f"p{n}.png" for n in range(5)}
+    assert not list((tmp_path / "out").rglob("*.part"))
+    row = _rows(_call(*arguments[1:]).stdout)
+    assert (row["done"], row["skipped"], row["failed"]) == (str(5 - len(made)), str(len(made)), "0")
+
+
+def test_a_folder_that_cannot_be_written(models: Path, photos: Path, tmp_path: Path) -> None:
+    """In a mount namespace, because root may write into every folder."""
+    (tmp_path / "out").mkdir()
+    how = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount", "sh", "-c"]
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"'
+    try:
+        able = subprocess.run([*how, mount, tmp_path / "out"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("nothing can be mounted here: there is no unshare")
+    if able.returncode:
+        pytest.skip(f"nothing can be mounted here: {able.stderr.strip()}")
+    command = [*COMMAND, models / "chain.onnx", photos, "-o", tmp_path / "out"]
+    done = subprocess.run(
+        [*how, f'{mount} && exec "$@"', tmp_path / "out", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path / 'out'} cannot be written: Read-only file system\n"
+
+
+def test_a_bar_on_a_terminal(models: Path, photos: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 100))
+    command = [*COMMAND, models / "chain.onnx", photos, "-o", tmp_path / "out"]
+    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.PIPE)
+    os.close(theirs)
+    said = b""
+    try:
+        while part := os.read(ours, 4096):
+            said += part
+    except OSError:  # how a terminal ends
+        pass
+    process.communicate()
+    os.close(ours)
+    assert process.returncode == 0
+    text = said.decode()
+    assert re.search(r"restore   0%\|[ ]+\| 0/5 ", text)
+    assert re.search(r"restore 100%\|█+\| 5/5 .*, \S+ MP/s  5 done", text)
+    assert "photographs" not in text
+
+
+def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from restore_hub.runtime import Result as Outcome
+
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    facts: dict[str, Any] = {"height": 1000, "width": 2000}
+    with progress.Progress("restore") as shown:
+        shown.update(None, 4)
+        for state in ("done", "skipped", "failed"):
+            now += 10
+            shown.update(Outcome(Path("a"), Path("b"), state, facts=facts if state == "done" else None), 4)
+        now += 10
+        shown.update(Outcome(Path("a"), Path("b"), "done", facts=facts), 4)
+    assert capsys.readouterr().err.splitlines() == [
+        "restore: 2/4 photographs, 0.1 MP/s, 20 s left  1 done, 1 skipped",
+        "restore: 4/4 photographs, 0.1 MP/s, 0 s left  2 done, 1 skipped, 1 failed",
+    ]
+
+
+def test_signals_are_as_before_afterwards(models: Path, photos: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert _call(models / "chain.onnx", photos, "-o", tmp_path / "out").exit_code == 0
+    assert signal.getsignal(signal.SIGINT) is before
