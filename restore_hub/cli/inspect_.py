@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from restore_hub.cli.options import device_option
+from restore_hub.cli.units import size
+
+if TYPE_CHECKING:
+    from restore_hub.runtime.manifest import Manifest
 
 
 @click.command()
@@ -40,8 +44,20 @@ def _inspect_model(file: Path, as_json: bool, device: str) -> None:
             click.echo(f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}")
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {name} {value:.4g}")
+    click.echo(_tiling(manifest))
+    if manifest.memory is not None:
+        memory = manifest.memory
+        click.echo(f"memory on the CPU: {size(memory.base)} and {memory.per_pixel:.0f} bytes a pixel")
     click.echo(f"differs from PyTorch by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
+
+
+def _tiling(manifest: Manifest) -> str:
+    tiling = manifest.tiling
+    if tiling.kind == "none":
+        return "tiles: none, since a value depends on the whole picture"
+    same = "the same as the whole" if tiling.kind == "exact" else f"up to {tiling.error:.2g} from the whole"
+    return f"tiles: {tiling.kind}, {same}, with {tiling.margin} pixels around each, at multiples of {tiling.align}"
 
 
 def _inspect_raw(file: Path, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,15 +134,24 @@ def parse_manifest(text: str | None, path: Path) -> Manifest:
         )
     if len(text) > _LARGEST_TEXT:
         raise ModelFileError(f"{path}: the manifest is damaged: it has {len(text)} characters; export it again")
+    stated = _stated_version(text)
+    if stated is not None and stated > MANIFEST_VERSION:  # before the fields, which it may have more of
+        raise ModelFileError(
+            f"{path} has a manifest of version {stated}, this restore_hub reads up to {MANIFEST_VERSION}; "
+            "update restore_hub"
+        )
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise ModelFileError(f"{path}: the manifest is damaged at {where}: {first['msg']}; export it again") from None
-    if manifest.version > MANIFEST_VERSION:
-        raise ModelFileError(
-            f"{path} has a manifest of version {manifest.version}, this restore_hub reads up to {MANIFEST_VERSION}; "
-            "update restore_hub"
-        )
     return manifest
+
+
+def _stated_version(text: str) -> int | None:
+    try:
+        stated = json.loads(text)["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return stated if isinstance(stated, int) else None

@@ -28,7 +28,16 @@ def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path) -> None:
     export_onnx(module, path, name="t/chain", licence="CC0-1.0", metrics={"psnr": 21.5}, provenance={})
     shown = CliRunner().invoke(group, ["inspect", str(path)])
     assert shown.exit_code == 0, shown.output
-    for part in ("t/chain  (raw-to-rgb", "licence CC0-1.0", "mosaic", "phase", "holdout psnr 21.5", ": ok"):
+    for part in (
+        "t/chain  (raw-to-rgb",
+        "licence CC0-1.0",
+        "mosaic",
+        "phase",
+        "holdout psnr 21.5",
+        "tiles: exact",
+        "memory",
+        ": ok",
+    ):
         assert part in shown.output
     whole = CliRunner().invoke(group, ["inspect", str(path), "--json"])
     assert json.loads(whole.output)["metrics"] == {"psnr": 21.5}
