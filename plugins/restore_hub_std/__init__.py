@@ -26,31 +26,31 @@ def register_metrics(register: Register) -> None:
 def register_solvers(register: Register) -> None:
     register(
         "joint",
-        "restore_hub_std.solvers:Joint",
+        "restore_hub.bilevel.solvers:Joint",
         summary="All variables step together on one energy; the warm start of the others",
         references=(f"{_BGL}, Alg. 1 line 3",),
     )
     register(
         "alternating",
-        "restore_hub_std.solvers:Alternating",
+        "restore_hub.bilevel.solvers:Alternating",
         summary="Both levels step in turn, the lower level's response left out",
         references=(f"{_LWCL}, section III-C",),
     )
     register(
         "tbgl",
-        "restore_hub_std.solvers:Tbgl",
+        "restore_hub.bilevel.solvers:Tbgl",
         summary="One lower step, its response by a finite difference",
         references=(f"{_BGL}, Eq. 5", "Liu et al., DARTS, ICLR 2019"),
     )
     register(
         "ibgl",
-        "restore_hub_std.solvers:Ibgl",
+        "restore_hub.bilevel.solvers:Ibgl",
         summary="Several lower steps after a warm start, then the outer-product response",
         references=(f"{_BGL}, Eq. 9",),
     )
     register(
         "lwcl",
-        "restore_hub_std.solvers:Lwcl",
+        "restore_hub.bilevel.solvers:Lwcl",
         summary="One lower step by default and no warm start, then the outer-product response",
         references=(f"{_LWCL}, Eq. 8 and Alg. 1",),
     )

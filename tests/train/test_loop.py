@@ -112,7 +112,7 @@ def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of
     signals: int,
     kept: int,
 ) -> None:
-    from restore_hub_std.solvers import Joint
+    from restore_hub.bilevel.solvers import Joint
 
     step, calls = Joint.step, []
 
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of
 def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from restore_hub_std.solvers import Joint
+    from restore_hub.bilevel.solvers import Joint
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

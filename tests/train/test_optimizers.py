@@ -84,7 +84,7 @@ def test_a_level_without_variables() -> None:
 
 def test_a_run_follows_its_schedule(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, ...]] = []
-    from restore_hub_std.solvers import Ibgl, Joint
+    from restore_hub.bilevel.solvers import Ibgl, Joint
 
     def watched(step: Callable[..., object]) -> Callable[..., object]:
         def wrapper(self: object, problem: object, state: Any, batches: object) -> object:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.solvers import Alternating, Ibgl, Joint, Lwcl, State, Tbgl
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError, OptionError
 from restore_hub.options import check_options, options_of
-from restore_hub_std.solvers import Alternating, Ibgl, Joint, Lwcl, State, Tbgl
 
 RATE = 0.07
 TWO_LEVELS = [Alternating, Tbgl, Ibgl, Lwcl]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.solvers import Alternating, Ibgl, Lwcl, State
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
-from restore_hub_std.solvers import Alternating, Ibgl, Lwcl, State
 
 
 class Toy:

@@ -1,0 +1,23 @@
+"""The solvers: one outer step each, assembled from the functions of `restore_hub.bilevel`.
+
+Notation: theta, F_upper above; omega, F_lower below; x = couple(batch) between them. In every two-level solver
+the lower steps run on x detached and in place, and the upper block runs backward once, with all cotangents.
+
+Logged, 0-dim tensors: `loss/upper`; `loss/lower` (before the last lower step); `g_lower` = |g_l|, `cosine` of
+g_l and g_u, `response_norm` and `direct_norm` (of dF_upper/dx) where there is a response; `s` and `capped` (0 or
+1) for the outer product. `g_lower` is exactly 0 where the response was 0/0 and is taken as zero.
+
+An energy or gradient that is not finite is found before the step that it would spoil: that level and those
+after it stay as they were, while lower steps that were sound stand.
+"""
+
+from __future__ import annotations
+
+from restore_hub.bilevel.solvers.alternating import Alternating
+from restore_hub.bilevel.solvers.ibgl import Ibgl
+from restore_hub.bilevel.solvers.joint import Joint
+from restore_hub.bilevel.solvers.lwcl import Lwcl
+from restore_hub.bilevel.solvers.state import State
+from restore_hub.bilevel.solvers.tbgl import Tbgl
+
+__all__ = ["Alternating", "Ibgl", "Joint", "Lwcl", "State", "Tbgl"]

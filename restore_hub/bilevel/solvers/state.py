@@ -1,0 +1,50 @@
+"""What a solver carries from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, optim
+
+from restore_hub.bilevel import cap
+from restore_hub.errors import BilevelError
+
+Logs = dict[str, Tensor]
+
+
+@dataclass
+class State:
+    """All that a solver carries from step to step.
+
+    Attributes:
+        optimizers: one a level, upper first.
+        history: norms of past responses, `restore_hub.bilevel.cap`; NaN throughout where there is no cap.
+    """
+
+    optimizers: tuple[optim.Optimizer, ...]
+    history: Tensor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain containers of tensors and numbers, for `torch.save`."""
+        return {"optimizers": [o.state_dict() for o in self.optimizers], "history": self.history.clone()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned; the run continues as if it had not stopped."""
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.history = saved["history"].to(self.history, copy=True)
+
+
+def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[Tensor, ...]]) -> State:
+    """Pair optimizers with levels, upper first."""
+    if len(optimizers) != len(variables):
+        raise BilevelError(f"the solver takes {len(variables)} optimizers, one a level, got {len(optimizers)}")
+    for level, (optimizer, tensors) in enumerate(zip(optimizers, variables, strict=True)):
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if held != {id(t) for t in tensors}:
+            raise BilevelError(
+                f"optimizer {level} does not hold exactly the variables of its level; build it from them"
+            )
+    return State(tuple(optimizers), cap.new_history(variables[0][0].device))

@@ -1,0 +1,71 @@
+"""One lower step, answered for by a finite difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import optim
+
+from restore_hub.bilevel.finite_difference import along, finite_difference
+from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.lower import descend
+from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.preconditioner import check_supported, preconditioner
+from restore_hub.bilevel.solvers.state import Logs, State, new_state
+from restore_hub.bilevel.vectors import cosine, norm
+from restore_hub.contracts import Batches, Problem
+from restore_hub.errors import BilevelError, OptionError
+
+
+class Tbgl:
+    """One lower step, answered for by a central difference: `restore_hub.bilevel.finite_difference`.
+
+    Gradient: G = dF_upper/dtheta - d^2 F_lower / dtheta domega * P dF_upper/domega'. The lower optimizer is SGD
+    without momentum, or Adam or AdamW after a warm start.
+
+    Args:
+        radius: distance in omega of the difference's ends from its centre, > 0.
+
+    Reference:
+        Bilevel Generative Learning (ACM MM 2023), Eq. 5 and Alg. 1, with the direction corrected.
+    """
+
+    levels = 2
+    responds = True
+
+    def __init__(self, radius: float = 0.01) -> None:
+        if not radius > 0:
+            raise OptionError(f"radius must be positive, got {radius}", "radius")
+        self.radius = radius
+
+    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError where an optimizer is not its level's, or the lower one has no known P."""
+        state = new_state(optimizers, (problem.theta, problem.omega))
+        check_supported(state.optimizers[1])
+        return state
+
+    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+        """Take one lower step and one upper step."""
+        self.evaluations(batches.steps)
+        shared = shares_batch(batches)
+        before = tuple(w.detach().clone() for w in problem.omega)
+        below = descend(problem, state.optimizers[1], batches, graph=True)
+        x = below.x if shared else problem.couple(batches.upper)
+        above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
+        direction = along(preconditioner(state.optimizers[1], problem.omega), above.omega)
+        response = finite_difference(problem, below.x, before, direction, batches.lower[-1], self.radius)
+        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
+        return state, {
+            "loss/upper": above.value,
+            "loss/lower": below.loss,
+            "g_lower": norm(below.omega_grad),
+            "cosine": cosine(below.omega_grad, above.omega),
+            "response_norm": response.norm,
+            "direct_norm": norm(above.x),
+        }
+
+    def evaluations(self, lower_steps: int) -> int:
+        """Return 4: the lower step, F_upper, and the two ends; BilevelError for more than one lower step."""
+        if lower_steps != 1:
+            raise BilevelError(f"tbgl differentiates exactly one lower step, got {lower_steps}; use ibgl for more")
+        return 4
