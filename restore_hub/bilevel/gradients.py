@@ -65,6 +65,30 @@ def evaluate(
     )
 
 
+def gradient_graph(
+    problem: Problem, level: Level, x: Tensors, omega: Tensors, batch: Any, *, optional: Sequence[str] = ()
+) -> tuple[Tensor, Tensors]:
+    """Return an energy, detached, and its gradient by omega with the graph from x and omega to it.
+
+    Args:
+        problem: supplies `upper` or `lower`.
+        level: which energy.
+        x, omega: the point; what of them asks for gradients is what the gradient can be differentiated by.
+        batch: handed to the energy.
+        optional: `omega` where the energy need not depend on it.
+
+    Raises:
+        BilevelError: as `gradients` does.
+    """
+    energy = f"F_{level}"
+    value = (problem.upper if level == "upper" else problem.lower)(x, omega, batch)
+    check_scalar(value, energy)
+    gradient = fill(differentiate(value, omega, graph=True), omega, "omega", energy, "omega" in optional)
+    names = (f"the value of {energy}", *(f"the gradient of {energy} by {name}" for name in problem.omega_names))
+    check_finite([t.detach() for t in (value, *gradient)], names)
+    return value.detach(), gradient
+
+
 def gradients(
     value: Tensor,
     x: Tensors,
@@ -111,11 +135,25 @@ def check_scalar(value: Tensor, energy: str) -> None:
         raise BilevelError(f"{energy} must be a scalar tensor of shape (), got {shape}; reduce it to a sum or a mean")
 
 
-def differentiate(value: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """Return the gradients of a scalar, `None` where it does not depend on a tensor."""
+def differentiate(value: Tensor, tensors: Sequence[Tensor], *, graph: bool = False) -> tuple[Tensor | None, ...]:
+    """Return the gradients of a scalar, `None` where it does not depend on a tensor; with `graph`, differentiable."""
     if not value.requires_grad:
         return (None,) * len(tensors)
-    return torch.autograd.grad(value, tensors, allow_unused=True)
+    return torch.autograd.grad(value, tensors, create_graph=graph, allow_unused=True)
+
+
+def pull_back(
+    outputs: Sequence[Tensor], cotangents: Sequence[Tensor], tensors: Sequence[Tensor], *, keep: bool = False
+) -> tuple[Tensor | None, ...]:
+    """Return (d outputs / d tensors)^T cotangents, `None` where no output depends on a tensor.
+
+    Outputs may be constants. With `keep`, the graph can be gone through again.
+    """
+    pairs = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    if not pairs:
+        return (None,) * len(tensors)
+    outputs, cotangents = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, tensors, cotangents, retain_graph=keep, allow_unused=True)
 
 
 def fill(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, optim
@@ -43,15 +44,36 @@ def descend(problem: Problem, optimizer: optim.Optimizer, batches: Batches, *, g
         BilevelError: the number of batches fits neither case, or an energy is not a finite scalar that depends
             on omega. A step whose gradient is not finite is not taken; those before it stand.
     """
+    for x, batch in coupled(problem, batches, graphs=int(graph)):
+        found = evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",))
+        apply(optimizer, problem.omega, found.omega)
+    return Descent(x, found.value, found.omega)
+
+
+def coupled(
+    problem: Problem, batches: Batches, *, graphs: int, upper: Tensors | None = None
+) -> Iterator[tuple[Tensors, Any]]:
+    """Yield x and the batch of each lower step; steps on one batch get the very same x.
+
+    Args:
+        problem: supplies `couple`.
+        batches: of the outer step.
+        graphs: of how many steps, counted from the last, x is wanted with its graph.
+        upper: x of the upper batch, with its graph, where it is known already: it serves a lower step on that batch.
+
+    Raises:
+        BilevelError: as `check_batches` does.
+    """
     check_batches(batches)
     last = len(batches.lower) - 1
     for i in range(batches.steps):
-        if i <= last:
-            with torch.set_grad_enabled(graph and i == last):
-                x = problem.couple(batches.lower[i])
-        found = evaluate(problem, "lower", x, problem.omega, batches.lower[min(i, last)], wrt=("omega",))
-        apply(optimizer, problem.omega, found.omega)
-    return Descent(x, found.value, found.omega)
+        batch = batches.lower[min(i, last)]
+        if upper is not None and batch is batches.upper:
+            x = upper
+        elif i <= last:
+            with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
+                x = problem.couple(batch)
+        yield x, batch
 
 
 def check_batches(batches: Batches) -> None:

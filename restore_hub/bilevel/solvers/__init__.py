@@ -14,10 +14,15 @@ after it stay as they were, while lower steps that were sound stand.
 from __future__ import annotations
 
 from restore_hub.bilevel.solvers.alternating import Alternating
+from restore_hub.bilevel.solvers.bda import Bda
+from restore_hub.bilevel.solvers.cg import Cg
 from restore_hub.bilevel.solvers.ibgl import Ibgl
 from restore_hub.bilevel.solvers.joint import Joint
 from restore_hub.bilevel.solvers.lwcl import Lwcl
+from restore_hub.bilevel.solvers.neumann import Neumann
+from restore_hub.bilevel.solvers.rhg import Rhg
 from restore_hub.bilevel.solvers.state import State
 from restore_hub.bilevel.solvers.tbgl import Tbgl
+from restore_hub.bilevel.solvers.truncated_rhg import TruncatedRhg
 
-__all__ = ["Alternating", "Ibgl", "Joint", "Lwcl", "State", "Tbgl"]
+__all__ = ["Alternating", "Bda", "Cg", "Ibgl", "Joint", "Lwcl", "Neumann", "Rhg", "State", "Tbgl", "TruncatedRhg"]

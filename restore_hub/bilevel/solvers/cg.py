@@ -1,0 +1,47 @@
+"""Lower steps, answered for by implicit differentiation with conjugate gradient."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from restore_hub.bilevel.implicit import Operator, Solution, conjugate_gradient
+from restore_hub.bilevel.solvers.implicit import ImplicitSolver, check_system
+from restore_hub.bilevel.solvers.state import State
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.errors import OptionError
+
+
+class Cg(ImplicitSolver):
+    """k lower steps, answered for by the implicit function theorem: `restore_hub.bilevel.conjugate_gradient`.
+
+    Gradient: G = dF_upper/dtheta - d^2 F_lower / dtheta domega (H + damping I)^-1 dF_upper/domega, everything at the
+    omega after the last lower step, F_lower on the last lower batch. Exact where the lower level has converged and H is
+    positive definite. Any torch optimizer serves at either level, and memory does not grow with k.
+
+    Logged beside the usual: `residual`, relative, of the linear system (1 says that nothing was solved), and
+    `negative_curvature`, 1 where H + damping I was met as not positive definite, so that the solution was cut short: then
+    take more lower steps, or damp by more than the most negative curvature.
+
+    Cost: k gradients of F_lower, one more with its graph, `iterations` Hessian-vector products at most, one of F_upper.
+
+    Args:
+        iterations: most products H p; in exact arithmetic the number of variables suffices. It is a regulariser, too:
+            directions of small curvature come last.
+        damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).
+        tolerance: relative residual at which the iteration ends, >= 0.
+
+    Reference:
+        Pedregosa, Hyperparameter Optimization with Approximate Gradient, ICML 2016; Rajeswaran et al., Meta-Learning
+        with Implicit Gradients, NeurIPS 2019.
+    """
+
+    def __init__(self, iterations: int = 20, damping: float = 0.0, tolerance: float = 1e-6) -> None:
+        check_system(iterations, damping)
+        if not tolerance >= 0:
+            raise OptionError(f"tolerance is a relative residual, at least 0, got {tolerance}", "tolerance")
+        self.iterations = iterations
+        self._solve = partial(conjugate_gradient, damping=damping, iterations=iterations, tolerance=tolerance)
+
+    def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:
+        """Solve (H + damping I) z = g_u."""
+        return self._solve(product, g_u)

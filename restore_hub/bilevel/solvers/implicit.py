@@ -1,0 +1,68 @@
+"""What `cg` and `neumann` share: lower steps, and an implicit response after the last of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+
+from torch import optim
+
+from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.implicit import Operator, Solution, implicit
+from restore_hub.bilevel.lower import descend
+from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.solvers.state import Logs, State, new_state
+from restore_hub.bilevel.vectors import Tensors, cosine, norm
+from restore_hub.contracts import Batches, Problem
+from restore_hub.errors import OptionError
+
+
+class ImplicitSolver(ABC):
+    """k lower steps without a graph, then the response of `restore_hub.bilevel.implicit` on the last lower batch.
+
+    Attributes:
+        iterations: most Hessian-vector products of an outer step.
+    """
+
+    levels = 2
+    responds = True
+    iterations: int
+
+    @abstractmethod
+    def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:
+        """Return z with H z = g_u, from p -> H p."""
+
+    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError where an optimizer does not hold its level's variables."""
+        return new_state(optimizers, (problem.theta, problem.omega))
+
+    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+        """Take `batches.steps` lower steps and one upper step."""
+        below = descend(problem, state.optimizers[1], batches, graph=True)
+        x = below.x if shares_batch(batches) else problem.couple(batches.upper)
+        above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
+        response = implicit(problem, below.x, batches.lower[-1], above.omega, partial(self.solve, state))
+        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
+        return state, {
+            "loss/upper": above.value,
+            "loss/lower": below.loss,
+            "g_lower": norm(response.g_lower),
+            "cosine": cosine(response.g_lower, above.omega),
+            "residual": response.solution.residual,
+            "negative_curvature": response.solution.negative_curvature,
+            "response_norm": norm(response.x),
+            "direct_norm": norm(above.x),
+        }
+
+    def evaluations(self, lower_steps: int) -> int:
+        """Return k + 2 + iterations: lower steps, g_l with its graph, F_upper, and each product H p as one."""
+        return lower_steps + 2 + self.iterations
+
+
+def check_system(iterations: int, damping: float) -> None:
+    """Raise OptionError unless the options of a linear system make sense."""
+    if iterations < 1:
+        raise OptionError(f"iterations must be at least 1, got {iterations}", "iterations")
+    if not damping >= 0:
+        raise OptionError(f"damping must be at least 0, got {damping}", "damping")

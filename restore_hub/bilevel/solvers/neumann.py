@@ -1,0 +1,59 @@
+"""Lower steps, answered for by implicit differentiation with a Neumann series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import optim
+
+from restore_hub.bilevel.implicit import Operator, Solution, neumann_series
+from restore_hub.bilevel.solvers.implicit import ImplicitSolver, check_system
+from restore_hub.bilevel.solvers.state import State
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.contracts import Problem
+from restore_hub.errors import BilevelError, OptionError
+
+
+class Neumann(ImplicitSolver):
+    """k lower steps, answered for by the implicit function theorem: `restore_hub.bilevel.neumann_series`.
+
+    Gradient: as that of `cg`, with (H + damping I)^-1 replaced by rate * sum_i (I - rate (H + damping I))^i, i = 0 ..
+    iterations - 1. What is missing shrinks like (1 - rate mu)^iterations, mu the least curvature, so that badly
+    conditioned problems need many terms; where H is not positive definite it stays finite, unlike an exact solution.
+    Memory does not grow with k.
+
+    Logged beside the usual: `residual`, relative, of the linear system. A series that diverges is an error.
+
+    Cost: as that of `cg`.
+
+    Args:
+        iterations: terms of the series, each one product H p.
+        rate: below 2 / (largest curvature of F_lower). None: the learning rate of the lower optimizer, which must then
+            be SGD; a rate at which the lower steps converge makes the series converge, too.
+        damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).
+
+    Reference:
+        Lorraine et al., Optimizing Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020.
+    """
+
+    def __init__(self, iterations: int = 20, rate: float | None = None, damping: float = 0.0) -> None:
+        check_system(iterations, damping)
+        if rate is not None and not rate > 0:
+            raise OptionError(f"rate must be positive, got {rate}", "rate")
+        self.iterations, self.rate, self.damping = iterations, rate, damping
+
+    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError where an optimizer is not its level's, or gives the series no rate."""
+        state = super().init(problem, optimizers)
+        groups = state.optimizers[1].param_groups
+        if self.rate is None and not (isinstance(state.optimizers[1], optim.SGD) and len(groups) == 1):
+            raise BilevelError(
+                "the Neumann series takes its rate from plain SGD with one learning rate at the lower level; give "
+                "`rate` for another optimizer, some 1 / the largest curvature of F_lower"
+            )
+        return state
+
+    def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:
+        """Solve (H + damping I) z = g_u."""
+        rate = float(state.optimizers[1].param_groups[0]["lr"]) if self.rate is None else self.rate
+        return neumann_series(product, g_u, damping=self.damping, iterations=self.iterations, rate=rate)

@@ -1,0 +1,68 @@
+"""Reverse mode through the last lower steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import optim
+
+from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.solvers.state import Logs, State, new_state
+from restore_hub.bilevel.unroll import reverse, unroll
+from restore_hub.bilevel.update import check_differentiable
+from restore_hub.bilevel.vectors import cosine, norm
+from restore_hub.contracts import Batches, Problem
+from restore_hub.errors import OptionError
+
+
+class TruncatedRhg:
+    """Reverse mode through the last T of K lower steps, kept in a graph: `restore_hub.bilevel.unroll`.
+
+    Gradient: G = dF_upper/dtheta + (d omega_K / dtheta)^T dF_upper/domega, with omega_(K-T) taken for a constant; the
+    steps before run in place. With T = K it is `rhg`. What is left out shrinks like (1 - eta mu)^T, where mu is the
+    least curvature of F_lower. The lower optimizer is SGD (momentum, too), Adam or AdamW.
+
+    Memory grows with T. Cost: K gradients of F_lower, one of F_upper, and T Hessian-vector products.
+
+    Args:
+        last: T, how many lower steps are differentiated, at least 1; all where there are no more.
+
+    Reference:
+        Shaban et al., Truncated Back-propagation for Bilevel Optimization, AISTATS 2019.
+    """
+
+    levels = 2
+    responds = True
+
+    def __init__(self, last: int = 5) -> None:
+        if last < 1:
+            raise OptionError(f"last is a number of lower steps, at least 1, got {last}", "last")
+        self.last: int | None = last
+
+    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError where an optimizer is not its level's, or the lower one's step not known."""
+        state = new_state(optimizers, (problem.theta, problem.omega))
+        check_differentiable(state.optimizers[1])
+        return state
+
+    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+        """Take `batches.steps` lower steps and one upper step."""
+        below = unroll(problem, state.optimizers[1], batches, last=self.last)
+        x = below.x[-1] if shares_batch(batches) else problem.couple(batches.upper)
+        above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
+        response = reverse(below, above.omega)
+        step_upper(problem, state.optimizers[0], Pull(x, above.x), *map(Pull, below.x, response))
+        return state, {
+            "loss/upper": above.value,
+            "loss/lower": below.loss,
+            "g_lower": norm(below.omega_grad),
+            "cosine": cosine(below.omega_grad, above.omega),
+            "response_norm": norm([r for group in response for r in group]),
+            "direct_norm": norm(above.x),
+        }
+
+    def evaluations(self, lower_steps: int) -> int:
+        """Return K + T + 1: the lower gradients, the reverse pass through T of them, and those of F_upper."""
+        kept = lower_steps if self.last is None else min(self.last, lower_steps)
+        return lower_steps + kept + 1

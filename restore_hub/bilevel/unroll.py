@@ -1,0 +1,122 @@
+"""Lower steps kept in a graph, and the reverse pass through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor, optim
+
+from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
+from restore_hub.bilevel.lower import apply, coupled
+from restore_hub.bilevel.update import keep, recall, update
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.contracts import Batches, Problem
+
+# (number of the lower step from 0, omega before it, g_l there) -> the gradient to step along
+Aggregate: TypeAlias = Callable[[int, Tensors, Tensors], Tensors]
+
+
+class Unrolled(NamedTuple):
+    """What unrolled lower steps leave for the upper level.
+
+    Attributes:
+        x: coupling tensors of each distinct batch of the steps in the graph, in order, with their graph from theta.
+        roots: the same, detached: where the graph of `omega` begins.
+        omega: omega after the last step, with the graph from `roots` to it.
+        loss: F_lower before the last step, a detached scalar.
+        omega_grad: g_l before the last step, detached.
+    """
+
+    x: tuple[Tensors, ...]
+    roots: tuple[Tensors, ...]
+    omega: Tensors
+    loss: Tensor
+    omega_grad: Tensors
+
+
+def unroll(
+    problem: Problem,
+    optimizer: optim.Optimizer,
+    batches: Batches,
+    *,
+    last: int | None = None,
+    upper: Tensors | None = None,
+    aggregate: Aggregate | None = None,
+) -> Unrolled:
+    """Take `batches.steps` lower steps, the last of them in a graph from x to omega; then omega holds their result.
+
+    x is detached from theta, so that the upper block runs once forward for each distinct batch and not backward. What
+    the optimizer remembers from before the graph (momentum, say) counts as constant.
+
+    Memory: for each step in the graph, that of the energy's double backward pass.
+
+    Args:
+        problem: omega is updated in place.
+        optimizer: one that `check_differentiable` accepts; it goes on from the last step.
+        batches: `lower` holds one batch, or one for each step.
+        last: how many steps are kept in the graph, those before run in place; all without.
+        upper: x of the upper batch, with its graph, where it is known already.
+        aggregate: what to step along instead of g_l.
+
+    Raises:
+        BilevelError: as `descend` does. A step whose gradient is not finite is not taken; those before it stand.
+    """
+    kept = batches.steps if last is None else min(last, batches.steps)
+    walk = coupled(problem, batches, graphs=kept, upper=upper)
+    for x, batch in islice(walk, batches.steps - kept):
+        apply(optimizer, problem.omega, evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
+    xs: list[Tensors] = []
+    roots: list[Tensors] = []
+    omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    memory = recall(optimizer, problem.omega)
+    with _standing_in(problem.omega) as stand_in:
+        for step, (x, batch) in enumerate(walk, batches.steps - kept):
+            if not xs or xs[-1] is not x:
+                xs.append(x)
+                roots.append(tuple(t.detach().requires_grad_() for t in x))
+            stand_in(omega)
+            loss, g_l = gradient_graph(problem, "lower", roots[-1], omega, batch)
+            along = g_l if aggregate is None else aggregate(step, omega, g_l)
+            omega, memory = update(optimizer, problem.omega, omega, along, memory)
+            stand_in(omega)
+            keep(optimizer, problem.omega, memory)
+    return Unrolled(tuple(xs), tuple(roots), omega, loss, tuple(g.detach() for g in g_l))
+
+
+def reverse(unrolled: Unrolled, g_u: Tensors, further: Tensors = ()) -> tuple[Tensors, ...]:
+    r"""Return the responses R at the x of each distinct batch, then at `further` roots; frees the graph.
+
+    .. math:: R = \Big(\frac{\partial \omega_K}{\partial x}\Big)^T \frac{\partial F_{upper}}{\partial \omega}(\omega_K)
+
+    Sign: R is added to dF_upper/dx. Exact, without damping, for the map from x to omega_K.
+
+    Raises:
+        BilevelError: omega_K depends on no tensor of x.
+    """
+    groups = (*unrolled.roots, *((further,) if further else ()))
+    tensors = tuple(t for group in groups for t in group)
+    found = pull_back(unrolled.omega, g_u, tensors)
+    filled = iter(fill(found, tensors, "x", "dF_lower/domega"))
+    return tuple(tuple(next(filled) for _ in group) for group in groups)
+
+
+@contextmanager
+def _standing_in(live: Tensors) -> Iterator[Callable[[Tensors], None]]:
+    """Let live tensors look at other values for a while; then write the last of them into their own memory.
+
+    A problem that tells F_lower at the live omega from F_lower elsewhere (running statistics) sees each step as such.
+    """
+    places = tuple(w.data for w in live)
+
+    def look_at(values: Tensors) -> None:
+        for w, value in zip(live, values, strict=True):
+            w.data = value.detach()
+
+    try:
+        yield look_at
+    finally:
+        for w, place in zip(live, places, strict=True):
+            w.data, _ = place, place.copy_(w.data)
