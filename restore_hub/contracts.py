@@ -253,7 +253,8 @@ class Solver(Protocol):
         """Return the solver's state for a problem and one torch optimizer a level (upper first).
 
         It has `state_dict()`, plain containers of tensors and numbers, and `load_state_dict`, so that a run that was
-        stopped goes on to the same bits.
+        stopped goes on to the same bits. A state that carries more of the lower level than its optimizer also has
+        `restart()`, called after a cold restart put omega back, which forgets that.
         """
         ...
 

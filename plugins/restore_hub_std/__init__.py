@@ -54,3 +54,42 @@ def register_solvers(register: Register) -> None:
         summary="One lower step by default and no warm start, then the outer-product response",
         references=(f"{_LWCL}, Eq. 8 and Alg. 1",),
     )
+    register(
+        "rhg",
+        "restore_hub.bilevel.solvers:Rhg",
+        summary="Reverse mode through all lower steps",
+        references=("Franceschi et al., Forward and Reverse Gradient-Based Hyperparameter Optimization, ICML 2017",),
+    )
+    register(
+        "truncated-rhg",
+        "restore_hub.bilevel.solvers:TruncatedRhg",
+        summary="Reverse mode through the last lower steps",
+        references=("Shaban et al., Truncated Back-propagation for Bilevel Optimization, AISTATS 2019",),
+    )
+    register(
+        "bda",
+        "restore_hub.bilevel.solvers:Bda",
+        summary="Reverse mode through lower steps on a mixture of both energies",
+        references=("Liu et al., A Generic First-Order Algorithmic Framework for Bi-Level Programming, ICML 2020",),
+    )
+    register(
+        "cg",
+        "restore_hub.bilevel.solvers:Cg",
+        summary="Several lower steps, then the implicit response by conjugate gradient",
+        references=(
+            "Pedregosa, Hyperparameter Optimization with Approximate Gradient, ICML 2016",
+            "Rajeswaran et al., Meta-Learning with Implicit Gradients, NeurIPS 2019",
+        ),
+    )
+    register(
+        "neumann",
+        "restore_hub.bilevel.solvers:Neumann",
+        summary="Several lower steps, then the implicit response by a Neumann series",
+        references=("Lorraine et al., Optimizing Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020",),
+    )
+    register(
+        "f2sa",
+        "restore_hub.bilevel.solvers:F2sa",
+        summary="First derivatives alone: a second lower level is drawn by the upper energy",
+        references=("Kwon et al., A Fully First-Order Method for Stochastic Bilevel Optimization, ICML 2023",),
+    )

@@ -59,42 +59,64 @@ from restore_hub.bilevel.gradients import (
     differentiate,
     evaluate,
     fill,
+    gradient_graph,
     gradients,
+    pull_back,
 )
-from restore_hub.bilevel.lower import Descent, apply, check_batches, descend
+from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
+from restore_hub.bilevel.lower import Descent, apply, check_batches, coupled, descend
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
+from restore_hub.bilevel.restart import Start
+from restore_hub.bilevel.unroll import Unrolled, reverse, unroll
+from restore_hub.bilevel.update import check_differentiable, keep, recall, update
 from restore_hub.bilevel.vectors import Tensors, cosine, inner, norm, unit
 
 __all__ = [
     "Descent",
     "FiniteDifference",
     "Gradients",
+    "Implicit",
     "OuterProduct",
     "Pull",
+    "Solution",
+    "Start",
     "Tensors",
+    "Unrolled",
     "along",
     "apply",
     "cap",
     "check_batches",
+    "check_differentiable",
     "check_finite",
     "check_scalar",
     "check_supported",
     "check_zero_sum",
+    "conjugate_gradient",
     "cosine",
+    "coupled",
     "descend",
     "differentiate",
     "evaluate",
     "fill",
     "finite_difference",
+    "gradient_graph",
     "gradients",
     "hypergradient",
+    "implicit",
     "inner",
+    "keep",
+    "neumann_series",
     "norm",
     "outer_product",
     "preconditioner",
+    "pull_back",
+    "recall",
+    "reverse",
     "shares_batch",
     "step_upper",
     "unit",
+    "unroll",
+    "update",
 ]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor, optim
 
 from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
@@ -119,4 +120,6 @@ def _standing_in(live: Tensors) -> Iterator[Callable[[Tensors], None]]:
         yield look_at
     finally:
         for w, place in zip(live, places, strict=True):
-            w.data, _ = place, place.copy_(w.data)
+            place.copy_(w.data)
+            w.data = place
+        torch.clear_autocast_cache()

@@ -127,6 +127,10 @@ class LowerLevel(Level):
     batches: Literal["fresh", "one"] = Field(
         default="fresh", description="`fresh`: a new batch for each lower step; `one`: the same batch for all of them"
     )
+    restart: Literal["warm", "cold"] = Field(
+        default="warm",
+        description="where each outer step's lower steps begin: `warm`: where the last ended; `cold`: at the stage's start",
+    )
 
 
 class Stage(WithOptions):

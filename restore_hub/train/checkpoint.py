@@ -14,7 +14,7 @@ from restore_hub.errors import TrainingError
 if TYPE_CHECKING:
     from restore_hub.train.loop import Run
 
-VERSION = 1
+VERSION = 2
 NAME = "state"
 
 
@@ -25,7 +25,7 @@ class Position:
     Attributes:
         stage: index of the stage.
         step, seconds: how many of its steps are done, and how long they took.
-        solver: what its solver carries, `state_dict()`; `None` before the stage's first step.
+        solver: what its `Stepper` carries, `state_dict()`; `None` before the stage's first step.
     """
 
     stage: int = 0

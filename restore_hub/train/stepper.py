@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from restore_hub.bilevel import Start
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import RestoreHubError, TrainingError, UnreadableFileError
 from restore_hub.spec import Level, LowerLevel, Stage
@@ -30,7 +31,7 @@ class Stepper:
     Args:
         setup: the chain, the objectives and the data.
         index: of the stage.
-        carried: what the solver carried when the stage was left, `state_dict()`; `None` at its beginning.
+        carried: `state_dict()` when the stage was left; `None` at its beginning.
     """
 
     def __init__(self, setup: Setup, index: int, carried: Mapping[str, Any] | None = None) -> None:
@@ -40,8 +41,12 @@ class Stepper:
         self._problem = problem_of(setup.chain, setup.objectives, self._stage)
         self._optimizers = [make_optimizer(*pair) for pair in _variables(self._stage, self._problem)]
         self._state = self._solver.init(self._problem, self._optimizers)
+        cold = self._stage.lower is not None and self._stage.lower.restart == "cold"
+        self._start = Start(self._optimizers[1]) if cold else None
         if carried is not None:
-            self._state.load_state_dict(carried)
+            self._state.load_state_dict(carried["solver"])
+            if self._start is not None:
+                self._start.load_state_dict(carried["start"])
         self._feed = _Feed(setup, self._stage)
         self._chain, self._checked = setup.chain, False
 
@@ -58,6 +63,8 @@ class Stepper:
         """
         for optimizer, level in zip(self._optimizers, self._stage.levels, strict=True):
             set_rate(optimizer, level, taken, done)
+        if self._start is not None:
+            self._start.restore(self._state)
         before, batches = self._buffers(), self._feed.batches(taken)
         # Without autocast's cache of cast weights, which any solver that steps within would have to clear.
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
@@ -90,9 +97,8 @@ class Stepper:
         return self._feed.seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the solver carries, for a checkpoint."""
-        carried: dict[str, Any] = self._state.state_dict()
-        return carried
+        """Return what the solver carries, and where a lower level with cold restarts begins, for a checkpoint."""
+        return {"solver": self._state.state_dict(), "start": self._start and self._start.state_dict()}
 
     def evaluations(self) -> int:
         """Return how many energy gradients one outer step takes."""

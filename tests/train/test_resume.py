@@ -195,7 +195,7 @@ def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: P
     [
         (lambda state: state["machine"].update(threads=99), "threads was 99 and is"),
         (lambda state: state["machine"].update(torch="1.0"), "torch was 1.0"),
-        (lambda state: state.update(version=2), "version 2"),
+        (lambda state: state.update(version=1), "version 1"),
         (lambda state: state.clear(), "cannot be read"),
     ],
 )

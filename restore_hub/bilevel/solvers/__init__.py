@@ -16,6 +16,7 @@ from __future__ import annotations
 from restore_hub.bilevel.solvers.alternating import Alternating
 from restore_hub.bilevel.solvers.bda import Bda
 from restore_hub.bilevel.solvers.cg import Cg
+from restore_hub.bilevel.solvers.f2sa import F2sa
 from restore_hub.bilevel.solvers.ibgl import Ibgl
 from restore_hub.bilevel.solvers.joint import Joint
 from restore_hub.bilevel.solvers.lwcl import Lwcl
@@ -25,4 +26,4 @@ from restore_hub.bilevel.solvers.state import State
 from restore_hub.bilevel.solvers.tbgl import Tbgl
 from restore_hub.bilevel.solvers.truncated_rhg import TruncatedRhg
 
-__all__ = ["Alternating", "Bda", "Cg", "Ibgl", "Joint", "Lwcl", "Neumann", "Rhg", "State", "Tbgl", "TruncatedRhg"]
+__all__ = ["Alternating", "Bda", "Cg", "F2sa", "Ibgl", "Joint", "Lwcl", "Neumann", "Rhg", "State", "Tbgl", "TruncatedRhg"]

@@ -38,9 +38,17 @@ class State:
 
 
 def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[Tensor, ...]]) -> State:
-    """Pair optimizers with levels, upper first."""
+    """Pair optimizers with levels, upper first.
+
+    Raises:
+        BilevelError: another number of optimizers, one that does not hold exactly the variables of its level, or a
+            variable of both levels.
+    """
     if len(optimizers) != len(variables):
         raise BilevelError(f"the solver takes {len(variables)} optimizers, one a level, got {len(optimizers)}")
+    owned = [{t.data_ptr() for t in tensors if t.numel()} for tensors in variables]
+    if len(owned) == 2 and owned[0] & owned[1]:
+        raise BilevelError("a variable belongs to both levels, theta and omega; leave it in one, or give each its own")
     for level, (optimizer, tensors) in enumerate(zip(optimizers, variables, strict=True)):
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if held != {id(t) for t in tensors}:
