@@ -85,7 +85,9 @@ def register_solvers(register: Register) -> None:
         "neumann",
         "restore_hub.bilevel.solvers:Neumann",
         summary="Several lower steps, then the implicit response by a Neumann series",
-        references=("Lorraine et al., Optimizing Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020",),
+        references=(
+            "Lorraine et al., Optimizing Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020",
+        ),
     )
     register(
         "f2sa",

@@ -87,9 +87,7 @@ def implicit(
     return Implicit(tuple(-r for r in response), tuple(g.detach() for g in g_l), solution)
 
 
-def conjugate_gradient(
-    product: Operator, b: Tensors, *, damping: float, iterations: int, tolerance: float
-) -> Solution:
+def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterations: int, tolerance: float) -> Solution:
     r"""Solve (H + lambda I) z = b by conjugate gradient from z = 0.
 
     .. math::
@@ -155,8 +153,8 @@ def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations:
     residual = norm(term) / torch.where(length > 0, length, 1.0)
     if not bool(residual <= DIVERGED):
         raise BilevelError(
-            f"the Neumann series diverges (relative residual {float(residual):.3g} after {iterations} terms): lower its "
-            f"rate, {rate:g}, below 2 / the largest curvature of F_lower, or raise `damping`"
+            f"the Neumann series diverges (relative residual {float(residual):.3g} after {iterations} terms): lower "
+            f"its rate, {rate:g}, below 2 / the largest curvature of F_lower, or raise `damping`"
         )
     return Solution(z, residual, torch.zeros_like(residual))
 

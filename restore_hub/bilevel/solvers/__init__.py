@@ -26,4 +26,17 @@ from restore_hub.bilevel.solvers.state import State
 from restore_hub.bilevel.solvers.tbgl import Tbgl
 from restore_hub.bilevel.solvers.truncated_rhg import TruncatedRhg
 
-__all__ = ["Alternating", "Bda", "Cg", "F2sa", "Ibgl", "Joint", "Lwcl", "Neumann", "Rhg", "State", "Tbgl", "TruncatedRhg"]
+__all__ = [
+    "Alternating",
+    "Bda",
+    "Cg",
+    "F2sa",
+    "Ibgl",
+    "Joint",
+    "Lwcl",
+    "Neumann",
+    "Rhg",
+    "State",
+    "Tbgl",
+    "TruncatedRhg",
+]

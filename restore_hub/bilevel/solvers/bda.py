@@ -25,12 +25,13 @@ class Bda:
 
     Gradient: G = dF_upper/dtheta + (d omega_K / dtheta)^T dF_upper/domega, exact for theta -> F_upper(theta, omega_K)
     with omega_0 taken for a constant; F_upper on the upper batch throughout, so that its x answers, too. Among the
-    minimisers of F_lower the steps look for the one that F_upper likes best, where `rhg` takes the one next to its start;
-    where there is only one, they end some 1/K beside it. So few steps that begin anew each time (K = 1 above all) find
-    another optimum than that of the bilevel problem.
+    minimisers of F_lower the steps look for the one that F_upper likes best, where `rhg` takes the one next to its
+    start; where there is only one, they end some 1/K beside it. So few steps that begin anew each time (K = 1 above
+    all) find another optimum than that of the bilevel problem.
 
-    The lower optimizer is SGD (momentum, too), Adam or AdamW; it is handed the mixture for a gradient. Memory grows with
-    K. Cost: K gradients of each energy and as many Hessian-vector products of each, and one more gradient of F_upper.
+    The lower optimizer is SGD (momentum, too), Adam or AdamW; it is handed the mixture for a gradient. Memory grows
+    with K. Cost: K gradients of each energy and as many Hessian-vector products of each, and one more gradient of
+    F_upper.
 
     Args:
         weight: alpha, that of F_upper in the first step, in (0, 1).

@@ -19,8 +19,8 @@ class Cg(ImplicitSolver):
     positive definite. Any torch optimizer serves at either level, and memory does not grow with k.
 
     Logged beside the usual: `residual`, relative, of the linear system (1 says that nothing was solved), and
-    `negative_curvature`, 1 where H + damping I was met as not positive definite, so that the solution was cut short: then
-    take more lower steps, or damp by more than the most negative curvature.
+    `negative_curvature`, 1 where H + damping I was met as not positive definite, so that the solution was cut short:
+    then take more lower steps, or damp by more than the most negative curvature.
 
     Cost: k gradients of F_lower, one more with its graph, `iterations` Hessian-vector products at most, one of F_upper.
 
@@ -42,6 +42,6 @@ class Cg(ImplicitSolver):
         self.iterations = iterations
         self._solve = partial(conjugate_gradient, damping=damping, iterations=iterations, tolerance=tolerance)
 
-    def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:
+    def solve(self, _state: State, product: Operator, g_u: Tensors) -> Solution:
         """Solve (H + damping I) z = g_u."""
         return self._solve(product, g_u)

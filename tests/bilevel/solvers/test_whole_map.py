@@ -1,0 +1,195 @@
+"""Hypergradients against finite differences of theta -> F_upper(theta, omega_K(theta)), no autograd in theta."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, optim
+
+from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Neumann, Rhg, TruncatedRhg
+from restore_hub.contracts import Batches
+
+LOWER = {
+    "sgd": lambda p: optim.SGD(p, lr=0.07),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.7, weight_decay=0.1),
+    "adam": lambda p: optim.Adam(p, lr=0.05, betas=(0.8, 0.9), eps=1e-4),
+    "adamw": lambda p: optim.AdamW(p, lr=0.05, weight_decay=0.1),
+}
+
+
+def differences(problem: Any, value: Callable[[], float], h: float = 1e-5) -> Tensor:
+    """Return the central differences of a value by all entries of theta."""
+    found = []
+    for t in problem.theta:
+        for entry in t.detach().view(-1).unbind():
+            entry += h
+            high = value()
+            entry -= 2 * h
+            found.append((high - value()) / (2 * h))
+            entry += h
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def gradient(problem: Any) -> Tensor:
+    return torch.cat([t.grad.flatten() for t in problem.theta])
+
+
+def walk(kit: Any, problem: Any, batches: Batches, lower: str, mixed: float = 0.0, frozen: Any = None) -> list[Tensor]:
+    """Take the lower steps with torch's own optimizer, from the live omega, which stays; return omega_K."""
+    omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    optimizer = LOWER[lower](omega)
+    for k in range(batches.steps):
+        batch = batches.lower[min(k, len(batches.lower) - 1)]
+        x, x_upper = ([t.detach() for t in problem.couple(b)] for b in (batch, batches.upper))
+        if frozen is not None and k < frozen[0]:
+            x = [t.detach() for t in frozen[1].couple(batch)]
+        g = kit.grads(problem.lower(x, omega, batch), omega)
+        share = mixed / (k + 1)
+        g_u = kit.grads(problem.upper(x_upper, omega, batches.upper), omega)
+        for w, low, up in zip(omega, g, g_u, strict=True):
+            w.grad = (1 - share) * low + share * up
+        optimizer.step()
+    return [w.detach() for w in omega]
+
+
+def check(kit: Any, solver: Any, batches: Batches, lower: str, mixed: float = 0.0, frozen: int = 0) -> None:
+    problem, still = kit.Chain(), kit.Chain()
+
+    def value() -> float:
+        omega = walk(kit, problem, batches, lower, mixed, (frozen, still))
+        with torch.no_grad():
+            return problem.upper(problem.couple(batches.upper), omega, batches.upper).item()
+
+    exact = differences(problem, value)
+    expected = walk(kit, problem, batches, lower, mixed)
+    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), LOWER[lower](problem.omega)])
+    solver.step(problem, state, batches)
+    found = gradient(problem)
+    assert (found - exact).norm() <= 2e-7 * exact.norm()
+    for w, theirs in zip(problem.omega, expected, strict=True):
+        torch.testing.assert_close(w.detach(), theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", ["shared", "one", "fresh"])
+@pytest.mark.parametrize("lower", LOWER)
+def test_rhg_is_the_derivative_of_the_whole_map(kit: Any, lower: str, case: str) -> None:
+    check(kit, Rhg(), kit.feed(case, 3), lower)
+
+
+@pytest.mark.parametrize("case", ["shared", "one", "fresh"])
+@pytest.mark.parametrize(("lower", "weight"), [("sgd", 0.5), ("momentum", 0.2), ("adam", 0.9)])
+def test_bda_is_the_derivative_of_the_whole_map(kit: Any, lower: str, weight: float, case: str) -> None:
+    check(kit, Bda(weight), kit.feed(case, 3), lower, mixed=weight)
+
+
+@pytest.mark.parametrize("case", ["one", "fresh"])
+@pytest.mark.parametrize("lower", ["sgd", "adam"])
+def test_truncated_rhg_takes_the_steps_before_for_constants(kit: Any, lower: str, case: str) -> None:
+    if lower == "sgd":  # what Adam remembers of the steps before is constant, too
+        check(kit, TruncatedRhg(2), kit.feed(case, 4), lower, frozen=2)
+    check(kit, TruncatedRhg(4), kit.feed(case, 4), lower)
+
+
+@pytest.mark.parametrize("lower", LOWER)
+def test_truncated_rhg_that_keeps_all_is_rhg_to_the_bit(kit: Any, lower: str) -> None:
+    found = []
+    for solver in (Rhg(), TruncatedRhg(3), TruncatedRhg(9)):
+        problem = kit.Chain()
+        state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), LOWER[lower](problem.omega)])
+        for _ in range(2):
+            state, _ = solver.step(problem, state, kit.feed("fresh", 3))
+        found.append(torch.cat([gradient(problem), *(w.detach().flatten() for w in problem.omega)]))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_what_the_optimizer_remembers_from_earlier_steps_is_part_of_the_map(kit: Any) -> None:
+    """The second outer step of rhg begins with Adam's moments of the first."""
+    problem, solver, batches = kit.Chain(), Rhg(), kit.feed("fresh", 2)
+    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), LOWER["adam"](problem.omega)])
+    state, _ = solver.step(problem, state, batches)
+    saved = copy.deepcopy(state.optimizers[1].state_dict())
+
+    def value() -> float:
+        omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+        optimizer = LOWER["adam"](omega)
+        optimizer.load_state_dict(copy.deepcopy(saved))
+        for batch in batches.lower:
+            for w, g in zip(
+                omega,
+                kit.grads(problem.lower([t.detach() for t in problem.couple(batch)], omega, batch), omega),
+                strict=True,
+            ):
+                w.grad = g
+            optimizer.step()
+        with torch.no_grad():
+            return problem.upper(problem.couple(batches.upper), omega, batches.upper).item()
+
+    exact = differences(problem, value)
+    solver.step(problem, state, batches)
+    assert (gradient(problem) - exact).norm() <= 2e-7 * exact.norm()
+
+
+EXACT = {
+    "cg": (Cg(iterations=60, tolerance=1e-12), 1e-6),
+    "neumann": (Neumann(iterations=400), 1e-6),
+    "rhg": (Rhg(), 1e-6),
+    "truncated": (TruncatedRhg(200), 1e-5),
+    "f2sa": (F2sa(penalty=1e5), 1e-4),
+}
+
+
+@pytest.mark.parametrize("case", ["shared", "one"])
+def test_all_exact_methods_agree_at_the_lower_optimum(kit: Any, case: str) -> None:
+    """Many lower steps: each is the derivative of theta -> F_upper(theta, argmin F_lower), by differences."""
+    batches, start = kit.feed(case, 1), kit.Chain()
+    x = [t.detach() for t in start.couple(batches.lower[0])]
+    for _ in range(300):
+        for w, g in zip(
+            start.omega, kit.grads(start.lower(x, start.omega, batches.lower[0]), start.omega), strict=True
+        ):
+            w.data -= 0.5 * g
+    newton(start, batches.lower[0])
+    reference = copy.deepcopy([t.detach() for t in start.omega])
+
+    def value() -> float:
+        for w, found in zip(start.omega, reference, strict=True):
+            w.data.copy_(found)
+        newton(start, batches.lower[0])
+        with torch.no_grad():
+            return start.upper(start.couple(batches.upper), start.omega, batches.upper).item()
+
+    exact = differences(start, value)
+    direct = kit.Chain()
+    for name, (solver, rtol) in EXACT.items():
+        problem = kit.Chain()
+        for w, found in zip(problem.omega, reference, strict=True):
+            w.data.copy_(found)
+        state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), optim.SGD(problem.omega, lr=0.6)])
+        solver.step(problem, state, Batches(batches.upper, batches.lower, 250))
+        assert (gradient(problem) - exact).norm() <= rtol * exact.norm(), name
+    for w, found in zip(direct.omega, reference, strict=True):
+        w.data.copy_(found)
+    kit.run(Alternating(), direct, batches)
+    assert (gradient(direct) - exact).norm() > 1e-2 * exact.norm(), "the response matters here"
+
+
+def newton(problem: Any, batch: Any) -> None:
+    """Bring omega from nearby to the optimum of F_lower."""
+    x, shapes = [t.detach() for t in problem.couple(batch)], [w.shape for w in problem.omega]
+
+    def energy(flat: Tensor) -> Tensor:
+        parts = flat.split([shape.numel() for shape in shapes])
+        return problem.lower(x, [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], batch)
+
+    flat = torch.cat([w.detach().flatten() for w in problem.omega])
+    for _ in range(5):
+        (g,) = torch.autograd.functional.jacobian(energy, (flat,))
+        flat = flat - torch.linalg.solve(torch.autograd.functional.hessian(energy, flat), g)
+    assert g.norm() < 1e-10
+    for w, part in zip(problem.omega, flat.split([shape.numel() for shape in shapes]), strict=True):
+        w.data.copy_(part.view_as(w))
