@@ -129,7 +129,8 @@ class LowerLevel(Level):
     )
     restart: Literal["warm", "cold"] = Field(
         default="warm",
-        description="where each outer step's lower steps begin: `warm`: where the last ended; `cold`: at the stage's start",
+        description="where the lower steps of an outer step begin: `warm`: where the last ended; `cold`: at the "
+        "stage's start",
     )
 
 

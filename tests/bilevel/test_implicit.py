@@ -101,7 +101,7 @@ def test_neumann_series_is_the_sum_of_its_terms(damping: float, terms: int) -> N
     assert found.residual.item() == pytest.approx(residual.item(), rel=1e-9)
 
 
-@pytest.mark.parametrize(("condition", "terms"), [(10.0, 300), (1e4, 200_000)])
+@pytest.mark.parametrize(("condition", "terms"), [(10.0, 300), (1e3, 20_000)])
 def test_neumann_series_needs_as_many_terms_as_the_condition_says(condition: float, terms: int) -> None:
     H, b, _ = system(condition)
     values, vectors = torch.linalg.eigh(H)  # in the eigenbasis each product is cheap

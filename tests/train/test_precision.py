@@ -30,7 +30,21 @@ def batch(seed: int) -> Batch:
     ]
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("alternating", 2), ("tbgl", 1), ("ibgl", 2), ("lwcl", 1)])
+@pytest.mark.parametrize(
+    ("solver", "steps"),
+    [
+        ("alternating", 2),
+        ("tbgl", 1),
+        ("ibgl", 2),
+        ("lwcl", 1),
+        ("rhg", 2),
+        ("truncated-rhg", 6),
+        ("bda", 2),
+        ("cg", 2),
+        ("neumann", 2),
+        ("f2sa", 2),
+    ],
+)
 def test_the_hypergradient_points_where_that_of_float32_points(
     make: Callable[..., Plan], solver: str, steps: int
 ) -> None:

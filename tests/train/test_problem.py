@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from restore_hub.bilevel import descend
 from restore_hub.contracts import Batches
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
@@ -90,7 +91,21 @@ def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(make
     assert torch.allclose(changed, problem.upper(problem.couple([batch]), problem.omega, [batch]))
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("alternating", 2), ("tbgl", 1), ("ibgl", 2), ("lwcl", 1)])
+@pytest.mark.parametrize(
+    ("solver", "steps"),
+    [
+        ("alternating", 2),
+        ("tbgl", 1),
+        ("ibgl", 2),
+        ("lwcl", 1),
+        ("rhg", 2),
+        ("truncated-rhg", 6),
+        ("bda", 2),
+        ("cg", 2),
+        ("neumann", 2),
+        ("f2sa", 2),
+    ],
+)
 def test_every_solver_advances_both_levels_of_a_real_chain(plan: Plan, solver: str, steps: int) -> None:
     from restore_hub.plugins import default_registry
 
@@ -125,7 +140,19 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
 
 
 @pytest.mark.parametrize(
-    ("solver", "steps", "passes"), [("alternating", 3, 3), ("tbgl", 1, 1), ("ibgl", 3, 4), ("lwcl", 1, 2)]
+    ("solver", "steps", "passes"),
+    [
+        ("alternating", 3, 3),
+        ("tbgl", 1, 1),
+        ("ibgl", 3, 4),
+        ("lwcl", 1, 2),
+        ("rhg", 3, 3),
+        ("truncated-rhg", 7, 7),
+        ("bda", 3, 3),
+        ("cg", 3, 4),
+        ("neumann", 3, 4),
+        ("f2sa", 3, 4),
+    ],
 )
 def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
     make: Callable[..., Plan], solver: str, steps: int, passes: int
@@ -148,6 +175,26 @@ def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
     assert calls == [passes * count for count in each]
     assert min(calls) > 0
     assert all(bool((norm.running_var != 1).all()) for norm in norms)
+
+
+@pytest.mark.parametrize("solver", ["rhg", "truncated-rhg", "alternating"])
+def test_running_statistics_are_those_of_the_weights_that_stepped(make: Callable[..., Plan], solver: str) -> None:
+    """Unrolled steps, whose weights are not those of the block, leave the statistics that steps in place leave."""
+    from restore_hub.plugins import default_registry
+
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    batches, found = Batches([_batch(3)], [[_batch(4 + i)] for i in range(3)], 3), []
+    for through_solver in (True, False):
+        chain, problem = _problem(make(f"blocks.enhance={network}"))
+        optimizers = [torch.optim.SGD(v, lr=1e-2) for v in (problem.theta, problem.omega)]
+        if through_solver:
+            made = default_registry().find("solver", solver).load()()
+            made.step(problem, made.init(problem, optimizers), batches)
+        else:
+            descend(problem, optimizers[1], batches, graph=False)
+        found.append(dict(chain.blocks["enhance"].named_buffers()))
+    for name, buffer in found[0].items():
+        torch.testing.assert_close(buffer, found[1][name])
 
 
 def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan]) -> None:

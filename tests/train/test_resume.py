@@ -80,6 +80,38 @@ def test_a_run_killed_after_a_step_goes_on_to_the_same_bits(
     assert not (tmp_path / "r" / "checkpoints" / "state.pt").exists()
 
 
+LEVELS = (
+    "upper: {blocks: [generate], objective: fidelity, data: upper}, "
+    "lower: {blocks: [enhance], objective: fidelity, data: train, lr: 1e-2, steps: 2, restart: RESTART}"
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("solver", "restart"), [("f2sa", "warm"), ("f2sa", "cold"), ("rhg", "cold")])
+def test_the_lower_level_goes_on_to_the_same_bits_warm_or_cold(
+    frequent: list[str], tmp_path: Path, solver: str, restart: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cold restart goes back to where the stage began, not to where the run went on; f2sa keeps a second copy."""
+    stage = f"{{solver: {solver}, steps: 3, {LEVELS.replace('RESTART', restart)}}}"
+    overrides = [*frequent, "stages.0.steps=1", f"stages.1={stage}"]
+    run(PIPELINE, overrides=overrides, out=tmp_path / "whole")
+    saves = 0
+
+    def save(*arguments: Any) -> None:
+        nonlocal saves
+        checkpoint.save_state(*arguments)
+        saves += 1
+        if saves == 4:  # one step of the first stage and its end, two steps of the second
+            raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_state", save)
+        with pytest.raises(Stopped):
+            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
+    run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", tmp_path / "whole")
+
+
 DROPPING = """
 import torch
 from torch import nn

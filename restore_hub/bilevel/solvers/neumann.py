@@ -45,8 +45,9 @@ class Neumann(ImplicitSolver):
     def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer is not its level's, or gives the series no rate."""
         state = super().init(problem, optimizers)
-        groups = state.optimizers[1].param_groups
-        if self.rate is None and not (isinstance(state.optimizers[1], optim.SGD) and len(groups) == 1):
+        lower = state.optimizers[1]
+        plain = isinstance(lower, optim.SGD) and len(lower.param_groups) == 1 and not lower.param_groups[0]["momentum"]
+        if self.rate is None and not plain:
             raise BilevelError(
                 "the Neumann series takes its rate from plain SGD with one learning rate at the lower level; give "
                 "`rate` for another optimizer, some 1 / the largest curvature of F_lower"
