@@ -19,22 +19,44 @@ Every method works on x detached and returns R, a cotangent at x; `hypergradient
 through `couple` in one backward pass, so that the upper block runs forward and backward once for each distinct
 batch, however many lower steps there are.
 
+Lower dynamics and response compose: `descend` (any torch optimizer, in place) or `unroll` (SGD, Adam, AdamW,
+in a graph) below; `outer_product`, `finite_difference`, `implicit` or `reverse` for R; `step_upper` above.
+`restore_hub.bilevel.solvers` puts them together, one class a method; `Start` makes the lower level begin anew
+in each step.
+
 Here omega follows theta exactly (its optimum is omega = theta), and F_upper = (omega - 3)^2 / 2 + theta^2 / 2
 has its bilevel optimum at theta = 1.5; the direct gradient alone would lead to theta = 0:
 
 >>> import torch
->>> from restore_hub.bilevel import Pull, descend, evaluate, outer_product, step_upper
+>>> from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Rhg
 >>> from restore_hub.contracts import Batches
 >>> class Quadratic:
-...     theta = (torch.tensor(0.2, dtype=torch.float64, requires_grad=True),)
-...     omega = (torch.tensor(0.7, dtype=torch.float64, requires_grad=True),)
 ...     theta_names, omega_names = ("theta",), ("omega",)
+...     def __init__(self):
+...         self.theta = (torch.tensor(0.2, dtype=torch.float64, requires_grad=True),)
+...         self.omega = (torch.tensor(0.7, dtype=torch.float64, requires_grad=True),)
 ...     def couple(self, batch):
 ...         return self.theta
 ...     def upper(self, x, omega, batch):
 ...         return 0.5 * (omega[0] - batch) ** 2 + 0.5 * x[0] ** 2
 ...     def lower(self, x, omega, batch):
 ...         return 0.5 * (omega[0] - x[0]) ** 2
+>>> batches = Batches(upper=3.0, lower=[None], steps=10)  # what `couple`, `upper` and `lower` are handed
+>>> for solver in (Alternating(), Cg(), Rhg(), F2sa(penalty=1000.0)):
+...     problem = Quadratic()
+...     optimizers = [torch.optim.SGD(problem.theta, lr=0.2), torch.optim.SGD(problem.omega, lr=0.5)]
+...     state = solver.init(problem, optimizers)  # any torch optimizers, the upper level's first
+...     for _ in range(80):
+...         state, logs = solver.step(problem, state, batches)
+...     print(f"{type(solver).__name__}: {problem.theta[0].item():.2f}")
+Alternating: 0.00
+Cg: 1.50
+Rhg: 1.50
+F2sa: 1.50
+
+A method of one's own is a few lines:
+
+>>> from restore_hub.bilevel import Pull, descend, evaluate, outer_product, step_upper
 >>> problem, batches = Quadratic(), Batches(upper=3.0, lower=[None], steps=2)
 >>> above, below = (torch.optim.SGD(v, lr=0.3) for v in (problem.theta, problem.omega))
 >>> for _ in range(60):

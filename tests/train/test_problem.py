@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -175,6 +176,44 @@ def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
     assert calls == [passes * count for count in each]
     assert min(calls) > 0
     assert all(bool((norm.running_var != 1).all()) for norm in norms)
+
+
+@pytest.mark.parametrize(
+    ("solver", "runs"),
+    [
+        ("alternating", 4),
+        ("ibgl", 5),
+        ("rhg", 4),
+        ("truncated-rhg", 4),
+        ("bda", 7),
+        ("cg", 5),
+        ("neumann", 5),
+        ("f2sa", 12),
+    ],
+)
+def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(plan: Plan, solver: str, runs: int) -> None:
+    """Three lower steps: reverse mode and products with second derivatives see the very mask of the pass."""
+    from restore_hub.plugins import default_registry
+
+    chain, problem = _problem(plan)
+    drawn: list[Tensor] = []
+
+    def drop(_module: torch.nn.Module, _inputs: object, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        drawn.append(torch.nn.functional.dropout(torch.ones_like(made[0]), 0.5))
+        return (made[0] * drawn[-1], *made[1:])
+
+    chain.blocks["enhance"].register_forward_hook(drop)
+    options = {
+        "cg": {"iterations": 150, "damping": 40.0},
+        "neumann": {"rate": 0.02, "damping": 40.0, "iterations": 150},
+    }
+    made = default_registry().find("solver", solver).load()(**options.get(solver, {}))
+    state = made.init(problem, [torch.optim.SGD(v, lr=1e-3) for v in (problem.theta, problem.omega)])
+    _, logs = made.step(problem, state, Batches([_batch(3)], [[_batch(4 + i)] for i in range(3)], 3))
+    assert len(drawn) == runs
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(drawn, 2))
+    if "residual" in logs:
+        assert logs["residual"] <= 1e-5, "of one linear system, whose mask does not change from product to product"
 
 
 @pytest.mark.parametrize("solver", ["rhg", "truncated-rhg", "alternating"])
