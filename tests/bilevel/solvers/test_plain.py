@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, optim
 
 from restore_hub.bilevel.solvers import (
     Alternating,
+    Cg,
     Ibgl,
     Lwcl,
+    Neumann,
     Tbgl,
 )
 from restore_hub.contracts import Batches
@@ -90,3 +93,48 @@ def test_tbgl_is_the_derivative_through_its_lower_step(kit: Any) -> None:
     assert (found - exact).norm() / exact.norm() < 2e-5
     direct = torch.cat([g.flatten() for g in plain(kit, Alternating, kit.Chain(), batches)])
     assert (direct - exact).norm() / exact.norm() > 5e-3  # the response matters here
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.4])
+@pytest.mark.parametrize("kind", [Cg, Neumann])
+def test_implicit_solvers_use_their_options(quadratic: Any, kind: Any, damping: float) -> None:
+    """F_lower = w'Aw/2 - x'Bw: R = B z, with z by closed form, or by a few terms of the series."""
+    A, B, D, e = quadratic.A, quadratic.B, quadratic.D, quadratic.e
+    eye, x = torch.eye(4, dtype=torch.float64), quadratic.theta[0].detach().clone()
+    omega = quadratic.omega[0].detach()
+    for _ in range(2):
+        omega = omega - 0.05 * (A @ omega - B.T @ x)
+    if kind is Cg:
+        solver, z = (
+            Cg(iterations=30, damping=damping, tolerance=1e-13),
+            torch.linalg.solve(A + damping * eye, omega - e),
+        )
+    else:
+        solver = Neumann(iterations=3, rate=0.1, damping=damping)
+        step = eye - 0.1 * (A + damping * eye)
+        z = 0.1 * (eye + step + step @ step) @ (omega - e)
+    state = solver.init(quadratic, [optim.SGD(quadratic.theta, lr=0.1), optim.SGD(quadratic.omega, lr=0.05)])
+    _, logs = solver.step(quadratic, state, Batches(None, [None], 2))
+    torch.testing.assert_close(quadratic.theta[0].grad, D @ x + B @ z, rtol=1e-9, atol=1e-11)
+    residual = (omega - e - (A + damping * eye) @ z).norm() / (omega - e).norm()
+    assert logs["residual"].item() == pytest.approx(residual.item(), abs=1e-9)
+    assert logs["negative_curvature"] == 0
+    assert logs["g_lower"].item() == pytest.approx((A @ omega - B.T @ x).norm().item())
+
+
+def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: Any) -> None:
+    found = []
+    for solver, rate in ((Neumann(rate=0.02), 0.05), (Neumann(), 0.02)):
+        problem = copy.deepcopy(quadratic)
+        optimizers = [optim.SGD(problem.theta, lr=0.1), optim.SGD(problem.omega, lr=0.5)]
+        state = solver.init(problem, optimizers)
+        optimizers[1].param_groups[0]["lr"] = rate  # as a schedule sets it
+        solver.step(problem, state, Batches(None, [None]))
+        found.append((problem.theta[0].grad - problem.D @ quadratic.theta[0].detach(), problem.omega[0].detach()))
+    assert not torch.equal(found[0][1], found[1][1])
+    B, e = quadratic.B, quadratic.e
+    for response, omega in found:
+        powers = [
+            torch.linalg.matrix_power(torch.eye(4, dtype=torch.float64) - 0.02 * quadratic.A, i) for i in range(20)
+        ]
+        torch.testing.assert_close(response, 0.02 * B @ sum(powers) @ (omega - e), rtol=1e-9, atol=1e-11)
