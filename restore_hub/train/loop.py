@@ -60,9 +60,14 @@ def run_stages(run: Run, start: Position) -> None:
     """Run the stages that are left, from a position on.
 
     Raises:
-        TrainingError: as `run_stage`. KeyboardInterrupt: somebody asked to stop; the state is saved.
+        TrainingError: as `run_stage`; what a solver of any stage refuses, before the first step of all.
+        KeyboardInterrupt: somebody asked to stop; the state is saved.
     """
-    for index in range(start.stage, len(run.plan.spec.stages)):
+    left = range(start.stage, len(run.plan.spec.stages))
+    for index in left:
+        with named(_label(run, index)):
+            Stepper(run, index)
+    for index in left:
         run_stage(run, index, start if index == start.stage else Position(index))
         # Before the state: a run that ends between the two must not take them for written.
         run.record.folder.write_json("stages.json", [asdict(stage) for stage in run.stages])
@@ -77,8 +82,7 @@ def run_stage(run: Run, index: int, start: Position) -> None:
         TrainingError: a loss or gradient that is not finite, or that is missing; names stage, step and tensor.
             The last checkpoint is left as it was.
     """
-    stage = run.plan.spec.stages[index]
-    label = f"stage {index + 1}/{len(run.plan.spec.stages)} {stage.solver}"
+    stage, label = run.plan.spec.stages[index], _label(run, index)
     stepper = Stepper(run, index, start.solver)
     begun, step, saved = time.monotonic() - start.seconds, start.step, time.monotonic()
     run.stale = run.stale if step else 0
@@ -118,6 +122,10 @@ def run_stage(run: Run, index: int, start: Position) -> None:
             metrics = _measure(run, label)
         run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
         run.stages.append(StageResult(stage.solver, step, seconds, step * stepper.evaluations(), metrics))
+
+
+def _label(run: Run, index: int) -> str:
+    return f"stage {index + 1}/{len(run.plan.spec.stages)} {run.plan.spec.stages[index].solver}"
 
 
 def _measure(run: Run, label: str) -> dict[str, float]:

@@ -15,7 +15,9 @@ from restore_hub.bilevel.solvers import (
     Ibgl,
     Lwcl,
     Neumann,
+    Rhg,
     Tbgl,
+    TruncatedRhg,
 )
 from restore_hub.contracts import Batches
 
@@ -138,3 +140,22 @@ def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: An
             torch.linalg.matrix_power(torch.eye(4, dtype=torch.float64) - 0.02 * quadratic.A, i) for i in range(20)
         ]
         torch.testing.assert_close(response, 0.02 * B @ sum(powers) @ (omega - e), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("condition", [10.0, 1e4])
+@pytest.mark.parametrize(("solver", "terms"), [(Rhg(), 40), (TruncatedRhg(7), 7)])
+def test_reverse_mode_is_the_closed_form_of_a_quadratic(
+    quadratic: Any, solver: Any, terms: int, condition: float
+) -> None:
+    """K = 40 steps of size eta, the last T in the graph: R = eta B sum_i (I - eta A)^i g_u, i = 0 .. T - 1."""
+    q = torch.linalg.qr(quadratic.A).Q
+    quadratic.A = q @ torch.diag(torch.tensor([1 / condition, 0.01, 0.3, 1.0], dtype=torch.float64)) @ q.T
+    B, step = quadratic.B, torch.eye(4, dtype=torch.float64) - 0.9 * quadratic.A
+    x, omega = quadratic.theta[0].detach().clone(), quadratic.omega[0].detach().clone()
+    for _ in range(40):
+        omega = omega - 0.9 * (quadratic.A @ omega - B.T @ x)
+    powers = [torch.linalg.matrix_power(step, i) for i in range(terms)]
+    optimizers = [optim.SGD(quadratic.theta, lr=0.1), optim.SGD(quadratic.omega, lr=0.9)]
+    solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None], 40))
+    expected = quadratic.D @ x + 0.9 * B @ sum(powers) @ (omega - quadratic.e)
+    torch.testing.assert_close(quadratic.theta[0].grad, expected, rtol=1e-10, atol=1e-12)
