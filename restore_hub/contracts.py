@@ -204,6 +204,28 @@ class Problem(Protocol):
         ...
 
 
+@runtime_checkable
+class GroupedProblem(Problem, Protocol):
+    """A problem whose lower energy is a sum over groups, F_lower = sum_j F_j: what `groups` of a solver needs."""
+
+    def lower_groups(
+        self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any, groups: int | Literal["sample"]
+    ) -> Any:
+        """Return each F_j's derivatives by x and omega, which are leaves: `restore_hub.bilevel.Rows`.
+
+        `restore_hub.bilevel.rows_by_vmap` and `rows_by_parts` compute them.
+
+        Args:
+            x, omega: the point.
+            batch: the lower batch.
+            groups: one group for each sample of the batch, or a number of parts that it is cut into.
+
+        Raises:
+            BilevelError: the batch cannot be cut so.
+        """
+        ...
+
+
 class SingleLevel(Protocol):
     """One energy and one set of variables, for solvers with `levels = 1`.
 

@@ -61,6 +61,8 @@ from restore_hub.bilevel.gradients import (
     fill,
     gradients,
 )
+from restore_hub.bilevel.grouped_product import grouped_product
+from restore_hub.bilevel.groups import Grouping, Rows, Share, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.lower import Descent, apply, check_batches, descend
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
@@ -71,8 +73,11 @@ __all__ = [
     "Descent",
     "FiniteDifference",
     "Gradients",
+    "Grouping",
     "OuterProduct",
     "Pull",
+    "Rows",
+    "Share",
     "Tensors",
     "along",
     "apply",
@@ -89,11 +94,15 @@ __all__ = [
     "fill",
     "finite_difference",
     "gradients",
+    "grouped_product",
     "hypergradient",
     "inner",
+    "lower_rows",
     "norm",
     "outer_product",
     "preconditioner",
+    "rows_by_parts",
+    "rows_by_vmap",
     "shares_batch",
     "step_upper",
     "unit",
