@@ -11,7 +11,7 @@ from restore_hub.bilevel.groups import Rows
 from restore_hub.bilevel.outer_product import OuterProduct, outer_product
 from restore_hub.bilevel.vectors import Tensors, norm
 
-DAMPING = 0.05
+DAMPING = 0.1
 
 
 def grouped_product(

@@ -31,7 +31,8 @@ class Share(NamedTuple):
     def weighted(self, weights: Tensor) -> Tensor:
         """Return sum_j weights_j dF_j/dx, shaped like x; the weights are (m,) float64."""
         if self.owner is None:
-            return torch.tensordot(weights.to(self.value), self.value, dims=1)
+            total: Tensor = torch.tensordot(weights.to(self.value), self.value, dims=1)
+            return total
         return self.value * weights.to(self.value)[self.owner].reshape(-1, *[1] * (self.value.ndim - 1))
 
 

@@ -35,13 +35,13 @@ def sizes_of(batch: Sequence[Mapping[str, Tensor]], groups: Grouping) -> Sizes:
 
 def cut(part: Mapping[str, Tensor], sizes: Sequence[int]) -> list[dict[str, Tensor]]:
     """Return the samples of each group."""
-    pieces = zip(*(tensor.split(list(sizes)) for tensor in part.values()), strict=True)
+    pieces = zip(*(torch.split(tensor, list(sizes)) for tensor in part.values()), strict=True)
     return [dict(zip(part, piece, strict=True)) for piece in pieces]
 
 
 def leaves(tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Return the slices of a coupling tensor that the groups read, as leaves."""
-    return [piece.detach().requires_grad_() for piece in tensor.split(list(sizes))]
+    return [piece.detach().requires_grad_() for piece in torch.split(tensor, list(sizes))]
 
 
 def gathered(rows: Sequence[Rows], sizes: Sizes, width: int) -> Rows:
