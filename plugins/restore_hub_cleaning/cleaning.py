@@ -35,7 +35,7 @@ class HyperCleaning:
 
     Blocks `weights` (the logits, all 0 at first) and `classifier`. Energies `training` (F_lower, on the split `train`)
     and `validation` (F_upper, on `validation`). Metrics: `f1`, the harmonic mean of precision and recall of the set of
-    kept samples, sigma(theta_i) > 1/2, against those whose label is right; `accuracy` of the classifier on the test
+    kept samples, sigma(theta_i) >= 1/2, against those whose label is right; `accuracy` of the classifier on the test
     split.
 
     The paper takes 5000, 5000 and 10000 samples of MNIST, FashionMNIST or CIFAR10, balanced over the classes; the sums
@@ -111,7 +111,7 @@ class HyperCleaning:
         images, labels = self._test
         device = next(self.blocks["classifier"].parameters()).device
         predicted = self.blocks["classifier"](images.to(device)).argmax(1).cpu()
-        return {"f1": f1(logits > 0, self.clean), "accuracy": (predicted == labels).double().mean().item()}
+        return {"f1": f1(logits >= 0, self.clean), "accuracy": (predicted == labels).double().mean().item()}
 
     def _training(self, variables: Variables, batch: Batch) -> tuple[Tensor, int]:
         weights = torch.sigmoid(variables["weights"]["logits"][batch["index"]])

@@ -81,4 +81,5 @@ def _terms(
     good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and result[0].ndim == 0
     require(good, f"{name}: the energy {energy!r} returns no (sum, count)")
     require(finite(result[0]) and float(result[1]) > 0, f"{name}: the energy {energy!r} is {result}")
-    return result
+    total: Tensor = result[0]
+    return total, result[1]

@@ -186,7 +186,7 @@ def test_streams_are_functions_of_seed_key_and_index(parts: ProblemParts) -> Non
         (["stages.0={solver: joint, steps: 1, blocks: [fit], objective: error, data: lows}"], "unknown split 'lows'"),
         (
             ["stages.0={solver: ibgl, steps: 1, blocks: [fit], objective: error, data: low}"],
-            "takes `upper` and `lower`",
+            "takes `upper`",
         ),
         (["problem.sample=3"], r"no option 'sample' \(did you mean 'samples'\?\)"),
         (["problem.problem=linear/half"], "linear/half has blocks of dict, no ModuleDict"),

@@ -123,7 +123,15 @@ def test_options_out_of_range_are_refused(options: dict[str, object], error: typ
         small(**options)
 
 
-SMALL = ["tracker=", "problem.train=100", "problem.validation=200", "stages.0.lower.steps=5", "problem.test=200"]
+SMALL = [
+    "tracker=",
+    "problem.train=100",
+    "problem.validation=200",
+    "problem.test=200",
+    "problem.batch_size=",
+    "stages.0.groups=sample",
+    "stages.0.lower.steps=5",
+]
 
 
 def test_groups_of_samples_find_the_wrong_labels_where_one_ratio_finds_none() -> None:
@@ -141,7 +149,14 @@ def test_groups_of_samples_find_the_wrong_labels_where_one_ratio_finds_none() ->
 
 
 def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = [*SMALL, "stages.0.steps=8", "problem.batch_size=20", "validate_every=3", "checkpoint_seconds=0"]
+    overrides = [
+        *SMALL,
+        "stages.0.steps=8",
+        "stages.0.groups=5",
+        "problem.batch_size=20",
+        "validate_every=3",
+        "checkpoint_seconds=0",
+    ]
     whole = run("hyper_cleaning", overrides=overrides, out=tmp_path / "whole", quiet=True)
     taken, step = [], Stepper.step
 

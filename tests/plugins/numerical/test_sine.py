@@ -74,12 +74,8 @@ def _theta_error(*overrides: str, steps: int = 80) -> float:
     return measure(setup).means["theta_error"]
 
 
-WIDE = [
-    "problem.omega=3.7",
-    "problem.spread=2.2",
-    "problem.n=40",
-    "stages.0.upper.lr=5e-3",
-]  # all within the basin of one optimum
+# All components within the basin of one optimum.
+WIDE = ["problem.omega=3.7", "problem.spread=2.2", "problem.n=40", "stages.0.upper.lr=5e-3"]
 
 
 @pytest.mark.parametrize("steps", [1, 20])
@@ -100,7 +96,7 @@ def test_groups_of_components_are_exact_from_wide_starts_where_one_ratio_is_not(
 def test_groups_reach_the_optimum_that_alternating_misses() -> None:
     assert _theta_error(*WIDE, "stages.0.groups=sample") < 1e-6
     assert _theta_error(*WIDE, "stages.0.groups=8") < 1e-3
-    assert _theta_error(*WIDE, "stages.0.solver=alternating") > 0.1
+    assert _theta_error(*WIDE, "stages.0.solver=alternating") > 0.05
 
 
 def test_the_pipeline_reaches_the_optimum_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
