@@ -12,6 +12,7 @@ from restore_hub.bilevel.outer_product import OuterProduct, outer_product
 from restore_hub.bilevel.vectors import Tensors, norm
 
 DAMPING = 0.1
+COLUMNS = 4096
 
 
 def grouped_product(
@@ -40,13 +41,12 @@ def grouped_product(
     sample can answer differently for each, which the plain outer product cannot.
 
     Cost: beside the rows (`groups.rows_by_vmap`: one pass over the batch), m^2 |omega| multiplications for K and m^3
-    / 3 for its factors, in float64. Memory: the rows, m |omega| numbers and once more in float64, one tensor of
-    omega at a time, and m^2 for K.
+    / 3 for its factors, these in float64. Memory: the rows, m |omega| numbers, and m^2 for K.
 
     Args:
         rows: by group, at the response point.
         g_u: g_u = dF_upper/domega at the same point.
-        damping: >= 0; its default is where cosine and norm were right over 1 to 1000 lower steps.
+        damping: >= 0; at the default angle and norm were right over 1 to 1000 lower steps of hyper-cleaning.
         limit: largest |R|, a 0-dim tensor, or `None` for none.
 
     Returns:
@@ -60,7 +60,8 @@ def grouped_product(
     inverse = _inverse_lengths(rows.omega)
     K, b = _cosines(rows.omega, g_u, inverse)
     # a = (K + lambda I)^-1 G g_u
-    a = _solve(K, b, damping * _excess(K, inverse)) if damping else _least_norm(K, b)
+    rounding = len(K) * max(torch.finfo(g.dtype).eps for g in rows.omega)
+    a = _solve(K, b, damping * _excess(K, inverse), rounding) if damping else _least_norm(K, b, rounding)
     # R = -T^T a, T_j = t_j / |g_j|
     response = tuple(-share.weighted(a * inverse) for share in rows.x)
     raw = norm(response)
@@ -72,23 +73,38 @@ def grouped_product(
 
 def _inverse_lengths(omega: Tensors) -> Tensor:
     """Return 1 / |g_j|, (m,) float64, zero where g_j is exactly zero; squares neither vanish nor overflow."""
-    rows = [g.flatten(1) for g in omega]
-    peak = torch.stack([g.abs().amax(1).double() for g in rows]).amax(0)
+    chunks = _chunks(omega)
+    peak = torch.stack([torch.linalg.vector_norm(c, torch.inf, dim=1).double() for c in chunks]).amax(0)
     scale = torch.ldexp(torch.ones_like(peak), torch.frexp(peak).exponent - 1)
-    scaled = [torch.linalg.vector_norm(g / scale[:, None], dim=1, dtype=torch.float64) for g in rows]
+    scaled = [torch.linalg.vector_norm(c / scale[:, None], dim=1, dtype=torch.float64) for c in chunks]
     lengths = scale * torch.linalg.vector_norm(torch.stack(scaled), dim=0)
     return torch.where(lengths > 0, 1 / torch.where(lengths > 0, lengths, 1.0), 0.0)
 
 
 def _cosines(omega: Tensors, g_u: Sequence[Tensor], inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """Return K, with one on the diagonal of a zero row too, and b = G g_u, float64."""
+    """Return K, with one on the diagonal of a zero row too, and b = G g_u, float64.
+
+    Products of some thousand columns are in the tensors' own type, their sums in float64: the cosines lie between -1
+    and 1, and the damping is many times their rounding.
+    """
     K = torch.diag((inverse == 0).double())
     b = torch.zeros_like(inverse)
-    for g, u in zip(omega, g_u, strict=True):
-        G = g.flatten(1).double() * inverse[:, None]
-        K += G @ G.T
-        b += G @ u.flatten().double()
+    entries = [part for u in g_u for part in u.flatten().split_with_sizes(_sizes(u.numel()))]
+    for columns, u in zip(_chunks(omega), entries, strict=True):
+        G = columns * inverse.to(columns)[:, None]
+        K += (G @ G.T).double()
+        b += (G @ u).double()
     return K, b
+
+
+def _chunks(omega: Tensors) -> list[Tensor]:
+    """Return the rows of all tensors, cut into matrices of some thousand columns."""
+    rows = [g.flatten(1) for g in omega]
+    return [columns for g in rows for columns in g.split_with_sizes(_sizes(g.shape[1]), 1)]
+
+
+def _sizes(count: int) -> list[int]:
+    return [min(COLUMNS, count - first) for first in range(0, count, COLUMNS)]
 
 
 def _excess(K: Tensor, inverse: Tensor) -> Tensor:
@@ -97,14 +113,13 @@ def _excess(K: Tensor, inverse: Tensor) -> Tensor:
     return (K - torch.diag(K.diagonal())).square().sum() / m
 
 
-def _solve(K: Tensor, b: Tensor, damping: Tensor) -> Tensor:
-    """Return (K + damping I)^-1 b; K is positive definite, or the damping many times its rounding errors."""
-    rounding = len(K) * torch.finfo(K.dtype).eps
+def _solve(K: Tensor, b: Tensor, damping: Tensor, rounding: float) -> Tensor:
+    """Return (K + damping I)^-1 b; K is positive semi-definite but for its rounding errors."""
     factors, _ = torch.linalg.cholesky_ex(K + (damping + rounding) * torch.eye(len(K), dtype=K.dtype, device=K.device))
     return torch.cholesky_solve(b[:, None], factors)[:, 0]
 
 
-def _least_norm(K: Tensor, b: Tensor) -> Tensor:
+def _least_norm(K: Tensor, b: Tensor, rounding: float) -> Tensor:
     """Return the pseudo-inverse of K times b."""
-    solution: Tensor = torch.linalg.pinv(K, hermitian=True) @ b
+    solution: Tensor = torch.linalg.pinv(K, rtol=rounding, hermitian=True) @ b
     return solution

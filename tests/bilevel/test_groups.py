@@ -238,3 +238,16 @@ def test_a_missing_gradient_of_every_group_is_an_error() -> None:
     with pytest.raises(BilevelError, match="F_lower depends on no tensor of omega"):
         rows_by_parts([x[0].sum(), batch["y"].sum()], omega, [(), ()], x)
     assert len(rows_by_parts([x[0].sum() * omega[0].sum(), omega[0].sum()], omega, [(), ()], x)) == 2
+
+
+def test_float32_rows_give_what_float64_rows_give() -> None:
+    """Wide rows, in several chunks of columns, of lengths from 1e-25 to 1e15."""
+    g, t, u = draw(3, (20, 10_000), (20, 6), (10_000,))
+    scale = torch.logspace(-25, 15, 20, dtype=torch.float64)[:, None]
+    exact = grouped_product(Rows(torch.zeros(()), (g * scale,), (Share(t * scale),)), (u,)).x[0]
+    single = Rows(torch.zeros(()), ((g * scale).float(),), (Share((t * scale).float()),))
+    torch.testing.assert_close(grouped_product(single, (u.float(),)).x[0].double(), exact, rtol=1e-4, atol=1e-6)
+    twice = Rows(torch.zeros(()), (single.omega[0].repeat(2, 1),), (Share(single.x[0].value.repeat(2, 1)),))
+    for damping in (0.0, 1e-9):  # two of each group: K is singular
+        found = grouped_product(twice, (u.float(),), damping).x[0]
+        torch.testing.assert_close(found, grouped_product(single, (u.float(),), 0.0).x[0], rtol=1e-2, atol=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from restore_hub.spec import Level, read_spec
 from restore_hub.testing import check_problem as check_contract
 from restore_hub.train import compare_solvers, export_run, forecast
 from restore_hub.train.parts_problem import PartsLevel, PartsProblem, PartsStream
+from restore_hub.train.probe import take
 from restore_hub.train.setup import set_up
 
 PLUGIN = '''
@@ -241,7 +243,11 @@ def test_one_level_trains_too(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert done.stages[0].evaluations == 5
 
 
-def test_forecast_and_comparison_know_problems(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_forecast_and_comparison_know_problems(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("forecast", "contest"):  # in this process, which has PyTorch imported already
+        monkeypatch.setattr(importlib.import_module(f"restore_hub.train.{module}"), "measure", take)
     found = forecast(files[0], plugins=[files[1]], runs=tmp_path)
     assert found.stages[0].measurements == 1
     (contest,) = compare_solvers(files[0], ["alternating", "tbgl"], plugins=[files[1]])
