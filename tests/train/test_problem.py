@@ -188,6 +188,10 @@ def test_groups_of_a_batch_add_up_to_the_lower_gradients(
     owner = rows.x[0].owner
     assert owner is not None
     assert owner.tolist() == [[0] * 4, [0, 0, 1, 1], [0, 1, 2, 3]][len(rows.omega[0]) // 2][: 4 // parts]
+    if parts == 2:  # groups are counted on through the parts of the batch
+        later = rows.x[len(rows.x) // 2].owner
+        assert later is not None
+        assert later.tolist() == ([1, 1] if len(rows.omega[0]) == 2 else [2, 3])
     first = {name: tensor[: 4 // len(rows.omega[0])] for name, tensor in merged.items()}
     slices = tuple(t.detach() for t in problem.couple([first]))
     alone = evaluate(problem, "lower", slices, problem.omega, [first])

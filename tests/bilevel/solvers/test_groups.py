@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel import Rows, rows_by_vmap
+from restore_hub.bilevel import Rows, grouped_product, rows_by_vmap
 from restore_hub.bilevel.solvers import Ibgl, Lwcl
 from restore_hub.contracts import Batches, GroupedProblem
 from restore_hub.errors import BilevelError, OptionError
@@ -104,6 +104,15 @@ def test_groups_of_a_random_quadratic_point_where_the_exact_response_points(step
     assert middle[None] < 0.6
     assert 0.3 < torch.tensor(sizes).median().item() < 1.5
     assert max(sizes) < 3
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1, 5.0])
+def test_the_option_damping_is_that_of_the_response(damping: float) -> None:
+    problem = Residuals()
+    step(Ibgl(groups="sample", damping=damping), problem)
+    rows = problem.lower_groups(problem.theta, problem.omega, None, "sample")
+    expected = grouped_product(rows, (problem.omega[0].detach() - problem.target,), damping).x[0]
+    torch.testing.assert_close(problem.theta[0].grad, expected, rtol=1e-10, atol=1e-14)
 
 
 def test_the_cap_bounds_the_grouped_response() -> None:
