@@ -56,7 +56,7 @@ class ChainProblem:
         self.theta_names, self.theta = _parameters(chain, upper.blocks)
         self.omega_names, self.omega = _parameters(chain, lower.blocks)
         self._before = _before(chain, upper.blocks, lower.blocks)
-        self._after = tuple(name for name in chain.graph.order if name not in self._before)
+        self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = _parameters(chain, late)
@@ -126,6 +126,17 @@ class ChainProblem:
             return self._objectives.sums(self._weights[level], wires)
 
         return sums
+
+    def _later(self, upper: Sequence[str]) -> tuple[str, ...]:
+        """Return the blocks below the coupling, with frozen ones above it that hand them something themselves."""
+        graph = self._chain.graph
+        below = [name for name in graph.order if name not in self._before]
+        read = {t for name in below for t in self._chain.inputs_of(name).values()}
+        for weights in self._weights:
+            read |= self._objectives.tensors(weights)
+        frozen = {name for name in self._before if not graph.upstream(self._chain.outputs_of(name)) & set(upper)}
+        again = graph.upstream(t for t in read if graph.producer.get(t) in frozen)
+        return tuple(name for name in graph.order if name in below or name in again)
 
     def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:
         read = {t for name in self._after for t in self._chain.inputs_of(name).values()}

@@ -221,3 +221,26 @@ def test_more_groups_than_samples_and_batch_statistics_are_refused(make: Callabl
     chain.blocks["enhance"].add_module("statistics", torch.nn.BatchNorm2d(3))
     with pytest.raises(BilevelError, match=r"'enhance' normalises by the statistics of the batch .BatchNorm2d."):
         _grouped(problem, [_batch(1)], 2)
+
+
+def test_a_frozen_block_may_feed_both_levels(make: Callable[..., Plan]) -> None:
+    """It runs above the coupling, and again below it for the lower block that reads it directly."""
+    block = "{network: retinex/cascade, width: 4, inputs: {image: %s}, outputs: [%s]}"
+    plan = make(
+        f"blocks.enhance={block % ('rgb', 'enhanced')}",
+        f"blocks.last={block % ('enhanced', 'end')}",
+        f"blocks.side={block % ('rgb', 'other')}",
+        "objectives={match: {loss: l1, inputs: {prediction: end, target: other}}}",
+        "stages=[{solver: ibgl, steps: 1, upper: {blocks: [enhance], objective: match, data: upper}, "
+        "lower: {blocks: [last, side], objective: match, data: train}}]",
+    )
+    chain, problem = _problem(plan, 0)
+    batch = [_batch(1)]
+    x = problem.couple(batch)
+    assert len(x) == 1
+    wires = chain({f"data.{name}": tensor for name, tensor in batch[0].items()})
+    expected = (wires["end"] - wires["other"]).abs().mean()
+    assert problem.lower(x, problem.omega, batch).item() == pytest.approx(expected.item(), rel=1e-12)
+    found = torch.autograd.grad(problem.lower(x, problem.omega, batch), problem.theta)
+    for ours, plain in zip(found, torch.autograd.grad(expected, problem.theta), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-13)
