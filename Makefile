@@ -37,6 +37,7 @@ test-long: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/groups.py
 	$(BIN)/python benchmarks/tracking.py
 
 clean:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Space = Literal["raw", "linear", "srgb", "map"]
 
@@ -201,6 +201,71 @@ class Problem(Protocol):
 
     def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
         """Return F_lower, a scalar."""
+        ...
+
+
+@runtime_checkable
+class GroupedProblem(Problem, Protocol):
+    """A problem whose lower energy is a sum over groups, F_lower = sum_j F_j: what `groups` of a solver needs."""
+
+    def lower_groups(
+        self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any, groups: int | Literal["sample"]
+    ) -> Any:
+        """Return each F_j's derivatives by x and omega, which are leaves: `restore_hub.bilevel.Rows`.
+
+        `restore_hub.bilevel.rows_by_vmap` and `rows_by_parts` compute them.
+
+        Args:
+            x, omega: the point.
+            batch: the lower batch.
+            groups: one group for each sample of the batch, or a number of parts that it is cut into.
+
+        Raises:
+            BilevelError: the batch cannot be cut so.
+        """
+        ...
+
+
+class ProblemParts(Protocol):
+    """What the levels of a spec are made of where there is no chain of blocks: variables, energies, data, metrics.
+
+    It never says which level is which: a stage does, by naming blocks, an energy and a split for each level. Options
+    are the typed keyword arguments of the constructor.
+
+    The values that variables begin with are drawn from torch's global generators, which a run seeds; data never is.
+
+    Attributes:
+        blocks: groups of variables by name, `torch.nn.ModuleDict`. Checkpoints hold their state.
+        energies: by name, pure functions of (variables by block and name, batch) that return (sum, count) like a
+            `Loss`, so that those of the parts of a batch add up; made of what `torch.func.vmap` takes, without
+            branches on values.
+        splits: by name, the number of samples; no two share any.
+        metrics: by name, whether higher is better; on the class.
+        notes: optional, `Sequence[str]`: what a person should know of the data.
+    """
+
+    blocks: nn.ModuleDict
+    energies: Mapping[
+        str, Callable[[Mapping[str, Mapping[str, Tensor]], Mapping[str, Tensor]], tuple[Tensor, Tensor | int]]
+    ]
+    splits: Mapping[str, int]
+    metrics: Mapping[str, bool]
+
+    def batch(self, split: str, seed: int, index: int) -> Mapping[str, Tensor]:
+        """Return batch number `index` of a stream over a split, a function of the arguments alone.
+
+        Args:
+            split: one of `splits`.
+            seed: of the stream; streams of different seeds are independent.
+            index: from 0.
+
+        Returns:
+            tensors with the samples along the first axis, on the CPU.
+        """
+        ...
+
+    def measure(self) -> Mapping[str, float]:
+        """Return all metrics at the live variables, on data that trains nothing."""
         ...
 
 

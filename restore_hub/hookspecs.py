@@ -44,6 +44,11 @@ def register_datasets(register: Register) -> None:
 
 
 @hookspec
+def register_problems(register: Register) -> None:
+    """Register problems that are no chain of blocks: `restore_hub.contracts.ProblemParts` classes."""
+
+
+@hookspec
 def register_solvers(register: Register) -> None:
     """Register solvers: `restore_hub.contracts.Solver` classes."""
 

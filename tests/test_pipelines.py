@@ -27,9 +27,37 @@ SMALL = {
     "raw_denoise": ["blocks.denoise.width=2", "blocks.denoise.depth=1", "data.train.crop=16", "stages.0.steps=2"],
 }
 
+# Those of a problem, which have no pictures and export nothing.
+PROBLEMS = {
+    "numerical": ["problem.n=5", "stages.0.steps=2"],
+    "hyper_cleaning": [
+        *(f"problem.{split}=40" for split in ("train", "validation", "test")),
+        "problem.batch_size=20",
+        "stages.0.groups=10",
+        "stages.0.steps=2",
+    ],
+}
+
 
 def test_all_pipelines_are_found() -> None:
-    assert set(shipped_pipelines()) == {path.stem for path in (ROOT / "pipelines").glob("*.yaml")} == set(SMALL)
+    shipped = {path.stem for path in (ROOT / "pipelines").glob("*.yaml")}
+    assert set(shipped_pipelines()) == shipped == SMALL.keys() | PROBLEMS.keys()
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_checks_as_it_is_shipped_and_runs_small(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "hyper_cleaning":
+        pytest.importorskip("sklearn", reason="scikit-learn, of the extra demo, is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    found = report(make_plan(read_spec(shipped_pipelines()[name]), default_registry()))
+    assert found.shapes
+    assert len(found.costs) == 1
+    result = run(name, overrides=PROBLEMS[name], out=tmp_path / "runs" / "r")
+    assert result.exported == ()
+    assert list(result.metrics) == list(read_spec(shipped_pipelines()[name]).data["metrics"])
+    assert "mlflow" in result.where
 
 
 @pytest.mark.parametrize("name", SMALL)

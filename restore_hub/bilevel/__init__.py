@@ -85,6 +85,8 @@ from restore_hub.bilevel.gradients import (
     gradients,
     pull_back,
 )
+from restore_hub.bilevel.grouped_product import grouped_product
+from restore_hub.bilevel.groups import Grouping, Rows, Share, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
 from restore_hub.bilevel.lower import Descent, apply, check_batches, coupled, descend
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
@@ -99,9 +101,12 @@ __all__ = [
     "Descent",
     "FiniteDifference",
     "Gradients",
+    "Grouping",
     "Implicit",
     "OuterProduct",
     "Pull",
+    "Rows",
+    "Share",
     "Solution",
     "Start",
     "Tensors",
@@ -125,10 +130,12 @@ __all__ = [
     "finite_difference",
     "gradient_graph",
     "gradients",
+    "grouped_product",
     "hypergradient",
     "implicit",
     "inner",
     "keep",
+    "lower_rows",
     "neumann_series",
     "norm",
     "outer_product",
@@ -136,6 +143,8 @@ __all__ = [
     "pull_back",
     "recall",
     "reverse",
+    "rows_by_parts",
+    "rows_by_vmap",
     "shares_batch",
     "step_upper",
     "unit",

@@ -23,12 +23,13 @@ def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -
 
     plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
     found = report(plan)
-    click.echo("tensors (of one batch of the first split, at its crop or 128 pixels)")
+    of = "each split" if plan.problem else "the first split, at its crop or 128 pixels"
+    click.echo(f"tensors (of one batch of {of})")
     for name, shape in found.shapes.items():
         click.echo(f"  {name:<14} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
     click.echo("blocks")
     for name, count in found.parameters.items():
-        click.echo(f"  {name:<14} {count:>12,} parameters  {plan.networks[name].component.name}")
+        click.echo(f"  {name:<14} {count:>12,} parameters  {(plan.problem or plan.networks[name]).component.name}")
     click.echo("stages")
     for number, line in enumerate(found.costs, 1):
         click.echo(f"  {number}. {line}")

@@ -82,6 +82,18 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums]) -> Tensor:
     return total
 
 
+def shares(weights: Mapping[str, float], parts: Sequence[Sums]) -> list[Tensor]:
+    r"""Return what each part adds to the energy of a batch: their sum is that of `combine`.
+
+    .. math:: E_m = \sum_i w_i \frac{S_{im}}{\sum_n C_{in}}
+    """
+    counts = [sum(part[index][1] for part in parts) for index in range(len(weights))]
+    terms = [
+        [weight * part[index][0] / counts[index] for index, weight in enumerate(weights.values())] for part in parts
+    ]
+    return [torch.stack(each).sum() for each in terms]
+
+
 def widen(tensor: Tensor) -> Tensor:
     """Return a tensor in float32 where its type is narrower, as autocast makes it."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

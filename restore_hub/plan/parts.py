@@ -18,7 +18,20 @@ from restore_hub.errors import (
 )
 from restore_hub.options import check_options
 from restore_hub.registry import Component, Registry
-from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Spec, build_graph, check_stages, check_tensor, parse
+from restore_hub.spec import (
+    DATA,
+    HOLDOUT,
+    Document,
+    Graph,
+    Ground,
+    Level,
+    Spec,
+    build_graph,
+    check_stages,
+    check_tensor,
+    parse,
+    weights_of,
+)
 from restore_hub.spec.models import MetricUse, WithOptions
 
 T = TypeVar("T")
@@ -50,7 +63,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a run is made of. `remarks` are findings that a person should read but that stop nothing."""
+    """Everything a run is made of: a chain of blocks, or a problem with tables of parts that are empty.
+
+    `remarks` are findings that a person should read but that stop nothing.
+    """
 
     document: Document
     spec: Spec
@@ -61,18 +77,19 @@ class Plan:
     datasets: Mapping[str, Part]
     solvers: Mapping[int, Part]
     tracker: Part | None
+    problem: Part | None
     remarks: tuple[str, ...]
 
     def components(self) -> list[Component]:
         """Return every component in use, once, sorted by name."""
         tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets, self.solvers]
         parts = [part for table in tables for part in table.values()]
-        parts += [self.tracker] if self.tracker else []
+        parts += [part for part in (self.tracker, self.problem) if part]
         return sorted({part.component for part in parts}, key=lambda c: (c.kind, c.name))
 
 
 def make_plan(document: Document, registry: Registry) -> Plan:
-    """Check a document against what is registered.
+    """Check a document against what is registered; the names that a problem has are looked up once it is made.
 
     Raises:
         SpecError: anything wrong in the file, with its place.
@@ -92,16 +109,17 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     solvers = {
         index: look.part("solver", stage.solver, stage, {}, "stages", index) for index, stage in enumerate(spec.stages)
     }
-    metrics = _metrics(document, spec, graph, look)
+    problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
+    metrics = {} if problem else _metrics(document, spec, graph, look)
     use = spec.tracker
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for name, part in losses.items():
         _check_call(document, part, "objectives", name)
     _check_data_tensors(document, spec, datasets, losses, metrics)
     _check_export(document, spec, graph)
-    remarks = check_stages(document, spec, graph, {index: part.target for index, part in solvers.items()})
+    remarks = [] if problem else _check_levels(document, spec, graph, solvers)
     _check_lower_steps(document, spec, solvers)
-    return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, tuple(remarks))
+    return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +219,15 @@ def _check_data_tensors(
                     raise document.error(
                         f"the dataset of split {split!r} has no {tensor!r}{hint}", *place, "inputs", port
                     )
+
+
+def _check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, Part]) -> list[str]:
+    def reach(level: Level) -> frozenset[str]:
+        tensors = [t for name in weights_of(level.objective) for t in spec.objectives[name].inputs.values()]
+        return graph.upstream(tensors)
+
+    ground = Ground(spec.blocks, spec.objectives, spec.data, reach)
+    return check_stages(document, spec, ground, {index: part.target for index, part in solvers.items()})
 
 
 def _check_lower_steps(document: Document, spec: Spec, solvers: Mapping[int, Part]) -> None:

@@ -14,6 +14,7 @@ from restore_hub.errors import DataError, OptionError, TrainingError
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
+from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.spec import DATA, LowerLevel
@@ -26,7 +27,8 @@ class Report:
     """Findings about a plan.
 
     Attributes:
-        shapes: shape of every tensor for one batch, in the order of the chain, by tensor name.
+        shapes: shape of every tensor for one batch, in the order of the chain, by tensor name; those of the first
+            batch of each split, `split.name`, where the spec has a problem.
         makers: block (or `data`) that makes each tensor.
         parameters: number of parameters of each block.
         costs: for each stage, a line with its levels and the gradient evaluations of one outer step.
@@ -41,19 +43,31 @@ class Report:
 
 
 def report(plan: Plan) -> Report:
-    """Run the chain on the meta device and look at the data that is there.
+    """Run the chain on the meta device and look at the data that is there; or run the energies of the problem once.
 
     Raises:
         SpecError: tensors that do not fit each other; DataError: data that is there and cannot be used.
     """
+    costs = tuple(_cost(plan, index) for index in range(len(plan.spec.stages)))
+    if plan.problem is not None:
+        return _of_problem(plan, costs)
     remarks = _look_at_data(plan)
     chain = build_chain(plan, "meta")
     load_block_weights(plan, chain)
     shapes = _shapes(plan, chain)
     makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
-    costs = tuple(_cost(plan, index) for index in range(len(plan.spec.stages)))
     return Report(shapes, makers, parameters, costs, (*plan.remarks, *remarks))
+
+
+def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
+    problem = make_problem(plan)
+    remarks = check_problem(plan, problem)
+    batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
+    shapes = {f"{split}.{key}": tuple(t.shape) for split, batch in batches.items() for key, t in batch.items()}
+    parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
+    notes = tuple(getattr(problem, "notes", ()))
+    return Report(shapes, dict.fromkeys(shapes, "data"), parameters, costs, (*plan.remarks, *remarks, *notes))
 
 
 def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:

@@ -19,6 +19,7 @@ PLACES = {
     "Objective": "loss",
     "MetricUse": "metric",
     "Stage": "solver",
+    "ProblemUse": "problem",
     "TrackerUse": "tracker",
 }
 

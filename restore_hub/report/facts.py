@@ -43,10 +43,14 @@ def data_section(run: RunFacts) -> Node:
     left_out = Counter(str(line.get("split")) for line in run.left_out)
     rows: list[list[Child]] = []
     notes: list[Node] = []
-    for name, split in dict(run.spec.get("data") or {}).items():
+    problem = dict(run.spec.get("problem") or {})
+    splits = dict(run.spec.get("data") or {name: {"dataset": problem["problem"]} for name in run.data if problem})
+    for name, split in splits.items():
         facts = run.data.get(name) if isinstance(run.data.get(name), dict) else {}
         samples = facts.get("samples", "–") if facts else "–"
-        rows.append([name, str(split.get("dataset")), str(samples), str(split.get("batch_size")), str(left_out[name])])
+        rows.append(
+            [name, str(split.get("dataset")), str(samples), str(split.get("batch_size", "–")), str(left_out[name])]
+        )
         notes += [element("li", {}, f"{name}: {line}") for line in (facts or {}).get("notes", ())]
     lost = [
         element("li", {}, f"{line.get('split')}: {line.get('reason')}", element("br"), _files(line))

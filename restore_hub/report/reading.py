@@ -121,7 +121,9 @@ class RunFacts:
     @property
     def metrics(self) -> dict[str, Values]:
         """Holdout means by metric and step, in the order of the spec."""
-        names = [name for name in _mapping(self.spec.get("metrics")) if HOLDOUT + name in self.values]
+        metrics = self.spec.get("metrics")
+        listed = metrics if isinstance(metrics, list) else _mapping(metrics)  # a problem's own are a list
+        names = [name for name in listed if HOLDOUT + name in self.values]
         return {name: self.values[HOLDOUT + name] for name in names}
 
 

@@ -16,6 +16,8 @@ from restore_hub.runtime import Model, load
 
 RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
 
+OWN = "The problem's own metrics, on data that trains nothing."
+
 
 def exported_models(run: RunFacts) -> dict[str, Model | str]:
     """Return the exported files by name, or why one cannot be loaded."""
@@ -45,7 +47,7 @@ def scores(run: RunFacts, exported: Mapping[str, Model | str]) -> dict[str, dict
 def best_step(run: RunFacts) -> int | None:
     """Return the step with the best first metric, in its own direction; `None` where it was never measured."""
     for name, values in run.metrics.items():
-        higher = getattr(_component(run, name), "higher_is_better", True)
+        higher = _higher_is_better(run, name)
         known = {step: value for step, value in values.items() if not math.isnan(value)}
         pick = max if higher else min
         return pick(known, key=lambda step: known[step]) if known else None
@@ -77,7 +79,7 @@ def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
         table(["metric", *columns], rows, numbers=True),
         flatters,
         element("ul", {"class": "note"}, *recipes),
-        note(RULE),
+        note(OWN if run.spec.get("problem") else RULE),
     )
 
 
@@ -87,6 +89,11 @@ def _at(run: RunFacts, step: int) -> dict[str, float]:
 
 def _recipe(run: RunFacts, name: str) -> str:
     """Return the first line of the component's docstring, and the tensors that it compares."""
+    problem = run.spec.get("problem")
+    if problem:
+        return (
+            f"as {problem.get('problem')} defines it; {'higher' if _higher_is_better(run, name) else 'lower'} is better"
+        )
     use: Any = run.spec["metrics"][name]
     use = use if isinstance(use, dict) else {}
     inputs, options = use.get("inputs") or {}, {k: v for k, v in use.items() if k not in ("metric", "inputs")}
@@ -95,6 +102,17 @@ def _recipe(run: RunFacts, name: str) -> str:
     target = _component(run, name)
     line = (inspect.getdoc(target) or "").partition("\n")[0] if target else "not installed here."
     return f"{line.replace('`', '')} ({use.get('metric', name)}; {compared}{with_options})"
+
+
+def _higher_is_better(run: RunFacts, name: str) -> bool:
+    """Return a metric's own direction; up, where its plugin is not here."""
+    problem = run.spec.get("problem")
+    if not problem:
+        return bool(getattr(_component(run, name), "higher_is_better", True))
+    try:
+        return bool(default_registry().find("problem", str(problem["problem"])).load().metrics[name])
+    except (RestoreHubError, TypeError, KeyError, AttributeError):
+        return True
 
 
 def _component(run: RunFacts, name: str) -> Any:

@@ -1,7 +1,7 @@
 """The spec language: YAML to models to a checked graph. Nothing here imports torch."""
 
 from restore_hub.spec.graph import DATA, Graph, build_graph, check_tensor
-from restore_hub.spec.levels import HOLDOUT, check_stages
+from restore_hub.spec.levels import HOLDOUT, Ground, check_stages
 from restore_hub.spec.models import Level, LowerLevel, Spec, Stage, weights_of
 from restore_hub.spec.parse import parse
 from restore_hub.spec.reader import Document, read_spec
@@ -11,6 +11,7 @@ __all__ = [
     "HOLDOUT",
     "Document",
     "Graph",
+    "Ground",
     "Level",
     "LowerLevel",
     "Spec",

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from restore_hub.contracts import Solver
 from restore_hub.errors import SpecError, did_you_mean
-from restore_hub.spec.graph import Graph
 from restore_hub.spec.models import Level, Spec, Stage, weights_of
 from restore_hub.spec.reader import Document
 
 HOLDOUT = "holdout"
 
 
-def check_stages(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, type[Solver]]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the levels of a spec may name.
+
+    Attributes:
+        blocks, objectives, splits: the names.
+        reach: the blocks that a level's objective depends on, of those above.
+    """
+
+    blocks: Collection[str]
+    objectives: Collection[str]
+    splits: Collection[str]
+    reach: Callable[[Level], frozenset[str]]
+
+
+def check_stages(document: Document, spec: Spec, ground: Ground, solvers: Mapping[int, type[Solver]]) -> list[str]:
     """Check every stage against its solver (by stage index); return remarks that a person should read.
 
     Raises:
@@ -29,22 +44,33 @@ def check_stages(document: Document, spec: Spec, graph: Graph, solvers: Mapping[
             raise document.error(f"the solver {stage.solver!r} takes {wanted}", *place, "solver")
         keys = [(*place, "upper"), (*place, "lower")] if stage.upper else [place]
         for level, level_place in zip(stage.levels, keys, strict=True):
-            _check_level(document, spec, graph, level, level_place)
+            _check_names(document, ground, level, level_place)
+        for level, level_place in zip(stage.levels, keys, strict=True):
+            # The response trains an upper block that only the lower objective depends on, such as sample weights.
+            answering = stage.lower if solver.responds and level is stage.upper else None
+            _check_idle(document, ground, level, answering, level_place)
         if stage.upper and stage.lower:
-            remarks += _check_coupling(document, spec, graph, stage, solver, place)
+            remarks += _check_coupling(document, ground, stage, solver, place)
     return remarks
 
 
-def _check_level(document: Document, spec: Spec, graph: Graph, level: Level, place: tuple[str | int, ...]) -> None:
+def _check_names(document: Document, ground: Ground, level: Level, place: tuple[str | int, ...]) -> None:
     for position, block in enumerate(level.blocks):
-        _known(document, block, spec.blocks, "block", *place, "blocks", position)
+        _known(document, block, ground.blocks, "block", *place, "blocks", position)
     for name in weights_of(level.objective):
         where = (*place, "objective") if isinstance(level.objective, str) else (*place, "objective", name)
-        _known(document, name, spec.objectives, "objective", *where)
-    _known(document, level.data, spec.data, "split", *place, "data")
+        _known(document, name, ground.objectives, "objective", *where)
+    _known(document, level.data, ground.splits, "split", *place, "data")
     if level.data == HOLDOUT:
         raise document.error("the holdout split measures and never trains; name another split", *place, "data")
-    reached = _blocks_of(spec, graph, level)
+
+
+def _check_idle(
+    document: Document, ground: Ground, level: Level, answering: Level | None, place: tuple[str | int, ...]
+) -> None:
+    reached = ground.reach(level)
+    if answering and not reached.issuperset(level.blocks):
+        reached |= ground.reach(answering)
     idle = [block for block in level.blocks if block not in reached]
     if idle:
         raise document.error(
@@ -54,8 +80,7 @@ def _check_level(document: Document, spec: Spec, graph: Graph, level: Level, pla
 
 def _check_coupling(
     document: Document,
-    spec: Spec,
-    graph: Graph,
+    ground: Ground,
     stage: Stage,
     solver: type[Solver],
     place: tuple[str | int, ...],
@@ -84,8 +109,8 @@ def _check_coupling(
         )
     if stage.share_batch and lower.batches == "fresh" and lower.steps > 1:
         raise document.error("`share_batch` means one batch for the whole step; add `batches: one`", *place, "lower")
-    lower_sees_upper = bool(_blocks_of(spec, graph, lower) & set(upper.blocks))
-    upper_sees_lower = bool(_blocks_of(spec, graph, upper) & set(lower.blocks))
+    lower_sees_upper = bool(ground.reach(lower) & set(upper.blocks))
+    upper_sees_lower = bool(ground.reach(upper) & set(lower.blocks))
     missing = (
         f"the lower objective depends on none of the upper blocks ({', '.join(upper.blocks)})"
         if not lower_sees_upper
@@ -104,11 +129,6 @@ def _check_coupling(
     if missing:
         return [f"{document.at(*place)}: {missing}: no response term exists; {stage.solver!r} loses nothing by that"]
     return []
-
-
-def _blocks_of(spec: Spec, graph: Graph, level: Level) -> frozenset[str]:
-    tensors = [t for name in weights_of(level.objective) for t in spec.objectives[name].inputs.values()]
-    return graph.upstream(tensors)
 
 
 def _known(document: Document, name: str, known: Iterable[str], what: str, *place: str | int) -> None:

@@ -106,8 +106,17 @@ class TrackerUse(WithOptions):
     tracker: str = Field(description="name of the tracker component")
 
 
+class ProblemUse(WithOptions):
+    """A problem that brings its own variables, energies and data."""
+
+    problem: str = Field(description="name of the problem component")
+
+
 class Level(Strict):
-    """Blocks that step together on an objective: a name, or names with weights."""
+    """Blocks that step together on an objective: a name, or names with weights.
+
+    In a spec with `problem` the names are those of the problem's groups of variables, energies and splits.
+    """
 
     blocks: Blocks = Field(description="blocks that train here, each named once")
     objective: Weights = Field(description="name of an objective, or several with finite weights: their weighted sum")
@@ -223,16 +232,31 @@ class Export(Strict):
     )
 
 
+CHAIN_KEYS = ("data", "blocks", "objectives")
+
+
 class Spec(Strict):
     """A whole pipeline. docs/spec.md describes the language."""
+
+    model_config = ConfigDict(
+        **Strict.model_config,
+        json_schema_extra={"oneOf": [{"required": list(CHAIN_KEYS)}, {"required": ["problem"]}]},
+    )
 
     spec: Literal[1] = Field(default=1, description="version of the spec language")
     name: Name = Field(description="name of the pipeline")
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of all randomness of the run")
     plugins: list[str] = Field(default_factory=list, description="plugins that must be loaded, by name")
-    data: dict[Name, Split] = Field(description="the splits by name; `holdout` is reserved for measuring")
-    blocks: dict[BlockName, Block] = Field(description="the networks by name; `chain` is reserved")
-    objectives: dict[Name, Objective] = Field(description="the losses by name")
+    problem: ProblemUse | None = Field(
+        default=None, description="a problem that is no chain of blocks, instead of `data`, `blocks` and `objectives`"
+    )
+    data: dict[Name, Split] = Field(
+        default_factory=dict, description="the splits by name; `holdout` is reserved for measuring"
+    )
+    blocks: dict[BlockName, Block] = Field(
+        default_factory=dict, description="the networks by name; `chain` is reserved"
+    )
+    objectives: dict[Name, Objective] = Field(default_factory=dict, description="the losses by name")
     stages: Annotated[list[Stage], Field(min_length=1)] = Field(description="what trains, one after another")
     precision: Precision = Field(
         default="float32",
@@ -241,7 +265,8 @@ class Spec(Strict):
     )
     metrics: Distinct | dict[Name, MetricUse] = Field(
         default_factory=list,
-        description="metrics on `holdout`: a list compares `export.chain` with `data.rgb`, a mapping names the tensors",
+        description="metrics on `holdout`: a list compares `export.chain` with `data.rgb`, a mapping names the "
+        "tensors; with `problem` a list of the problem's own",
     )
     validate_every: Count | None = Field(
         default=None, description="outer steps between measurements; each stage's end is always measured"
@@ -251,6 +276,22 @@ class Spec(Strict):
     )
     export: Export = Field(default_factory=Export, description="what becomes ONNX")
     tracker: TrackerUse | None = Field(default=None, description="where the run is recorded besides its folder")
+
+    @model_validator(mode="after")
+    def _chain_or_problem(self) -> Spec:
+        given = [key for key in CHAIN_KEYS if key in self.model_fields_set]
+        if self.problem is None:
+            missing = [key for key in CHAIN_KEYS if key not in given]
+            if missing:
+                raise ValueError(f"needs the key `{missing[0]}` (or `problem`, in place of {', '.join(CHAIN_KEYS)})")
+            return self
+        if given:
+            raise ValueError(f"`problem` brings its own data, blocks and objectives; leave `{given[0]}` out")
+        if self.export.blocks or self.export.chain is not None:
+            raise ValueError("a problem has no chain to export; leave `export` out")
+        if not isinstance(self.metrics, list):
+            raise ValueError("with `problem`, `metrics` is a list of the problem's own names")
+        return self
 
     @model_validator(mode="after")
     def _patience_needs_measurements(self) -> Spec:

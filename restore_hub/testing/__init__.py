@@ -15,9 +15,18 @@ from restore_hub.options import options_of
 from restore_hub.registry import Component
 from restore_hub.testing.networks import check_network
 from restore_hub.testing.parts import check_dataset, check_loss, check_metric, check_solver
+from restore_hub.testing.problems import check_problem
 from restore_hub.testing.require import require
 
-__all__ = ["check_component", "check_dataset", "check_loss", "check_metric", "check_network", "check_solver"]
+__all__ = [
+    "check_component",
+    "check_dataset",
+    "check_loss",
+    "check_metric",
+    "check_network",
+    "check_problem",
+    "check_solver",
+]
 
 
 def check_component(component: Component, **options: Any) -> None:
@@ -37,6 +46,7 @@ def check_component(component: Component, **options: Any) -> None:
         "network": check_network,
         "loss": check_loss,
         "metric": check_metric,
+        "problem": check_problem,
         "solver": check_solver,
     }
     if component.kind == "dataset":

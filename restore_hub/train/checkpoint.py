@@ -50,7 +50,7 @@ def save_state(run: Run, position: Position) -> None:
         "best": run.best,
         "stale": run.stale,
         "stages": [asdict(stage) for stage in run.stages],
-        "blocks": {name: block.state_dict() for name, block in run.chain.blocks.items()},
+        "blocks": {name: block.state_dict() for name, block in run.blocks.items()},
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if run.device.type == "cuda" else [],
         "journals": run.record.folder.journals(),
@@ -88,7 +88,7 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
         raise TrainingError(f"{path} is of version {version}, this restore_hub reads {VERSION}; begin anew")
     _compare(state["machine"], machine(run.device), inexact)
     for name, weights in state["blocks"].items():
-        run.chain.blocks[name].load_state_dict(weights)
+        run.blocks[name].load_state_dict(weights)
     run.step, run.best, run.stale = state["step"], state["best"], state["stale"]
     run.stages[:] = [StageResult(**stage) for stage in state["stages"]]
     for name, reasons in state["left_out"].items():

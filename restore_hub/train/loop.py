@@ -15,7 +15,7 @@ from restore_hub.train.record import Record
 from restore_hub.train.setup import Setup
 from restore_hub.train.stepper import SMALLER_PICTURES, Stepper, named
 from restore_hub.train.stopping import StopRequest
-from restore_hub.train.validate import better, validate
+from restore_hub.train.validate import better, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,12 @@ def run_stage(run: Run, index: int, start: Position) -> None:
                 save_state(run, Position(index, step, time.monotonic() - begun, stepper.state_dict()))
                 saved = time.monotonic()
             if run.stop.asked:
-                run.record.folder.save_weights("last", run.chain.blocks, {"step": run.step, "holdout": {}})
+                run.record.folder.save_weights("last", run.blocks, {"step": run.step, "holdout": {}})
                 raise KeyboardInterrupt
         else:
             seconds = time.monotonic() - begun
             metrics = _measure(run, label)
-        run.record.folder.save_weights(f"stage-{index + 1}", run.chain.blocks, {"step": run.step, "holdout": metrics})
+        run.record.folder.save_weights(f"stage-{index + 1}", run.blocks, {"step": run.step, "holdout": metrics})
         run.stages.append(StageResult(stage.solver, step, seconds, step * stepper.evaluations(), metrics))
 
 
@@ -133,13 +133,14 @@ def _measure(run: Run, label: str) -> dict[str, float]:
     means: dict[str, float] = {}
     if run.metrics:
         with named(f"{label}, holdout", SMALLER_PICTURES):
-            found = validate(run.chain, run.plan.metrics, run.metrics, run.data[HOLDOUT])
+            found = measure(run)
         means = dict(found.means)
         run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
         for name, image in found.pictures.items():
             run.record.picture(name, image, run.step)
-        left_out = len(run.data[HOLDOUT].left_out)
-        without = f"  (without {left_out} of {len(run.data[HOLDOUT])} pictures, left out)" if left_out else ""
+        holdout = run.data.get(HOLDOUT, ())
+        left_out = len(getattr(holdout, "left_out", ()))
+        without = f"  (without {left_out} of {len(holdout)} pictures, left out)" if left_out else ""
         values = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
         note(f"step {run.step}: holdout {values}{without}")
     about: dict[str, Any] = {"step": run.step, "holdout": means}
@@ -147,6 +148,6 @@ def _measure(run: Run, label: str) -> dict[str, float]:
     first = next(iter(run.metrics), None)
     if first is not None and better(run.metrics[first], means[first], run.best):
         run.best, run.stale = means[first], 0
-        run.record.folder.save_weights("best", run.chain.blocks, about)
-    run.record.folder.save_weights("last", run.chain.blocks, about)
+        run.record.folder.save_weights("best", run.blocks, about)
+    run.record.folder.save_weights("last", run.blocks, about)
     return means

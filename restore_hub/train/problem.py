@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from restore_hub.bilevel import Grouping, Rows, rows_by_parts
 from restore_hub.plan.chain import Chain, Wires
-from restore_hub.plan.objectives import Objectives, Sums, combine, widen
+from restore_hub.plan.objectives import Objectives, Sums, combine, shares, widen
 from restore_hub.spec import DATA, Level, Stage, weights_of
+from restore_hub.train.groups import check_statistics, cut, gathered, leaves, sizes_of
 
 Batch = Sequence[Mapping[str, Tensor]]  # the parts of a batch, each with tensors (N, C, H, W) by name
 
@@ -54,7 +56,7 @@ class ChainProblem:
         self.theta_names, self.theta = _parameters(chain, upper.blocks)
         self.omega_names, self.omega = _parameters(chain, lower.blocks)
         self._before = _before(chain, upper.blocks, lower.blocks)
-        self._after = tuple(name for name in chain.graph.order if name not in self._before)
+        self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = _parameters(chain, late)
@@ -77,23 +79,64 @@ class ChainProblem:
         """Return F_lower(x, omega) on a batch."""
         return self._energy(1, x, omega, batch)
 
+    def lower_groups(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch, groups: Grouping) -> Rows:
+        """Return the gradients of F_lower by group of samples; a group reads its samples' slice of x.
+
+        Every group runs the blocks below the coupling forward and backward once, on its samples alone: about one pass
+        over the batch in all. Parameters of upper blocks further down are shared by all groups.
+
+        Raises:
+            BilevelError: more groups than samples, a number that the parts of the batch do not share evenly, or a
+                block that normalises by the statistics of the batch, which no group has.
+        """
+        check_statistics({name: self._chain.blocks[name] for name in self._after})
+        width, sizes = len(self._coupled), sizes_of(batch, groups)
+        late = x[width * len(batch) :]
+        parts: list[tuple[Any, ...]] = []
+        for index, (part, counts) in enumerate(zip(batch, sizes, strict=True)):
+            handed = [leaves(t, counts) for t in x[index * width : (index + 1) * width]]
+            parts += zip(cut(part, counts), *handed, strict=True)
+        sums = self._sums(1, omega, late, keep_buffers=False)
+        # All groups before any backward pass, since the counts of the losses add up over the whole batch.
+        found = _one_by_one(sums, parts) if len(batch) > 1 else [sums(*part) for part in parts]
+        rows = rows_by_parts(shares(self._weights[1], found), omega, [part[1:] for part in parts], late)
+        return gathered(rows, sizes, width)
+
     def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         width = len(self._coupled)
-        late = zip(self._late_names, x[width * len(batch) :], strict=True)
-        replaced: dict[str, dict[str, Tensor]] = {}
-        for name, value in (*zip(self.omega_names, omega, strict=True), *late):
-            block, _, parameter = name.partition(".")
-            replaced.setdefault(block, {})[parameter] = value
         # Solvers hand over detached views, which share their memory with the live omega.
         live = level == 1 and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
+        sums = self._sums(level, omega, x[width * len(batch) :], keep_buffers=not live)
+        parts = [(part, *x[index * width : (index + 1) * width]) for index, part in enumerate(batch)]
+        return combine(self._weights[level], _one_by_one(sums, parts))
+
+    def _sums(
+        self, level: int, omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
+    ) -> Callable[..., Sums]:
+        """Return what gives the losses of a level on a part of a batch and the coupling tensors of that part."""
+        replaced: dict[str, dict[str, Tensor]] = {}
+        names, values = (*self.omega_names, *self._late_names), (*omega, *late)
+        for name, value in zip(names, values, strict=True):
+            block, _, parameter = name.partition(".")
+            replaced.setdefault(block, {})[parameter] = value
 
         def sums(part: Mapping[str, Tensor], *handed: Tensor) -> Sums:
             wires = {**_data(part), **dict(zip(self._coupled, handed, strict=True))}
-            wires = self._chain.run(self._after, wires, replaced, keep_buffers=not live)
+            wires = self._chain.run(self._after, wires, replaced, keep_buffers=keep_buffers)
             return self._objectives.sums(self._weights[level], wires)
 
-        parts = [(part, *x[index * width : (index + 1) * width]) for index, part in enumerate(batch)]
-        return combine(self._weights[level], _one_by_one(sums, parts))
+        return sums
+
+    def _later(self, upper: Sequence[str]) -> tuple[str, ...]:
+        """Return the blocks below the coupling, with frozen ones above it that hand them something themselves."""
+        graph = self._chain.graph
+        below = [name for name in graph.order if name not in self._before]
+        read = {t for name in below for t in self._chain.inputs_of(name).values()}
+        for weights in self._weights:
+            read |= self._objectives.tensors(weights)
+        frozen = {name for name in self._before if not graph.upstream(self._chain.outputs_of(name)) & set(upper)}
+        again = graph.upstream(t for t in read if graph.producer.get(t) in frozen)
+        return tuple(name for name in graph.order if name in below or name in again)
 
     def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:
         read = {t for name in self._after for t in self._chain.inputs_of(name).values()}

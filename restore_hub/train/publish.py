@@ -95,6 +95,8 @@ def export_run(run: Path, registry: Registry, weights: str | None = None, out: P
     if not checkpoint.is_file():
         known = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("*.pt"))) or "none yet"
         raise ExportError(f"{run} has no weights {name!r}; it has: {known}")
+    if plan.problem is not None:
+        raise ExportError(f"{run} trained a problem, which has no chain to export; its weights are in {checkpoint}")
     if not plan.spec.export.blocks and plan.spec.export.chain is None:
         raise ExportError(f"the spec of {run} names nothing to export; give it `export:`")
     folder = out or run / ("export" if weights is None else f"export-{weights}")

@@ -10,6 +10,7 @@ from restore_hub.contracts import INJECTED
 from restore_hub.options import options_of
 from restore_hub.plan.parts import Part, Plan
 from restore_hub.plan.weights import file_hash
+from restore_hub.spec.models import CHAIN_KEYS
 
 
 def resolve(plan: Plan) -> dict[str, Any]:
@@ -26,10 +27,18 @@ def resolve(plan: Plan) -> dict[str, Any]:
         spec["stages"][index].update(_options(part), solver=part.component.name)
     if plan.tracker:
         spec["tracker"].update(_options(plan.tracker), tracker=plan.tracker.component.name)
-    spec["metrics"] = {
-        name: {"metric": part.component.name, "inputs": dict(part.inputs), **_options(part)}
-        for name, part in plan.metrics.items()
-    }
+    if plan.problem:
+        spec["problem"].update(_options(plan.problem), problem=plan.problem.component.name)
+        for key in (*CHAIN_KEYS, "export"):
+            del spec[key]
+    spec["metrics"] = (
+        plan.spec.metrics
+        if plan.problem
+        else {
+            name: {"metric": part.component.name, "inputs": dict(part.inputs), **_options(part)}
+            for name, part in plan.metrics.items()
+        }
+    )
     weights = {
         name: file_hash(Path(block.weights)) for name, block in plan.spec.blocks.items() if block.weights is not None
     }

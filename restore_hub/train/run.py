@@ -13,13 +13,14 @@ from typing import Any
 from restore_hub.errors import RestoreHubError
 from restore_hub.plan.parts import Plan
 from restore_hub.plan.splits import notes_of
+from restore_hub.plan.weights import load_checkpoint
 from restore_hub.report import write_report
 from restore_hub.train.checkpoint import Position, load_state
 from restore_hub.train.data import Samples
 from restore_hub.train.folder import RunFolder, create_run_folder, environment, find_unfinished
 from restore_hub.train.loop import Run, StageResult, run_stages
 from restore_hub.train.progress import logging_to, note
-from restore_hub.train.publish import publish
+from restore_hub.train.publish import Published, publish
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
 from restore_hub.train.setup import set_up
@@ -102,11 +103,11 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         folder.write_json("spec.json", resolved)
         folder.write_json("environment.json", facts)
         folder.write_status("RUNNING")
-        _introduce(run.data, folder)
+        _introduce(run, folder)
         run.record.start(plan.spec.name, resolved, {"revision": facts["revision"] or "not a git checkout"})
         run_stages(run, start)
         weights = folder.checkpoints / f"{plan.spec.export.weights if run.metrics else 'last'}.pt"
-        published = publish(plan, run.chain, weights, folder.export, resolved)
+        published = _publish(run, weights, resolved)
         for path in published.files:
             run.record.artifact(path, model=path == published.files[-1])  # the chain, where one is exported
         if (folder.path / "left_out.jsonl").exists():
@@ -160,9 +161,24 @@ def _left_out(record: Record, samples: Samples, index: int, reason: str) -> None
     record.left_out(samples.name, samples.dataset.files(index), reason)
 
 
-def _introduce(data: Mapping[str, Samples], folder: RunFolder) -> None:
+def _publish(run: Run, weights: Path, resolved: Mapping[str, Any]) -> Published:
+    """Export a chain; of a problem there is nothing to export, and the checkpoint alone says what it reached."""
+    if run.chain is not None:
+        return publish(run.plan, run.chain, weights, run.record.folder.export, resolved)
+    about = load_checkpoint(run.blocks, weights)
+    return Published((), about["step"], about["holdout"])
+
+
+def _introduce(run: Run, folder: RunFolder) -> None:
     """Write `data.json`, the splits with their sizes and notes, and print the notes."""
-    datasets = {name: samples.dataset for name, samples in data.items()}
+    if run.problem is not None:
+        notes = list(getattr(run.problem, "notes", ()))
+        for line in notes:
+            note(line)
+        sizes = run.problem.splits.items()
+        folder.write_json("data.json", {name: {"samples": size, "notes": notes} for name, size in sizes})
+        return
+    datasets = {name: samples.dataset for name, samples in run.data.items()}
     for line in notes_of(datasets):
         note(line)
     facts = {

@@ -5,34 +5,65 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
-from restore_hub.contracts import Metric
+from restore_hub.contracts import Metric, ProblemParts
 from restore_hub.errors import OptionError, TrainingError
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Part, Plan, make_plan
+from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.splits import check_splits_apart, make_dataset
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train.data import Samples
+from restore_hub.train.data import Samples, Stream
+from restore_hub.train.parts_problem import PartsStream
+
+
+class Direction(NamedTuple):
+    """What is known of a problem's own metric."""
+
+    higher_is_better: bool
 
 
 @dataclass
 class Setup:
-    """What training works on. The chain lies on `device`, channels last, with its first weights."""
+    """What training works on: a chain of blocks, or a problem; with its first weights, on `device`.
+
+    Attributes:
+        chain: channels last; `None` where the spec has a problem.
+        objectives, data: those of the chain; empty without one.
+        metrics: what is measured, by name.
+        problem: `None` where the spec has a chain.
+    """
 
     plan: Plan
-    chain: Chain
+    chain: Chain | None
     objectives: Objectives
     data: Mapping[str, Samples]
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Metric | Direction]
     device: torch.device
     plugins: Sequence[Path] = ()
+    problem: ProblemParts | None = None
+
+    @property
+    def blocks(self) -> nn.ModuleDict:
+        """What trains, by block."""
+        if self.problem is not None:
+            return self.problem.blocks
+        assert self.chain is not None
+        return self.chain.blocks
+
+    def stream(self, split: str, key: str) -> Stream | PartsStream:
+        """Return the batches of a split; streams with different keys are independent."""
+        if self.problem is not None:
+            return PartsStream(self.problem, split, self.plan.spec.seed, key)
+        return Stream(self.data[split], self.plan.spec.data[split].batch_size, self.plan.spec.seed, key)
 
 
 def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], device: str) -> Setup:
@@ -47,6 +78,8 @@ def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], 
     where = _device(device)
     torch.manual_seed(plan.spec.seed)
     torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
+    if plan.problem is not None:
+        return _with_problem(plan, where, plugins)
     chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # what convolutions like best
     load_block_weights(plan, chain)
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}
@@ -61,6 +94,14 @@ def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], 
         device=where,
         plugins=plugins,
     )
+
+
+def _with_problem(plan: Plan, device: torch.device, plugins: Sequence[Path]) -> Setup:
+    problem = make_problem(plan)
+    check_problem(plan, problem)
+    problem.blocks.to(device)
+    metrics = {name: Direction(problem.metrics[name]) for name in plan.spec.metrics}
+    return Setup(plan, None, Objectives({}, {}), {}, metrics, device, plugins, problem)
 
 
 def _make(plan: Plan, kind: str, name: str, part: Part) -> Any:

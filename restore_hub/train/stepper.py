@@ -15,8 +15,8 @@ from restore_hub.bilevel import Start
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import RestoreHubError, TrainingError, UnreadableFileError
 from restore_hub.spec import Level, LowerLevel, Stage
-from restore_hub.train.data import Stream
 from restore_hub.train.optimizers import make_optimizer, set_rate
+from restore_hub.train.parts_problem import PartsLevel, PartsProblem, parts_problem_of
 from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
 from restore_hub.train.setup import Setup
 
@@ -38,7 +38,7 @@ class Stepper:
         self._stage = setup.plan.spec.stages[index]
         self._device, self._dtype = setup.device, AUTOCAST[setup.plan.spec.precision]
         self._solver: Solver = setup.plan.solvers[index].make()
-        self._problem = problem_of(setup.chain, setup.objectives, self._stage)
+        self._problem = _problem(setup, self._stage)
         self._optimizers = [make_optimizer(*pair) for pair in _variables(self._stage, self._problem)]
         self._state = self._solver.init(self._problem, self._optimizers)
         cold = self._stage.lower is not None and self._stage.lower.restart == "cold"
@@ -48,7 +48,7 @@ class Stepper:
             if self._start is not None:
                 self._start.load_state_dict(carried["start"])
         self._feed = _Feed(setup, self._stage)
-        self._chain, self._checked = setup.chain, False
+        self._blocks, self._checked = setup.blocks, False
 
     def step(self, taken: int, done: float) -> dict[str, float]:
         """Take one outer step; return what the solver logs.
@@ -79,12 +79,12 @@ class Stepper:
             return None
         self._checked = True
         active = {block for level in self._stage.levels for block in level.blocks}
-        buffers = self._chain.blocks.named_buffers()
+        buffers = self._blocks.named_buffers()
         return {name: buffer.clone() for name, buffer in buffers if name.partition(".")[0] in active}
 
     def _check_buffers(self, before: Mapping[str, Tensor]) -> None:
         """Refuse blocks that change as they run, such as running statistics: parts are run twice, one after another."""
-        for name, buffer in self._chain.blocks.named_buffers():
+        for name, buffer in self._blocks.named_buffers():
             if name in before and not torch.equal(buffer, before[name]):
                 raise TrainingError(
                     f"{name} changes each time that its block runs, so that a batch in parts is not the whole batch; "
@@ -148,11 +148,10 @@ class _Feed:
         self._lower_level = stage.lower
         self._share = stage.share_batch
         # The key names the level's place, not the solver: stages of another solver see the same batches.
-        self._streams: list[Stream] = []
-        for place, level in enumerate(stage.levels):
-            split = setup.plan.spec.data[level.data]
-            key = f"level {place} of {len(stage.levels)}, {level.data}"
-            self._streams.append(Stream(setup.data[level.data], split.batch_size, setup.plan.spec.seed, key))
+        self._streams = [
+            setup.stream(level.data, f"level {place} of {len(stage.levels)}, {level.data}")
+            for place, level in enumerate(stage.levels)
+        ]
         self._parts = [level.accumulate for level in stage.levels]
         self.seconds = 0.0
 
@@ -195,7 +194,16 @@ class _Batches(Sequence[Batch]):
         return self._kept[place]
 
 
-def _variables(stage: Stage, problem: ChainLevel | ChainProblem) -> list[tuple[Level, tuple[Tensor, ...]]]:
-    if isinstance(problem, ChainProblem):
+def _problem(setup: Setup, stage: Stage) -> ChainLevel | ChainProblem | PartsLevel | PartsProblem:
+    if setup.problem is not None:
+        return parts_problem_of(setup.problem, stage)
+    assert setup.chain is not None
+    return problem_of(setup.chain, setup.objectives, stage)
+
+
+def _variables(
+    stage: Stage, problem: ChainLevel | ChainProblem | PartsLevel | PartsProblem
+) -> list[tuple[Level, tuple[Tensor, ...]]]:
+    if isinstance(problem, ChainProblem | PartsProblem):
         return list(zip(stage.levels, (problem.theta, problem.omega), strict=True))
     return [(stage.levels[0], problem.variables)]

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Metric
+from restore_hub.errors import TrainingError
 from restore_hub.plan.chain import Chain, Wires
 from restore_hub.plan.parts import Part
-from restore_hub.spec import DATA
+from restore_hub.spec import DATA, HOLDOUT
 from restore_hub.train.data import Samples
+from restore_hub.train.setup import Setup
 
 PICTURES_KEPT = 3
 ROLES = {"prediction": "output", "target": "reference"}  # what a metric's argument is called among pictures
@@ -33,6 +35,30 @@ class Validation:
 
     means: Mapping[str, float]
     pictures: Mapping[str, NDArray[np.uint8]]
+
+
+def measure(setup: Setup) -> Validation:
+    """Measure what a spec asks for: the chain on the holdout split, or the problem's own metrics.
+
+    Raises:
+        DataError: no picture can be read. TrainingError: the problem returns no number for a metric.
+    """
+    if setup.problem is None:
+        assert setup.chain is not None
+        made = {name: metric for name, metric in setup.metrics.items() if callable(metric)}
+        return validate(setup.chain, setup.plan.metrics, made, setup.data[HOLDOUT])
+    modes = {name: block.training for name, block in setup.blocks.items()}
+    setup.blocks.eval()
+    try:
+        with torch.no_grad():
+            found = setup.problem.measure()
+    finally:
+        for name, mode in modes.items():
+            setup.blocks[name].train(mode)
+    missing = [name for name in setup.metrics if name not in found]
+    if missing:
+        raise TrainingError(f"the problem returned no value of its metric {missing[0]!r}")
+    return Validation({name: float(found[name]) for name in setup.metrics}, {})
 
 
 def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metric], holdout: Samples) -> Validation:

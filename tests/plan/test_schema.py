@@ -45,6 +45,7 @@ def test_every_pipeline_is_valid(validator: jsonschema.Draft202012Validator, pat
         "data.train.croop=3",
         "objectives.retinex.smoothnes=1",
         "nam=x",
+        "problem={problem: numerical/sine}",
     ],
 )
 def test_mistakes_are_found(validator: jsonschema.Draft202012Validator, override: str) -> None:
@@ -53,7 +54,7 @@ def test_mistakes_are_found(validator: jsonschema.Draft202012Validator, override
 
 def test_every_registered_component_is_listed() -> None:
     text = str(spec_schema(default_registry()))
-    for kind in ("network", "loss", "metric", "dataset", "solver", "tracker"):
+    for kind in ("network", "loss", "metric", "dataset", "problem", "solver", "tracker"):
         for name in default_registry().names(kind):
             assert f"'{name}'" in text
 

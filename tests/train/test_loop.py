@@ -200,7 +200,7 @@ def test_an_error_while_the_holdout_is_measured_says_so(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(loop, "validate", fail)
+    monkeypatch.setattr(loop, "measure", fail)
     with pytest.raises(TrainingError, match=r"stage 1/2 joint, holdout: MemoryError: .*smaller"):
         run(PIPELINE, overrides=small, out=tmp_path / "r")
 

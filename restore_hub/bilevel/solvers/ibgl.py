@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import optim
 
 from restore_hub.bilevel import cap
 from restore_hub.bilevel.gradients import Gradients, evaluate
+from restore_hub.bilevel.grouped_product import DAMPING, grouped_product
+from restore_hub.bilevel.groups import Grouping, Rows, lower_rows
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
-from restore_hub.bilevel.vectors import norm
+from restore_hub.bilevel.vectors import Tensors, norm
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import OptionError
 
@@ -24,8 +28,14 @@ class Ibgl:
     the last lower step, F_lower on the last lower batch. Meant to follow a warm start (`joint`); the paper takes
     80 lower steps for enhancement and 30 for detection.
 
+    With `groups` the last lower batch is cut, each group answers with a ratio of its own, and
+    G = dF_upper/dtheta - T^T (K + lambda I)^-1 G g_u: `restore_hub.bilevel.grouped_product`. The gradients of all
+    groups take about one pass over the batch; then come m^2 |omega| + m^3 / 3 multiplications for m groups.
+
     Args:
         cap: largest norm of the response, in running medians of past norms, > 1; none for no bound.
+        groups: `sample`, or a number of parts of the lower batch; none for one ratio in all.
+        damping: lambda over the groups' excess of coherence, >= 0; only beside `groups`.
 
     Reference:
         Bilevel Generative Learning (ACM MM 2023), Eq. 9 and Alg. 2.
@@ -34,10 +44,14 @@ class Ibgl:
     levels = 2
     responds = True
 
-    def __init__(self, cap: float | None = 10.0) -> None:
+    def __init__(self, cap: float | None = 10.0, groups: Grouping | None = None, damping: float = DAMPING) -> None:
         if cap is not None and not cap > 1:
             raise OptionError(f"cap is a factor above 1, or none, got {cap}", "cap")
-        self.cap = cap
+        if isinstance(groups, int) and groups < 1:
+            raise OptionError(f"groups is `sample`, a number from 1 up, or none, got {groups}", "groups")
+        if not 0 <= damping < math.inf:
+            raise OptionError(f"damping is a finite number from 0 up, got {damping}", "damping")
+        self.cap, self.groups, self.damping = cap, groups, damping
 
     def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer does not hold its level's variables."""
@@ -47,10 +61,10 @@ class Ibgl:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
         below = descend(problem, state.optimizers[1], batches, graph=True)
-        at_response = evaluate(problem, "lower", below.x, problem.omega, batches.lower[-1])
+        lower = self._lower(problem, below.x, batches.lower[-1])
         x = below.x if shared else problem.couple(batches.upper)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        response = self._respond(state, at_response, above, shared)
+        response = self._respond(state, lower, above, shared)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
         if self.cap is not None:
             state.history = cap.record(state.history, response.raw_norm)
@@ -65,13 +79,21 @@ class Ibgl:
             "capped": response.capped,
         }
 
-    def _respond(self, state: State, lower: Gradients, upper: Gradients, shared: bool) -> OuterProduct:
+    def _lower(self, problem: Problem, x: Tensors, batch: Any) -> Gradients | Rows:
+        if self.groups is None:
+            return evaluate(problem, "lower", x, problem.omega, batch)
+        return lower_rows(problem, x, problem.omega, batch, self.groups)
+
+    def _respond(self, state: State, lower: Gradients | Rows, upper: Gradients, shared: bool) -> OuterProduct:
         limit = None if self.cap is None else cap.limit(state.history, self.cap)
-        response = outer_product(lower.omega, upper.omega, lower.x, limit)
+        if isinstance(lower, Rows):
+            response = grouped_product(lower, upper.omega, self.damping, limit)
+        else:
+            response = outer_product(lower.omega, upper.omega, lower.x, limit)
         if shared:
-            check_zero_sum(lower, upper, response)
+            check_zero_sum(lower.total() if isinstance(lower, Rows) else lower, upper, response)
         return response
 
     def evaluations(self, lower_steps: int) -> int:
-        """Return lower_steps + 2: the lower steps, both gradients of F_lower at omega_hat, those of F_upper."""
+        """Return lower_steps + 2: the lower steps, the gradients of F_lower at omega_hat, those of F_upper."""
         return lower_steps + 2

@@ -9,7 +9,7 @@ class Lwcl(Ibgl):
     """The outer-product response from a cold start, meant for one lower step; the step itself is that of `ibgl`.
 
     Args:
-        cap: as in `ibgl`.
+        cap, groups, damping: as in `ibgl`.
 
     Reference:
         Learning with Constraint Learning (TPAMI 2024), Eq. 8 and Alg. 1.

@@ -1,0 +1,125 @@
+"""The outer-product response taken group by group: the damped Woodbury form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from restore_hub.bilevel.groups import Rows
+from restore_hub.bilevel.outer_product import OuterProduct, outer_product
+from restore_hub.bilevel.vectors import Tensors, norm
+
+DAMPING = 0.1
+COLUMNS = 4096
+
+
+def grouped_product(
+    rows: Rows, g_u: Sequence[Tensor], damping: float = DAMPING, limit: Tensor | None = None
+) -> OuterProduct:
+    r"""Return the response of the lower level by one outer product for each group of F_lower = sum_j F_j.
+
+    .. math::
+        R = -T^T (K + \lambda I)^{-1} G \, g_u, \qquad K = G G^T, \qquad
+        G_j = \frac{g_j}{|g_j|}, \quad T_j = \frac{t_j}{|g_j|}, \qquad
+        \lambda = damping \cdot \Big(\frac{|K|_F^2}{m} - 1\Big)
+
+    with g_j = dF_j/domega, t_j = dF_j/dx. It is the implicit gradient with sum_j G_j G_j^T in the place of the
+    Hessian and sum_j G_j T_j^T in that of the mixed derivative, written by Woodbury's identity with the m x m
+    matrix K of cosines between the groups.
+
+    Sign: R is added to dF_upper/dx. Symmetry: K is symmetric; R is linear in g_u and does not change when any F_j is
+    multiplied by a positive or negative constant. Damping: relative, a factor on the groups' excess of coherence,
+    |K|_F^2 / m - 1: zero where their gradients are orthogonal or there is one group (R is then that of
+    `outer_product`), m - 1 where all are parallel. It never touches |g_j|. With `damping` 0 the pseudo-inverse is
+    taken. A group with g_j exactly zero has no say, and R = 0 where all are.
+
+    R is exact where the F_j are functions of one affine combination of x and omega each and their g_j are orthogonal
+    (the toy problem of LwCL Eq. 9, from every start, one component a group). Else its error is that of replacing the
+    Hessian; see docs/training.md for what was measured. As one number for each group scales its t_j, groups of one
+    sample can answer differently for each, which the plain outer product cannot.
+
+    Cost: beside the rows (`groups.rows_by_vmap`: one pass over the batch), m^2 |omega| multiplications for K and m^3
+    / 3 for its factors, these in float64. Memory: the rows, m |omega| numbers, and m^2 for K.
+
+    Args:
+        rows: by group, at the response point.
+        g_u: g_u = dF_upper/domega at the same point.
+        damping: >= 0; at the default angle and norm were right over 1 to 1000 lower steps of hyper-cleaning.
+        limit: largest |R|, a 0-dim tensor, or `None` for none.
+
+    Returns:
+        as `outer_product`; `s`, `g_lower` and `cosine` are those of the sum over the groups.
+
+    Reference:
+        Learning with Constraint Learning (TPAMI 2024), Eq. 8, one group; the groups and their damping are ours.
+    """
+    total = rows.total()
+    plain = outer_product(total.omega, g_u, total.x)
+    inverse = _inverse_lengths(rows.omega)
+    K, b = _cosines(rows.omega, g_u, inverse)
+    # a = (K + lambda I)^-1 G g_u
+    rounding = len(K) * max(torch.finfo(g.dtype).eps for g in rows.omega)
+    a = _solve(K, b, damping * _excess(K, inverse), rounding) if damping else _least_norm(K, b, rounding)
+    # R = -T^T a, T_j = t_j / |g_j|
+    response = tuple(-share.weighted(a * inverse) for share in rows.x)
+    raw = norm(response)
+    bound = raw if limit is None else torch.minimum(raw, limit.to(raw))
+    factor = torch.where(raw > 0, bound / torch.where(raw > 0, raw, 1.0), 0.0)
+    capped = (bound < raw).double()
+    return plain._replace(x=tuple(factor * r for r in response), raw_norm=raw, norm=bound, capped=capped)
+
+
+def _inverse_lengths(omega: Tensors) -> Tensor:
+    """Return 1 / |g_j|, (m,) float64, zero where g_j is exactly zero; squares neither vanish nor overflow."""
+    chunks = _chunks(omega)
+    peak = torch.stack([torch.linalg.vector_norm(c, torch.inf, dim=1).double() for c in chunks]).amax(0)
+    scale = torch.ldexp(torch.ones_like(peak), torch.frexp(peak).exponent - 1)
+    scaled = [torch.linalg.vector_norm(c / scale[:, None], dim=1, dtype=torch.float64) for c in chunks]
+    lengths = scale * torch.linalg.vector_norm(torch.stack(scaled), dim=0)
+    return torch.where(lengths > 0, 1 / torch.where(lengths > 0, lengths, 1.0), 0.0)
+
+
+def _cosines(omega: Tensors, g_u: Sequence[Tensor], inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Return K, with one on the diagonal of a zero row too, and b = G g_u, float64.
+
+    Products of some thousand columns are in the tensors' own type, their sums in float64: the cosines lie between -1
+    and 1, and the damping is many times their rounding.
+    """
+    K = torch.diag((inverse == 0).double())
+    b = torch.zeros_like(inverse)
+    entries = [part for u in g_u for part in u.flatten().split_with_sizes(_sizes(u.numel()))]
+    for columns, u in zip(_chunks(omega), entries, strict=True):
+        G = columns * inverse.to(columns)[:, None]
+        K += (G @ G.T).double()
+        b += (G @ u).double()
+    return K, b
+
+
+def _chunks(omega: Tensors) -> list[Tensor]:
+    """Return the rows of all tensors, cut into matrices of some thousand columns."""
+    rows = [g.flatten(1) for g in omega]
+    return [columns for g in rows for columns in g.split_with_sizes(_sizes(g.shape[1]), 1)]
+
+
+def _sizes(count: int) -> list[int]:
+    return [min(COLUMNS, count - first) for first in range(0, count, COLUMNS)]
+
+
+def _excess(K: Tensor, inverse: Tensor) -> Tensor:
+    """Return |K|_F^2 / m - 1 over the m groups that are not zero: the squares beside the diagonal."""
+    m = (inverse > 0).sum().clamp(min=1)
+    return (K - torch.diag(K.diagonal())).square().sum() / m
+
+
+def _solve(K: Tensor, b: Tensor, damping: Tensor, rounding: float) -> Tensor:
+    """Return (K + damping I)^-1 b; K is positive semi-definite but for its rounding errors."""
+    factors, _ = torch.linalg.cholesky_ex(K + (damping + rounding) * torch.eye(len(K), dtype=K.dtype, device=K.device))
+    return torch.cholesky_solve(b[:, None], factors)[:, 0]
+
+
+def _least_norm(K: Tensor, b: Tensor, rounding: float) -> Tensor:
+    """Return the pseudo-inverse of K times b."""
+    solution: Tensor = torch.linalg.pinv(K, rtol=rounding, hermitian=True) @ b
+    return solution

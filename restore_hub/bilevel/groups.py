@@ -1,0 +1,136 @@
+"""Gradients of the lower energy group by group: of each sample, or of each part of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from restore_hub.bilevel.gradients import Gradients, check_finite, fill
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.contracts import Problem
+from restore_hub.errors import BilevelError
+
+Grouping = int | Literal["sample"]
+
+
+class Share(NamedTuple):
+    """dF_j/dx for all groups j and one coupling tensor x.
+
+    Attributes:
+        value: (m, *x.shape); or, where `owner` is given, x.shape: dF_j/dx for the one group j that reads an entry.
+        owner: the group of each entry along the first axis of x, (len(x),) int64; `None` where groups share entries.
+    """
+
+    value: Tensor
+    owner: Tensor | None = None
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """Return sum_j weights_j dF_j/dx, shaped like x; the weights are (m,) float64."""
+        if self.owner is None:
+            total: Tensor = torch.tensordot(weights.to(self.value), self.value, dims=1)
+            return total
+        return self.value * weights.to(self.value)[self.owner].reshape(-1, *[1] * (self.value.ndim - 1))
+
+
+class Rows(NamedTuple):
+    """An energy F = sum_j F_j over m groups and the derivatives of each F_j at one point, all detached.
+
+    Attributes:
+        value: F, a scalar.
+        omega: dF_j/domega, (m, *shape) for each tensor of omega.
+        x: dF_j/dx for each coupling tensor.
+    """
+
+    value: Tensor
+    omega: Tensors
+    x: tuple[Share, ...]
+
+    def total(self) -> Gradients:
+        """Return F, dF/dx and dF/domega: the sums over the groups."""
+        ones = torch.ones(len(self.omega[0]), dtype=torch.float64, device=self.omega[0].device)
+        return Gradients(self.value, tuple(s.weighted(ones) for s in self.x), tuple(g.sum(0) for g in self.omega))
+
+
+def lower_rows(problem: Problem, x: Tensors, omega: Tensors, batch: Any, groups: Grouping) -> Rows:
+    """Return the lower energy's gradients by group, at x and omega cut from any graph.
+
+    Args:
+        problem: has `lower_groups` (`restore_hub.contracts.GroupedProblem`).
+        x, omega: the point.
+        batch: the lower batch.
+        groups: `sample`, or how many parts of the batch, 1 or more.
+
+    Raises:
+        BilevelError: the problem cannot tell its groups apart, or F_lower depends on no tensor of x or of omega, or
+            is not finite, or one of its gradients is not finite.
+    """
+    cut = getattr(problem, "lower_groups", None)
+    if cut is None:
+        raise BilevelError(
+            f"{type(problem).__name__} has no `lower_groups`, which would tell the groups of its lower energy apart; "
+            "leave `groups` out"
+        )
+    x, omega = (tuple(t.detach().requires_grad_() for t in tensors) for tensors in (x, omega))
+    rows: Rows = cut(x, omega, batch, groups)
+    names = ["the value of F_lower", *(f"the gradient of F_lower's groups by {name}" for name in problem.omega_names)]
+    names += [f"the gradient of F_lower's groups by x[{i}]" for i in range(len(rows.x))]
+    check_finite((rows.value, *rows.omega, *(share.value for share in rows.x)), names)
+    return rows
+
+
+def rows_by_vmap(
+    energy: Callable[[Tensors, Tensors, Any], tuple[Tensor, Tensor | int]], x: Tensors, omega: Tensors, stacked: Any
+) -> Rows:
+    """Return the gradients of an energy (sum, count) by group, all groups at once.
+
+    Cost: one forward and backward pass over the batch. Memory: m times that of x and omega.
+
+    Args:
+        energy: of (x, omega, group): the sum over the group's terms, and their number; made of what
+            `torch.func.vmap` takes, without branches on values.
+        x, omega: the point; all groups share it.
+        stacked: the groups, tensors with the groups along the first axis, in any containers.
+    """
+
+    def total(x: Tensors, omega: Tensors, group: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        value, count = energy(x, omega, group)
+        return value, (value.detach(), torch.as_tensor(count, dtype=torch.float64, device=value.device))
+
+    each = vmap(grad(total, argnums=(0, 1), has_aux=True), in_dims=(None, None, 0), randomness="different")
+    (dx, domega), (values, counts) = each(x, omega, stacked)
+    count = counts.sum()
+    shares = tuple(Share((t / count).detach()) for t in dx)
+    return Rows((values.sum() / count).detach(), tuple((g / count).detach() for g in domega), shares)
+
+
+def rows_by_parts(energies: Sequence[Tensor], omega: Tensors, pieces: Sequence[Tensors], shared: Tensors) -> list[Rows]:
+    """Return the gradients of each F_j alone, one backward pass after another: Rows of one group each.
+
+    Args:
+        energies: F_1 .. F_m, scalars with graphs that meet in omega and `shared` alone.
+        omega, shared: leaf tensors that all groups read.
+        pieces: the leaf tensors that only group j reads.
+
+    Raises:
+        BilevelError: no F_j depends on a tensor of omega, or of x.
+    """
+    found = []
+    for value, own in zip(energies, pieces, strict=True):
+        leaves = (*omega, *own, *shared)
+        unused = (None,) * len(leaves)
+        found.append(torch.autograd.grad(value, leaves, allow_unused=True) if value.requires_grad else unused)
+    for group, part in (("omega", slice(None, len(omega))), ("x", slice(len(omega), None))):
+        used = [next((g for g in each[part] if g is not None), None) for each in found]
+        if all(g is None for g in used):
+            fill((None,), omega[:1] or shared[:1], group, "F_lower")  # raises
+    return [_row(value, each, omega, own, shared) for value, each, own in zip(energies, found, pieces, strict=True)]
+
+
+def _row(value: Tensor, found: Sequence[Tensor | None], omega: Tensors, own: Tensors, shared: Tensors) -> Rows:
+    gradients = [torch.zeros_like(t) if g is None else g for g, t in zip(found, (*omega, *own, *shared), strict=True)]
+    domega, dx = gradients[: len(omega)], gradients[len(omega) :]
+    return Rows(value.detach(), tuple(g[None] for g in domega), tuple(Share(t[None]) for t in dx))

@@ -1,0 +1,85 @@
+"""Checks of problems that are no chain of blocks."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restore_hub.testing.require import finite, require
+
+
+def check_problem(target: Any, /, **options: Any) -> None:
+    """Check a problem: batches that repeat, energies that are pure and add up over samples, metrics that are numbers.
+
+    Args:
+        target: a class (made with `options`) or a problem.
+        options: options of the class.
+
+    Raises:
+        AssertionError: what failed.
+    """
+    problem: Any = target(**options) if inspect.isclass(target) else target
+    name = type(problem).__name__
+    require(
+        isinstance(problem.blocks, nn.ModuleDict), f"{name}.blocks is {type(problem.blocks).__name__}, no ModuleDict"
+    )
+    require(len(problem.energies) > 0 and len(problem.splits) > 0, f"{name} has no energies or no splits")
+    for split, size in problem.splits.items():
+        require(isinstance(size, int) and size > 0, f"{name}.splits[{split!r}] is {size!r}, not a number of samples")
+        _check_batches(name, problem, split)
+    for energy in problem.energies:
+        _check_energy(name, problem, energy)
+    found = problem.measure()
+    require(set(found) == set(problem.metrics), f"{name}.measure returns {list(found)}, not {list(problem.metrics)}")
+    for metric, value in found.items():
+        good = isinstance(value, float) and math.isfinite(value) and isinstance(problem.metrics[metric], bool)
+        require(good, f"{name}: metric {metric!r} is {value!r}, {problem.metrics[metric]!r}; not a float and a bool")
+
+
+def _check_batches(name: str, problem: Any, split: str) -> None:
+    before = repr(np.random.get_state()), torch.get_rng_state()
+    batch, again = (problem.batch(split, 5, 3) for _ in range(2))
+    untouched = repr(np.random.get_state()) == before[0] and torch.equal(torch.get_rng_state(), before[1])
+    require(untouched, f"{name}.batch draws from a global generator")
+    same = batch.keys() == again.keys() and all(torch.equal(batch[key], again[key]) for key in batch)
+    require(same, f"{name}.batch({split!r}, 5, 3) does not repeat itself")
+    sizes = {len(tensor) for tensor in batch.values()}
+    require(len(sizes) == 1, f"{name}: the tensors of a batch of {split!r} have {sorted(sizes)} samples")
+
+
+def _check_energy(name: str, problem: Any, energy: str) -> None:
+    """Find a split that the energy takes; compare it with its parts, sample by sample."""
+    function = problem.energies[energy]
+    variables = {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
+    kept = {key: value.clone() for key, value in problem.blocks.state_dict().items()}
+    batch = problem.batch(next(iter(problem.splits)), 0, 0)
+    total, count = _terms(name, energy, function, variables, batch)
+    require(total.requires_grad, f"{name}: the energy {energy!r} carries no gradient")
+    parts = [{key: tensor[i : i + 1] for key, tensor in batch.items()} for i in range(len(next(iter(batch.values()))))]
+    terms = [_terms(name, energy, function, variables, part) for part in parts]
+    sums, counts = sum(float(s.detach()) for s, _ in terms), sum(float(c) for _, c in terms)
+    close = math.isclose(sums, float(total.detach()), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
+    require(
+        close,
+        f"{name}: the energy {energy!r} is ({float(total.detach()):.6g}, {float(count):g}) on a batch, but its samples "
+        f"add up to ({sums:.6g}, {counts:g}); return sums and counts, not means",
+    )
+    unchanged = all(torch.equal(value, kept[key]) for key, value in problem.blocks.state_dict().items())
+    require(unchanged, f"{name}: the energy {energy!r} changes the variables")
+
+
+def _terms(
+    name: str, energy: str, function: Any, variables: Mapping[str, Any], batch: Mapping[str, Tensor]
+) -> tuple[Tensor, Any]:
+    result = function(variables, batch)
+    good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and result[0].ndim == 0
+    require(good, f"{name}: the energy {energy!r} returns no (sum, count)")
+    require(finite(result[0]) and float(result[1]) > 0, f"{name}: the energy {energy!r} is {result}")
+    total: Tensor = result[0]
+    return total, result[1]

@@ -1,0 +1,77 @@
+"""A batch cut into groups of samples, and the gradients of the groups put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from restore_hub.bilevel import Grouping, Rows, Share
+from restore_hub.errors import BilevelError
+
+Sizes = list[list[int]]  # for each part of a batch, how many samples each of its groups has
+
+
+def sizes_of(batch: Sequence[Mapping[str, Tensor]], groups: Grouping) -> Sizes:
+    """Return the sizes of the groups of each part of a batch, as even as they can be.
+
+    Raises:
+        BilevelError: more groups than samples, or a number that the parts do not share evenly.
+    """
+    samples = [len(next(iter(part.values()))) for part in batch]
+    if groups == "sample":
+        return [[1] * count for count in samples]
+    each, rest = divmod(groups, len(batch))
+    if rest:
+        raise BilevelError(f"groups: {groups} do not divide evenly among the {len(batch)} parts of a lower batch")
+    if each > min(samples):
+        raise BilevelError(
+            f"groups: {groups} of a lower batch of {sum(samples)} samples; give at most one for each sample, or "
+            "a larger `batch_size`"
+        )
+    return [[count // each + (index < count % each) for index in range(each)] for count in samples]
+
+
+def cut(part: Mapping[str, Tensor], sizes: Sequence[int]) -> list[dict[str, Tensor]]:
+    """Return the samples of each group."""
+    pieces = zip(*(torch.split(tensor, list(sizes)) for tensor in part.values()), strict=True)
+    return [dict(zip(part, piece, strict=True)) for piece in pieces]
+
+
+def leaves(tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Return the slices of a coupling tensor that the groups read, as leaves."""
+    return [piece.detach().requires_grad_() for piece in torch.split(tensor, list(sizes))]
+
+
+def gathered(rows: Sequence[Rows], sizes: Sizes, width: int) -> Rows:
+    """Put rows of one group each together.
+
+    Args:
+        rows: their x holds `width` slices of coupling tensors, then what all groups share.
+        sizes: of the groups, by part; a slice of part p belongs to coupling tensor p * width + k.
+        width: coupling tensors of a part.
+    """
+    x: list[Share] = []
+    first = 0
+    for part in sizes:
+        own = rows[first : first + len(part)]
+        counts = torch.tensor(part, device=rows[0].value.device)
+        owner = torch.repeat_interleave(torch.arange(len(part), device=counts.device), counts) + first
+        x += [Share(torch.cat([row.x[k].value[0] for row in own]), owner) for k in range(width)]
+        first += len(part)
+    shared = range(width, len(rows[0].x))
+    x += [Share(torch.cat([row.x[k].value for row in rows])) for k in shared]
+    omega = tuple(torch.cat(tensors) for tensors in zip(*(row.omega for row in rows), strict=True))
+    return Rows(torch.stack([row.value for row in rows]).sum(), omega, tuple(x))
+
+
+def check_statistics(blocks: Mapping[str, nn.Module]) -> None:
+    """Refuse groups where a block takes its statistics from the whole batch."""
+    for name, block in blocks.items():
+        for module in block.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                raise BilevelError(
+                    f"the block {name!r} normalises by the statistics of the batch ({type(module).__name__}), so that "
+                    "the lower energy is no sum over groups of samples; leave `groups` out"
+                )

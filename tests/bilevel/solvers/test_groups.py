@@ -1,0 +1,148 @@
+"""Whole outer steps of ibgl and lwcl with groups: the toy of Eq. 9 from wide starts, quadratics, options, the cap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, optim
+
+from restore_hub.bilevel import Rows, grouped_product, rows_by_vmap
+from restore_hub.bilevel.solvers import Ibgl, Lwcl
+from restore_hub.contracts import Batches, GroupedProblem
+from restore_hub.errors import BilevelError, OptionError
+from restore_hub.options import check_options
+
+
+class Residuals:
+    """F_lower = sum_j (b_j'theta + c_j'omega - e_j)^2 / 2 over m samples, plus decay |omega|^2 / 2 shared evenly.
+
+    F_upper = |omega - target|^2 / 2. omega(theta) and so the hypergradient are known in closed form.
+    """
+
+    theta_names, omega_names = ("theta",), ("omega",)
+
+    def __init__(self, m: int = 12, n: int = 5, decay: float = 0.0, seed: int = 0) -> None:
+        g = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+        self.b, self.c, self.e, self.target, self.m, self.decay = draw(m, 3), draw(m, n), draw(m), draw(n), m, decay
+        self.theta, self.omega = (draw(3).requires_grad_(),), (draw(n).requires_grad_(),)
+
+    def couple(self, _: Any) -> tuple[Tensor, ...]:
+        return self.theta
+
+    def upper(self, x: Any, omega: Any, _: Any) -> Tensor:
+        return 0.5 * (omega[0] - self.target).square().sum() + 0 * x[0].sum()
+
+    def _each(self, x: Any, omega: Any, index: Tensor) -> tuple[Tensor, int]:
+        residual = self.b[index] @ x[0] + self.c[index] @ omega[0] - self.e[index]
+        decay = 0.5 * self.decay * len(index) / self.m * omega[0].square().sum()
+        return 0.5 * residual.square().sum() + decay, 1
+
+    def lower(self, x: Any, omega: Any, _: Any) -> Tensor:
+        return self._each(x, omega, torch.arange(self.m))[0]
+
+    def lower_groups(self, x: Any, omega: Any, _: Any, groups: Any) -> Rows:
+        count = self.m if groups == "sample" else groups
+        rows = rows_by_vmap(self._each, x, omega, torch.arange(self.m).reshape(count, -1))
+        # The count is of the whole: rows_by_vmap divides by the sum of the groups' counts.
+        return Rows(
+            rows.value * count,
+            tuple(g * count for g in rows.omega),
+            tuple(s._replace(value=s.value * count) for s in rows.x),
+        )
+
+    def exact(self) -> Tensor:
+        """Return -(d^2 F_lower/dtheta domega) H^-1 g_u at the present omega."""
+        H = self.c.T @ self.c + self.decay * torch.eye(self.c.shape[1], dtype=torch.float64)
+        return -self.b.T @ self.c @ torch.linalg.solve(H, self.omega[0].detach() - self.target)
+
+
+def step(solver: Ibgl, problem: Any, steps: int = 1) -> dict[str, Tensor]:
+    optimizers = [optim.SGD(problem.theta, lr=0.0), optim.SGD(problem.omega, lr=0.01)]
+    return solver.step(problem, solver.init(problem, optimizers), Batches(None, [None], steps))[1]
+
+
+@pytest.mark.parametrize("kind", [Ibgl, Lwcl])
+def test_one_undamped_group_is_the_solver_without_groups(kind: type[Ibgl]) -> None:
+    assert isinstance(Residuals(), GroupedProblem)
+    plain, grouped = Residuals(), Residuals()
+    logs = step(kind(), plain, 3)
+    found = step(kind(groups=1, damping=0.0), grouped, 3)
+    torch.testing.assert_close(grouped.theta[0].grad, plain.theta[0].grad, rtol=1e-12, atol=0)
+    assert found.keys() == logs.keys()
+    for name, value in logs.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-12), name
+
+
+def test_equal_residual_directions_make_groups_exact_for_a_quadratic() -> None:
+    """Rows c_j of one length with C'C = H, each once: the grouped form has H itself, whatever the residuals are."""
+    for steps in (1, 10, 100):
+        problem = Residuals(m=5)
+        problem.c = torch.linalg.qr(problem.c).Q * 1.7
+        step(Ibgl(groups="sample", cap=None), problem, steps)
+        torch.testing.assert_close(problem.theta[0].grad, problem.exact(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 10, 100])
+def test_groups_of_a_random_quadratic_point_where_the_exact_response_points(steps: int) -> None:
+    cosines: dict[Any, list[float]] = {"sample": [], None: []}
+    sizes: list[float] = []
+    for seed in range(20):
+        for groups in cosines:
+            problem = Residuals(m=40, n=10, seed=seed)
+            step(Ibgl(groups=groups, cap=None), problem, steps)
+            found, exact = problem.theta[0].grad, problem.exact()
+            cosines[groups].append(torch.cosine_similarity(found, exact, dim=0).item())
+            sizes += [(found.norm() / exact.norm()).item()] if groups else []
+    middle = {groups: torch.tensor(values).median().item() for groups, values in cosines.items()}
+    assert middle["sample"] > 0.9
+    assert middle[None] < 0.6
+    assert 0.3 < torch.tensor(sizes).median().item() < 1.5
+    assert max(sizes) < 3
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1, 5.0])
+def test_the_option_damping_is_that_of_the_response(damping: float) -> None:
+    problem = Residuals()
+    step(Ibgl(groups="sample", damping=damping), problem)
+    rows = problem.lower_groups(problem.theta, problem.omega, None, "sample")
+    expected = grouped_product(rows, (problem.omega[0].detach() - problem.target,), damping).x[0]
+    torch.testing.assert_close(problem.theta[0].grad, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_the_cap_bounds_the_grouped_response() -> None:
+    problem, solver = Residuals(), Ibgl(groups="sample", cap=2.0)
+    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.0), optim.SGD(problem.omega, lr=1e-6)])
+    for _ in range(8):
+        state, logs = solver.step(problem, state, Batches(None, [None]))
+    bound = 2 * logs["response_norm"].item()
+    problem.target = problem.target * 100
+    state, logs = solver.step(problem, state, Batches(None, [None]))
+    assert logs["capped"].item() == 1
+    assert logs["response_norm"].item() == pytest.approx(bound, rel=1e-3)
+    assert problem.theta[0].grad.norm().item() == pytest.approx(bound, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"groups": 0}, "groups is `sample`, a number"),
+        ({"damping": -1.0}, "damping is"),
+        ({"groups": "each"}, "groups"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        Ibgl(**check_options("ibgl", Ibgl, options))
+
+
+def test_a_problem_without_groups_says_so() -> None:
+    problem = Residuals()
+    problem.lower_groups = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(BilevelError, match="no `lower_groups`"):
+        step(Ibgl(groups=3), problem)
