@@ -39,13 +39,15 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         place.pop("additionalProperties", None)
         names = _spellings(registry, kind)
         place["properties"][kind] = {"enum": sorted(names)}
-        place["allOf"] = [
+        options = [
             {
                 "if": {"properties": {kind: {"enum": spellings}}, "required": [kind]},
                 "then": _options(registry, kind, spellings[0], reserved, schema),
             }
             for spellings in _grouped(names)
         ]
+        if options:  # an empty list is no valid schema; a kind may have no component
+            place["allOf"] = options
     return schema
 
 

@@ -65,3 +65,7 @@ def test_an_option_that_json_does_not_know_leaves_its_component_free() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     (rule,) = [r for r in schema["$defs"]["Block"]["allOf"] if r["if"]["properties"]["network"]["enum"] == [odd.name]]
     assert rule["then"] == {"description": "Wraps"}
+
+
+def test_a_kind_without_components_leaves_the_schema_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema(Registry.of([])))
