@@ -68,4 +68,4 @@ def test_an_option_that_json_does_not_know_leaves_its_component_free() -> None:
 
 
 def test_a_kind_without_components_leaves_the_schema_valid() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema(Registry.of([])))
+    jsonschema.Draft202012Validator.check_schema(spec_schema(Registry.of([])))
