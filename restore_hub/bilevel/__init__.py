@@ -12,6 +12,7 @@ F_upper, F_lower        `Problem.upper`, `Problem.lower`: scalars, pure function
 g_u, g_l                dF_upper/domega, dF_lower/domega
 R                       response: what the movement of omega(theta) adds to dF_upper/dx
 s                       ratio of the outer product, <g_l, g_u> / <g_l, g_l>
+g_j, t_j                dF_j/domega, dF_j/dx of a group, a sample or a part of a batch: F_lower = sum_j F_j
 P                       diagonal of the lower optimizer: d omega' / dx = -P d g_l / dx
 ======================  ==========================================================================
 

@@ -25,8 +25,9 @@ def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -
     found = report(plan)
     of = "each split" if plan.problem else "the first split, at its crop or 128 pixels"
     click.echo(f"tensors (of one batch of {of})")
+    width = max(14, *map(len, found.shapes))
     for name, shape in found.shapes.items():
-        click.echo(f"  {name:<14} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
+        click.echo(f"  {name:<{width}} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
     click.echo("blocks")
     for name, count in found.parameters.items():
         click.echo(f"  {name:<14} {count:>12,} parameters  {(plan.problem or plan.networks[name]).component.name}")

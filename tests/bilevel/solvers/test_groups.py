@@ -106,6 +106,30 @@ def test_groups_of_a_random_quadratic_point_where_the_exact_response_points(step
     assert max(sizes) < 3
 
 
+def test_the_response_is_the_slope_of_the_value_function() -> None:
+    """Finite differences of theta -> F_upper(omega(theta)), with the lower level solved anew at each end."""
+    problem = Residuals(m=5)
+    problem.c = torch.linalg.qr(problem.c).Q * 1.7
+
+    def value(theta: Tensor) -> float:
+        omega = torch.linalg.solve(problem.c, problem.e - problem.b @ theta)
+        return problem.upper((theta,), (omega,), None).item()
+
+    step(Ibgl(groups="sample", cap=None), problem, 500)
+    theta, h = problem.theta[0].detach(), 1e-5
+    slopes = [(value(theta + h * e) - value(theta - h * e)) / (2 * h) for e in torch.eye(3, dtype=torch.float64)]
+    assert problem.theta[0].grad.tolist() == pytest.approx(slopes, rel=1e-5)
+
+
+def test_a_zero_sum_pair_on_one_batch_is_explained() -> None:
+    problem, same = Residuals(), object()
+    problem.upper = lambda x, omega, batch: -problem.lower(x, omega, batch)  # type: ignore[method-assign]
+    solver = Lwcl(groups="sample")
+    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.1), optim.SGD(problem.omega, lr=0.01)])
+    with pytest.raises(BilevelError, match=r"-1 times F_lower .*zero-sum"):
+        solver.step(problem, state, Batches(same, [same]))
+
+
 @pytest.mark.parametrize("damping", [0.0, 0.1, 5.0])
 def test_the_option_damping_is_that_of_the_response(damping: float) -> None:
     problem = Residuals()
