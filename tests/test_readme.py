@@ -108,8 +108,9 @@ def test_every_block_of_the_guide_to_deploying_runs(folder: Path, tmp_path: Path
     shutil.copytree(tmp_path / "made" / "short", tmp_path / "photos")
     shutil.copyfile(models / "chain.onnx", tmp_path / "chain.onnx")
     for language, text in blocks:
-        _run(tmp_path, language, text)
-    assert [language for language, _ in blocks] == ["sh", "python", "python"]
+        if language != "js":  # see test_node.py
+            _run(tmp_path, language, text)
+    assert [language for language, _ in blocks] == ["sh", "python", "python", "js"]
     assert [path.name for path in (tmp_path / "tiffs").glob("*.tif")] == ["cat.tif"]
 
 

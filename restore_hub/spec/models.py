@@ -225,10 +225,14 @@ class Spec(Strict):
     name: Name = Field(description="name of the pipeline")
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of all randomness of the run")
     plugins: list[str] = Field(default_factory=list, description="plugins that must be loaded, by name")
-    data: dict[Name, Split] = Field(description="the splits by name; `holdout` is reserved for measuring")
+    data: dict[Name, Split] = Field(
+        default_factory=dict, description="the splits by name; `holdout` is reserved for measuring"
+    )
     blocks: dict[BlockName, Block] = Field(description="the networks by name; `chain` is reserved")
-    objectives: dict[Name, Objective] = Field(description="the losses by name")
-    stages: Annotated[list[Stage], Field(min_length=1)] = Field(description="what trains, one after another")
+    objectives: dict[Name, Objective] = Field(default_factory=dict, description="the losses by name")
+    stages: list[Stage] = Field(
+        default_factory=list, description="what trains, one after another; none where every block has its `weights`"
+    )
     precision: Precision = Field(
         default="float32",
         description="of the networks while they train; `bf16`: autocast to bfloat16, with weights, losses and finite "
@@ -246,6 +250,13 @@ class Spec(Strict):
     )
     export: Export = Field(default_factory=Export, description="what becomes ONNX")
     tracker: TrackerUse | None = Field(default=None, description="where the run is recorded besides its folder")
+
+    @model_validator(mode="after")
+    def _training_needs_data(self) -> Spec:
+        missing = [key for key in ("data", "objectives") if self.stages and not getattr(self, key)]
+        if missing:
+            raise ValueError(f"needs the key `{missing[0]}`, since its stages train")
+        return self
 
     @model_validator(mode="after")
     def _patience_needs_measurements(self) -> Spec:
