@@ -1,4 +1,4 @@
-"""`restore-hub export RUN`."""
+"""`restore-hub export RUN`, and `restore-hub export --merge A.onnx+B.onnx -o C.onnx`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,40 @@ from restore_hub.cli.options import plugin_option
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--weights", help="Checkpoint of the run (last, best, stage-1 …); default: what its spec says.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder; default RUN/export, or RUN/export-WEIGHTS.")
+@click.option("--merge", "parts", metavar="A.onnx+B.onnx", help="In place of RUN: files to make one of, OUT.")
+@click.option("--overwrite", is_flag=True, help="With --merge, replace OUT when it exists.")
 @plugin_option
-def command(run: Path, weights: str | None, out: Path | None, plugins: tuple[Path, ...]) -> None:
-    """Export the blocks and the chain of RUN, a run folder, as its spec names them."""
+def command(
+    run: Path | None,
+    weights: str | None,
+    out: Path | None,
+    parts: str | None,
+    overwrite: bool,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Export the blocks and the chain of RUN, a run folder, as its spec names them.
+
+    With --merge, make one file OUT of exported files that run one after the other.
+    """
+    if parts is not None:
+        _merge(parts, out, overwrite, alone=run is None and weights is None)
+        return
+    if run is None or overwrite:
+        raise click.UsageError("give RUN, a run folder; or --merge A.onnx+B.onnx, which alone takes --overwrite")
     from restore_hub.plugins import default_registry
     from restore_hub.train import export_run
 
     for path in export_run(run, default_registry(plugins), weights, out):
         click.echo(f"exported  {path}")
+
+
+def _merge(parts: str, out: Path | None, overwrite: bool, *, alone: bool) -> None:
+    if out is None or not alone:
+        raise click.UsageError("--merge takes -o OUT.onnx, and neither RUN nor --weights")
+    from restore_hub.export import merge
+
+    manifest = merge(parts, out, overwrite=overwrite)
+    click.echo(f"merged    {out}  ({manifest.kind}, differs from its parts by at most {manifest.parity:.2g})")

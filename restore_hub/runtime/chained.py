@@ -27,6 +27,7 @@ class Chained:
     Attributes:
         models: the files, in order.
         path: their names, joined as a person gives them.
+        takes: of each file but the first, its input that takes what the one before gave.
         kind: what the whole is, as `Manifest.kind`.
     """
 
@@ -38,7 +39,7 @@ class Chained:
         """
         self.models = tuple(models)
         self.path = Path(JOINT.join(str(model.path) for model in models))
-        self._takes = [joint(one.manifest, one.path, two.manifest, two.path) for one, two in pairwise(models)]
+        self.takes = [joint(one.manifest, one.path, two.manifest, two.path) for one, two in pairwise(models)]
         self.kind = _kind(models)
 
     @property
@@ -69,7 +70,7 @@ class Chained:
             ModelFileError: as `Model`.
         """
         made = run(self.models[0], feeds)
-        for model, taken in zip(self.models[1:], self._takes, strict=True):
+        for model, taken in zip(self.models[1:], self.takes, strict=True):
             shared = [tensor.name for tensor in model.manifest.inputs if taken.space == "raw" and tensor.name in feeds]
             made = run(model, {**{name: feeds[name] for name in shared}, taken.name: made})
         return made
