@@ -108,13 +108,16 @@ def _prefix(number: int, taken: Collection[str]) -> str:
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> None:
-    """Rename all values of a graph and of the graphs in it; an empty name stands for an input that is left out."""
+    """Rename all values and nodes of a graph and of the graphs in it.
+
+    Empty names stay: of a value it means that it is left out, of a node that it has none.
+    """
 
     def renamed(name: str) -> str:
         return names.get(name, prefix + name) if name else ""
 
     for node in graph.node:
-        node.name = prefix + node.name
+        node.name = node.name and prefix + node.name
         node.input[:] = map(renamed, node.input)
         node.output[:] = map(renamed, node.output)
         for attribute in node.attribute:
