@@ -45,7 +45,7 @@ def _inspect_models(source: Path, as_json: bool, device: str) -> None:
         for model in models:
             _show(model)
         if len(models) > 1:
-            click.echo(f"do not fit: {wrong}" if wrong else f"fit: {source} runs one after the other")
+            click.echo(wrong or f"fit: {source} runs one after the other")
     if wrong:
         click.get_current_context().exit(1)
 

@@ -63,7 +63,7 @@ def test_inspect_shows_each_and_whether_they_fit() -> None:
     wrong = _run("inspect", "p.onnx+r.onnx")
     assert wrong.exit_code == 1
     assert wrong.output.index("t/p  (rgb-to-rgb") < wrong.output.index("t/r  (raw-to-rgb")
-    assert "do not fit: p.onnx gives 'picture' and r.onnx takes 'mosaic', which do not fit: sizes" in wrong.output
+    assert "\np.onnx gives 'picture' and r.onnx takes 'mosaic', which do not fit: sizes" in wrong.output
     shown = json.loads(_run("inspect", "r.onnx+p.onnx", "--json").output)
     assert (shown["fit"], [model["name"] for model in shown["models"]]) == (True, ["t/r", "t/p"])
     assert json.loads(_run("inspect", "p.onnx+r.onnx", "--json").stdout)["fit"] is False
