@@ -17,6 +17,7 @@ from restore_hub.runtime.tiles import tiles
 
 NEARLY = 0.8  # of the free memory: the rest is for what else runs
 AROUND = 64  # bytes for each pixel that reading and writing a picture take beside the graph
+PASSED = 12  # bytes for each pixel of a picture that one file hands on to the next
 LARGE = 2048  # side of a picture from which tiles are no slower than the whole
 ARENA = 2.0  # onnxruntime's allocator grows by powers of two
 
@@ -40,13 +41,11 @@ def run(model: Model, feeds: Arrays, tile: int | None = None) -> tuple[NDArray[n
     Raises:
         ModelFileError: the memory does not suffice, or the file cannot be run in tiles.
     """
-    height, width = _size(model.manifest, feeds)
-    core = _choose(model, height, width) if tile is None else tile
-    if core == 0 or core >= max(height, width):
+    height, width = size_of(model.manifest, feeds)
+    core = choose(model, height, width, tile)
+    if core == 0:
         return _whole(model, feeds, height * width), ()
     tiling = model.manifest.tiling
-    if tiling.kind == "none":
-        raise ModelFileError(f"{model.path} cannot run in tiles, since its values depend on the whole picture")
     made: NDArray[np.float32] | None = None
     count = 0
     for part in tiles(height, width, core, tiling.margin, tiling.align):
@@ -62,10 +61,30 @@ def run(model: Model, feeds: Arrays, tile: int | None = None) -> tuple[NDArray[n
     return made, (f"run in {count} tiles, which may differ from the whole by {tiling.error:.2g}",)
 
 
-def forecast(memory: Memory, height: int, width: int) -> int:
+def choose(model: Model, height: int, width: int, tile: int | None = None, *, passed: bool = False) -> int:
+    """Return the side of the tiles that a file runs a picture of a size in, 0 for the whole.
+
+    Args:
+        model: the file.
+        height, width: of the picture.
+        tile: what is asked for; 0 for the whole, `None` to choose by size and the memory that is free.
+        passed: count a picture that waits between this file and another one.
+
+    Raises:
+        ModelFileError: as `run`.
+    """
+    core = _by_memory(model, height, width, AROUND + PASSED * passed) if tile is None else tile
+    if core == 0 or core >= max(height, width):
+        return 0
+    if model.manifest.tiling.kind == "none":
+        raise ModelFileError(f"{model.path} cannot run in tiles, since its values depend on the whole picture")
+    return core
+
+
+def forecast(memory: Memory, height: int, width: int, around: int = AROUND) -> int:
     """Return the bytes that a process holds at most while it restores a picture of this size whole, on the CPU."""
     slack = ARENA if height * width <= LARGE**2 else 1.0
-    return round(memory.base + (slack * memory.per_pixel + AROUND) * height * width)
+    return round(memory.base + (slack * memory.per_pixel + around) * height * width)
 
 
 def _whole(model: Model, feeds: Arrays, pixels: int) -> NDArray[np.float32]:
@@ -76,20 +95,19 @@ def _whole(model: Model, feeds: Arrays, pixels: int) -> NDArray[np.float32]:
     return made
 
 
-def _choose(model: Model, height: int, width: int) -> int:
-    """Return the side of the tiles, 0 for none."""
+def _by_memory(model: Model, height: int, width: int, around: int) -> int:
     tiling, memory = model.manifest.tiling, model.manifest.memory
     large = height * width > LARGE**2
     if memory is None:
         return LARGE if large and tiling.kind == "exact" else 0
     free = NEARLY * available_memory()
-    whole = forecast(memory, height, width)
+    whole = forecast(memory, height, width, around)
     if whole <= free and not (large and tiling.kind == "exact"):
         return 0
     needs = f"{model.path} needs some {_gib(whole)} for {width}x{height} pixels, and {_gib(free)} are free"
     if tiling.kind == "none":
         raise ModelFileError(f"{needs}; it cannot run in tiles: give a smaller picture, or a machine with more memory")
-    left = free - memory.base - AROUND * height * width
+    left = free - memory.base - around * height * width
     side = math.isqrt(max(0, int(left / (ARENA * max(memory.per_pixel, 1.0)))))
     core = min(side - 2 * tiling.margin, LARGE) // tiling.align * tiling.align
     if core < tiling.align:
@@ -97,7 +115,8 @@ def _choose(model: Model, height: int, width: int) -> int:
     return core
 
 
-def _size(manifest: Manifest, feeds: Arrays) -> tuple[int, int]:
+def size_of(manifest: Manifest, feeds: Arrays) -> tuple[int, int]:
+    """Return height and width of the picture in the inputs of a file."""
     name = next(tensor.name for tensor in manifest.inputs if "height" in tensor.shape)
     return int(feeds[name].shape[2]), int(feeds[name].shape[3])
 

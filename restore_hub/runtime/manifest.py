@@ -97,6 +97,7 @@ class Manifest(_Record):
     a reader refuses a higher one than it knows.
 
     Attributes:
+        parity: largest difference at export from what the file was made from: PyTorch, or the parts of a merged one.
         metrics: those that are finite; JSON has no other numbers (the PSNR of equal pictures is infinite).
     """
 
