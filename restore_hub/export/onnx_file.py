@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from restore_hub.errors import ExportError
@@ -51,10 +53,9 @@ def export_onnx(
     module = module.eval()
     model = _traced(module)
     _add_defaults(model, module)
-    temporary = path.with_name(path.name + ".part")
-    try:
+    with publishing(path) as temporary:
         manifest = _manifest(module, model, name, licence, metrics, provenance)
-        _describe(model, manifest)
+        describe(model, manifest)
         onnx.save(model, str(temporary))
         measured = {
             "parity": _parity(module, temporary),
@@ -62,9 +63,22 @@ def export_onnx(
             "memory": measure(temporary),
         }
         manifest = manifest.model_copy(update=measured)
-        _describe(model, manifest)
+        describe(model, manifest)
         onnx.save(model, str(temporary))
         load(temporary).verify()
+    return manifest
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Give a place to write to, which becomes `path` when the block ends well and is gone when it does not.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise ExportError(
@@ -74,7 +88,6 @@ def export_onnx(
     finally:
         with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
             temporary.unlink(missing_ok=True)
-    return manifest
 
 
 def _traced(module: Deployed) -> onnx.ModelProto:
@@ -100,37 +113,56 @@ def _manifest(
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> Manifest:
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Manifest(
         name=name,
         kind=module.kind,
         inputs=module.inputs,
         outputs=[module.output],
         size_multiple=module.size_multiple,
-        opset=opset,
+        opset=opset_of(model),
         parity=0.0,
-        probe=_probe(module),
+        probe=make_probe(partial(_run, module), TOLERANCE),
         licence=licence or "not stated",
         metrics=dict(metrics),
         provenance=dict(provenance),
     )
 
 
-def _describe(model: onnx.ModelProto, manifest: Manifest) -> None:
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of the standard operators that a graph uses."""
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def describe(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Put a manifest into the metadata of a graph."""
     kept = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**kept, METADATA_KEY: manifest.model_dump_json(exclude_none=True)})
     model.graph.name = manifest.name
     model.producer_name = "restore_hub"
 
 
-def _probe(module: Deployed, seed: int = 20231029, count: int = 16) -> Probe:
-    """Make the test vector of the manifest; the seed is any fixed number."""
+def make_probe(
+    run: Callable[[int, int, int], NDArray[np.float32]], tolerance: float, seed: int = 20231029, count: int = 16
+) -> Probe:
+    """Make the test vector of a manifest.
+
+    Args:
+        run: from seed, height and width of `probe_feeds` to the output (C, height, width).
+        tolerance: how far another machine may be from it.
+        seed: any fixed number.
+        count: how many values are kept.
+    """
     height, width = PROBE_SIZE
-    with torch.inference_mode():
-        output = module(*_tensors(module, seed, height, width, (0, 0)))[0]
+    output = run(seed, height, width)
     places = np.random.default_rng(seed).integers(0, output.shape, size=(count, 3))
     samples = [(int(c), int(y), int(x), float(output[c, y, x])) for c, y, x in places]
-    return Probe(seed=seed, height=height, width=width, samples=samples, tolerance=TOLERANCE)
+    return Probe(seed=seed, height=height, width=width, samples=samples, tolerance=tolerance)
+
+
+def _run(module: Deployed, seed: int, height: int, width: int) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        made: NDArray[np.float32] = module(*_tensors(module, seed, height, width, (0, 0)))[0].numpy()
+    return made
 
 
 def _parity(module: Deployed, path: Path) -> float:

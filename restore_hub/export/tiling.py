@@ -32,21 +32,33 @@ def find_tiling(module: Deployed, model: Model) -> Tiling:
     found = reach(lambda picture: _run(module, picture), _channels(module), align)
     margin = -(-(WIDE if found is None else found) // align) * align
     tried = Tiling(kind="approximate", margin=margin, align=align)
-    error = _error(module, _with(model, tried), tried)
-    if found is not None and error <= EXACT:
+    return _judged(model, tried, exact=found is not None)
+
+
+def retry_tiling(tiling: Tiling, model: Model) -> Tiling:
+    """Return how a file may be cut whose graph is that of `tiling` with other numbers in it, tried anew."""
+    return tiling if tiling.kind == "none" else _judged(model, tiling, exact=tiling.kind == "exact")
+
+
+def _judged(model: Model, tried: Tiling, *, exact: bool) -> Tiling:
+    """Return what tiles are, `exact` at best, by how far they are from the whole."""
+    error = _error(_with(model, tried), tried)
+    if exact and error <= EXACT:
         return tried.model_copy(update={"kind": "exact", "error": error})
-    return tried.model_copy(update={"error": error}) if error <= APPROXIMATE else Tiling(kind="none")
+    approximate = {"kind": "approximate", "error": error}
+    return tried.model_copy(update=approximate) if error <= APPROXIMATE else Tiling(kind="none")
 
 
-def _error(module: Deployed, model: Model, tiling: Tiling) -> float:
+def _error(model: Model, tiling: Tiling) -> float:
     """Return the largest difference between tiles and the whole, on a picture of which no inner tile reads all."""
+    inputs = model.manifest.inputs
     core = max(tiling.margin, tiling.align)
     height, width = (4 * core + odd for odd in ODD)
-    phases = [(0, 0), (1, 1)] if any(info.name == "phase" for info in module.inputs) else [(0, 0)]
+    phases = [(0, 0), (1, 1)] if any(info.name == "phase" for info in inputs) else [(0, 0)]
     worst = 0.0
     for seed, phase in enumerate(phases):
-        feeds = probe_feeds(module.inputs, seed, height, width, phase)
-        for info in module.inputs:
+        feeds = probe_feeds(inputs, seed, height, width, phase)
+        for info in inputs:
             if "height" in info.shape:  # light falls off to one side, so that what looks at the whole sees a difference
                 feeds[info.name] *= np.linspace(0.05, 1, width, dtype=np.float32)
         whole, _ = run(model, feeds, 0)
