@@ -61,6 +61,8 @@ def _show(loaded: Model) -> None:
             click.echo(f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}")
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {name} {value:.4g}")
+    if manifest.quantisation is not None:
+        click.echo(said_of_int8(manifest))
     click.echo(_tiling(manifest))
     if manifest.memory is not None:
         memory = manifest.memory
@@ -68,6 +70,20 @@ def _show(loaded: Model) -> None:
     of = "its parts" if "merged" in manifest.provenance else "PyTorch"
     click.echo(f"differs from {of} by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
+
+
+def said_of_int8(manifest: Manifest) -> str:
+    """Return one line on what running in 8-bit integers loses and gains; an empty one for float32 files."""
+    found = manifest.quantisation
+    if found is None:
+        return ""
+    took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in found.speed)
+    size = f"{found.speed[0].width} x {found.speed[0].height}"
+    few, all_ = found.convolutions
+    return (
+        f"int8: {few} of {all_} convolutions; loses {found.psnr_loss:z.2f} dB of PSNR on {found.measured} pictures "
+        f"(the worst {found.worst_loss:z.2f}; allowed {found.budget:g}); time over float32's at {size}: {took}"
+    )
 
 
 def _tiling(manifest: Manifest) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,9 +50,8 @@ def publish(
     Raises:
         ExportError: it differs by more than 1e-4. OSError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        _save(graph, manifest, temporary)
+    with publishing(path) as temporary:
+        save(graph, manifest, temporary)
         model = load(temporary)
         measured = {
             "parity": _parity(model, reference, f"{path.name} differs from {made_from}"),
@@ -60,25 +59,40 @@ def publish(
             "memory": measure(temporary),
         }
         manifest = manifest.model_copy(update=measured)
-        _save(graph, manifest, temporary)
+        save(graph, manifest, temporary)
         load(temporary).verify()
+    return manifest
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Give a place to write to, which becomes `path` when the block ends well and is gone when it does not."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        yield temporary
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
             temporary.unlink(missing_ok=True)
-    return manifest
 
 
-def make_probe(inputs: Sequence[TensorInfo], reference: Reference, seed: int = 20231029, count: int = 16) -> Probe:
-    """Make the test vector of the manifest; the seed is any fixed number."""
+def make_probe(
+    inputs: Sequence[TensorInfo],
+    reference: Reference,
+    tolerance: float = TOLERANCE,
+    seed: int = 20231029,
+    count: int = 16,
+) -> Probe:
+    """Make the test vector of a manifest; `tolerance` is how far another machine may be, the seed any fixed number."""
     height, width = PROBE_SIZE
     output = reference(probe_feeds(list(inputs), seed, height, width))[0]
     places = np.random.default_rng(seed).integers(0, output.shape, size=(count, 3))
     samples = [(int(c), int(y), int(x), float(output[c, y, x])) for c, y, x in places]
-    return Probe(seed=seed, height=height, width=width, samples=samples, tolerance=TOLERANCE)
+    return Probe(seed=seed, height=height, width=width, samples=samples, tolerance=tolerance)
 
 
-def _save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+    """Write a graph with a manifest in its metadata."""
     kept = {entry.key: entry.value for entry in graph.metadata_props}
     onnx.helper.set_model_props(graph, {**kept, METADATA_KEY: manifest.model_dump_json(exclude_none=True)})
     graph.graph.name = manifest.name
@@ -86,13 +100,22 @@ def _save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
     onnx.save(graph, str(path))
 
 
+def trials(inputs: Sequence[TensorInfo]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+    """Yield feeds at odd, even and tiny sizes and all CFA phases, each with a text that says which."""
+    phases = PHASES if any(info.name == "phase" for info in inputs) else PHASES[:1]
+    for seed, ((height, width), phase) in enumerate(itertools.product(PARITY_SIZES, phases)):
+        yield f"{height}x{width}, phase {phase}", probe_feeds(list(inputs), seed, height, width, phase)
+
+
+def opset_of(graph: onnx.ModelProto) -> int:
+    """Return the version of the standard operators that a graph uses."""
+    return next(int(entry.version) for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
+
+
 def _parity(model: Model, reference: Reference, what: str) -> float:
     """Return the largest difference between a file and its reference over sizes and phases; refuse a large one."""
-    inputs = model.manifest.inputs
-    phases = PHASES if any(info.name == "phase" for info in inputs) else PHASES[:1]
     worst = 0.0
-    for seed, ((height, width), phase) in enumerate(itertools.product(PARITY_SIZES, phases)):
-        feeds = probe_feeds(inputs, seed, height, width, phase)
+    for where, feeds in trials(model.manifest.inputs):
         expected, got = reference(feeds), model(feeds)
         if got.shape != expected.shape:
             raise ExportError(f"{what}: onnxruntime gives {got.shape} in the place of {expected.shape}")
@@ -100,7 +123,7 @@ def _parity(model: Model, reference: Reference, what: str) -> float:
         if not float(difference.max()) <= TOLERANCE:
             _, channel, row, column = np.unravel_index(int(np.nanargmax(difference)), difference.shape)
             raise ExportError(
-                f"{what} by {difference.max():.3g} (at most {TOLERANCE:g}) at {height}x{width}, phase {phase}, channel "
+                f"{what} by {difference.max():.3g} (at most {TOLERANCE:g}) at {where}, channel "
                 f"{channel}, row {row}, column {column}; it is not published"
             )
         worst = max(worst, float(difference.max()))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restore_hub.errors import ExportError
 from restore_hub.export.deploy import Deployed
-from restore_hub.export.gate import Reference, make_probe, publish
+from restore_hub.export.gate import Reference, make_probe, opset_of, publish
 from restore_hub.export.tiling import find_tiling
 from restore_hub.export.trace import trace
 from restore_hub.runtime.manifest import Manifest
@@ -45,14 +45,13 @@ def export_onnx(
     module = module.eval()
     model = _traced(module)
     _add_defaults(model, module)
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     manifest = Manifest(
         name=name,
         kind=module.kind,
         inputs=module.inputs,
         outputs=[module.output],
         size_multiple=module.size_multiple,
-        opset=opset,
+        opset=opset_of(model),
         parity=0.0,
         probe=make_probe(module.inputs, _reference(module)),
         licence=licence or "not stated",

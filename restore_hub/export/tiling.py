@@ -42,11 +42,21 @@ def try_tiling(model: Model, margin: int, align: int, *, bounded: bool) -> Tilin
         margin, align: of the tiles, as in `Tiling`; the margin is a multiple of the alignment.
         bounded: no value looks farther than the margin; without that, tiles are approximate at best.
     """
-    tried = Tiling(kind="approximate", margin=margin, align=align)
+    return _judged(model, Tiling(kind="approximate", margin=margin, align=align), exact=bounded)
+
+
+def retry_tiling(tiling: Tiling, model: Model) -> Tiling:
+    """Return how a file may be cut whose graph is that of `tiling` with other numbers in it, tried anew."""
+    return tiling if tiling.kind == "none" else _judged(model, tiling, exact=tiling.kind == "exact")
+
+
+def _judged(model: Model, tried: Tiling, *, exact: bool) -> Tiling:
+    """Return what tiles are, `exact` at best, by how far they are from the whole."""
     error = _error(_with(model, tried), tried)
-    if bounded and error <= EXACT:
+    if exact and error <= EXACT:
         return tried.model_copy(update={"kind": "exact", "error": error})
-    return tried.model_copy(update={"error": error}) if error <= APPROXIMATE else Tiling(kind="none")
+    approximate = {"kind": "approximate", "error": error}
+    return tried.model_copy(update=approximate) if error <= APPROXIMATE else Tiling(kind="none")
 
 
 def _error(model: Model, tiling: Tiling) -> float:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from restore_hub.errors import ModelFileError
 
 METADATA_KEY = "restore_hub.manifest"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2  # the highest one read
+QUANTISED_VERSION = 2  # of files with `quantisation`, which readers of version 1 do not know; others stay 1
 _LARGEST_TEXT = 1 << 24  # characters; what runs write has some ten thousand
 _LARGEST_TOLERANCE = 1e-3  # a larger one would tell an altered file from a sound one no more
 
@@ -92,6 +93,44 @@ class Memory(_Record):
     per_pixel: float = Field(ge=0, allow_inf_nan=False)
 
 
+class Speed(_Record):
+    """How long an int8 file runs, measured where it was exported, beside its float32 file.
+
+    Attributes:
+        ratio: its time over the float32 file's; below 1 it is faster.
+        threads: of onnxruntime.
+        height, width: of the picture.
+    """
+
+    ratio: float = Field(gt=0, allow_inf_nan=False)
+    threads: _Size
+    height: _Size
+    width: _Size
+
+
+class Quantisation(_Record):
+    """What was done to a float32 file to run it in 8-bit integers, and what that loses and gains.
+
+    Attributes:
+        scheme: one line for people.
+        convolutions: how many run in int8, and of how many.
+        calibration: pictures of a training split that the ranges of values come from.
+        measured: pictures of the holdout split that the losses are of.
+        psnr_loss: mean PSNR in dB of the float32 file less that of this one, pictures of 8 bits; below 0 it gained.
+        worst_loss: the same, of the picture that loses most.
+        budget: what `psnr_loss` may be at most.
+    """
+
+    scheme: str
+    convolutions: tuple[_Index, _Index]
+    calibration: int = Field(ge=1)
+    measured: int = Field(ge=1)
+    psnr_loss: _Finite
+    worst_loss: _Finite
+    budget: float = Field(ge=0, allow_inf_nan=False)
+    speed: list[Speed] = Field(min_length=1)
+
+
 class Manifest(_Record):
     """Everything that running the file and judging its result needs. `version` rises when a field changes meaning;
     a reader refuses a higher one than it knows.
@@ -99,9 +138,10 @@ class Manifest(_Record):
     Attributes:
         parity: largest difference at export from what the file was made from: PyTorch, or the parts of a merged one.
         metrics: those that are finite; JSON has no other numbers (the PSNR of equal pictures is infinite).
+        quantisation: of files in int8; their numbers, such as metrics, tiling and memory, are their own.
     """
 
-    version: int = MANIFEST_VERSION
+    version: int = 1
     name: str
     kind: Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]
     inputs: list[TensorInfo] = Field(min_length=1)
@@ -113,6 +153,7 @@ class Manifest(_Record):
     licence: str
     tiling: Tiling = Tiling(kind="none")
     memory: Memory | None = None
+    quantisation: Quantisation | None = None
     metrics: Mapping[str, float] = Field(default_factory=dict)
     provenance: Mapping[str, Any] = Field(default_factory=dict)
 

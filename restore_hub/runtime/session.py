@@ -30,7 +30,7 @@ def provider_of(device: str) -> str:
 
 
 def open_session(
-    model: Path | bytes, device: str, *, whole: bool = False, arena: bool = True
+    model: Path | bytes, device: str, *, whole: bool = False, arena: bool = True, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """Start a graph on a device.
 
@@ -39,6 +39,7 @@ def open_session(
         device: a key of `PROVIDERS`.
         whole: refuse a graph of which any part would run on the CPU in the device's stead.
         arena: keep memory on the CPU from run to run.
+        threads: of one run; by default as many as the process may use.
 
     Raises:
         ModelFileError: as `provider_of`; a graph that onnxruntime refuses; a provider that does not start.
@@ -49,7 +50,9 @@ def open_session(
     options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the file's suffix
     if whole and device != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    if usable_cpus() < (os.cpu_count() or 1):  # onnxruntime counts the machine's, whatever a container may use
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    elif usable_cpus() < (os.cpu_count() or 1):  # onnxruntime counts the machine's, whatever a container may use
         options.intra_op_num_threads = usable_cpus()
     options.enable_cpu_mem_arena = arena
     options.log_severity_level = 3

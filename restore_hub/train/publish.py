@@ -91,12 +91,7 @@ def export_run(run: Path, registry: Registry, weights: str | None = None, out: P
     Raises:
         ExportError: not a run folder, no such checkpoint, or nothing to export.
     """
-    try:
-        resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-        document = Document(run / "spec.json", resolved["spec"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
-    plan = make_plan(document, registry)
+    resolved, plan = plan_of_run(run, registry)
     name = weights or plan.spec.export.weights
     checkpoint = run / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
@@ -150,3 +145,17 @@ def _made(folder: Path) -> Path:
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror}") from None
     return folder
+
+
+def plan_of_run(run: Path, registry: Registry) -> tuple[dict[str, Any], Plan]:
+    """Return the resolved spec of a run folder, and the plan of it.
+
+    Raises:
+        ExportError: not a run folder.
+    """
+    try:
+        resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+        document = Document(run / "spec.json", resolved["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
+    return resolved, make_plan(document, registry)

@@ -146,7 +146,7 @@ def test_a_manifest_of_a_later_version_is_refused(world, tmp_path: Path) -> None
     manifest = json.loads(model.metadata_props[-1].value)
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({**manifest, "version": 99})})
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(ModelFileError, match="version 99, this restore_hub reads up to 1"):
+    with pytest.raises(ModelFileError, match="version 99, this restore_hub reads up to 2"):
         load(tmp_path / "m.onnx")
 
 
