@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-SMALLEST = {"step_cost": ["--size", "16", "--repeats", "1"], "tracking": ["--steps", "2", "--repeats", "1"]}
+SMALLEST = {
+    "runtime": ["--sides", "64", "--repeats", "1"],
+    "step_cost": ["--size", "16", "--repeats", "1"],
+    "tracking": ["--steps", "2", "--repeats", "1"],
+}
 
 
 def test_there_is_none_that_no_test_runs() -> None:

@@ -41,7 +41,8 @@ def trained(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what `export` reads of a run folder whose U-Net is wide enough, and the chain with its first weights."""
     folder = tmp_path_factory.mktemp("int8")
     pipeline = ROOT / "pipelines" / "raw_lowlight.yaml"
-    plan = make_plan(read_spec(pipeline, [*small, "blocks.generate.width=16"]), default_registry())
+    more = ["blocks.generate.width=16", "export={chain: enhanced}", "metrics=[psnr, ssim]"]
+    plan = make_plan(read_spec(pipeline, [*small, *more]), default_registry())
     (folder / "spec.json").write_text(json.dumps(resolve(plan)))
     (folder / "export").mkdir()
     torch.manual_seed(1)
