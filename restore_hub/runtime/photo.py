@@ -114,6 +114,8 @@ def restore(
     wishes = Wishes(gain, balance, bits, tile)
     wishes.bits_of(out)
     check_out(out, overwrite, [photo, *([Path(model)] if isinstance(model, str | Path) else [])])
+    if not out.parent.is_dir():  # before minutes of work
+        raise DataError(f"{out}: cannot be written: {out.parent} is no folder; make it first")
     loaded = model if isinstance(model, Model) else load(model, device=device)
     sha256 = file_hash(loaded.path) if loaded.path.is_file() else None  # a loaded file may be gone by now
     done, data = developed(loaded, sha256, photo, out, wishes)
@@ -121,7 +123,9 @@ def restore(
     return done
 
 
-def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes: Wishes) -> tuple[Restored, bytes]:
+def developed(
+    loaded: Model, sha256: str | None, photo: Path, out: Path, wishes: Wishes, share: float = 1.0
+) -> tuple[Restored, bytes]:
     """Return what `restore` tells of a photograph, and the content of the file that it writes.
 
     Args:
@@ -130,6 +134,7 @@ def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes:
         photo: what to read.
         out: where the result is to go; nothing is written.
         wishes: how to develop it.
+        share: part of the free memory that the graph may take.
 
     Raises:
         DataError, ModelFileError: as `restore`.
@@ -141,7 +146,7 @@ def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes:
             f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
             "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
         )
-    made, tiled = run(loaded, read.feeds, wishes.tile)
+    made, tiled = run(loaded, read.feeds, wishes.tile, share)
     if not np.isfinite(made).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
     model = {"name": loaded.manifest.name, "sha256": sha256}

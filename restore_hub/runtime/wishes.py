@@ -11,6 +11,7 @@ from restore_hub.runtime.balance import Balance, check_balance
 from restore_hub.runtime.images import PICTURE_SUFFIXES
 from restore_hub.runtime.model import Model
 from restore_hub.runtime.mosaic import LARGEST_GAIN
+from restore_hub.runtime.source import fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def check_out(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
     try:
         if not out.exists():
             return
+        if not out.is_file():
+            raise DataError(f"{out}: cannot be written: {fault_of(out)}; choose another name")
         if any(source.exists() and out.samefile(source) for source in sources):
             raise DataError(f"{out} is the very file to be read; choose another name for the result")
     except OSError as error:  # a name too long, say
