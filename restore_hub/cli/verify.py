@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from restore_hub.cli.options import device_option
+from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.units import printable
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FilePath())
 @device_option
 @click.pass_context
 def command(context: click.Context, files: tuple[Path, ...], device: str) -> None:
@@ -25,8 +26,8 @@ def command(context: click.Context, files: tuple[Path, ...], device: str) -> Non
     for file in files:
         checks = verify(file, device=device)
         wrong = [check.name for check in checks if check.result == "WRONG"]
-        click.echo(f"{file}: {'wrong in ' + ', '.join(wrong) if wrong else 'ok'}")
-        click.echo(table(("  CHECK", "RESULT", ""), [(f"  {c.name}", c.result, c.said) for c in checks]))
+        click.echo(f"{printable(str(file))}: {'wrong in ' + ', '.join(wrong) if wrong else 'ok'}")
+        click.echo(table(("  CHECK", "RESULT", ""), [(f"  {c.name}", c.result, printable(c.said)) for c in checks]))
         spoilt = spoilt or bool(wrong)
     if spoilt:
         context.exit(1)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import logging
+import math
 import os
 import secrets
 import struct
@@ -30,6 +31,7 @@ from restore_hub.runtime.tiff import SHORT, UNDEFINED, Directory, Field, encode_
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _ORIENTATION = 274  # EXIF and TIFF tag
 _PHOTOMETRIC, _ICC_PROFILE, _DNG_VERSION = 262, 34675, 50706  # TIFF tags
+_PLAIN = ("RGB", "MINISBLACK", "MINISWHITE")  # kinds of TIFF that need no conversion
 _FOUND = "no readable PNG, TIFF or JPEG picture"
 # The most bytes of a picture that one byte of a file stands for; for PNG and JPEG of a picture of one bit a pixel.
 _DEFLATE, _PIXELS_A_BYTE = 1100, 8 * 1100
@@ -134,7 +136,7 @@ def not_read(path: Path, error: Exception, found: str) -> DataError:
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return DataError(f"{path}: cannot be opened: {error.strerror}")
     if isinstance(error, Image.DecompressionBombError):
-        return DataError(f"{path}: more than {LARGEST_PICTURE:,} pixels, the most that are read; cut it")
+        return DataError(f"{path}: more than {LARGEST_PICTURE:,} pixels, the most that are read; cut it up")
     return UnreadableFileError(f"{path}: {found}: {_reason(error)}")
 
 
@@ -260,14 +262,16 @@ def _decode(path: Path) -> _Decoded:
 
 
 def _decode_tiff(path: Path) -> _Decoded:
-    """Decode a TIFF's first page: 16 bits with tifffile to uint16, fewer with Pillow."""
+    """Decode a TIFF's first page: 16 bits with tifffile to uint16 where it can, all else with Pillow."""
     with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if _DNG_VERSION in page.tags:  # its first page is often a thumbnail
             raise DataError(f"{path}: holds a RAW file (DNG), not a picture; give it the suffix .dng")
         kind = _check_page(path, page)
-        if page.bitspersample <= 8:
+        odd = tiff.is_bigtiff and tiff.byteorder == ">" and page.bitspersample == 8 and kind in _PLAIN
+        if page.bitspersample <= 8 and not odd:  # big-endian BigTIFF is what Pillow does not know
             return _decode(path)
+        check_whole(path, page, _FOUND)
         try:
             samples = page.asarray()
         except ValueError as error:
@@ -280,7 +284,7 @@ def _decode_tiff(path: Path) -> _Decoded:
         dropped = ("alpha dropped",) if samples.ndim == 3 and samples.shape[2] > colours else ()
         if colours == 1:
             samples = samples[..., 0] if samples.ndim == 3 else samples
-            samples = 65535 - samples if kind == "MINISWHITE" else samples
+            samples = ~samples if kind == "MINISWHITE" else samples
         icc = page.iccprofile if colours == 3 else None
         orientation = page.tags.valueof(_ORIENTATION, 1)
     return samples, orientation, icc, path, dropped
@@ -290,16 +294,30 @@ def _check_page(path: Path, page: Any) -> str:
     """Return the photometric kind of a TIFF's page; refuse one that is no picture of 8 or 16 bits, or too large."""
     kind, bits = tifffile.PHOTOMETRIC(page.photometric).name, page.bitspersample
     whole = page.sampleformat in (tifffile.SAMPLEFORMAT.UINT, tifffile.SAMPLEFORMAT.VOID) and page.imagedepth == 1
-    if not whole or (bits > 8 and (bits != 16 or kind not in ("RGB", "MINISBLACK", "MINISWHITE"))):
+    if not whole or (bits > 8 and (bits != 16 or kind not in _PLAIN)):
+        layers = f" in {page.imagedepth} layers" if page.imagedepth > 1 else ""
         raise DataError(
-            f"{path}: a TIFF of {kind} with {bits}-bit {page.dtype} samples{' in layers' * (page.imagedepth > 1)} is no "
-            "picture of 8 or 16-bit RGB or grey; if it is a RAW file, give it its RAW suffix, else convert it"
+            f"{path}: a TIFF of {kind} with {bits}-bit {page.dtype} samples{layers} is no picture of 8 or 16-bit RGB "
+            "or grey; if it is a RAW file, give it its RAW suffix, else convert it"
         )
     height, width = page.imagelength, page.imagewidth
     if page.compression in _RATIOS:
         check_held(path, height * width * page.samplesperpixel * bits // 8, _RATIOS[page.compression], _FOUND)
     check_size(path, height, width, LARGEST_PICTURE)
     return kind
+
+
+def check_whole(path: Path, page: Any, found: str) -> None:
+    """Refuse a TIFF's page that lacks strips or tiles, where tifffile would give black.
+
+    Raises:
+        UnreadableFileError: `found`, with the file's name.
+    """
+    parts = math.prod(page.chunked)
+    if not len(page.dataoffsets) >= parts <= len(page.databytecounts) or not all(
+        (*page.dataoffsets[:parts], *page.databytecounts[:parts])
+    ):
+        raise UnreadableFileError(f"{path}: {found}: parts of the picture are not in the file")
 
 
 def _orientation(image: Image.Image) -> Any:

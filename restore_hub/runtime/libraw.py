@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.colour import XYZ_FROM_SRGB
 from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage
-from restore_hub.runtime.source import LARGEST, check_size, fault_of
+from restore_hub.runtime.source import LARGEST, check_size, fault_of, open_raw
 from restore_hub.runtime.tags import Tags, read_tags
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin
@@ -66,20 +65,6 @@ def render(source: Path | bytes, name: Path) -> NDArray[np.uint16]:
         ),
         source,
     )
-
-
-def open_raw(source: Path | bytes) -> Any:
-    """Open a RAW file, or its content, with LibRaw; names that are no UTF-8 too.
-
-    Raises:
-        rawpy.LibRawError, OSError: it cannot be.
-    """
-    if isinstance(source, Path):
-        try:
-            str(source).encode()
-        except UnicodeEncodeError:
-            source = source.read_bytes()
-    return rawpy.imread(io.BytesIO(source) if isinstance(source, bytes) else str(source))
 
 
 def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes | None = None) -> _Result:

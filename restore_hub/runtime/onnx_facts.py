@@ -63,7 +63,8 @@ def read_onnx(path: Path) -> OnnxFacts:
     """
     try:
         if fault := fault_of(path):
-            raise ModelFileError(f"no such model file: {path}" + (f" {fault}" if fault.startswith("is") else ""))
+            said = f"{path} {fault}, not a model file" if fault.startswith("is") else f"no such model file: {path}"
+            raise ModelFileError(said)
         if path.stat().st_size == 0:
             raise ModelFileError(f"{path} is no ONNX file: it is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

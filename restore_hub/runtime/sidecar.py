@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
-from restore_hub.runtime.images import not_read, quiet_decoders
+from restore_hub.runtime.images import check_whole, not_read, quiet_decoders
 from restore_hub.runtime.mosaic import LARGEST_GAIN, PHASES, RawImage
 from restore_hub.runtime.source import check_held, check_size, fault_of
 
@@ -237,6 +237,7 @@ def _read_grey(path: Path) -> NDArray[Any]:
             raise DataError(f"{path}: a TIFF of {page.dtype} {page.shape}, but a mosaic is (H, W) of 8 or 16 bits")
         check_held(path, page.size, _SQUEEZED, _FOUND)
         check_size(path, *page.shape)
+        check_whole(path, page, _FOUND)
         values = np.asarray(page.asarray())
         if values.shape != page.shape:
             raise UnreadableFileError(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
+
+import rawpy
 
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.limits import available_memory
@@ -32,7 +36,9 @@ def check_size(path: Path, height: int, width: int, largest: int = LARGEST) -> N
         DataError: either.
     """
     if height * width > largest:
-        raise DataError(f"{path}: {width} x {height} pixels are more than {largest:,}, the most that are read; cut it")
+        raise DataError(
+            f"{path}: {width} x {height} pixels are more than {largest:,}, the most that are read; cut it up"
+        )
     needed, free = AROUND * height * width, available_memory()
     if needed > free:
         raise DataError(
@@ -56,3 +62,17 @@ def check_held(path: Path, promised: int, ratio: int, found: str) -> None:
     size = path.stat().st_size
     if promised > ratio * size:
         raise UnreadableFileError(f"{path}: {found}: its header promises more than its {size} bytes hold; damaged")
+
+
+def open_raw(source: Path | bytes) -> Any:
+    """Open a RAW file, or its content, with LibRaw; names that are no UTF-8 too.
+
+    Raises:
+        rawpy.LibRawError, OSError: it cannot be.
+    """
+    if isinstance(source, Path):
+        try:
+            str(source).encode()
+        except UnicodeEncodeError:
+            source = source.read_bytes()
+    return rawpy.imread(io.BytesIO(source) if isinstance(source, bytes) else str(source))

@@ -9,6 +9,7 @@ from pathlib import Path
 from restore_hub.errors import DataError, ModelFileError
 from restore_hub.runtime.balance import Balance, check_balance
 from restore_hub.runtime.images import PICTURE_SUFFIXES
+from restore_hub.runtime.interface import check_kind
 from restore_hub.runtime.model import Model
 from restore_hub.runtime.mosaic import LARGEST_GAIN
 from restore_hub.runtime.source import fault_of
@@ -66,8 +67,12 @@ def takes_raw(model: Model) -> bool:
     """Say whether a model takes RAW files, or pictures.
 
     Raises:
-        ModelFileError: it takes neither.
+        ModelFileError: it takes neither, or takes or gives something else than files of its kind.
     """
+    try:
+        check_kind(model.manifest)
+    except ModelFileError as error:
+        raise ModelFileError(f"{model.path}: {error}; export it again") from None
     if model.manifest.kind == "tensors":
         names = ", ".join(tensor.name for tensor in model.manifest.inputs)
         raise ModelFileError(f"{model.path} takes the tensors {names}, not a photograph; run it with onnxruntime")
