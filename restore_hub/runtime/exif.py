@@ -12,7 +12,7 @@ import numpy as np
 import rawpy
 
 from restore_hub.errors import DataError
-from restore_hub.runtime.source import open_raw
+from restore_hub.runtime.readable import open_raw
 from restore_hub.runtime.tiff import (
     BYTE,
     RATIONAL,

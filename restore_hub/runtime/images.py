@@ -25,7 +25,7 @@ from PIL import Image, UnidentifiedImageError
 
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.exif import read_exif
-from restore_hub.runtime.source import LARGEST_PICTURE, check_held, check_size, fault_of
+from restore_hub.runtime.readable import LARGEST_PICTURE, check_held, check_size, fault_of
 from restore_hub.runtime.tiff import SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers
 
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")

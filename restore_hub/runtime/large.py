@@ -13,7 +13,7 @@ from restore_hub.errors import ModelFileError
 from restore_hub.runtime.limits import available_memory
 from restore_hub.runtime.manifest import Manifest, Memory
 from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.source import AROUND
+from restore_hub.runtime.readable import AROUND
 from restore_hub.runtime.tiles import tiles
 
 NEARLY = 0.8  # of the free memory: the rest is for what else runs

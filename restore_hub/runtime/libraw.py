@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.colour import XYZ_FROM_SRGB
 from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage
-from restore_hub.runtime.source import LARGEST, check_size, fault_of, open_raw
+from restore_hub.runtime.readable import LARGEST, check_size, fault_of, open_raw
 from restore_hub.runtime.tags import Tags, read_tags
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from restore_hub.errors import ModelFileError
 from restore_hub.runtime.protobuf import Buffer, fields
-from restore_hub.runtime.source import fault_of
+from restore_hub.runtime.readable import fault_of
 
 # Where messages lie in messages: all that lead to a tensor or a node, wherever it hides.
 INSIDE: dict[str, dict[int, str]] = {

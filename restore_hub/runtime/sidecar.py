@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
 from restore_hub.runtime.images import check_whole, not_read, quiet_decoders
 from restore_hub.runtime.mosaic import LARGEST_GAIN, PHASES, RawImage
-from restore_hub.runtime.source import check_held, check_size, fault_of
+from restore_hub.runtime.readable import check_held, check_size, fault_of
 
 SIDECAR_SUFFIXES = (".raw", ".bin", ".npy", ".png", ".tif", ".tiff")
 FOLDER_SIDECAR = "mosaic.yaml"  # describes every such file of its folder that has none of its own

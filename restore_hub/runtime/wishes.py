@@ -12,7 +12,7 @@ from restore_hub.runtime.images import PICTURE_SUFFIXES
 from restore_hub.runtime.interface import check_kind
 from restore_hub.runtime.model import Model
 from restore_hub.runtime.mosaic import LARGEST_GAIN
-from restore_hub.runtime.source import fault_of
+from restore_hub.runtime.readable import fault_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from restore_hub.errors import DataError, UnreadableFileError
-from restore_hub.runtime import source
+from restore_hub.runtime import readable
 from restore_hub.runtime.images import read_picture
 from restore_hub.runtime.raw import read_raw
 
