@@ -86,7 +86,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except RestoreHubError as error:
         if os.environ.get("RESTORE_HUB_TRACEBACK"):
             raise
-        click.echo(f"error: {error}", err=True)
+        from restore_hub.cli.units import printable
+
+        click.echo(f"error: {printable(str(error))}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name not in TRAIN_PACKAGES:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore_hub.cli.options import device_option
-from restore_hub.cli.units import size
+from restore_hub.cli.native import quiet_libraw
+from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.units import printable, size
 
 if TYPE_CHECKING:
     from restore_hub.runtime import Model
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @device_option
+@quiet_libraw()
 def command(file: Path, as_json: bool, device: str) -> None:
     """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file.
 
@@ -45,22 +47,24 @@ def _inspect_models(source: Path, as_json: bool, device: str) -> None:
         for model in models:
             _show(model)
         if len(models) > 1:
-            click.echo(wrong or f"fit: {source} runs one after the other")
+            click.echo(printable(wrong or f"fit: {source} runs one after the other"))
     if wrong:
         click.get_current_context().exit(1)
 
 
 def _show(loaded: Model) -> None:
     manifest = loaded.manifest
-    click.echo(f"{manifest.name}  ({manifest.kind}, opset {manifest.opset}, licence {manifest.licence})")
+    about = f"{manifest.name}  ({manifest.kind}, opset {manifest.opset}, licence {manifest.licence})"
+    click.echo(printable(about))
     for title, tensors in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         click.echo(title)
         for tensor in tensors:
             default = f" = {tensor.default}" if tensor.default is not None else ""
             shape = " x ".join(map(str, tensor.shape))
-            click.echo(f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}")
+            line = f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}"
+            click.echo(printable(line))
     for name, value in manifest.metrics.items():
-        click.echo(f"holdout {name} {value:.4g}")
+        click.echo(f"holdout {printable(name)} {value:.4g}")
     if manifest.quantisation is not None:
         click.echo(said_of_int8(manifest))
     click.echo(_tiling(manifest))

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from restore_hub.cli.options import device_option
+from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.units import printable
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FilePath())
 @device_option
 @click.pass_context
 def command(context: click.Context, files: tuple[Path, ...], device: str) -> None:
@@ -36,8 +37,8 @@ def _verify(file: Path, device: str) -> bool:
 
     checks = verify(file, device=device)
     wrong = [check.name for check in checks if check.result == "WRONG"]
-    click.echo(f"{file}: {'wrong in ' + ', '.join(wrong) if wrong else 'ok'}")
-    click.echo(table(("  CHECK", "RESULT", ""), [(f"  {c.name}", c.result, c.said) for c in checks]))
+    click.echo(f"{printable(str(file))}: {'wrong in ' + ', '.join(wrong) if wrong else 'ok'}")
+    click.echo(table(("  CHECK", "RESULT", ""), [(f"  {c.name}", c.result, printable(c.said)) for c in checks]))
     return not wrong
 
 
@@ -46,5 +47,5 @@ def _fit(source: Path, paths: tuple[Path, ...]) -> bool:
     from restore_hub.runtime.model import load
 
     wrong = misfit([load(path) for path in paths])
-    click.echo(f"{source}: {wrong or 'fit, and run one after the other'}")
+    click.echo(printable(f"{source}: {wrong or 'fit, and run one after the other'}"))
     return not wrong

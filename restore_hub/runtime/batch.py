@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from restore_hub.errors import DataError, RestoreHubError
 from restore_hub.runtime.balance import Balance
 from restore_hub.runtime.chained import Chained, chained
-from restore_hub.runtime.images import check_format, quiet_tifffile
+from restore_hub.runtime.images import check_format, quiet_decoders
 from restore_hub.runtime.journal import Journal, open_journal
 from restore_hub.runtime.model import Model
 from restore_hub.runtime.photo import developed
@@ -101,7 +99,7 @@ def restore_folder(
         folder: where the photographs are.
         out: folder of the results, made if it is not there.
         format: of the results; without it `png`, and `dng` for a model that denoises mosaics.
-        jobs: photographs at once, in threads that share the model and its threads of computation.
+        jobs: photographs at once, in threads that share the model, its threads of computation and the free memory.
         overwrite: replace files in `out` that no earlier call made.
         report: called with the number of photographs and what became of one: first with `None`, then of each.
 
@@ -119,9 +117,10 @@ def restore_folder(
     _check(wishes, loaded, out / f"NAME{suffix}")
     names = result_names(find_photos(folder, out, raw=raw), suffix)
     started = time.monotonic()
-    with open_journal(out) as journal, _quiet():
+    # Quiet for all threads, because each photograph's own way to be so knows none.
+    with open_journal(out) as journal, quiet_decoders():
         hashes = [file_hash(part.path) for part in loaded.models]
-        batch = _Batch(loaded, hashes, folder, out, wishes, overwrite, journal)
+        batch = _Batch(loaded, hashes, folder, out, wishes, overwrite, journal, 1 / min(jobs, len(names)))
         results = sorted(_in_threads(batch, names, jobs, report), key=lambda result: result.photo)
     return RestoredFolder(out, tuple(results), time.monotonic() - started)
 
@@ -137,6 +136,7 @@ class _Batch:
     wishes: Wishes
     overwrite: bool
     journal: Journal
+    share: float
 
     def result(self, photo: Path, name: Path) -> Result:
         """Restore one photograph, unless it is done.
@@ -152,7 +152,7 @@ class _Batch:
             if line is not None and not self.overwrite:
                 self.refuse_other(out, Path(line["facts"]["photo"]), photo)
             check_out(out, self.overwrite or line is not None, [source, *(m.path for m in self.loaded.models)])
-            restored, data = developed(self.loaded, self.hashes, source, out, self.wishes)
+            restored, data = developed(self.loaded, self.hashes, source, out, self.wishes, self.share)
         except Exception as error:  # a photograph nobody foresaw must not end a night's work
             return Result(photo, name, "failed", _reason(error, source))
         facts = {
@@ -207,14 +207,6 @@ def _in_threads(batch: _Batch, names: Mapping[Path, Path], jobs: int, report: Re
         finally:
             pool.shutdown(cancel_futures=True)
     return results
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep off the terminal what decoders say of damaged files: each photograph's own way to do so knows no threads."""
-    with quiet_tifffile(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-        yield
 
 
 def _reason(error: Exception, source: Path) -> str:

@@ -125,7 +125,9 @@ def chained(source: str | Path | Model | Chained, device: str = "cpu") -> Chaine
     return Chained([load_file(path, device=device) for path in paths_of(source)])
 
 
-def run(chain: Chained, feeds: Arrays, tile: int | None = None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def run(
+    chain: Chained, feeds: Arrays, tile: int | None = None, share: float = 1.0
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Run a chain on one picture, each file whole or in tiles by its own rule; see `restore_hub.runtime.large.run`.
 
     That the memory suffices for every file is looked at before the first one runs.
@@ -139,11 +141,11 @@ def run(chain: Chained, feeds: Arrays, tile: int | None = None) -> tuple[NDArray
     height, width = large.size_of(chain.models[0].manifest, feeds)
     several = len(chain.models) > 1
     for model in chain.models:
-        large.choose(model, height, width, tile, passed=several)
+        large.choose(model, height, width, tile, passed=several, share=share)
     notes: list[str] = []
 
     def part(model: Model, given: Arrays) -> NDArray[np.float32]:
-        made, said = large.run(model, given, tile)
+        made, said = large.run(model, given, tile, share)
         notes.extend(f"{model.path.name}: {line}" if several else line for line in said)
         return made[None]
 

@@ -116,6 +116,8 @@ def restore(
     wishes = Wishes(gain, balance, bits, tile)
     wishes.bits_of(out)
     check_out(out, overwrite, [photo, *(paths_of(model) if isinstance(model, str | Path) else [])])
+    if not out.parent.is_dir():  # before minutes of work
+        raise DataError(f"{out}: cannot be written: {out.parent} is no folder; make it first")
     loaded = chained(model, device)
     # A loaded file may be gone by now.
     hashes = [file_hash(part.path) if part.path.is_file() else None for part in loaded.models]
@@ -125,7 +127,7 @@ def restore(
 
 
 def developed(
-    loaded: Chained, hashes: Sequence[str | None], photo: Path, out: Path, wishes: Wishes
+    loaded: Chained, hashes: Sequence[str | None], photo: Path, out: Path, wishes: Wishes, share: float = 1.0
 ) -> tuple[Restored, bytes]:
     """Return what `restore` tells of a photograph, and the content of the file that it writes.
 
@@ -135,6 +137,7 @@ def developed(
         photo: what to read.
         out: where the result is to go; nothing is written.
         wishes: how to develop it.
+        share: part of the free memory that the graph may take.
 
     Raises:
         DataError, ModelFileError: as `restore`.
@@ -146,7 +149,7 @@ def developed(
             f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
             "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
         )
-    made, tiled = run(loaded, read.feeds, wishes.tile)
+    made, tiled = run(loaded, read.feeds, wishes.tile, share)
     if not np.isfinite(made).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
     models = [{"name": m.manifest.name, "sha256": sha256} for m, sha256 in zip(loaded.models, hashes, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import onnxruntime
@@ -55,7 +56,7 @@ def open_session(
     elif usable_cpus() < (os.cpu_count() or 1):  # onnxruntime counts the machine's, whatever a container may use
         options.intra_op_num_threads = usable_cpus()
     options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors come as exceptions; a provider's are logged elsewhere
     name = str(model) if isinstance(model, Path) else "the graph"
     source = name if isinstance(model, Path) else model
     try:
@@ -74,4 +75,7 @@ def open_session(
 
 def _reason(error: Exception) -> str:
     """Return the end of the first line, which is where onnxruntime says what it is about."""
-    return (str(error).strip() or repr(error)).splitlines()[0].rpartition(" : ")[2][-200:]
+    said = (str(error).strip() or repr(error)).splitlines()[0]
+    if found := re.search(r"max supported IR version: \d+|till opset \d+", said):
+        return f"it was made for a later onnxruntime ({found[0]} here); update onnxruntime, or export it again"
+    return said.rpartition(" : ")[2][-200:]

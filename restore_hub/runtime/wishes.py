@@ -10,7 +10,9 @@ from restore_hub.errors import DataError, ModelFileError
 from restore_hub.runtime.balance import Balance, check_balance
 from restore_hub.runtime.chained import Chained
 from restore_hub.runtime.images import PICTURE_SUFFIXES
+from restore_hub.runtime.interface import check_kind
 from restore_hub.runtime.mosaic import LARGEST_GAIN
+from restore_hub.runtime.readable import fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,13 @@ def takes_raw(model: Chained) -> bool:
     """Say whether a model takes RAW files, or pictures.
 
     Raises:
-        ModelFileError: it takes neither, or gives neither.
+        ModelFileError: it takes neither, or gives neither, or takes or gives something else than files of its kind.
     """
+    for part in model.models:
+        try:
+            check_kind(part.manifest)
+        except ModelFileError as error:
+            raise ModelFileError(f"{part.path}: {error}; export it again") from None
     if model.kind == "tensors":
         names = ", ".join(tensor.name for tensor in model.inputs)
         raise ModelFileError(
@@ -93,6 +100,8 @@ def check_out(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
     try:
         if not out.exists():
             return
+        if not out.is_file():
+            raise DataError(f"{out}: cannot be written: {fault_of(out)}; choose another name")
         if any(source.exists() and out.samefile(source) for source in sources):
             raise DataError(f"{out} is the very file to be read; choose another name for the result")
     except OSError as error:  # a name too long, say

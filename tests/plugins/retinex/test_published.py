@@ -17,7 +17,7 @@ from restore_hub.cli import group
 from restore_hub.errors import SpecError
 from restore_hub.plugins import default_registry
 from restore_hub.runtime import load, restore
-from restore_hub.train import export_spec, run
+from restore_hub.train import export_spec, forecast, run
 
 NAMES = ["easy", "medium", "difficult"]
 Weights = dict[str, torch.Tensor]
@@ -137,6 +137,8 @@ def test_a_spec_of_ones_own_needs_no_more_than_the_block(folder: Path, tmp_path:
     with pytest.raises(SpecError, match=r"mine\.yaml.*no `stages`, so there is nothing to train; `restore-hub export`"):
         run(spec, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    with pytest.raises(SpecError, match="nothing to train"):
+        forecast(spec)
 
 
 @pytest.mark.parametrize(
