@@ -22,6 +22,7 @@ _LARGEST_TOLERANCE = 1e-3  # a larger one would tell an altered file from a soun
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Index = Annotated[int, Field(ge=0)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Value = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]  # float32 holds it
 
 
 class _Record(BaseModel):
@@ -43,9 +44,9 @@ class TensorInfo(_Record):
     dtype: Literal["float32", "int64"] = "float32"
     shape: list[_Size | Literal["height", "width"]]
     space: str = "map"
-    low: _Finite | None = None
-    high: _Finite | None = None
-    default: list[_Finite] | None = None
+    low: _Value | None = None
+    high: _Value | None = None
+    default: list[_Value] | None = None
     meaning: str = ""
 
 
@@ -141,14 +142,14 @@ class Manifest(_Record):
         quantisation: of files in int8; their numbers, such as metrics, tiling and memory, are their own.
     """
 
-    version: int = 1
+    version: int = Field(default=1, ge=1)
     name: str
     kind: Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]
     inputs: list[TensorInfo] = Field(min_length=1)
     outputs: list[TensorInfo] = Field(min_length=1)
-    size_multiple: int
-    opset: int
-    parity: float
+    size_multiple: _Size
+    opset: int = Field(ge=1)
+    parity: float = Field(ge=0, allow_inf_nan=False)
     probe: Probe
     licence: str
     tiling: Tiling = Tiling(kind="none")
