@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from restore_hub.cli.options import device_option
 from restore_hub.cli.units import size
-
-if TYPE_CHECKING:
-    from restore_hub.runtime.manifest import Manifest
 
 
 @click.command()
@@ -20,7 +17,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @device_option
 def command(file: Path, as_json: bool, device: str) -> None:
-    """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file."""
+    """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file.
+
+    A model of the zoo is zoo:NAME.
+    """
+    from restore_hub.runtime.zoo import model_path
+
+    file = model_path(file)
     if file.suffix.lower() == ".onnx":
         _inspect_model(file, as_json, device)
     else:
@@ -44,20 +47,12 @@ def _inspect_model(file: Path, as_json: bool, device: str) -> None:
             click.echo(f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}")
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {name} {value:.4g}")
-    click.echo(_tiling(manifest))
+    click.echo(manifest.tiling.said())
     if manifest.memory is not None:
         memory = manifest.memory
         click.echo(f"memory on the CPU: {size(memory.base)} and {memory.per_pixel:.0f} bytes a pixel")
     click.echo(f"differs from PyTorch by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
-
-
-def _tiling(manifest: Manifest) -> str:
-    tiling = manifest.tiling
-    if tiling.kind == "none":
-        return "tiles: none, since a value depends on the whole picture"
-    same = "the same as the whole" if tiling.kind == "exact" else f"up to {tiling.error:.2g} from the whole"
-    return f"tiles: {tiling.kind}, {same}, with {tiling.margin} pixels around each, at multiples of {tiling.align}"
 
 
 def _inspect_raw(file: Path, as_json: bool) -> None:

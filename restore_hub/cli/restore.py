@@ -59,9 +59,9 @@ def command(
 ) -> None:
     """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes), or on all in the folder PHOTO.
 
-    EXIF and the colour profile travel along; what was done is written into EXIF. A DNG holds the result as linear
-    light. Of a folder, sub-folders count, results have their photographs' names, and the same command again goes on
-    where it was stopped.
+    MODEL is a file, or zoo:NAME of one that `restore-hub zoo` lists. EXIF and the colour profile travel along; what
+    was done is written into EXIF. A DNG holds the result as linear light. Of a folder, sub-folders count, results have
+    their photographs' names, and the same command again goes on where it was stopped.
     """
     wishes = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
     if photo.is_dir():

@@ -16,7 +16,7 @@ from restore_hub.cli.options import device_option
 def command(context: click.Context, files: tuple[Path, ...], device: str) -> None:
     """Check exported FILEs: whole, self-contained, as the manifest says, and computing here what they should.
 
-    The exit code is 1 where a check failed.
+    A model of the zoo is zoo:NAME. The exit code is 1 where a check failed.
     """
     from restore_hub.cli.table import table
     from restore_hub.runtime.verify import verify

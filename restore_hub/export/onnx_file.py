@@ -112,7 +112,7 @@ def _manifest(
         probe=_probe(module),
         licence=licence or "not stated",
         metrics=dict(metrics),
-        provenance=dict(provenance),
+        provenance={**provenance, "parameters": module.learnt},
     )
 
 

@@ -79,6 +79,13 @@ class Tiling(_Record):
     align: _Size = 1
     error: _Finite = 0.0
 
+    def said(self) -> str:
+        """Return it in a line for people."""
+        if self.kind == "none":
+            return "tiles: none, since a value depends on the whole picture"
+        same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
+        return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+
 
 class Memory(_Record):
     """What a process that runs the graph on the CPU holds at most, measured at export.

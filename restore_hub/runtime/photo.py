@@ -95,7 +95,7 @@ def restore(
     orientation as a tag. All else is written upright. Hot pixels of RAW files are repaired first.
 
     Args:
-        model: an ONNX file of restore_hub, or one already loaded.
+        model: an ONNX file of restore_hub, `zoo:NAME`, or one already loaded.
         photo: a Bayer RAW file for a file that takes a mosaic, else PNG, TIFF or JPEG.
         out: PNG, TIFF, JPEG or DNG to write.
         gain: exposure gain for RAW, at most 1e6; without it, the file's own metadata, else a stated rule.
