@@ -22,7 +22,9 @@ _CALL = {
     "rgb-to-rgb": "photo.png -o out.png",
 }
 _LARGE = 24  # megapixels of a large photograph
-_FEW = "With pictures as few as these, differences of some tenths decide nothing; no comparison is claimed."
+_NO_WIN = (
+    "No comparison is claimed: that takes paired differences, over 8 pictures or more, beyond two standard errors."
+)
 _OTHER = (
     "Of anything else than the data above it has seen nothing, and nothing is measured: other sensors, light, noise."
 )
@@ -112,7 +114,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         ["held-out picture", *names], [*rows, [f"**{count}**", *(_value(metrics["mean"], name) for name in names)]]
     )
     chosen = " The holdout chose the weights, so that these values flatter." if metrics["chosen_by_holdout"] else ""
-    yield f"{metrics['rule']} {_FEW}{chosen}"
+    yield f"{metrics['rule']} {_NO_WIN}{chosen}"
     yield "\n".join(f"- {name}: {recipe}" for name, recipe in metrics["recipes"].items())
 
 
@@ -126,8 +128,10 @@ def _shown(pictures: Sequence[str]) -> Iterator[str]:
 def _training(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## Trained"
     splits = facts["data"].items()
-    rows = [[name, s["dataset"], _known(s["samples"]), str(s["left_out"])] for name, s in splits]
-    yield _table(["split", "dataset", "samples", "left out"], rows)
+    rows = [
+        [name, s["dataset"], _known(s["samples"]), str(s["left_out"]), _options(s["options"])] for name, s in splits
+    ]
+    yield _table(["split", "dataset", "samples", "left out", "options"], rows)
     yield "\n".join(f"- {name}: {(s['source'] or 'no source and no licence is stated.').strip()}" for name, s in splits)
     stages = [
         [
@@ -151,8 +155,7 @@ def _made(facts: Mapping[str, Any]) -> Iterator[str]:
     versions = [f"{name} {version}" for name, version in (made["packages"] or {}).items() if version]
     lines = [
         f"- revision: {made['revision'] or 'not a git checkout'}",
-        f"- machine: {made['platform']}, {made['threads']} threads",
-        f"- versions: Python {made['python']}, {', '.join(versions)}",
+        f"- versions: Python {made['python']} with {made['threads']} threads, {', '.join(versions)}",
         f"- SHA-256 of model.onnx: `{facts['model']['sha256']}`",
     ]
     yield "\n".join(lines)
@@ -172,6 +175,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _value(values: Mapping[str, float], name: str) -> str:
     return number(float(values[name])) if name in values else "–"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    """Return options in a line; of those that have options of their own, such as transforms, the names."""
+    texts = {key: ", ".join(value) if isinstance(value, Mapping) else str(value) for key, value in options.items()}
+    return "; ".join(f"{key} {text}" for key, text in texts.items())
 
 
 def _known(count: int | None) -> str:

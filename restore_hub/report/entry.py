@@ -19,7 +19,7 @@ from restore_hub.report.reading import RunFacts, read_run
 from restore_hub.report.scores import RULE, recipes
 from restore_hub.runtime import Model, load
 from restore_hub.runtime.record import file_hash
-from restore_hub.runtime.zoo import CARD, MODEL, zoo_folder
+from restore_hub.runtime.zoo import CARD, MODEL, Entry, zoo_folder
 
 METRICS, SPEC, PICTURES = "metrics.json", "spec.yaml", "pictures"
 
@@ -47,7 +47,6 @@ def write_entry(run: Path, folder: Path, *, model: str | None = None, overwrite:
     loaded = load(_exported(run, model))
     loaded.verify()
     _check_free(folder, overwrite)
-    in_zoo = folder.resolve().parent == zoo_folder().resolve()
     groups = _pictures(found, loaded)
     facts = entry_facts(found, loaded, folder.resolve().name)
     pictures = {f"{PICTURES}/{name}.jpg": strip(group) for name, group in groups.items()}
@@ -56,10 +55,24 @@ def write_entry(run: Path, folder: Path, *, model: str | None = None, overwrite:
         METRICS: (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode(),
         SPEC: spec_text(found).encode(),
         **pictures,
-        CARD: card(facts, loaded.manifest, in_zoo, list(pictures)).encode(),
+        CARD: card(facts, loaded.manifest, _in_zoo(folder), sorted(pictures)).encode(),
     }
     _write_folder(folder, files)
     return folder / CARD
+
+
+def card_of(folder: Path) -> str:
+    """Return the card of an entry anew, from its file, `metrics.json` and the names of its pictures.
+
+    Raises:
+        DataError: `metrics.json` is missing or damaged. ModelFileError: the file is.
+    """
+    try:
+        facts = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / METRICS} cannot be read; make the entry again") from error
+    pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / PICTURES).glob("*.jpg"))
+    return card(facts, Entry(folder.name, folder).manifest(), _in_zoo(folder), pictures)
 
 
 def entry_facts(run: RunFacts, model: Model, name: str) -> dict[str, Any]:
@@ -75,6 +88,7 @@ def entry_facts(run: RunFacts, model: Model, name: str) -> dict[str, Any]:
             "samples": (run.data.get(split) or {}).get("samples"),
             "left_out": sum(line.get("split") == split for line in run.left_out),
             "source": use.get("source"),
+            "options": {key: value for key, value in use.items() if _told(key, value)},
         }
         for split, use in dict(spec.get("data") or {}).items()
     }
@@ -94,9 +108,7 @@ def entry_facts(run: RunFacts, model: Model, name: str) -> dict[str, Any]:
         "data": data,
         "training": {"stages": stages, "precision": spec.get("precision"), "seed": spec.get("seed")},
         "author": {key: (spec.get("export") or {}).get(key) for key in ("about", "limits")},
-        "made": {
-            key: environment.get(key) for key in ("command", "revision", "platform", "python", "threads", "packages")
-        },
+        "made": {key: environment.get(key) for key in ("command", "revision", "python", "threads", "packages")},
     }
 
 
@@ -112,6 +124,15 @@ def _measured(run: RunFacts, model: Model) -> dict[str, Any]:
                 f"{model.path.name} says {mean:.6g}; export it again"
             )
     return {"step": step, "pictures": len(each) or None, "mean": means, "each": each}
+
+
+def _told(option: str, value: Any) -> bool:
+    """Say whether an option of a split is of use to others; texts are names of folders."""
+    return option not in ("strict", "cache_mb") and isinstance(value, int | float | list | Mapping)
+
+
+def _in_zoo(folder: Path) -> bool:
+    return folder.resolve().parent == zoo_folder().resolve()
 
 
 def _pictures(run: RunFacts, model: Model) -> dict[str, Mapping[str, Path]]:
