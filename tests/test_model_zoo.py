@@ -73,7 +73,7 @@ def test_an_entrys_spec_is_that_of_its_recipe(entry: Entry) -> None:
     assert resolved["stages"][0]["steps"] == recipe["stages"][0]["steps"]
     assert resolved["export"] == recipe["export"]
     for split, use in recipe["data"].items():
-        assert use.items() - {} <= {**resolved["data"][split], "dataset": use["dataset"]}.items()
+        assert {key: resolved["data"][split][key] for key in use} == use
 
 
 def test_the_recipe_trains_on_no_held_out_scene() -> None:

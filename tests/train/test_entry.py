@@ -145,7 +145,7 @@ def test_an_entry_that_cannot_be_written_leaves_the_older_one(
 ) -> None:
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
 
-    def full(path: Path, data: bytes) -> int:
+    def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
