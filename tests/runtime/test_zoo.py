@@ -113,17 +113,18 @@ def test_a_name_serves_on_the_command_line(dark: Path, tmp_path: Path, write_raw
     "name", sorted(name for name, e in zoo.zoo_entries().items() if e.manifest().kind == "raw-to-rgb")
 )
 def test_shipped_models_for_raw_develop_real_photographs(name: str, tmp_path: Path) -> None:
-    """Finite (or `restore` refuses), of the right size, as bright as the mosaic asks for, with detail and no cast."""
+    """Finite (or `restore` refuses), of the right size, as bright as the mosaic asks for, with detail; no cast where the file knows its light."""
     model = load(f"zoo:{name}")
     files = [*Path(str(DATA)).glob("raw/*/*.dng"), *Path(str(DATA)).glob("raw/**/*.[qQ][tT][kK]")]
     photos = [file for file in files if file.stem != "canon_eos_6d"]  # a linear DNG, which is refused
     assert len(photos) >= 5
     for photo in photos:
         raw = read_raw(photo)
-        done = restore(model, photo, tmp_path / f"{photo.stem}.png", balance=None)
+        done = restore(model, photo, tmp_path / f"{photo.stem}.png")
         pixels = read_picture(done.path).pixels
         assert (done.height, done.width) in (raw.mosaic.shape, raw.mosaic.shape[::-1])
         assert 0.15 < pixels.mean() < 0.85, photo
         assert pixels.std() > 0.08, photo
         means = pixels.mean(axis=(0, 1))
-        assert np.ptp(means) < 0.4 * means.mean(), photo  # sensors without a known white balance have some cast
+        # A white balance that is only daylight's leaves a cast under other light, and the card says that it grows.
+        assert np.ptp(means) < (0.2 if raw.balance_source == "camera" else 0.5) * means.mean(), photo
