@@ -113,7 +113,7 @@ def test_a_name_serves_on_the_command_line(dark: Path, tmp_path: Path, write_raw
     "name", sorted(name for name, e in zoo.zoo_entries().items() if e.manifest().kind == "raw-to-rgb")
 )
 def test_shipped_models_for_raw_develop_real_photographs(name: str, tmp_path: Path) -> None:
-    """Finite (or `restore` refuses), of the right size, as bright as the mosaic asks for, with detail; no cast where the file knows its light."""
+    """Finite (or `restore` refuses), of the right size, not dark, with detail; no cast where the light is known."""
     model = load(f"zoo:{name}")
     files = [*Path(str(DATA)).glob("raw/*/*.dng"), *Path(str(DATA)).glob("raw/**/*.[qQ][tT][kK]")]
     photos = [file for file in files if file.stem != "canon_eos_6d"]  # a linear DNG, which is refused
