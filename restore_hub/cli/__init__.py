@@ -24,6 +24,8 @@ COMMANDS = {
     "darktable": ("darktable", "Pack an exported file that denoises mosaics for darktable."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
     "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
+    "zoo": ("zoo", "List the models that come with this package, or print the card of one."),
+    "zoo-add": ("zoo_add", "Make an entry of the zoo from a run: file, card, metrics, spec, pictures."),
     "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
     "data": ("data", "Prepare data: commands that plugins bring."),
     "list": ("list_", "List registered components."),

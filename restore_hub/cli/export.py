@@ -64,7 +64,6 @@ def command(
 def _export_run(
     run: Path, weights: str | None, out: Path | None, budget: float | None, plugins: tuple[Path, ...]
 ) -> None:
-    from restore_hub.cli.inspect_ import said_of_int8
     from restore_hub.plugins import default_registry
     from restore_hub.train import export_run, open_judge, quantise
 
@@ -75,7 +74,8 @@ def _export_run(
     if judge is not None and budget is not None:
         path, manifest = quantise(files[-1], judge, budget)
         _say([path])
-        click.echo(f"  {said_of_int8(manifest)}")
+        if manifest.quantisation is not None:
+            click.echo(f"  {manifest.quantisation.said()}")
 
 
 def _merge(parts: str, out: Path | None, overwrite: bool, *, alone: bool) -> None:

@@ -14,7 +14,6 @@ from restore_hub.cli.units import printable, size
 
 if TYPE_CHECKING:
     from restore_hub.runtime import Model
-    from restore_hub.runtime.manifest import Manifest
 
 
 @click.command()
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 def command(file: Path, as_json: bool, device: str) -> None:
     """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file.
 
-    Of models with a + in between, each is shown, and whether they fit; the exit code is 1 where they do not.
+    A model of the zoo is zoo:NAME. Of models with a + in between, each is shown, and whether they fit; the exit code is
+    1 where they do not.
     """
     if file.suffix.lower() == ".onnx" or "zoo:" in str(file):
         _inspect_models(file, as_json, device)
@@ -66,36 +66,14 @@ def _show(loaded: Model) -> None:
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {printable(name)} {value:.4g}")
     if manifest.quantisation is not None:
-        click.echo(said_of_int8(manifest))
-    click.echo(_tiling(manifest))
+        click.echo(manifest.quantisation.said())
+    click.echo(manifest.tiling.said())
     if manifest.memory is not None:
         memory = manifest.memory
         click.echo(f"memory on the CPU: {size(memory.base)} and {memory.per_pixel:.0f} bytes a pixel")
     of = "its parts" if "merged" in manifest.provenance else "PyTorch"
     click.echo(f"differs from {of} by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
-
-
-def said_of_int8(manifest: Manifest) -> str:
-    """Return one line on what running in 8-bit integers loses and gains; an empty one for float32 files."""
-    found = manifest.quantisation
-    if found is None:
-        return ""
-    took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in found.speed)
-    size = f"{found.speed[0].width} x {found.speed[0].height}"
-    few, all_ = found.convolutions
-    return (
-        f"int8: {few} of {all_} convolutions; loses {found.psnr_loss:z.2f} dB of PSNR on {found.measured} pictures "
-        f"(the worst {found.worst_loss:z.2f}; allowed {found.budget:g}); time over float32's at {size}: {took}"
-    )
-
-
-def _tiling(manifest: Manifest) -> str:
-    tiling = manifest.tiling
-    if tiling.kind == "none":
-        return "tiles: none, since a value depends on the whole picture"
-    same = "the same as the whole" if tiling.kind == "exact" else f"up to {tiling.error:.2g} from the whole"
-    return f"tiles: {tiling.kind}, {same}, with {tiling.margin} pixels around each, at multiples of {tiling.align}"
 
 
 def _inspect_raw(file: Path, as_json: bool) -> None:

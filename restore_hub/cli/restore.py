@@ -62,11 +62,10 @@ def command(
 ) -> None:
     """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes), or on all in the folder PHOTO.
 
-    EXIF and the colour profile travel along; what was done is written into EXIF. A DNG holds the result as linear
-    light. Of a folder, sub-folders count, results have their photographs' names, and the same command again goes on
-    where it was stopped.
-
-    MODEL may be several files with a + in between, as in a.onnx+b.onnx, of which each takes what the one before gives.
+    MODEL is a file, or zoo:NAME of one that `restore-hub zoo` lists, or several with a + in between, as in
+    a.onnx+b.onnx, of which each takes what the one before gives. EXIF and the colour profile travel along; what was
+    done is written into EXIF. A DNG holds the result as linear light. Of a folder, sub-folders count, results have
+    their photographs' names, and the same command again goes on where it was stopped.
     """
     wishes = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
     if photo.is_dir():

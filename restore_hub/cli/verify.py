@@ -17,7 +17,8 @@ from restore_hub.cli.units import printable
 def command(context: click.Context, files: tuple[Path, ...], device: str) -> None:
     """Check exported FILEs: whole, self-contained, as the manifest says, and computing here what they should.
 
-    Of files with a + in between each is checked, and then whether they fit. The exit code is 1 where a check failed.
+    A model of the zoo is zoo:NAME. Of files with a + in between each is checked, and then whether they fit. The exit
+    code is 1 where a check failed.
     """
     from restore_hub.runtime.source import paths_of
 

@@ -32,6 +32,7 @@ class Deployed(nn.Module):
         kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out as well, `rgb-to-rgb` for one
             picture, `tensors` otherwise.
         size_multiple: largest one of the blocks.
+        learnt: how many parameters they have.
     """
 
     def __init__(self, chain: Chain, blocks: Sequence[str], output: str) -> None:
@@ -50,6 +51,7 @@ class Deployed(nn.Module):
         self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
         self.kind = self._kind(chain)
         self.output = MOSAIC_OUTPUT if self.kind == "raw-to-raw" else _info(output, chain.ports[output])
+        self.learnt = sum(p.numel() for name in self._blocks for p in chain.blocks[name].parameters())
         self.size_multiple = max(chain.network(name).size_multiple for name in self._blocks)
         self._on_planes = self._until_pictures()
 

@@ -56,7 +56,7 @@ def export_onnx(
         probe=make_probe(module.inputs, _reference(module)),
         licence=licence or "not stated",
         metrics=dict(metrics),
-        provenance=dict(provenance),
+        provenance={**provenance, "parameters": module.learnt},
     )
     try:
         return publish(

@@ -81,6 +81,13 @@ class Tiling(_Record):
     align: _Size = 1
     error: _Finite = 0.0
 
+    def said(self) -> str:
+        """Return it in a line for people."""
+        if self.kind == "none":
+            return "tiles: none, since a value depends on the whole picture"
+        same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
+        return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+
 
 class Memory(_Record):
     """What a process that runs the graph on the CPU holds at most, measured at export.
@@ -130,6 +137,16 @@ class Quantisation(_Record):
     worst_loss: _Finite
     budget: float = Field(ge=0, allow_inf_nan=False)
     speed: list[Speed] = Field(min_length=1)
+
+    def said(self) -> str:
+        """Return what it loses and gains in a line for people."""
+        took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in self.speed)
+        few, all_ = self.convolutions
+        return (
+            f"int8: {few} of {all_} convolutions; loses {self.psnr_loss:z.2f} dB of PSNR on {self.measured} pictures "
+            f"(the worst {self.worst_loss:z.2f}; allowed {self.budget:g}); time over float32's at "
+            f"{self.speed[0].width} x {self.speed[0].height}: {took}"
+        )
 
 
 class Manifest(_Record):

@@ -97,7 +97,7 @@ def restore(
     orientation as a tag. All else is written upright. Hot pixels of RAW files are repaired first.
 
     Args:
-        model: an ONNX file of restore_hub, several with a `+` in between, or what `load` gave.
+        model: an ONNX file of restore_hub, `zoo:NAME`, several with a `+` in between, or what `load` gave.
         photo: a Bayer RAW file for a file that takes a mosaic, else PNG, TIFF or JPEG.
         out: PNG, TIFF, JPEG or DNG to write.
         gain: exposure gain for RAW, at most 1e6; without it, the file's own metadata, else a stated rule.

@@ -19,6 +19,7 @@ from restore_hub.runtime.manifest import METADATA_KEY, Manifest, TensorInfo, par
 from restore_hub.runtime.model import Model, probe_feeds
 from restore_hub.runtime.onnx_facts import OnnxFacts, read_onnx, refuse_external
 from restore_hub.runtime.session import open_session, provider_of
+from restore_hub.runtime.zoo import model_path
 
 SIZES = ((1, 1), (1, 7), (7, 1), (2, 3), (15, 22), (33, 40))
 PHASES = tuple(itertools.product((0, 1), (0, 1)))
@@ -158,10 +159,10 @@ def verify(path: str | Path, *, device: str = "cpu") -> list[Check]:
     """Make every check of one file; a check that needs one that failed is not run.
 
     Raises:
-        ModelFileError: the device is unknown, or this onnxruntime has no provider for it.
+        ModelFileError: the device is unknown, this onnxruntime has no provider for it, or the zoo has no such model.
     """
     provider_of(device)
-    subject, checks, failed = _Subject(Path(path), device), list[Check](), set[str]()
+    subject, checks, failed = _Subject(model_path(path), device), list[Check](), set[str]()
     for name, make, needs in _CHECKS:
         missing = [need for need in needs if need in failed]
         if missing:

@@ -65,6 +65,9 @@ class Split(WithOptions):
 
     dataset: str = Field(description="name of the dataset component")
     batch_size: Count = Field(default=1, description="samples in a batch; the holdout is measured picture by picture")
+    source: str | None = Field(
+        default=None, description="where the files come from and their licence, for the card of what is trained"
+    )
     strict: bool = Field(
         default=False, description="end the run at a file that cannot be read, instead of leaving its sample out"
     )
@@ -211,6 +214,8 @@ class Export(Strict):
     blocks: Distinct = Field(default_factory=list, description="blocks that become `<block>.onnx`, each named once")
     chain: str | None = Field(default=None, description="tensor that the exported `chain.onnx` ends in")
     licence: str | None = Field(default=None, description="licence to write into the files")
+    about: str | None = Field(default=None, description="what the chain is for, for its card")
+    limits: str | None = Field(default=None, description="what it is not for, or does badly, for its card")
     weights: Literal["last", "best"] = Field(
         default="last",
         description="`last`: the weights at the end; `best`: those with the best first metric on `holdout`, whose "

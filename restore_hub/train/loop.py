@@ -128,6 +128,7 @@ def _measure(run: Run, label: str) -> dict[str, float]:
             found = validate(run.chain, run.plan.metrics, run.metrics, run.data[HOLDOUT])
         means = dict(found.means)
         run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
+        run.record.holdout(run.step, found.each)
         for name, image in found.pictures.items():
             run.record.picture(name, image, run.step)
         left_out = len(run.data[HOLDOUT].left_out)

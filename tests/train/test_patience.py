@@ -32,7 +32,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     def validate(chain: Any, *_: Any) -> Validation:
         key = hash(tuple(float(p.detach().double().sum()) for p in chain.parameters()))
         place = steps.setdefault(key, len(steps))
-        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {})
+        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {}, {})
 
     monkeypatch.setattr(loop, "validate", validate)
 
