@@ -3,8 +3,8 @@
     python model_zoo/make.py raw-lowlight
 
 Photographs that scikit-image and scikit-learn bring along become the data, `model_zoo/raw-lowlight.yaml` is trained on
-them into `runs/zoo/raw-lowlight/run`, and `model_zoo/raw-lowlight/` and, in int8, `model_zoo/raw-lowlight-int8/` are made
-from that run. Stopped, it goes on with the same command.
+them into `runs/zoo/raw-lowlight/run`, and from that run `model_zoo/raw-lowlight/` is made and, in int8,
+`model_zoo/raw-lowlight-int8/`. Stopped, it goes on with the same command.
 """
 
 from __future__ import annotations

@@ -51,12 +51,25 @@ def test_an_entry_fits_together(entry: Entry) -> None:
     assert facts["model"] == {"sha256": file_hash(entry.file), "bytes": entry.file.stat().st_size}
     assert facts["metrics"]["mean"] == dict(manifest.metrics)
     assert facts["metrics"]["step"] == manifest.provenance["step"]
-    for name, mean in manifest.metrics.items():
+    assert bool(facts["metrics"]["each"]) == (manifest.quantisation is None)  # a run measures its float32 weights
+    for name, mean in manifest.metrics.items() if facts["metrics"]["each"] else ():
         values = [picture[name] for picture in facts["metrics"]["each"].values()]
         assert mean == pytest.approx(sum(values) / len(values))
     assert manifest.licence == "Apache-2.0"
     assert all(split["source"] for split in facts["data"].values())
     assert sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file()) < MOST
+
+
+def test_the_int8_entry_says_what_it_loses_beside_the_other_one() -> None:
+    whole, small = (zoo_entries()[name] for name in ("raw-lowlight", "raw-lowlight-int8"))
+    found = small.manifest().quantisation
+    assert found is not None
+    assert found.psnr_loss <= found.budget
+    assert found.psnr_loss == pytest.approx(
+        whole.manifest().metrics["psnr"] - small.manifest().metrics["psnr"], abs=1e-3
+    )
+    assert f"- {found.said()}" in small.card().splitlines()
+    assert "int8:" not in whole.card()
 
 
 @entries
@@ -69,7 +82,8 @@ def test_an_entrys_spec_is_that_of_its_recipe(entry: Entry) -> None:
     """Resolved it has more keys; what the recipe says stands in it."""
     registry = default_registry()
     resolved = make_plan(read_spec(entry.folder / "spec.yaml"), registry).spec.model_dump()
-    recipe = make_plan(read_spec(ROOT / "model_zoo" / f"{entry.name}.yaml"), registry).spec.model_dump()
+    name = entry.name.removesuffix("-int8")
+    recipe = make_plan(read_spec(ROOT / "model_zoo" / f"{name}.yaml"), registry).spec.model_dump()
     assert resolved["stages"][0]["steps"] == recipe["stages"][0]["steps"]
     assert resolved["export"] == recipe["export"]
     for split, use in recipe["data"].items():

@@ -25,20 +25,20 @@ def command(context: click.Context, files: tuple[Path, ...], device: str) -> Non
     sound = True
     for source in files:
         paths = paths_of(source)
-        well = [_verify(path, device) for path in paths]
+        well = [_verify(path, device, str(path if len(paths) > 1 else source)) for path in paths]
         sound = all(well) and (len(paths) == 1 or _fit(source, paths)) and sound
     if not sound:
         context.exit(1)
 
 
-def _verify(file: Path, device: str) -> bool:
+def _verify(file: Path, device: str, name: str) -> bool:
     """Print the checks of a file, and return whether all are well."""
     from restore_hub.cli.table import table
     from restore_hub.runtime.verify import verify
 
     checks = verify(file, device=device)
     wrong = [check.name for check in checks if check.result == "WRONG"]
-    click.echo(f"{printable(str(file))}: {'wrong in ' + ', '.join(wrong) if wrong else 'ok'}")
+    click.echo(f"{printable(name)}: {'wrong in ' + ', '.join(wrong) if wrong else 'ok'}")
     click.echo(table(("  CHECK", "RESULT", ""), [(f"  {c.name}", c.result, printable(c.said)) for c in checks]))
     return not wrong
 

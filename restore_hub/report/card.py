@@ -184,12 +184,3 @@ def _options(options: Mapping[str, Any]) -> str:
 
 def _known(count: int | None) -> str:
     return "–" if count is None else str(count)
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the plain values of nested mappings with their dotted names."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, f"{value:.4g}" if isinstance(value, float) else value
