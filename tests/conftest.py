@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info, set_model_props
 
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
+from restore_hub.export.raw_input import RAW_INPUTS
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
+from restore_hub.runtime.model import probe_feeds
 from restore_hub.runtime.mosaic import RawImage
 from restore_hub.spec import read_spec
 
@@ -97,6 +103,70 @@ def write_raw() -> Callable[..., Path]:
         balance = {"balance": np.float32([2, 1, 1, 1.5]), "balance_source": "camera"}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_dng(path, RawImage(mosaic, (0, 1), **{**levels, **balance, "camera": "Acme X1", **facts}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_model() -> Callable[..., Path]:
+    """Return a function that writes a small exported file, without torch.
+
+    It gives `factor` times what goes in, blurred 3x3 with `blur`; of RAW plus the gain, and 10 where red is at (1, 0).
+    """
+
+    def write(
+        path: Path,
+        kind: str = "rgb-to-rgb",
+        factor: float = 0.5,
+        *,
+        taken: TensorInfo | None = None,
+        given: TensorInfo | None = None,
+        blur: bool = False,
+        opset: int = 20,
+        ir_version: int = 9,
+        **facts: Any,
+    ) -> Path:
+        mosaic = RAW_INPUTS[0]
+        picture = TensorInfo(name="picture", shape=[1, 3, "height", "width"], space="srgb", low=0.0, high=1.0)
+        first = taken or (mosaic if kind.startswith("raw") else picture.model_copy(update={"name": "image"}))
+        last = given or (mosaic.model_copy(update={"name": "denoised"}) if kind == "raw-to-raw" else picture)
+        inputs = RAW_INPUTS if kind.startswith("raw") else [first]
+        channels = int(first.shape[1])
+        kernel = np.full((1, 1, 3, 3), 1 / 9) if blur else np.ones((1, 1, 1, 1))
+        weights = {"weight": (factor * kernel).repeat(channels, 0).astype(np.float32)}
+        nodes = [make_node("Conv", [first.name, "weight"], ["x"], group=channels, pads=[int(blur)] * 4)]
+        if kind.startswith("raw"):
+            weights["ten"] = np.float32([10, 0])
+            nodes.append(make_node("Cast", ["phase"], ["p"], to=onnx.TensorProto.FLOAT))
+            nodes.append(make_node("MatMul", ["p", "ten"], ["shift"]))
+            nodes.append(make_node("Sum", ["x", "gain", "shift"], ["y"]))
+        else:
+            nodes.append(make_node("Identity", ["x"], ["y"]))
+        nodes.append(make_node("Concat", ["y"] * (int(last.shape[1]) // channels), [last.name], axis=1))
+        weights |= {info.name: np.array(info.default, info.dtype) for info in inputs if info.default is not None}
+        types = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64}
+        values = [make_tensor_value_info(info.name, types[info.dtype], info.shape) for info in (*inputs, last)]
+        stored = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+        graph = make_graph(nodes, "g", values[:-1], values[-1:], stored)
+        model = make_model(graph, opset_imports=[make_opsetid("", opset)], ir_version=ir_version)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        output = session.run(None, probe_feeds(inputs, 3, 9, 11))[0]
+        samples = [(0, y, x, float(output[0, 0, y, x])) for y, x in ((0, 0), (4, 5), (8, 10))]
+        stated = {
+            "name": f"t/{path.stem}",
+            "kind": kind,
+            "inputs": inputs,
+            "outputs": [last],
+            "size_multiple": 1,
+            "opset": opset,
+            "parity": 0.0,
+            "probe": Probe(seed=3, height=9, width=11, samples=samples, tolerance=1e-4),
+            "licence": "CC0-1.0",
+            "tiling": Tiling(kind="exact", margin=2 * blur, align=2),
+        }
+        set_model_props(model, {METADATA_KEY: Manifest(**{**stated, **facts}).model_dump_json(exclude_none=True)})
+        path.write_bytes(model.SerializeToString())
         return path
 
     return write

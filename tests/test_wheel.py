@@ -94,6 +94,13 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, ma
     assert (shipped / "pipelines" / "raw_lowlight.yaml").is_file()
     assert (shipped / "model_zoo" / "README.md").is_file()
 
+    photo = tmp_path / "photos" / photo.name
+    assert "raw-lowlight  raw-to-rgb" in call("restore-hub", "zoo")
+    assert call("restore-hub", "zoo", "raw-lowlight").startswith("# raw-lowlight")
+    assert "zoo:raw-lowlight: ok" in call("restore-hub", "verify", "zoo:raw-lowlight")
+    call("restore-hub", "restore", "zoo:raw-lowlight", str(photo), "-o", "zoo.png")
+    assert read_picture(tmp_path / "zoo.png").pixels.shape == (26, 34, 3)
+
 
 def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     import zipfile

@@ -38,9 +38,10 @@ class Photos:
     Args:
         root: folder of PNG, TIFF and JPEG files.
         crop: side of a random square in pixels, even; `None` takes the whole photo.
-        ratio: long over short exposure time, 1 to 300.
+        ratio: long over short exposure time, 1 to 300; of two, `[20, 300]`, each sample draws one between them,
+            evenly by its logarithm.
         shot: shot noise; the variance is `shot * x + read` at the short exposure's signal x, where 1 is the
-            sensor's saturation. `None` is 2e-4, some 5,000 electrons.
+            sensor's saturation. `None` is 2e-4, some 5,000 electrons. Two are drawn between, as of `ratio`.
         read: read noise, a variance; `None` is what is typical of `shot`.
         noise: YAML file with `shot` and `read` of a camera, as `restore-hub data noise` writes it, in their place.
         augment: transforms of albumentations with their options, applied in this order to the crop while
@@ -60,16 +61,17 @@ class Photos:
         self,
         root: Path,
         crop: int | None = None,
-        ratio: float = 100.0,
-        shot: float | None = None,
+        ratio: float | list[float] = 100.0,
+        shot: float | list[float] | None = None,
         read: float | None = None,
         noise: Path | None = None,
         augment: dict[str, dict[str, Any]] | None = None,
         cache_mb: int = 512,
     ) -> None:
         check_crop("raw/photos", crop)
-        shot, read = _noise(shot, read, noise)
-        self._recipe = Recipe(ratio=ratio, shot=shot, read=read)
+        shot, self._read = _noise(shot, read, noise)
+        self._ratio, self._shot = _ends("ratio", ratio), _ends("shot", shot)
+        self._recipes = [self._recipe(*ends) for ends in zip(self._ratio, self._shot, strict=True)]
         self._crop = crop
         self._augment = Augment(augment or {}, (crop, crop) if crop else _TRIAL)
         self._files = list_photos(Path(root))
@@ -90,16 +92,28 @@ class Photos:
             photo = _in_range(_whole(self._files[index], levels))
         else:
             photo = self._augment(_in_range(self._cut(index, levels, rng)), rng)
-        short, long, balance = make_pair(photo, self._recipe, rng)
+        recipe = self._drawn(rng)
+        short, long, balance = make_pair(photo, recipe, rng)
         black, white = np.full(4, BLACK), np.full(4, WHITE)
         height, width, _ = photo.shape
 
         def packed(mosaic: NDArray[np.uint16], gain: float) -> NDArray[np.float32]:
-            planes = pack(mosaic, PHASES[self._recipe.phase], black, white, balance, gain)
+            planes = pack(mosaic, PHASES[recipe.phase], black, white, balance, gain)
             return np.ascontiguousarray(planes[:, : height // 2, : width // 2])
 
         rgb = np.ascontiguousarray(photo.transpose(2, 0, 1))
-        return {"raw": packed(short, self._recipe.ratio), "rgb": rgb, "clean": packed(long, 1.0)}
+        return {"raw": packed(short, recipe.ratio), "rgb": rgb, "clean": packed(long, 1.0)}
+
+    def _recipe(self, ratio: float, shot: float) -> Recipe:
+        return Recipe(ratio=ratio, shot=shot, read=unprocess.read_noise(shot) if self._read is None else self._read)
+
+    def _drawn(self, rng: np.random.Generator) -> Recipe:
+        """Draw exposure ratio and shot noise where two are given; else nothing is drawn."""
+        low, high = self._recipes
+        if low == high:
+            return low
+        ratio, shot = (a if a == b else a * (b / a) ** rng.random() for a, b in (self._ratio, self._shot))
+        return self._recipe(ratio, shot)
 
     def _cut(self, index: int, photo: NDArray[np.uint16], rng: np.random.Generator) -> NDArray[np.uint16]:
         """Return a random crop, or the whole photo cut to even size."""
@@ -115,8 +129,10 @@ class Photos:
         return photo[top : top + self._crop, left : left + self._crop]
 
 
-def _noise(shot: float | None, read: float | None, noise: Path | None) -> tuple[float, float]:
-    """Return the variances of shot and read noise."""
+def _noise(
+    shot: float | list[float] | None, read: float | None, noise: Path | None
+) -> tuple[float | list[float], float | None]:
+    """Return the variances of shot noise, one or two, and of read noise, `None` where it follows from the other."""
     if noise is not None:
         if shot is not None or read is not None:
             raise OptionError("raw/photos takes its noise from `noise`, or from `shot` and `read`; give one", "noise")
@@ -124,8 +140,18 @@ def _noise(shot: float | None, read: float | None, noise: Path | None) -> tuple[
 
         model = read_noise_file(Path(noise))
         return model.shot, model.read
-    shot = SHOT if shot is None else shot
-    return shot, unprocess.read_noise(shot) if read is None else read
+    return SHOT if shot is None else shot, read
+
+
+def _ends(option: str, value: float | list[float]) -> tuple[float, float]:
+    """Return from where to where an option is drawn; of one number twice the same."""
+    low, high = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    if isinstance(low, list) or isinstance(high, list) or not (low == high or 0 < low < high):
+        raise OptionError(
+            f"option {option!r} of raw/photos is {value}; give one number, or two above 0 with the smaller one first",
+            option,
+        )
+    return low, high
 
 
 def _whole(file: Path, photo: NDArray[np.uint16]) -> NDArray[np.uint16]:

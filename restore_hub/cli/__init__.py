@@ -17,12 +17,15 @@ COMMANDS = {
     "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
     "check": ("check", "Check a spec: names, levels, shapes, cost; train nothing."),
     "plan": ("plan", "Forecast time, memory and disk of a run; compare solvers."),
-    "export": ("export", "Export a run again, such as from the weights of an earlier stage."),
+    "export": ("export", "Export a run again, or blocks with published weights."),
     "track": ("track", "Send what a tracker has not had of a run, from its folder."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
     "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
+    "darktable": ("darktable", "Pack an exported file that denoises mosaics for darktable."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
     "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
+    "zoo": ("zoo", "List the models that come with this package, or print the card of one."),
+    "zoo-add": ("zoo_add", "Make an entry of the zoo from a run: file, card, metrics, spec, pictures."),
     "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
     "data": ("data", "Prepare data: commands that plugins bring."),
     "list": ("list_", "List registered components."),
@@ -85,7 +88,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except RestoreHubError as error:
         if os.environ.get("RESTORE_HUB_TRACEBACK"):
             raise
-        click.echo(f"error: {error}", err=True)
+        from restore_hub.cli.units import printable
+
+        click.echo(f"error: {printable(str(error))}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name not in TRAIN_PACKAGES:

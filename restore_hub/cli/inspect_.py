@@ -1,4 +1,4 @@
-"""`restore-hub inspect FILE`: an exported model, or a RAW photograph."""
+"""`restore-hub inspect FILE`: an exported model, several that run one after the other, or a RAW photograph."""
 
 from __future__ import annotations
 
@@ -8,56 +8,72 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore_hub.cli.options import device_option
-from restore_hub.cli.units import size
+from restore_hub.cli.native import quiet_libraw
+from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.units import printable, size
 
 if TYPE_CHECKING:
-    from restore_hub.runtime.manifest import Manifest
+    from restore_hub.runtime import Model
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @device_option
+@quiet_libraw()
 def command(file: Path, as_json: bool, device: str) -> None:
-    """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file."""
-    if file.suffix.lower() == ".onnx":
-        _inspect_model(file, as_json, device)
+    """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file.
+
+    A model of the zoo is zoo:NAME. Of models with a + in between, each is shown, and whether they fit; the exit code is
+    1 where they do not.
+    """
+    if file.suffix.lower() == ".onnx" or "zoo:" in str(file):
+        _inspect_models(file, as_json, device)
     else:
         _inspect_raw(file, as_json)
 
 
-def _inspect_model(file: Path, as_json: bool, device: str) -> None:
-    from restore_hub.runtime import load
+def _inspect_models(source: Path, as_json: bool, device: str) -> None:
+    from restore_hub.runtime.chained import misfit
+    from restore_hub.runtime.model import load
+    from restore_hub.runtime.source import paths_of
 
-    loaded = load(file, device=device)
-    manifest = loaded.manifest
+    models = [load(path, device=device) for path in paths_of(source)]
+    wrong = misfit(models)
     if as_json:
-        click.echo(manifest.model_dump_json(indent=2, exclude_none=True))
-        return
-    click.echo(f"{manifest.name}  ({manifest.kind}, opset {manifest.opset}, licence {manifest.licence})")
+        shown = [model.manifest.model_dump(mode="json", exclude_none=True) for model in models]
+        click.echo(json.dumps(shown[0] if len(shown) == 1 else {"fit": not wrong, "models": shown}, indent=2))
+    else:
+        for model in models:
+            _show(model)
+        if len(models) > 1:
+            click.echo(printable(wrong or f"fit: {source} runs one after the other"))
+    if wrong:
+        click.get_current_context().exit(1)
+
+
+def _show(loaded: Model) -> None:
+    manifest = loaded.manifest
+    about = f"{manifest.name}  ({manifest.kind}, opset {manifest.opset}, licence {manifest.licence})"
+    click.echo(printable(about))
     for title, tensors in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         click.echo(title)
         for tensor in tensors:
             default = f" = {tensor.default}" if tensor.default is not None else ""
             shape = " x ".join(map(str, tensor.shape))
-            click.echo(f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}")
+            line = f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}"
+            click.echo(printable(line))
     for name, value in manifest.metrics.items():
-        click.echo(f"holdout {name} {value:.4g}")
-    click.echo(_tiling(manifest))
+        click.echo(f"holdout {printable(name)} {value:.4g}")
+    if manifest.quantisation is not None:
+        click.echo(manifest.quantisation.said())
+    click.echo(manifest.tiling.said())
     if manifest.memory is not None:
         memory = manifest.memory
         click.echo(f"memory on the CPU: {size(memory.base)} and {memory.per_pixel:.0f} bytes a pixel")
-    click.echo(f"differs from PyTorch by at most {manifest.parity:.2g}")
+    of = "its parts" if "merged" in manifest.provenance else "PyTorch"
+    click.echo(f"differs from {of} by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
-
-
-def _tiling(manifest: Manifest) -> str:
-    tiling = manifest.tiling
-    if tiling.kind == "none":
-        return "tiles: none, since a value depends on the whole picture"
-    same = "the same as the whole" if tiling.kind == "exact" else f"up to {tiling.error:.2g} from the whole"
-    return f"tiles: {tiling.kind}, {same}, with {tiling.margin} pixels around each, at multiples of {tiling.align}"
 
 
 def _inspect_raw(file: Path, as_json: bool) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from restore_hub.terminal import SECONDS_BETWEEN_LINES, has_bar
+
 if TYPE_CHECKING:
     from restore_hub.runtime import Result
-
-SECONDS_BETWEEN_LINES = 15.0
-NARROWEST_BAR = 20
 
 
 class Progress:
@@ -36,7 +34,7 @@ class Progress:
 
     def update(self, result: Result | None, total: int) -> None:
         """Show that one of `total` photographs is through; `None` shows that it begins."""
-        if self._bar is None and _columns() >= NARROWEST_BAR:
+        if self._bar is None and has_bar():
             from tqdm import tqdm
 
             form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
@@ -57,11 +55,3 @@ class Progress:
             left = (now - self._started) * (total - through) / through
             line = f"{self._label}: {through}/{total} photographs, {speed}, {left:.0f} s left  {counts}"
             print(line, file=sys.stderr, flush=True)
-
-
-def _columns() -> int:
-    """Return the width of the terminal behind standard error; 0 where there is none or it does not know."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):  # no terminal; a closed or captured stream
-        return 0

@@ -7,7 +7,9 @@ from typing import Any, Literal, cast
 
 import click
 
-from restore_hub.cli.options import device_option
+from restore_hub.cli.native import quiet_libraw
+from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.units import printable
 
 
 class _Balance(click.ParamType[Any]):
@@ -29,9 +31,9 @@ class _Balance(click.ParamType[Any]):
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("photo", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="PNG, TIFF, JPEG or DNG to write.")
+@click.argument("model", type=FilePath())
+@click.argument("photo", type=FilePath())
+@click.option("-o", "--out", required=True, type=FilePath(), help="PNG, TIFF, JPEG or DNG to write.")
 @click.option("--gain", type=float, help="Exposure gain for RAW; default: the file's metadata, else a stated rule.")
 @click.option("--balance", type=_Balance(), help="White balance for RAW; default: as shot, else daylight, else 1.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
@@ -44,6 +46,7 @@ class _Balance(click.ParamType[Any]):
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists; of a folder, files not made by this.")
 @device_option
 @click.option("--tile", type=click.IntRange(min=0), help="Side of tiles, 0 for none; default: by size and free memory.")
+@quiet_libraw()
 def command(
     model: Path,
     photo: Path,
@@ -59,9 +62,10 @@ def command(
 ) -> None:
     """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes), or on all in the folder PHOTO.
 
-    EXIF and the colour profile travel along; what was done is written into EXIF. A DNG holds the result as linear
-    light. Of a folder, sub-folders count, results have their photographs' names, and the same command again goes on
-    where it was stopped.
+    MODEL is a file, or zoo:NAME of one that `restore-hub zoo` lists, or several with a + in between, as in
+    a.onnx+b.onnx, of which each takes what the one before gives. EXIF and the colour profile travel along; what was
+    done is written into EXIF. A DNG holds the result as linear light. Of a folder, sub-folders count, results have
+    their photographs' names, and the same command again goes on where it was stopped.
     """
     wishes = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
     if photo.is_dir():
@@ -76,5 +80,5 @@ def command(
 
     done = restore(model, photo, out, overwrite=overwrite, device=device, **wishes)
     for note in done.notes:
-        click.echo(note)
-    click.echo(f"wrote {done.path} ({done.width}x{done.height}, {done.bits} bits)")
+        click.echo(printable(note))
+    click.echo(f"wrote {printable(str(done.path))} ({done.width}x{done.height}, {done.bits} bits)")

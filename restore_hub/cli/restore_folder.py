@@ -11,6 +11,7 @@ import click
 
 from restore_hub.cli.progress import Progress
 from restore_hub.cli.table import table
+from restore_hub.cli.units import printable
 
 if TYPE_CHECKING:
     from restore_hub.runtime import RestoredFolder
@@ -32,7 +33,7 @@ def run(model: Path, folder: Path, out: Path, **asked: Any) -> None:
     click.echo(f"results in {done.path}")
     failed = done.of("failed")
     for result in failed:
-        click.echo(f"failed: {result.photo}: {result.reason}", err=True)
+        click.echo(printable(f"failed: {result.photo}: {result.reason}"), err=True)
     if failed:
         click.get_current_context().exit(1)
 

@@ -1,4 +1,4 @@
-"""Times and sizes as people say them."""
+"""Times, sizes and names as people read them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def size(count: float) -> str:
     while count >= 1000 and place < len(units) - 1:
         count, place = count / 1024, place + 1
     return f"{_three(count)} {units[place]}"
+
+
+def printable(text: str) -> str:
+    """Return a text in one line that no terminal takes for a command: what cannot be printed is spelled out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _three(value: float) -> str:

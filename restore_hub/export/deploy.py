@@ -32,6 +32,7 @@ class Deployed(nn.Module):
         kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out as well, `rgb-to-rgb` for one
             picture, `tensors` otherwise.
         size_multiple: largest one of the blocks.
+        learnt: how many parameters they have.
     """
 
     def __init__(self, chain: Chain, blocks: Sequence[str], output: str) -> None:
@@ -50,15 +51,32 @@ class Deployed(nn.Module):
         self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
         self.kind = self._kind(chain)
         self.output = MOSAIC_OUTPUT if self.kind == "raw-to-raw" else _info(output, chain.ports[output])
+        self.learnt = sum(p.numel() for name in self._blocks for p in chain.blocks[name].parameters())
         self.size_multiple = max(chain.network(name).size_multiple for name in self._blocks)
+        self._on_planes = self._until_pictures()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output tensor, of the picture's size."""
         if not self._raw:
             return self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
-        mosaic, phase = inputs[:2]
-        made = self._chain.run(self._blocks, {self._reads[0]: pack(*inputs)})[self._output]
-        return unpack(made, *inputs) if self.kind == "raw-to-raw" else unpad(made, mosaic, phase)
+        made = self._chain.run(self._blocks[: self._on_planes], {self._reads[0]: pack(*inputs)})
+        if self.kind == "raw-to-raw":
+            return unpack(made[self._output], *inputs)
+        # The mirrored lines go before the first block on pictures, which then sees what it sees in a file of its own.
+        pictures = self._blocks[self._on_planes :]
+        wanted = {self._output, *(name for block in pictures for name in self._chain.inputs_of(block).values())}
+        cut = {name: unpad(tensor, *inputs[:2]) for name, tensor in made.items() if name in wanted}
+        return self._chain.run(pictures, cut)[self._output]
+
+    def _until_pictures(self) -> int:
+        """Return how many blocks run before no further one reads planes of half the picture's size."""
+        if self.kind == "raw-to-raw":
+            return len(self._blocks)
+        ports, inputs_of = self._chain.ports, self._chain.inputs_of
+        return 1 + max(
+            (i for i, b in enumerate(self._blocks) if any(ports[t].scale != 1.0 for t in inputs_of(b).values())),
+            default=-1,
+        )
 
     def _kind(self, chain: Chain) -> Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]:
         picture = _is_picture(chain.ports[self._output])

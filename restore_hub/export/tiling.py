@@ -23,30 +23,52 @@ ODD = (37, 53)
 def find_tiling(module: Deployed, model: Model) -> Tiling:
     """Return how the file `model`, exported from `module`, may be cut.
 
-    The receptive field is that of the module. The file then runs a picture whole and in tiles, at two CFA phases,
-    and how far these differ decides: nothing is claimed that was not seen.
+    The receptive field is that of the module. How far tiles of the file then differ from the whole decides: nothing
+    is claimed that was not seen.
     """
     if not all("height" in info.shape or info.default is not None for info in module.inputs):
         return Tiling(kind="none")
     align = math.lcm(module.size_multiple, 2)  # tiles of a mosaic keep its phase
     found = reach(lambda picture: _run(module, picture), _channels(module), align)
     margin = -(-(WIDE if found is None else found) // align) * align
-    tried = Tiling(kind="approximate", margin=margin, align=align)
-    error = _error(module, _with(model, tried), tried)
-    if found is not None and error <= EXACT:
+    return try_tiling(model, margin, align, bounded=found is not None)
+
+
+def try_tiling(model: Model, margin: int, align: int, *, bounded: bool) -> Tiling:
+    """Return what tiles of a margin turn out to be, by the largest difference from the whole.
+
+    Args:
+        model: the file, which runs a picture whole and in tiles, at two CFA phases.
+        margin, align: of the tiles, as in `Tiling`; the margin is a multiple of the alignment.
+        bounded: no value looks farther than the margin; without that, tiles are approximate at best.
+    """
+    return _judged(model, Tiling(kind="approximate", margin=margin, align=align), exact=bounded)
+
+
+def retry_tiling(tiling: Tiling, model: Model) -> Tiling:
+    """Return how a file may be cut whose graph is that of `tiling` with other numbers in it, tried anew."""
+    return tiling if tiling.kind == "none" else _judged(model, tiling, exact=tiling.kind == "exact")
+
+
+def _judged(model: Model, tried: Tiling, *, exact: bool) -> Tiling:
+    """Return what tiles are, `exact` at best, by how far they are from the whole."""
+    error = _error(_with(model, tried), tried)
+    if exact and error <= EXACT:
         return tried.model_copy(update={"kind": "exact", "error": error})
-    return tried.model_copy(update={"error": error}) if error <= APPROXIMATE else Tiling(kind="none")
+    approximate = {"kind": "approximate", "error": error}
+    return tried.model_copy(update=approximate) if error <= APPROXIMATE else Tiling(kind="none")
 
 
-def _error(module: Deployed, model: Model, tiling: Tiling) -> float:
+def _error(model: Model, tiling: Tiling) -> float:
     """Return the largest difference between tiles and the whole, on a picture of which no inner tile reads all."""
     core = max(tiling.margin, tiling.align)
     height, width = (4 * core + odd for odd in ODD)
-    phases = [(0, 0), (1, 1)] if any(info.name == "phase" for info in module.inputs) else [(0, 0)]
+    inputs = model.manifest.inputs
+    phases = [(0, 0), (1, 1)] if any(info.name == "phase" for info in inputs) else [(0, 0)]
     worst = 0.0
     for seed, phase in enumerate(phases):
-        feeds = probe_feeds(module.inputs, seed, height, width, phase)
-        for info in module.inputs:
+        feeds = probe_feeds(inputs, seed, height, width, phase)
+        for info in inputs:
             if "height" in info.shape:  # light falls off to one side, so that what looks at the whole sees a difference
                 feeds[info.name] *= np.linspace(0.05, 1, width, dtype=np.float32)
         whole, _ = run(model, feeds, 0)

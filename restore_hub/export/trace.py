@@ -35,7 +35,7 @@ def trace(
         ExportError: torch cannot export it.
     """
     try:
-        with _quiet():
+        with quiet():
             # Padding to a multiple makes guards that no range of sizes satisfies. Deferred they are harmless;
             # whoever exports compares the graph with the module at the sizes that they are about.
             traced = torch.export.export(
@@ -61,8 +61,8 @@ def trace(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress lines and warnings off the terminal; errors still raise."""
+def quiet() -> Iterator[None]:
+    """Keep an exporter's progress lines and warnings off the terminal; errors still raise."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -118,8 +118,7 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     for name, network in networks.items():
         _check_ports(document, name, plan.networks[name].component.name, network, *wiring[name])
     _check_accumulation(plan, networks)
-    data_ports: Mapping[str, Port] = next(iter(plan.datasets.values())).target.ports
-    chain = Chain(networks, plan.graph, wiring, data_ports)
+    chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks))
     for name in plan.graph.order:
         for port, tensor in chain.inputs_of(name).items():
             wanted: Port = networks[name].inputs[port]
@@ -127,6 +126,19 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
             if problem:
                 raise document.error(f"{tensor!r} does not fit: {problem}", "blocks", name, "inputs", port)
     return chain
+
+
+def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
+    """Return the ports of the data: the datasets' where there are some, else those of the blocks that read it."""
+    for part in plan.datasets.values():
+        ports: Mapping[str, Port] = part.target.ports
+        return ports
+    return {
+        tensor.removeprefix(DATA): networks[name].inputs[port]
+        for name, block in plan.spec.blocks.items()
+        for port, tensor in block.inputs.items()
+        if tensor.startswith(DATA)
+    }
 
 
 def _make(document: Document, name: str, part: Part, device: str) -> Any:

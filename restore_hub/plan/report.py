@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from restore_hub.contracts import Port
 from restore_hub.errors import DataError, OptionError, TrainingError
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.objectives import Objectives
@@ -71,14 +70,14 @@ def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
 
 
 def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
-    split = next(iter(plan.spec.data))
-    crop: Any = plan.datasets[split].options.get("crop")
+    split = next(iter(plan.spec.data), None)
+    crop: Any = None if split is None else plan.datasets[split].options.get("crop")
     size = int(crop or DEFAULT_PICTURE) // 2 * 2  # packed planes have half of it
-    ports: Mapping[str, Port] = plan.datasets[split].target.ports
-    batch = plan.spec.data[split].batch_size
+    batch = 1 if split is None else plan.spec.data[split].batch_size
     wires = {
-        DATA + name: torch.empty(batch, port.channels or 1, *[round(size * port.scale)] * 2, device="meta")
-        for name, port in ports.items()
+        name: torch.empty(batch, port.channels or 1, *[round(size * port.scale)] * 2, device="meta")
+        for name, port in chain.ports.items()
+        if name.startswith(DATA)
     }
     for name in chain.graph.order:
         try:

@@ -24,6 +24,8 @@ def load_weights(block: nn.Module, name: str, path: Path) -> None:
         DataError: the file cannot be read, or its tensors are not those of the block.
     """
     state = _state(name, path)
+    if any(parameter.is_meta for parameter in block.parameters()):  # torch warns that values are lost there
+        state = {key: value.to("meta") if isinstance(value, torch.Tensor) else value for key, value in state.items()}
     try:
         block.load_state_dict(state)
     except RuntimeError as error:

@@ -1,6 +1,7 @@
-"""Pages about training runs, from what lies in their folders; nothing here imports torch."""
+"""Pages and cards about training runs, from what lies in their folders; nothing here imports torch."""
 
 from restore_hub.report.comparison import read_runs, result_rows, spec_rows, write_comparison
+from restore_hub.report.entry import card_of, write_entry
 from restore_hub.report.single import write_report
 
-__all__ = ["read_runs", "result_rows", "spec_rows", "write_comparison", "write_report"]
+__all__ = ["card_of", "read_runs", "result_rows", "spec_rows", "write_comparison", "write_entry", "write_report"]

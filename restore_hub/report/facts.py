@@ -108,12 +108,17 @@ def environment_section(run: RunFacts) -> Node:
 
 def spec_section(run: RunFacts) -> Node:
     """Return the resolved spec as YAML."""
+    summary = element("summary", {}, "The resolved spec, with all defaults")
+    return section("Spec", element("details", {}, summary, element("pre", {}, element("code", {}, spec_text(run)))))
+
+
+def spec_text(run: RunFacts) -> str:
+    """Return the resolved spec as YAML, which `restore-hub run` takes."""
     text = io.StringIO()
     yaml = YAML()
     yaml.width = 100
     yaml.dump(dict(run.spec), text)
-    summary = element("summary", {}, "The resolved spec, with all defaults")
-    return section("Spec", element("details", {}, summary, element("pre", {}, element("code", {}, text.getvalue()))))
+    return text.getvalue()
 
 
 def _files(line: Mapping[str, Any]) -> Node:

@@ -7,13 +7,16 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from restore_hub.report.html import Node, element, note
+from restore_hub.runtime.images import read_picture
 
 BUDGET = 7_000_000  # bytes of JPEG on one page; as text they take a third more
 SIZES = ((1024, 90), (720, 86), (512, 82), (320, 76))  # longest side, JPEG quality
 ROLES = ("input", "output", "reference")
+STRIP, GAP = 400, 4  # pixels: width of each picture of a strip, and between two
 
 Group = Mapping[str, Path]  # what a picture is, to its file
 
@@ -55,6 +58,29 @@ def viewers(groups: Mapping[str, Group]) -> list[Node]:
     if missing:
         nodes.append(note(f"{missing} more are in the folder, left off here to keep this page small."))
     return nodes
+
+
+def strip(group: Group) -> bytes:
+    """Return the pictures of a group side by side as JPEG, each at most `STRIP` pixels wide.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    small = []
+    for path in group.values():
+        pixels = np.rint(read_picture(path).pixels * 255).astype(np.uint8)
+        image = Image.fromarray(pixels)
+        image.thumbnail((STRIP, STRIP), Image.Resampling.LANCZOS)
+        small.append(image)
+    width = sum(image.width + GAP for image in small) - GAP
+    sheet = Image.new("RGB", (width, max(image.height for image in small)), "white")
+    left = 0
+    for image in small:
+        sheet.paste(image, (left, 0))
+        left += image.width + GAP
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=88, subsampling=0)
+    return buffer.getvalue()
 
 
 def _jpeg(path: Path, side: int, quality: int) -> tuple[bytes, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class RunFacts:
         status: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or empty where none was written.
         values: every recorded value by name and step.
         left_out: samples left out, as recorded.
+        holdout: metrics of each holdout picture, by step; empty where an older version ran.
         problems: one sentence for each missing or damaged piece.
     """
 
@@ -69,6 +70,7 @@ class RunFacts:
     left_out: tuple[Mapping[str, Any], ...]
     ended: tuple[Mapping[str, Any], ...]
     problems: tuple[str, ...]
+    holdout: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -150,6 +152,8 @@ def read_run(path: Path) -> RunFacts:
     if not values:
         problems.append("metrics.jsonl: no values are recorded yet.")
     left_out = _lines(path / "left_out.jsonl", problems) if (path / "left_out.jsonl").exists() else ()
+    measured = _lines(path / "holdout.jsonl", problems) if (path / "holdout.jsonl").exists() else ()
+    holdout = {line["step"]: _mapping(line.get("pictures")) for line in measured if isinstance(line.get("step"), int)}
     return RunFacts(
         path,
         resolved,
@@ -160,6 +164,7 @@ def read_run(path: Path) -> RunFacts:
         tuple(left_out),
         tuple(_mappings(_json(path / "stages.json"))),
         tuple(problems),
+        holdout,
     )
 
 

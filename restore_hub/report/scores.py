@@ -12,7 +12,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.report.html import Child, Node, element, note, section, table
 from restore_hub.report.reading import RunFacts
 from restore_hub.report.scale import number
-from restore_hub.runtime import Model, load
+from restore_hub.runtime.model import Model, load
 
 RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
 
@@ -71,16 +71,21 @@ def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
     rows: list[list[Child]] = [
         [name, *(number(means[name]) if name in means else "–" for means in columns.values())] for name in run.metrics
     ]
-    recipes = [element("li", {}, element("b", {}, name), f": {_recipe(run, name)}") for name in run.metrics]
+    listed = [element("li", {}, element("b", {}, name), f": {recipe}") for name, recipe in recipes(run).items()]
     best = run.spec.get("export", {}).get("weights") == "best"
     flatters = note("The holdout chose the exported weights, so that their metrics flatter.") if best else None
     return section(
         "Metrics",
         table(["metric", *columns], rows, numbers=True),
         flatters,
-        element("ul", {"class": "note"}, *recipes),
+        element("ul", {"class": "note"}, *listed),
         note(OWN if run.spec.get("problem") else RULE),
     )
+
+
+def recipes(run: RunFacts) -> dict[str, str]:
+    """Return how each metric that was measured is computed, in a line."""
+    return {name: _recipe(run, name) for name in run.metrics}
 
 
 def _at(run: RunFacts, step: int) -> dict[str, float]:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Model", "Restored", "RestoredFolder", "Result", "load", "restore", "restore_folder"]
+__all__ = ["Chained", "Model", "Restored", "RestoredFolder", "Result", "load", "restore", "restore_folder"]
 
 if TYPE_CHECKING:
     from restore_hub.runtime.batch import RestoredFolder, Result, restore_folder
-    from restore_hub.runtime.model import Model, load
+    from restore_hub.runtime.chained import Chained, load
+    from restore_hub.runtime.model import Model
     from restore_hub.runtime.photo import Restored, restore
 
 _LAZY = {
+    "Chained": "restore_hub.runtime.chained",
     "Model": "restore_hub.runtime.model",
     "Restored": "restore_hub.runtime.photo",
     "RestoredFolder": "restore_hub.runtime.batch",
     "Result": "restore_hub.runtime.batch",
-    "load": "restore_hub.runtime.model",
+    "load": "restore_hub.runtime.chained",
     "restore": "restore_hub.runtime.photo",
     "restore_folder": "restore_hub.runtime.batch",
 }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,9 +14,10 @@ from typing import Any, Literal, TypeAlias
 
 from restore_hub.errors import DataError, RestoreHubError
 from restore_hub.runtime.balance import Balance
-from restore_hub.runtime.images import check_format, quiet_tifffile
+from restore_hub.runtime.chained import Chained, chained
+from restore_hub.runtime.images import check_format, quiet_decoders
 from restore_hub.runtime.journal import Journal, open_journal
-from restore_hub.runtime.model import Model, load
+from restore_hub.runtime.model import Model
 from restore_hub.runtime.photo import developed
 from restore_hub.runtime.record import file_hash
 from restore_hub.runtime.selection import find_photos, result_names
@@ -74,7 +73,7 @@ class RestoredFolder:
 
 
 def restore_folder(
-    model: str | Path | Model,
+    model: str | Path | Model | Chained,
     folder: str | Path,
     out: str | Path,
     *,
@@ -88,19 +87,19 @@ def restore_folder(
     tile: int | None = None,
     report: Report | None = None,
 ) -> RestoredFolder:
-    """Run one exported file on every photograph of a folder and its sub-folders that it takes.
+    """Run one exported file, or several one after the other, on every photograph of a folder that it takes.
 
-    A result has its photograph's name with another suffix, and lies in the same sub-folder of `out`. One photograph
-    that cannot be restored does not stop the others. A later call skips what is done: a result that is there, as it
-    was written, from the same model, photograph, sidecar, wishes and version. All else is made anew, also a result
-    that was changed since.
+    Sub-folders count. A result has its photograph's name with another suffix, and lies in the same sub-folder of
+    `out`. One photograph that cannot be restored does not stop the others. A later call skips what is done: a result
+    that is there, as it was written, from the same files, photograph, sidecar, wishes and version. All else is made
+    anew, also a result that was changed since.
 
     Args:
         model, gain, balance, bits, device, tile: as of `restore`.
         folder: where the photographs are.
         out: folder of the results, made if it is not there.
         format: of the results; without it `png`, and `dng` for a model that denoises mosaics.
-        jobs: photographs at once, in threads that share the model and its threads of computation.
+        jobs: photographs at once, in threads that share the model, its threads of computation and the free memory.
         overwrite: replace files in `out` that no earlier call made.
         report: called with the number of photographs and what became of one: first with `None`, then of each.
 
@@ -112,14 +111,16 @@ def restore_folder(
     wishes = Wishes(gain, balance, bits, tile)
     if jobs < 1:
         raise DataError(f"{jobs} photographs at once are too few; at least 1")
-    loaded = model if isinstance(model, Model) else load(model, device=device)
+    loaded = chained(model, device)
     raw = takes_raw(loaded)
-    suffix = f".{format or ('dng' if loaded.manifest.kind == 'raw-to-raw' else 'png')}"
+    suffix = f".{format or ('dng' if loaded.kind == 'raw-to-raw' else 'png')}"
     _check(wishes, loaded, out / f"NAME{suffix}")
     names = result_names(find_photos(folder, out, raw=raw), suffix)
     started = time.monotonic()
-    with open_journal(out) as journal, _quiet():
-        batch = _Batch(loaded, file_hash(loaded.path), folder, out, wishes, overwrite, journal)
+    # Quiet for all threads, because each photograph's own way to be so knows none.
+    with open_journal(out) as journal, quiet_decoders():
+        hashes = [file_hash(part.path) for part in loaded.models]
+        batch = _Batch(loaded, hashes, folder, out, wishes, overwrite, journal, 1 / min(jobs, len(names)))
         results = sorted(_in_threads(batch, names, jobs, report), key=lambda result: result.photo)
     return RestoredFolder(out, tuple(results), time.monotonic() - started)
 
@@ -128,13 +129,14 @@ def restore_folder(
 class _Batch:
     """What all photographs of a call share."""
 
-    loaded: Model
-    sha256: str
+    loaded: Chained
+    hashes: Sequence[str]
     folder: Path
     out: Path
     wishes: Wishes
     overwrite: bool
     journal: Journal
+    share: float
 
     def result(self, photo: Path, name: Path) -> Result:
         """Restore one photograph, unless it is done.
@@ -149,8 +151,8 @@ class _Batch:
                 return Result(photo, name, "skipped", facts=line["facts"])
             if line is not None and not self.overwrite:
                 self.refuse_other(out, Path(line["facts"]["photo"]), photo)
-            check_out(out, self.overwrite or line is not None, [source, self.loaded.path])
-            restored, data = developed(self.loaded, self.sha256, source, out, self.wishes)
+            check_out(out, self.overwrite or line is not None, [source, *(m.path for m in self.loaded.models)])
+            restored, data = developed(self.loaded, self.hashes, source, out, self.wishes, self.share)
         except Exception as error:  # a photograph nobody foresaw must not end a night's work
             return Result(photo, name, "failed", _reason(error, source))
         facts = {
@@ -173,7 +175,7 @@ class _Batch:
         sidecar = find_sidecar(source)
         facts = {
             "restore_hub": version("restore-hub"),
-            "model": self.sha256,
+            "model": self.hashes[0] if len(self.hashes) == 1 else self.hashes,
             "photo": file_hash(source),
             "sidecar": sidecar and file_hash(sidecar),
             **asdict(self.wishes),
@@ -181,7 +183,7 @@ class _Batch:
         return dict(json.loads(json.dumps(facts)))
 
 
-def _check(wishes: Wishes, loaded: Model, out: Path) -> None:
+def _check(wishes: Wishes, loaded: Chained, out: Path) -> None:
     """Refuse what would fail for every photograph."""
     bits = wishes.bits_of(out)
     wishes.check_model(loaded, out)
@@ -205,14 +207,6 @@ def _in_threads(batch: _Batch, names: Mapping[Path, Path], jobs: int, report: Re
         finally:
             pool.shutdown(cancel_futures=True)
     return results
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep off the terminal what decoders say of damaged files: each photograph's own way to do so knows no threads."""
-    with quiet_tifffile(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-        yield
 
 
 def _reason(error: Exception, source: Path) -> str:

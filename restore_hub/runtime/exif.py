@@ -12,6 +12,7 @@ import numpy as np
 import rawpy
 
 from restore_hub.errors import DataError
+from restore_hub.runtime.readable import open_raw
 from restore_hub.runtime.tiff import (
     BYTE,
     RATIONAL,
@@ -137,7 +138,7 @@ def _directory(main: Directory, photo: Directory, gps: Directory | None = None) 
 def _from_libraw(path: Path) -> Directory:
     """Return what LibRaw knows of a RAW file; nothing of a file that it does not know. It gives 0 for unknown."""
     try:
-        with rawpy.imread(str(path)) as raw:
+        with open_raw(path) as raw:
             other, lens = raw.other, raw.lens
     except rawpy.LibRawError:
         return {}

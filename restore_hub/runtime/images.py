@@ -6,9 +6,11 @@ import contextlib
 import errno
 import io
 import logging
+import math
 import os
 import secrets
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -19,15 +21,24 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.exif import read_exif
+from restore_hub.runtime.readable import LARGEST_PICTURE, check_held, check_size, fault_of
 from restore_hub.runtime.tiff import SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers
 
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _ORIENTATION = 274  # EXIF and TIFF tag
 _PHOTOMETRIC, _ICC_PROFILE, _DNG_VERSION = 262, 34675, 50706  # TIFF tags
+_PLAIN = ("RGB", "MINISBLACK", "MINISWHITE")  # kinds of TIFF that need no conversion
+_FOUND = "no readable PNG, TIFF or JPEG picture"
+# The most bytes of a picture that one byte of a file stands for; for PNG and JPEG of a picture of one bit a pixel.
+_DEFLATE, _PIXELS_A_BYTE = 1100, 8 * 1100
+_RATIOS = {1: 1, 5: 2800, 8: _DEFLATE, 32946: _DEFLATE, 32773: 64}  # none, LZW, deflate twice, PackBits
+# Pillow keeps the upper byte of each sample; told of the other byte order, the lower one.
+_LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "RGB;16L": "RGB;16B", "RGBA;16L": "RGBA;16B"}
+_LOWER |= {f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -72,24 +83,23 @@ def read_picture(path: Path) -> Picture:
     Grey becomes three equal channels, alpha is dropped, the EXIF orientation is applied.
 
     Raises:
-        DataError: missing, or samples that are not 8 or 16-bit integers. UnreadableFileError: empty, cut off,
-            damaged, or of another format.
+        DataError: missing, more pixels than are read or than memory holds, or samples that are not 8 or 16-bit
+            integers. UnreadableFileError: empty, cut off, damaged, or of another format.
     """
     path = Path(path)
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: {'is a folder, not a picture' if path.is_dir() else 'no such file'}")
+        if fault := fault_of(path):
+            raise DataError(f"{path}: {fault}{', not a picture' if fault.startswith('is') else ''}")
         with path.open("rb") as file:
             head = file.read(4)
         if not head:
             raise UnreadableFileError(f"{path}: the file is empty")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # on damaged EXIF: said in `notes`
+        with quiet_decoders():
             samples, orientation, icc, block, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise not_read(path, error, "no readable PNG, TIFF or JPEG picture") from error
+        raise not_read(path, error, _FOUND) from error
     if samples.ndim == 2:
         samples = np.repeat(samples[..., None], 3, axis=2)
     bits = 8 * samples.dtype.itemsize
@@ -109,6 +119,15 @@ def quiet_tifffile() -> Iterator[None]:
         log.disabled = before
 
 
+@contextlib.contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep off the terminal what decoders say of damaged and of large files: errors and `notes` say it."""
+    with quiet_tifffile(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        yield
+
+
 def not_read(path: Path, error: Exception, found: str) -> DataError:
     """Return the error for a file that a decoder could not read: `found`, unless memory or the system is at fault."""
     if isinstance(error, MemoryError):
@@ -116,7 +135,19 @@ def not_read(path: Path, error: Exception, found: str) -> DataError:
     # Rights, or too many open files. EINVAL: a damaged file sends its decoder to a place that no file has.
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return DataError(f"{path}: cannot be opened: {error.strerror}")
-    return UnreadableFileError(f"{path}: {found}: {error}")
+    if isinstance(error, Image.DecompressionBombError):
+        return DataError(f"{path}: more than {LARGEST_PICTURE:,} pixels, the most that are read; cut it up")
+    return UnreadableFileError(f"{path}: {found}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what a decoder says where people understand it."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is of another format, or damaged; convert it"
+    if "MAX_TEXT" in str(error):
+        return "a profile or text in it is far larger than any needs to be; save it without"
+    said = " ".join(str(error).split())
+    return said if any(letter.isalpha() for letter in said) else "damaged or cut off"
 
 
 def write_picture(
@@ -200,21 +231,27 @@ _Decoded = tuple[NDArray[Any], Any, bytes | None, bytes | Path | None, tuple[str
 def _decode(path: Path) -> _Decoded:
     """Decode what Pillow knows to uint8 (H, W, 3), or to uint16 where a PNG has 16 bits."""
     with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        width, height = image.size
+        if image.format != "TIFF":  # of that, more is known
+            check_held(path, height * width, _PIXELS_A_BYTE, _FOUND)
+        check_size(path, height, width, LARGEST_PICTURE)
         mode, layout = image.mode, image.tile[0].args
+        raw = layout[0] if isinstance(layout, tuple) else layout
         if mode in ("I", "F"):
             raise DataError(f"{path}: samples are neither 8 nor 16-bit integers; convert the picture first")
-        notes = ["alpha dropped"] if "A" in mode or "transparency" in image.info else []
+        notes = ["alpha dropped"] if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info else []
         if mode == "CMYK":
             notes.append("CMYK converted without colour management")
         if mode == "I;16":
             samples = np.asarray(image).astype(np.uint16)
-        elif layout in ("RGB;16B", "RGBA;16B"):
-            # Pillow keeps the first byte of each sample; told that the file is little-endian, the second.
-            with Image.open(path, formats=("PNG",)) as again:
-                again.tile = [again.tile[0]._replace(args=layout.replace("16B", "16L"))]
+        elif raw in _LOWER:
+            with Image.open(path, formats=("PNG", "TIFF")) as again:
+                lower = _LOWER[raw]
+                args = (lower, *layout[1:]) if isinstance(layout, tuple) else lower
+                again.tile = [tile._replace(args=args) for tile in again.tile]
                 samples = np.asarray(image).astype(np.uint16) << 8 | np.asarray(again)
         else:
-            if layout == "LA;16B":
+            if raw == "LA;16B":
                 notes.append("16-bit grey with alpha read at 8 bits")
             samples = np.asarray(image.convert("RGB"))
         # After decoding: Pillow turns a TIFF upright by itself, and then removes the tag.
@@ -225,30 +262,62 @@ def _decode(path: Path) -> _Decoded:
 
 
 def _decode_tiff(path: Path) -> _Decoded:
-    """Decode a TIFF's first page: 16 bits with tifffile to uint16, fewer with Pillow."""
+    """Decode a TIFF's first page: 16 bits with tifffile to uint16 where it can, all else with Pillow."""
     with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if _DNG_VERSION in page.tags:  # its first page is often a thumbnail
             raise DataError(f"{path}: holds a RAW file (DNG), not a picture; give it the suffix .dng")
-        if page.bitspersample <= 8:
+        kind = _check_page(path, page)
+        odd = tiff.is_bigtiff and tiff.byteorder == ">" and page.bitspersample == 8 and kind in _PLAIN
+        if page.bitspersample <= 8 and not odd:  # big-endian BigTIFF is what Pillow does not know
             return _decode(path)
-        kind = tifffile.PHOTOMETRIC(page.photometric).name
-        if page.dtype != np.uint16 or page.bitspersample != 16 or kind not in ("RGB", "MINISBLACK", "MINISWHITE"):
-            raise DataError(
-                f"{path}: a TIFF of {kind} with {page.bitspersample}-bit {page.dtype} samples is no picture of 8 or "
-                "16-bit RGB or grey; if it is a RAW file, give it its RAW suffix"
-            )
-        samples = page.asarray()
+        check_whole(path, page, _FOUND)
+        try:
+            samples = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            return _decode(path)  # LZW, say, which Pillow knows
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             samples = np.moveaxis(samples, 0, -1)
         colours = 3 if kind == "RGB" else 1
         dropped = ("alpha dropped",) if samples.ndim == 3 and samples.shape[2] > colours else ()
         if colours == 1:
             samples = samples[..., 0] if samples.ndim == 3 else samples
-            samples = 65535 - samples if kind == "MINISWHITE" else samples
+            samples = ~samples if kind == "MINISWHITE" else samples
         icc = page.iccprofile if colours == 3 else None
         orientation = page.tags.valueof(_ORIENTATION, 1)
     return samples, orientation, icc, path, dropped
+
+
+def _check_page(path: Path, page: Any) -> str:
+    """Return the photometric kind of a TIFF's page; refuse one that is no picture of 8 or 16 bits, or too large."""
+    kind, bits = tifffile.PHOTOMETRIC(page.photometric).name, page.bitspersample
+    whole = page.sampleformat in (tifffile.SAMPLEFORMAT.UINT, tifffile.SAMPLEFORMAT.VOID) and page.imagedepth == 1
+    if not whole or (bits > 8 and (bits != 16 or kind not in _PLAIN)):
+        layers = f" in {page.imagedepth} layers" if page.imagedepth > 1 else ""
+        raise DataError(
+            f"{path}: a TIFF of {kind} with {bits}-bit {page.dtype} samples{layers} is no picture of 8 or 16-bit RGB "
+            "or grey; if it is a RAW file, give it its RAW suffix, else convert it"
+        )
+    height, width = page.imagelength, page.imagewidth
+    if page.compression in _RATIOS:
+        check_held(path, height * width * page.samplesperpixel * bits // 8, _RATIOS[page.compression], _FOUND)
+    check_size(path, height, width, LARGEST_PICTURE)
+    return kind
+
+
+def check_whole(path: Path, page: Any, found: str) -> None:
+    """Refuse a TIFF's page that lacks strips or tiles, where tifffile would give black.
+
+    Raises:
+        UnreadableFileError: `found`, with the file's name.
+    """
+    parts = math.prod(page.chunked)
+    if not len(page.dataoffsets) >= parts <= len(page.databytecounts) or not all(
+        (*page.dataoffsets[:parts], *page.databytecounts[:parts])
+    ):
+        raise UnreadableFileError(f"{path}: {found}: parts of the picture are not in the file")
 
 
 def _orientation(image: Image.Image) -> Any:

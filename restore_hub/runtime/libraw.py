@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.colour import XYZ_FROM_SRGB
 from restore_hub.runtime.mosaic import LARGEST_GAIN, RawImage
+from restore_hub.runtime.readable import LARGEST, check_size, fault_of, open_raw
 from restore_hub.runtime.tags import Tags, read_tags
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin
@@ -22,7 +22,6 @@ _FOVEON_MAGIC = b"FOVb"
 _NO_MOSAIC = "{}, not a Bayer mosaic; develop it elsewhere and use the picture"
 _EXIF = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip: 4 transposes, 2 and 1 mirror
 _SAMPLES_A_BYTE = 64  # no camera packs more; a header that promises more is damaged
-_LARGEST = 2**28  # samples: above any sensor of one exposure, below what fills a small machine
 _LARGEST_BALANCE = 100.0  # between two colours; what is beyond is damaged
 _SINGULAR = 1e6  # condition of a damaged colour matrix
 _Result = TypeVar("_Result")
@@ -74,7 +73,7 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes
         _require_file(path)
     known = False
     try:
-        with rawpy.imread(io.BytesIO(source) if isinstance(source, bytes) else str(path)) as raw:
+        with open_raw(source if isinstance(source, bytes) else path) as raw:
             known = True
             _refuse_sizes(path, raw, len(source) if isinstance(source, bytes) else path.stat().st_size)
             return use(raw)
@@ -99,8 +98,8 @@ def _with_libraw(path: Path, use: Callable[[Any], _Result], source: Path | bytes
 
 def _require_file(path: Path) -> None:
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: {'is a folder, not a RAW file' if path.is_dir() else 'no such file'}")
+        if fault := fault_of(path):
+            raise DataError(f"{path}: {fault}{', not a RAW file' if fault.startswith('is') else ''}")
         head = _head(path)
     except OSError as error:  # rights, or too many open files: nothing is wrong with the content
         raise DataError(f"{path}: cannot be opened: {error.strerror}") from error
@@ -123,10 +122,11 @@ def _refuse_sizes(path: Path, raw: Any, size: int) -> None:
     Of the latter LibRaw guesses the camera from their size alone.
     """
     height, width = raw.sizes.raw_height, raw.sizes.raw_width
-    if height * width > min(_LARGEST, _SAMPLES_A_BYTE * size):
+    if height * width > min(LARGEST, _SAMPLES_A_BYTE * size):
         raise UnreadableFileError(
             f"{path}: its header promises {height} x {width} values in {size} bytes; the file is damaged"
         )
+    check_size(path, height, width)
     if any(8 * size == bits * height * width for bits in (8, 10, 12, 14, 16)):
         raise DataError(
             f"{path}: sensor values without a header, so that size, pattern and levels would be a guess; "

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from restore_hub.errors import ModelFileError
 
 METADATA_KEY = "restore_hub.manifest"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2  # the highest one read
+QUANTISED_VERSION = 2  # of files with `quantisation`, which readers of version 1 do not know; others stay 1
 _LARGEST_TEXT = 1 << 24  # characters; what runs write has some ten thousand
 _LARGEST_TOLERANCE = 1e-3  # a larger one would tell an altered file from a sound one no more
 
@@ -21,6 +22,7 @@ _LARGEST_TOLERANCE = 1e-3  # a larger one would tell an altered file from a soun
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Index = Annotated[int, Field(ge=0)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Value = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]  # float32 holds it
 
 
 class _Record(BaseModel):
@@ -42,9 +44,9 @@ class TensorInfo(_Record):
     dtype: Literal["float32", "int64"] = "float32"
     shape: list[_Size | Literal["height", "width"]]
     space: str = "map"
-    low: _Finite | None = None
-    high: _Finite | None = None
-    default: list[_Finite] | None = None
+    low: _Value | None = None
+    high: _Value | None = None
+    default: list[_Value] | None = None
     meaning: str = ""
 
 
@@ -79,6 +81,13 @@ class Tiling(_Record):
     align: _Size = 1
     error: _Finite = 0.0
 
+    def said(self) -> str:
+        """Return it in a line for people."""
+        if self.kind == "none":
+            return "tiles: none, since a value depends on the whole picture"
+        same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
+        return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+
 
 class Memory(_Record):
     """What a process that runs the graph on the CPU holds at most, measured at export.
@@ -92,26 +101,77 @@ class Memory(_Record):
     per_pixel: float = Field(ge=0, allow_inf_nan=False)
 
 
+class Speed(_Record):
+    """How long an int8 file runs, measured where it was exported, beside its float32 file.
+
+    Attributes:
+        ratio: its time over the float32 file's; below 1 it is faster.
+        threads: of onnxruntime.
+        height, width: of the picture.
+    """
+
+    ratio: float = Field(gt=0, allow_inf_nan=False)
+    threads: _Size
+    height: _Size
+    width: _Size
+
+
+class Quantisation(_Record):
+    """What was done to a float32 file to run it in 8-bit integers, and what that loses and gains.
+
+    Attributes:
+        scheme: one line for people.
+        convolutions: how many run in int8, and of how many.
+        calibration: pictures of a training split that the ranges of values come from.
+        measured: pictures of the holdout split that the losses are of.
+        psnr_loss: mean PSNR in dB of the float32 file less that of this one, pictures of 8 bits; below 0 it gained.
+        worst_loss: the same, of the picture that loses most.
+        budget: what `psnr_loss` may be at most.
+    """
+
+    scheme: str
+    convolutions: tuple[_Index, _Index]
+    calibration: int = Field(ge=1)
+    measured: int = Field(ge=1)
+    psnr_loss: _Finite
+    worst_loss: _Finite
+    budget: float = Field(ge=0, allow_inf_nan=False)
+    speed: list[Speed] = Field(min_length=1)
+
+    def said(self) -> str:
+        """Return what it loses and gains in a line for people."""
+        took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in self.speed)
+        few, all_ = self.convolutions
+        return (
+            f"int8: {few} of {all_} convolutions; loses {self.psnr_loss:z.2f} dB of PSNR on {self.measured} pictures "
+            f"(the worst {self.worst_loss:z.2f}; allowed {self.budget:g}); time over float32's at "
+            f"{self.speed[0].width} x {self.speed[0].height}: {took}"
+        )
+
+
 class Manifest(_Record):
     """Everything that running the file and judging its result needs. `version` rises when a field changes meaning;
     a reader refuses a higher one than it knows.
 
     Attributes:
+        parity: largest difference at export from what the file was made from: PyTorch, or the parts of a merged one.
         metrics: those that are finite; JSON has no other numbers (the PSNR of equal pictures is infinite).
+        quantisation: of files in int8; their numbers, such as metrics, tiling and memory, are their own.
     """
 
-    version: int = MANIFEST_VERSION
+    version: int = Field(default=1, ge=1)
     name: str
     kind: Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]
     inputs: list[TensorInfo] = Field(min_length=1)
     outputs: list[TensorInfo] = Field(min_length=1)
-    size_multiple: int
-    opset: int
-    parity: float
+    size_multiple: _Size
+    opset: int = Field(ge=1)
+    parity: float = Field(ge=0, allow_inf_nan=False)
     probe: Probe
     licence: str
     tiling: Tiling = Tiling(kind="none")
     memory: Memory | None = None
+    quantisation: Quantisation | None = None
     metrics: Mapping[str, float] = Field(default_factory=dict)
     provenance: Mapping[str, Any] = Field(default_factory=dict)
 

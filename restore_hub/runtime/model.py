@@ -15,6 +15,7 @@ from restore_hub.runtime.interface import check_interface
 from restore_hub.runtime.manifest import METADATA_KEY, Manifest, parse_manifest
 from restore_hub.runtime.onnx_facts import read_onnx, refuse_external
 from restore_hub.runtime.session import open_session, provider_of
+from restore_hub.runtime.zoo import model_path
 
 
 class Model:
@@ -82,16 +83,16 @@ def load(path: str | Path, *, device: str = "cpu", arena: bool = True) -> Model:
     """Load an exported file; what its bytes say is looked at before onnxruntime opens it.
 
     Args:
-        path: the ONNX file.
+        path: the ONNX file, or `zoo:NAME`.
         device: a key of `restore_hub.runtime.devices.PROVIDERS`; one that does not start is an error, never a
             fall-back.
         arena: keep memory from run to run, which is faster; without it each run takes what it needs and no more.
 
     Raises:
-        ModelFileError: no such file, not ONNX, data in other files, no manifest, one of another graph, or the device is
-            not there.
+        ModelFileError: no such file or model of the zoo, not ONNX, data in other files, no manifest, one of another
+            graph, or the device is not there.
     """
-    path = Path(path)
+    path = model_path(path)
     provider_of(device)
     facts = read_onnx(path)
     refuse_external(facts, path)

@@ -14,7 +14,7 @@ from restore_hub.runtime.colour import camera_from_srgb
 PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
 GAIN_RANGE = (1.0, 300.0)
 LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
-_MIDDLE_GREY = 0.18
+MIDDLE_GREY = 0.18
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,11 @@ def exposure_gain(raw: RawImage) -> tuple[float, str]:
     greens = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)[1:3]
     mean = float(greens.mean(dtype=np.float64))
     low, high = GAIN_RANGE
-    wanted = _MIDDLE_GREY / mean if mean > 0 else float("inf")
+    wanted = MIDDLE_GREY / mean if mean > 0 else float("inf")
     gain = min(max(wanted, low), high)
     if gain == wanted:
-        return gain, f"brings the mean green {mean:.4g} to {_MIDDLE_GREY}"
-    return gain, f"towards {_MIDDLE_GREY} for the mean green {mean:.4g}, limited to {gain:g}"
+        return gain, f"brings the mean green {mean:.4g} to {MIDDLE_GREY}"
+    return gain, f"towards {MIDDLE_GREY} for the mean green {mean:.4g}, limited to {gain:g}"
 
 
 def _reflect(size: int, start: int) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from restore_hub.errors import ModelFileError
 from restore_hub.runtime.protobuf import Buffer, fields
+from restore_hub.runtime.readable import fault_of
 
 # Where messages lie in messages: all that lead to a tensor or a node, wherever it hides.
 INSIDE: dict[str, dict[int, str]] = {
@@ -61,8 +62,9 @@ def read_onnx(path: Path) -> OnnxFacts:
         ModelFileError: missing, unreadable, no ONNX file, cut off, or damaged.
     """
     try:
-        if not path.is_file():
-            raise ModelFileError(f"no such model file: {path}")
+        if fault := fault_of(path):
+            said = f"{path} {fault}, not a model file" if fault.startswith("is") else f"no such model file: {path}"
+            raise ModelFileError(said)
         if path.stat().st_size == 0:
             raise ModelFileError(f"{path} is no ONNX file: it is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
 from restore_hub.runtime.balance import Balance, with_balance
+from restore_hub.runtime.chained import Chained, chained, run
 from restore_hub.runtime.colour import linear_from_srgb
 from restore_hub.runtime.dng import encode_dng, encode_linear_dng
 from restore_hub.runtime.exif import SOFTWARE, read_exif
 from restore_hub.runtime.icc import is_srgb, profile_name, srgb_profile
 from restore_hub.runtime.images import PICTURE_SUFFIXES, encode_picture, orient, read_picture, write_atomic
-from restore_hub.runtime.large import run
-from restore_hub.runtime.model import Model, load
+from restore_hub.runtime.model import Model
 from restore_hub.runtime.mosaic import RawImage, exposure_gain, in_levels
 from restore_hub.runtime.raw import is_raw, read_raw
 from restore_hub.runtime.record import file_hash, with_record
 from restore_hub.runtime.sensor import repair_hot_pixels
+from restore_hub.runtime.source import paths_of
 from restore_hub.runtime.tiff import Directory, text
 from restore_hub.runtime.wishes import Wishes, check_out, is_dng, takes_raw
 
@@ -41,8 +42,9 @@ class Restored:
         height, width: its size as it is looked at.
         bits: bits a channel.
         notes: lines that say which gain and white balance were used, and what was left out.
-        record: what its EXIF says was done: `restore_hub` (version), `model` (name, sha256), `colour`, and of RAW
-            `gain` (value, rule) and `balance` (factors of R, Gr, Gb, B, and source).
+        record: what its EXIF says was done: `restore_hub` (version), `model` (name, sha256) or of several files
+            `models` (a list of these, in order), `colour`, and of RAW `gain` (value, rule) and `balance` (factors of R,
+            Gr, Gb, B, and source).
     """
 
     path: Path
@@ -77,7 +79,7 @@ class _Photo:
 
 
 def restore(
-    model: str | Path | Model,
+    model: str | Path | Model | Chained,
     photo: str | Path,
     out: str | Path,
     *,
@@ -88,14 +90,14 @@ def restore(
     device: str = "cpu",
     tile: int | None = None,
 ) -> Restored:
-    """Run one exported file on one photograph.
+    """Run one exported file, or several one after the other, on one photograph.
 
     EXIF and the colour profile travel along; what was done is added to EXIF as a comment. A DNG holds a picture as
     linear light, and of a file that denoises mosaics the mosaic; both in the sensor's rows and columns, with the
     orientation as a tag. All else is written upright. Hot pixels of RAW files are repaired first.
 
     Args:
-        model: an ONNX file of restore_hub, or one already loaded.
+        model: an ONNX file of restore_hub, `zoo:NAME`, several with a `+` in between, or what `load` gave.
         photo: a Bayer RAW file for a file that takes a mosaic, else PNG, TIFF or JPEG.
         out: PNG, TIFF, JPEG or DNG to write.
         gain: exposure gain for RAW, at most 1e6; without it, the file's own metadata, else a stated rule.
@@ -113,23 +115,29 @@ def restore(
     photo, out = Path(photo), Path(out)
     wishes = Wishes(gain, balance, bits, tile)
     wishes.bits_of(out)
-    check_out(out, overwrite, [photo, *([Path(model)] if isinstance(model, str | Path) else [])])
-    loaded = model if isinstance(model, Model) else load(model, device=device)
-    sha256 = file_hash(loaded.path) if loaded.path.is_file() else None  # a loaded file may be gone by now
-    done, data = developed(loaded, sha256, photo, out, wishes)
+    check_out(out, overwrite, [photo, *(paths_of(model) if isinstance(model, str | Path) else [])])
+    if not out.parent.is_dir():  # before minutes of work
+        raise DataError(f"{out}: cannot be written: {out.parent} is no folder; make it first")
+    loaded = chained(model, device)
+    # A loaded file may be gone by now.
+    hashes = [file_hash(part.path) if part.path.is_file() else None for part in loaded.models]
+    done, data = developed(loaded, hashes, photo, out, wishes)
     write_atomic(out, data)
     return done
 
 
-def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes: Wishes) -> tuple[Restored, bytes]:
+def developed(
+    loaded: Chained, hashes: Sequence[str | None], photo: Path, out: Path, wishes: Wishes, share: float = 1.0
+) -> tuple[Restored, bytes]:
     """Return what `restore` tells of a photograph, and the content of the file that it writes.
 
     Args:
         loaded: the model.
-        sha256: hash of its file, for the record.
+        hashes: SHA-256 of its files, for the record.
         photo: what to read.
         out: where the result is to go; nothing is written.
         wishes: how to develop it.
+        share: part of the free memory that the graph may take.
 
     Raises:
         DataError, ModelFileError: as `restore`.
@@ -141,13 +149,14 @@ def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes:
             f"{photo}: its colours are by the profile {profile_name(read.icc)!r}, and a DNG is written from sRGB only; "
             "convert the picture to sRGB first, or write PNG, TIFF or JPEG"
         )
-    made, tiled = run(loaded, read.feeds, wishes.tile)
+    made, tiled = run(loaded, read.feeds, wishes.tile, share)
     if not np.isfinite(made).all():
         raise ModelFileError(f"{loaded.path} gave values that are not finite for {photo}; nothing is written")
-    model = {"name": loaded.manifest.name, "sha256": sha256}
-    record = {"restore_hub": version("restore-hub"), "model": model, **read.record}
+    models = [{"name": m.manifest.name, "sha256": sha256} for m, sha256 in zip(loaded.models, hashes, strict=True)]
+    by = {"model": models[0]} if len(models) == 1 else {"models": models}
+    record = {"restore_hub": version("restore-hub"), **by, **read.record}
     exif, lost = with_record({**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}, record)
-    if read.raw is not None and loaded.manifest.kind == "raw-to-raw":
+    if read.raw is not None and loaded.kind == "raw-to-raw":
         data = encode_dng(in_levels(replace(read.raw, mosaic=made[0], noise=None)), str(out), exif)
     else:
         data = _encoded(out, made.transpose(1, 2, 0), wishes.bits_of(out), read, exif)
@@ -155,7 +164,7 @@ def developed(loaded: Model, sha256: str | None, photo: Path, out: Path, wishes:
     return Restored(out, height, width, wishes.bits_of(out), (*read.notes, *lost, *tiled), record), data
 
 
-def _read_raw(model: Model, photo: Path, wishes: Wishes) -> _Photo:
+def _read_raw(model: Chained, photo: Path, wishes: Wishes) -> _Photo:
     if photo.suffix.lower() in PICTURE_SUFFIXES and not is_raw(photo):
         raise DataError(
             f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW "
@@ -172,7 +181,7 @@ def _read_raw(model: Model, photo: Path, wishes: Wishes) -> _Photo:
         "gain": np.array([used], dtype=np.float32),
     }
     exif, lost = read_exif(photo)
-    colour = "sRGB" if model.manifest.kind == "raw-to-rgb" else _CAMERA[raw.camera_from_xyz is not None]
+    colour = "sRGB" if model.kind == "raw-to-rgb" else _CAMERA[raw.camera_from_xyz is not None]
     notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *([] if colour == "sRGB" else [f"colour {colour}"]), *lost)
     record = {
         "gain": {"value": float(used), "rule": rule},
@@ -193,13 +202,13 @@ def _notes(raw: RawImage) -> Iterator[str]:
     yield from raw.notes
 
 
-def _read_picture(model: Model, photo: Path) -> _Photo:
+def _read_picture(model: Chained, photo: Path) -> _Photo:
     if photo.suffix.lower() not in PICTURE_SUFFIXES:
         raise DataError(f"{model.path} takes PNG, TIFF or JPEG, not {photo.name}; give a file that takes RAW for RAW")
     picture = read_picture(photo)
     tensor = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)[None], np.float32)
     record = {"colour": "sRGB, no profile says otherwise" if picture.icc is None else profile_name(picture.icc)}
-    return _Photo({model.manifest.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes, record)
+    return _Photo({model.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes, record)
 
 
 def _encoded(out: Path, picture: NDArray[np.float32], bits: int, photo: _Photo, exif: Directory) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import onnxruntime
@@ -30,7 +31,7 @@ def provider_of(device: str) -> str:
 
 
 def open_session(
-    model: Path | bytes, device: str, *, whole: bool = False, arena: bool = True
+    model: Path | bytes, device: str, *, whole: bool = False, arena: bool = True, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """Start a graph on a device.
 
@@ -39,6 +40,7 @@ def open_session(
         device: a key of `PROVIDERS`.
         whole: refuse a graph of which any part would run on the CPU in the device's stead.
         arena: keep memory on the CPU from run to run.
+        threads: of one run; by default as many as the process may use.
 
     Raises:
         ModelFileError: as `provider_of`; a graph that onnxruntime refuses; a provider that does not start.
@@ -49,10 +51,12 @@ def open_session(
     options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the file's suffix
     if whole and device != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    if usable_cpus() < (os.cpu_count() or 1):  # onnxruntime counts the machine's, whatever a container may use
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    elif usable_cpus() < (os.cpu_count() or 1):  # onnxruntime counts the machine's, whatever a container may use
         options.intra_op_num_threads = usable_cpus()
     options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors come as exceptions; a provider's are logged elsewhere
     name = str(model) if isinstance(model, Path) else "the graph"
     source = name if isinstance(model, Path) else model
     try:
@@ -71,4 +75,7 @@ def open_session(
 
 def _reason(error: Exception) -> str:
     """Return the end of the first line, which is where onnxruntime says what it is about."""
-    return (str(error).strip() or repr(error)).splitlines()[0].rpartition(" : ")[2][-200:]
+    said = (str(error).strip() or repr(error)).splitlines()[0]
+    if found := re.search(r"max supported IR version: \d+|till opset \d+", said):
+        return f"it was made for a later onnxruntime ({found[0]} here); update onnxruntime, or export it again"
+    return said.rpartition(" : ")[2][-200:]

@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
-from restore_hub.runtime.images import not_read, quiet_tifffile
+from restore_hub.runtime.images import check_whole, not_read, quiet_decoders
 from restore_hub.runtime.mosaic import LARGEST_GAIN, PHASES, RawImage
+from restore_hub.runtime.readable import check_held, check_size, fault_of
 
 SIDECAR_SUFFIXES = (".raw", ".bin", ".npy", ".png", ".tif", ".tiff")
 FOLDER_SIDECAR = "mosaic.yaml"  # describes every such file of its folder that has none of its own
@@ -27,7 +28,8 @@ PLANES = ("r", "gr", "gb", "b")
 _LARGEST = 2**16  # bytes of a sidecar
 _LARGEST_LEVEL, _SMALLEST_RANGE = 1e6, 1e-3
 _SINGULAR = 1e6  # condition of a matrix
-_SQUEEZED = 2000  # samples a byte: more than any compression of PNG or TIFF reaches
+_SQUEEZED = 2 * 2000  # bytes a byte: more than any compression of PNG or TIFF reaches
+_FOUND = "cannot be read, damaged or cut off"
 
 
 def _levels(value: Any) -> list[float]:
@@ -139,13 +141,14 @@ def read_headerless(path: Path, sidecar: Path) -> RawImage:
     """
     facts = _read_sidecar(sidecar)
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: {'is a folder, not a mosaic' if path.is_dir() else 'no such file'}")
-        values = _read_values(path, sidecar, facts)
+        if fault := fault_of(path):
+            raise DataError(f"{path}: {fault}{', not a mosaic' if fault.startswith('is') else ''}")
+        with quiet_decoders(), np.errstate(over="ignore"):  # sizes beyond all numbers are refused by numpy
+            values = _read_values(path, sidecar, facts)
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise not_read(path, error, "cannot be read, damaged or cut off") from error
+        raise not_read(path, error, _FOUND) from error
     with np.errstate(over="ignore"):  # floats beyond float32 become infinite, which is refused next
         values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16, copy=False)
     if not np.isfinite(values).all():
@@ -198,6 +201,7 @@ def _read_values(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
                 f"{path}: {array.dtype} {array.shape} is no mosaic; save uint8, uint16 or floats, (H, W) or packed "
                 "(4, H/2, W/2)"
             )
+        check_size(path, *array.shape[-2:] if array.shape[0] == 4 else array.shape[:2])
         return np.array(array, kind)
     return _read_grey(path)
 
@@ -213,6 +217,7 @@ def _read_bare(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
             f"{path}: {found} bytes, but {_text(facts.size)} values of {facts.type} are {wanted}; the file is cut off, "
             f"or {sidecar} has the wrong size or type"
         )
+    check_size(path, *facts.size)
     values = np.fromfile(path, kind).reshape(facts.size)
     return values.astype(kind.newbyteorder("="), copy=False)
 
@@ -223,13 +228,16 @@ def _read_grey(path: Path) -> NDArray[Any]:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode not in ("L", "I;16"):
                 raise DataError(f"{path}: a PNG of {image.mode}, but a mosaic has one channel of 8 or 16 bits")
+            check_held(path, image.height * image.width, _SQUEEZED, _FOUND)
+            check_size(path, image.height, image.width)
             return np.array(image)
-    with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
+    with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if page.dtype not in (np.uint8, np.uint16) or len(page.shape) != 2:
             raise DataError(f"{path}: a TIFF of {page.dtype} {page.shape}, but a mosaic is (H, W) of 8 or 16 bits")
-        if page.size > _SQUEEZED * path.stat().st_size:
-            raise UnreadableFileError(f"{path}: its header promises more than the file holds; it is damaged")
+        check_held(path, page.size, _SQUEEZED, _FOUND)
+        check_size(path, *page.shape)
+        check_whole(path, page, _FOUND)
         values = np.asarray(page.asarray())
         if values.shape != page.shape:
             raise UnreadableFileError(

@@ -14,22 +14,16 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import ModelFileError
 from restore_hub.runtime.devices import PROVIDERS
-from restore_hub.runtime.interface import check_interface
+from restore_hub.runtime.interface import check_interface, check_kind
 from restore_hub.runtime.manifest import METADATA_KEY, Manifest, TensorInfo, parse_manifest
 from restore_hub.runtime.model import Model, probe_feeds
 from restore_hub.runtime.onnx_facts import OnnxFacts, read_onnx, refuse_external
 from restore_hub.runtime.session import open_session, provider_of
+from restore_hub.runtime.zoo import model_path
 
 SIZES = ((1, 1), (1, 7), (7, 1), (2, 3), (15, 22), (33, 40))
 PHASES = tuple(itertools.product((0, 1), (0, 1)))
 _DOMAINS = ("ai.onnx", "ai.onnx.ml")
-_MOSAIC = ["mosaic", "phase", "black", "white", "balance", "gain"]
-# What `restore` feeds a file of a kind, and the channels that it takes from it.
-_KINDS: dict[str, tuple[list[str] | None, int]] = {
-    "raw-to-rgb": (_MOSAIC, 3),
-    "raw-to-raw": (_MOSAIC, 1),
-    "rgb-to-rgb": (None, 3),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +73,9 @@ class _Subject:
         return f"{self.manifest.name}, of version {self.manifest.version}"
 
     def kind(self) -> str:
-        kind, inputs, outputs = self.manifest.kind, self.manifest.inputs, self.manifest.outputs
-        if kind in _KINDS:
-            names, channels = _KINDS[kind]
-            if names is not None and [tensor.name for tensor in inputs] != names:
-                raise ModelFileError(f"a {kind} file takes {', '.join(names)}; its manifest has others")
-            if names is None and [tensor.shape for tensor in inputs] != [[1, 3, "height", "width"]]:
-                raise ModelFileError(
-                    f"a {kind} file takes one picture of 1 x 3 x height x width; its manifest has others"
-                )
-            if outputs[0].shape != [1, channels, "height", "width"]:
-                raise ModelFileError(
-                    f"a {kind} file gives 1 x {channels} x height x width; its manifest says otherwise"
-                )
-        return f"{kind}: {', '.join(tensor.name for tensor in inputs)} to {outputs[0].name}"
+        check_kind(self.manifest)
+        names = ", ".join(tensor.name for tensor in self.manifest.inputs)
+        return f"{self.manifest.kind}: {names} to {self.manifest.outputs[0].name}"
 
     def opset(self) -> str:
         found, stated = self.facts.opsets.get("ai.onnx"), self.manifest.opset
@@ -176,10 +159,10 @@ def verify(path: str | Path, *, device: str = "cpu") -> list[Check]:
     """Make every check of one file; a check that needs one that failed is not run.
 
     Raises:
-        ModelFileError: the device is unknown, or this onnxruntime has no provider for it.
+        ModelFileError: the device is unknown, this onnxruntime has no provider for it, or the zoo has no such model.
     """
     provider_of(device)
-    subject, checks, failed = _Subject(Path(path), device), list[Check](), set[str]()
+    subject, checks, failed = _Subject(model_path(path), device), list[Check](), set[str]()
     for name, make, needs in _CHECKS:
         missing = [need for need in needs if need in failed]
         if missing:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from restore_hub.errors import DataError, ModelFileError
 from restore_hub.runtime.balance import Balance, check_balance
+from restore_hub.runtime.chained import Chained
 from restore_hub.runtime.images import PICTURE_SUFFIXES
-from restore_hub.runtime.model import Model
+from restore_hub.runtime.interface import check_kind
 from restore_hub.runtime.mosaic import LARGEST_GAIN
+from restore_hub.runtime.readable import fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ class Wishes:
             raise DataError(f"{out}: a DNG holds 16 bits a channel, not {self.bits}; leave --bits out")
         return self.bits or (16 if is_dng(out) else 8)
 
-    def check_model(self, model: Model, out: Path) -> None:
+    def check_model(self, model: Chained, out: Path) -> None:
         """Refuse what a model does not do.
 
         Raises:
             DataError: a gain or a white balance for pictures, a mosaic in a picture's format. ModelFileError: the
                 model takes no photographs.
         """
-        if model.manifest.kind == "raw-to-raw" and not is_dng(out):
+        if model.kind == "raw-to-raw" and not is_dng(out):
             raise DataError(f"{model.path} gives a mosaic, which a DNG holds; write {out.with_suffix('.dng').name}")
         if takes_raw(model):
             return
@@ -61,16 +63,24 @@ class Wishes:
                 raise DataError(f"{model.path} takes pictures, to which no {name} applies; leave the {short} out")
 
 
-def takes_raw(model: Model) -> bool:
+def takes_raw(model: Chained) -> bool:
     """Say whether a model takes RAW files, or pictures.
 
     Raises:
-        ModelFileError: it takes neither.
+        ModelFileError: it takes neither, or gives neither, or takes or gives something else than files of its kind.
     """
-    if model.manifest.kind == "tensors":
-        names = ", ".join(tensor.name for tensor in model.manifest.inputs)
-        raise ModelFileError(f"{model.path} takes the tensors {names}, not a photograph; run it with onnxruntime")
-    return model.manifest.kind != "rgb-to-rgb"
+    for part in model.models:
+        try:
+            check_kind(part.manifest)
+        except ModelFileError as error:
+            raise ModelFileError(f"{part.path}: {error}; export it again") from None
+    if model.kind == "tensors":
+        names = ", ".join(tensor.name for tensor in model.inputs)
+        raise ModelFileError(
+            f"{model.path} takes the tensors {names} and gives {model.output.name}, not a photograph from one; "
+            "run it with onnxruntime"
+        )
+    return model.kind != "rgb-to-rgb"
 
 
 def is_dng(out: Path) -> bool:
@@ -90,6 +100,8 @@ def check_out(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
     try:
         if not out.exists():
             return
+        if not out.is_file():
+            raise DataError(f"{out}: cannot be written: {fault_of(out)}; choose another name")
         if any(source.exists() and out.samefile(source) for source in sources):
             raise DataError(f"{out} is the very file to be read; choose another name for the result")
     except OSError as error:  # a name too long, say

@@ -65,6 +65,9 @@ class Split(WithOptions):
 
     dataset: str = Field(description="name of the dataset component")
     batch_size: Count = Field(default=1, description="samples in a batch; the holdout is measured picture by picture")
+    source: str | None = Field(
+        default=None, description="where the files come from and their licence, for the card of what is trained"
+    )
     strict: bool = Field(
         default=False, description="end the run at a file that cannot be read, instead of leaving its sample out"
     )
@@ -225,6 +228,8 @@ class Export(Strict):
     blocks: Distinct = Field(default_factory=list, description="blocks that become `<block>.onnx`, each named once")
     chain: str | None = Field(default=None, description="tensor that the exported `chain.onnx` ends in")
     licence: str | None = Field(default=None, description="licence to write into the files")
+    about: str | None = Field(default=None, description="what the chain is for, for its card")
+    limits: str | None = Field(default=None, description="what it is not for, or does badly, for its card")
     weights: Literal["last", "best"] = Field(
         default="last",
         description="`last`: the weights at the end; `best`: those with the best first metric on `holdout`, whose "
@@ -240,7 +245,7 @@ class Spec(Strict):
 
     model_config = ConfigDict(
         **Strict.model_config,
-        json_schema_extra={"oneOf": [{"required": list(CHAIN_KEYS)}, {"required": ["problem"]}]},
+        json_schema_extra={"oneOf": [{"required": ["blocks"]}, {"required": ["problem"]}]},
     )
 
     spec: Literal[1] = Field(default=1, description="version of the spec language")
@@ -257,7 +262,9 @@ class Spec(Strict):
         default_factory=dict, description="the networks by name; `chain` is reserved"
     )
     objectives: dict[Name, Objective] = Field(default_factory=dict, description="the losses by name")
-    stages: Annotated[list[Stage], Field(min_length=1)] = Field(description="what trains, one after another")
+    stages: list[Stage] = Field(
+        default_factory=list, description="what trains, one after another; none where every block has its `weights`"
+    )
     precision: Precision = Field(
         default="float32",
         description="of the networks while they train; `bf16`: autocast to bfloat16, with weights, losses and finite "
@@ -281,7 +288,7 @@ class Spec(Strict):
     def _chain_or_problem(self) -> Spec:
         given = [key for key in CHAIN_KEYS if key in self.model_fields_set]
         if self.problem is None:
-            missing = [key for key in CHAIN_KEYS if key not in given]
+            missing = [key for key in CHAIN_KEYS if not getattr(self, key) and (self.stages or key == "blocks")]
             if missing:
                 raise ValueError(f"needs the key `{missing[0]}` (or `problem`, in place of {', '.join(CHAIN_KEYS)})")
             return self

@@ -3,7 +3,18 @@
 from restore_hub.train.contest import compare_solvers
 from restore_hub.train.forecast import forecast
 from restore_hub.train.loop import StageResult
-from restore_hub.train.publish import export_run
+from restore_hub.train.publish import export_run, export_spec
+from restore_hub.train.quantise import open_judge, quantise
 from restore_hub.train.run import Result, run
 
-__all__ = ["Result", "StageResult", "compare_solvers", "export_run", "forecast", "run"]
+__all__ = [
+    "Result",
+    "StageResult",
+    "compare_solvers",
+    "export_run",
+    "export_spec",
+    "forecast",
+    "open_judge",
+    "quantise",
+    "run",
+]

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ import torch
 
 from restore_hub.errors import DataError, TrainingError
 
-JOURNALS = ("metrics.jsonl", "left_out.jsonl")
+JOURNALS = ("metrics.jsonl", "holdout.jsonl", "left_out.jsonl")
 RECORDED_PACKAGES = ("restore-hub", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "rawpy", "mlflow")
 
 
@@ -243,7 +244,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in RECORDED_PACKAGES},
         "revision": _revision(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }
 
 

@@ -17,6 +17,7 @@ from restore_hub.spec import Spec, Stage, read_spec
 from restore_hub.train.measure import measure
 from restore_hub.train.probe import Measured, Probe
 from restore_hub.train.progress import note
+from restore_hub.train.setup import require_stages
 from restore_hub.train.stepper import LESS_MEMORY, SMALLER_PICTURES
 from restore_hub.train.validate import PICTURES_KEPT
 
@@ -89,7 +90,9 @@ def forecast(
     Raises:
         RestoreHubError: what a run would raise in its first steps; TrainingError names the stage.
     """
-    parsed = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins)).spec
+    plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
+    require_stages(plan)
+    parsed = plan.spec
     stages = []
     for index, stage in enumerate(parsed.stages):
         label = f"stage {index + 1}/{len(parsed.stages)} {stage.solver}"

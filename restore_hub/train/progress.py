@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,10 @@ from typing import Self
 
 from tqdm import tqdm
 
-SECONDS_BETWEEN_LINES = 15.0
+from restore_hub.terminal import SECONDS_BETWEEN_LINES, has_bar
+
 _log: Path | None = None
 _quiet = False
-NARROWEST_BAR = 20
 
 
 class Progress:
@@ -38,7 +37,7 @@ class Progress:
         self._done = self._begun = min(begun, total)
         self._updates = 0
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm puts ", " before the postfix
-        wide = _columns() >= NARROWEST_BAR and not _quiet
+        wide = has_bar() and not _quiet
         self._bar = tqdm(total=total, initial=self._begun, desc=label, bar_format=form, leave=True) if wide else None
 
     def __enter__(self) -> Self:
@@ -102,11 +101,3 @@ def _write_log(text: str) -> None:
     if _log is not None and _log.parent.is_dir():
         with contextlib.suppress(OSError), _log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
-
-
-def _columns() -> int:
-    """Return the width of the terminal behind standard error; 0 where there is none or it does not know."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):  # no terminal; a closed or captured stream
-        return 0

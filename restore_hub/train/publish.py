@@ -1,9 +1,9 @@
-"""Weights of a run as ONNX files."""
+"""Weights of a run, or from files, as ONNX files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from restore_hub.errors import ExportError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.parts import Plan, make_plan
-from restore_hub.plan.weights import file_hash, load_checkpoint
+from restore_hub.plan.shipped import find_spec
+from restore_hub.plan.weights import file_hash, load_block_weights, load_checkpoint
 from restore_hub.registry import Registry
-from restore_hub.spec import Document
+from restore_hub.spec import Document, read_spec
+from restore_hub.train.resolve import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +44,26 @@ def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Map
     Raises:
         DataError: the checkpoint does not fit; ExportError: a file differs from PyTorch and is not published.
     """
-    export = plan.spec.export
     # The exporter takes the channels_last layout of training for a constraint on sizes.
     chain = chain.cpu().to(memory_format=torch.contiguous_format)
     about = load_checkpoint(chain.blocks, weights)
+    origin = {"weights_sha256": file_hash(weights), "weights": weights.stem, "step": about["step"]}
+    files = _export(plan, chain, folder, {**_provenance(resolved), **origin}, about["holdout"])
+    return Published(files, about["step"], about["holdout"])
+
+
+def _provenance(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    return {"restore_hub": __version__, "spec": resolved["spec"], "components": resolved["components"]}
+
+
+def _export(
+    plan: Plan, chain: Chain, folder: Path, provenance: Mapping[str, Any], metrics: Mapping[str, float]
+) -> tuple[Path, ...]:
+    """Write what a spec names; the metrics are the chain's."""
+    export = plan.spec.export
     modules = {block: deployed_block(chain, block) for block in export.blocks}
     if export.chain is not None:
         modules["chain"] = deployed_chain(chain, export.chain)
-    provenance = {
-        "restore_hub": __version__,
-        "spec": resolved["spec"],
-        "components": resolved["components"],
-        "weights_sha256": file_hash(weights),
-        "weights": weights.stem,
-        "step": about["step"],
-    }
     files = []
     for name, module in modules.items():
         path = folder / f"{name}.onnx"
@@ -65,11 +72,11 @@ def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Map
             path,
             name=f"{plan.spec.name}/{name}",
             licence=export.licence,
-            metrics=about["holdout"] if name == "chain" else {},
+            metrics=metrics if name == "chain" else {},
             provenance=provenance,
         )
         files.append(path)
-    return Published(tuple(files), about["step"], about["holdout"])
+    return tuple(files)
 
 
 def export_run(run: Path, registry: Registry, weights: str | None = None, out: Path | None = None) -> tuple[Path, ...]:
@@ -84,12 +91,7 @@ def export_run(run: Path, registry: Registry, weights: str | None = None, out: P
     Raises:
         ExportError: not a run folder, no such checkpoint, or nothing to export.
     """
-    try:
-        resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-        document = Document(run / "spec.json", resolved["spec"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
-    plan = make_plan(document, registry)
+    resolved, plan = plan_of_run(run, registry)
     name = weights or plan.spec.export.weights
     checkpoint = run / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
@@ -97,11 +99,65 @@ def export_run(run: Path, registry: Registry, weights: str | None = None, out: P
         raise ExportError(f"{run} has no weights {name!r}; it has: {known}")
     if plan.problem is not None:
         raise ExportError(f"{run} trained a problem, which has no chain to export; its weights are in {checkpoint}")
+    _require_export(plan)
+    folder = _made(out or run / ("export" if weights is None else f"export-{weights}"))
+    return publish(plan, build_chain(plan), checkpoint, folder, resolved).files
+
+
+def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Export blocks with the weights that their spec names, such as published ones; nothing is trained.
+
+    Args:
+        spec: the spec's file, or the name of a shipped pipeline.
+        registry: what is registered.
+        out: folder for the files.
+        overrides: `key.path=value`, as `--set` on the command line.
+
+    Raises:
+        SpecError: anything wrong in the spec, a block to be exported without `weights`, or weights that do not fit.
+        ExportError: nothing to export, or the folder cannot be written.
+    """
+    plan = make_plan(read_spec(find_spec(spec), overrides), registry)
+    _require_export(plan)
+    export = plan.spec.export
+    for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
+        if plan.spec.blocks[block].weights is None:
+            raise plan.document.error(
+                "the block has no `weights`; train it with `restore-hub run`, or name their file, here or with "
+                f"`--set blocks.{block}.weights=FILE`",
+                "blocks",
+                block,
+            )
+    chain = build_chain(plan)
+    load_block_weights(plan, chain)
+    resolved = resolve(plan)
+    names = {name: Path(block.weights).name for name, block in plan.spec.blocks.items() if block.weights is not None}
+    origin = {"weights_sha256": resolved["weights_sha256"], "weights": names}
+    return _export(plan, chain, _made(out), {**_provenance(resolved), **origin}, {})
+
+
+def _require_export(plan: Plan) -> None:
     if not plan.spec.export.blocks and plan.spec.export.chain is None:
-        raise ExportError(f"the spec of {run} names nothing to export; give it `export:`")
-    folder = out or run / ("export" if weights is None else f"export-{weights}")
+        raise ExportError(f"the spec of {plan.document.path} names nothing to export; give it `export:`")
+
+
+def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror}") from None
-    return publish(plan, build_chain(plan), checkpoint, folder, resolved).files
+    return folder
+
+
+def plan_of_run(run: Path, registry: Registry) -> tuple[dict[str, Any], Plan]:
+    """Return the resolved spec of a run folder, and the plan of it.
+
+    Raises:
+        ExportError: not a run folder.
+    """
+    try:
+        resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+        document = Document(run / "spec.json", resolved["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
+    return resolved, make_plan(document, registry)

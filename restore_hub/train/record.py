@@ -60,6 +60,14 @@ class Record:
         self._step = step
         self.folder.append("metrics.jsonl", {"step": step, **values})
 
+    def holdout(self, step: int, each: Mapping[str, Mapping[str, float]]) -> None:
+        """Append the metrics of each holdout picture to `holdout.jsonl` in the run folder.
+
+        Raises:
+            TrainingError: the run folder cannot be written.
+        """
+        self.folder.append("holdout.jsonl", {"step": step, "pictures": each})
+
     def left_out(self, split: str, files: Sequence[Path], reason: str) -> None:
         """Append a sample that was left out to `left_out.jsonl` in the run folder."""
         self.folder.append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})

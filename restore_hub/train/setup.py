@@ -75,6 +75,7 @@ def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], 
         RestoreHubError: anything that the spec, its data or its weights lack, or a device that is not there.
     """
     plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
+    require_stages(plan)
     where = _device(device)
     torch.manual_seed(plan.spec.seed)
     torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
@@ -102,6 +103,18 @@ def _with_problem(plan: Plan, device: torch.device, plugins: Sequence[Path]) -> 
     problem.blocks.to(device)
     metrics = {name: Direction(problem.metrics[name]) for name in plan.spec.metrics}
     return Setup(plan, None, Objectives({}, {}), {}, metrics, device, plugins, problem)
+
+
+def require_stages(plan: Plan) -> None:
+    """Refuse a spec that trains nothing.
+
+    Raises:
+        SpecError: it has no stages.
+    """
+    if not plan.spec.stages:
+        raise plan.document.error(
+            "it has no `stages`, so there is nothing to train; `restore-hub export` makes ONNX of blocks with `weights`"
+        )
 
 
 def _make(plan: Plan, kind: str, name: str, part: Part) -> Any:

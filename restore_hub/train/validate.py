@@ -25,15 +25,17 @@ ROLES = {"prediction": "output", "target": "reference"}  # what a metric's argum
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Means over the pictures that could be read, and the first of them.
+    """Means over the pictures that could be read, each one's values, and the first of them.
 
     Attributes:
+        each: metrics of each picture that was read, by `<index>-<stem>`.
         pictures: (H, W, 3) by `<index>-<stem>-<role>`: `input` is the first data tensor that the chain reads,
             `output` and `reference` are what the first metric compares. Packed RAW planes are shown as R, mean G, B
             with sRGB's curve, twice as large.
     """
 
     means: Mapping[str, float]
+    each: Mapping[str, Mapping[str, float]]
     pictures: Mapping[str, NDArray[np.uint8]]
 
 
@@ -58,7 +60,7 @@ def measure(setup: Setup) -> Validation:
     missing = [name for name in setup.metrics if name not in found]
     if missing:
         raise TrainingError(f"the problem returned no value of its metric {missing[0]!r}")
-    return Validation({name: float(found[name]) for name in setup.metrics}, {})
+    return Validation({name: float(found[name]) for name in setup.metrics}, {}, {})
 
 
 def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metric], holdout: Samples) -> Validation:
@@ -73,7 +75,7 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
     modes = {name: block.training for name, block in chain.blocks.items()}
     chain.eval()
     device = next(chain.parameters()).device
-    each: dict[str, list[float]] = {name: [] for name in metrics}
+    each: dict[str, dict[str, float]] = {}
     pictures: dict[str, NDArray[np.uint8]] = {}
     shown, left = _shown(chain, next(iter(metrics.values()), None)), PICTURES_KEPT
     try:
@@ -84,20 +86,22 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
             wires: Wires = {DATA + name: torch.from_numpy(array)[None].to(device) for name, array in sample.items()}
             with torch.inference_mode():
                 wires = chain(wires)
-            for name, part in metrics.items():
-                tensors = {port: _rounded(wires[tensor]) for port, tensor in part.inputs.items()}
-                each[name].append(float(made[name](**{port: array / 255.0 for port, array in tensors.items()})))
+            name = _name(index, holdout.dataset.files(index))
+            each[name] = {metric: _value(made[metric], part, wires) for metric, part in metrics.items()}
             if left:
                 left -= 1
-                name = _name(index, holdout.dataset.files(index))
                 pictures.update({f"{name}-{role}": _picture(wires[tensor]) for role, tensor in shown.items()})
     finally:
         for name, mode in modes.items():
             chain.blocks[name].train(mode)
     if len(holdout.left_out) == len(holdout):
         raise holdout.none_readable()
-    means = {name: float(np.mean(values)) for name, values in each.items()}
-    return Validation(means, pictures)
+    means = {metric: float(np.mean([values[metric] for values in each.values()])) for metric in metrics}
+    return Validation(means, each, pictures)
+
+
+def _value(metric: Metric, part: Part, wires: Wires) -> float:
+    return float(metric(**{port: _rounded(wires[tensor]) / 255.0 for port, tensor in part.inputs.items()}))
 
 
 def _name(index: int, files: Sequence[Path]) -> str:

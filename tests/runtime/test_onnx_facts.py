@@ -194,7 +194,7 @@ def test_graphs_in_graphs_have_an_end(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="no such model file"):
+    with pytest.raises(ModelFileError, match="is a folder, not a model file"):
         load(tmp_path)
     with pytest.raises(ModelFileError, match="cannot be read: File name too long"):
         load(tmp_path / ("x" * 300))

@@ -1,6 +1,7 @@
+"""What is read of RAW files: mosaic, phase, levels, white balance, tags; and how LibRaw renders them."""
+
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 import rawpy
 import tifffile
 
-from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.colour import camera_from_srgb
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.mosaic import RawImage, exposure_gain, pack
@@ -18,31 +18,6 @@ from restore_hub.runtime.raw import read_raw, render_raw
 
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
-PLAIN: dict[str, Any] = {"black": [0] * 4, "white": [1] * 4, "balance": [1] * 4, "gain": 1.0}
-DATA = os.environ.get("RESTORE_HUB_DATA")
-real = pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
-
-
-def bounce(j: int, size: int) -> int:
-    """Mirror an index into 0..size-1, one step at a time."""
-    while size > 1 and not 0 <= j < size:
-        j = -j if j < 0 else 2 * (size - 1) - j
-    return j if size > 1 else 0
-
-
-def pack_slowly(
-    mosaic: np.ndarray, phase: tuple[int, int], black: Any, white: Any, balance: Any, gain: float
-) -> np.ndarray:
-    height, width = mosaic.shape
-    planes = np.zeros((4, (height + 2) // 2, (width + 2) // 2))
-    for plane in range(4):
-        for y in range(planes.shape[1]):
-            for x in range(planes.shape[2]):
-                row = bounce(2 * y + plane // 2 - phase[0], height)
-                column = bounce(2 * x + plane % 2 - phase[1], width)
-                level = (float(mosaic[row, column]) - black[plane]) / (white[plane] - black[plane])
-                planes[plane, y, x] = min(level * balance[plane] * gain, 1.0)
-    return planes
 
 
 def dng(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
@@ -69,50 +44,6 @@ def bare_dng(path: Path, mosaic: np.ndarray, pattern: bytes, tags: Any = (), pho
 
 def noise(height: int, width: int, top: int = 4096) -> np.ndarray:
     return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
-def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int]) -> None:
-    mosaic = noise(*size)
-    levels: dict[str, Any] = {
-        "black": [60, 70, 80, 90],
-        "white": [4000, 3900, 3800, 3700],
-        "balance": [2.0, 1.0, 1.1, 1.5],
-        "gain": 1.7,
-    }
-    planes = pack(mosaic, phase, **levels)
-    assert planes.dtype == np.float32
-    assert planes.shape == (4, -(-(size[0] + 1) // 2), -(-(size[1] + 1) // 2))
-    np.testing.assert_allclose(planes, pack_slowly(mosaic, phase, **levels), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (5, 4), (6, 7)])
-def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], size: tuple[int, int]) -> None:
-    mosaic = np.empty(size, np.uint16)
-    for plane in range(4):
-        y, x = divmod(plane, 2)
-        mosaic[y ^ phase[0] :: 2, x ^ phase[1] :: 2] = plane
-    planes = pack(mosaic, phase, **(PLAIN | {"white": [10] * 4}))
-    for plane in range(4):
-        assert np.unique(planes[plane]).tolist() == [np.float32(plane) / np.float32(10)]
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 8)])
-def test_the_documented_crop_is_aligned_with_the_mosaic(phase: tuple[int, int], size: tuple[int, int]) -> None:
-    mosaic = noise(*size)
-    planes = pack(mosaic, phase, **(PLAIN | {"white": [4096] * 4}))
-    full = planes.reshape(2, 2, *planes.shape[1:]).transpose(2, 0, 3, 1).reshape(2 * planes.shape[1], -1)
-    cut = full[phase[0] : phase[0] + size[0], phase[1] : phase[1] + size[1]]
-    np.testing.assert_array_equal(np.rint(cut * 4096), mosaic)
-
-
-def test_pack_clips_highlights_and_keeps_noise_below_black() -> None:
-    mosaic = np.array([[90, 100], [150, 200]], np.uint16)
-    planes = pack(mosaic, (0, 0), [100] * 4, [200] * 4, [1, 1, 2, 1], 2.0)[:, 0, 0]
-    np.testing.assert_allclose(planes, [-0.2, 0.0, 1.0, 1.0], atol=1e-7)
 
 
 def scene(height: int, width: int) -> np.ndarray:
@@ -227,15 +158,6 @@ def test_share_of_clipped_sites(tmp_path: Path) -> None:
     assert RawImage(np.full((4, 4), 11, np.uint16), (1, 0), 0 * four, white, four, "none").clipped() == 0.75
 
 
-def test_clipped_sites_are_those_of_their_own_white() -> None:
-    """Only red stands at its white level; at blue's sites, where the tile begins, the same level is none."""
-    mosaic = np.full((6, 8), 9, np.uint16)
-    mosaic[::2, ::2] = 8  # blue of bggr
-    four = np.ones(4, np.float32)
-    raw = RawImage(mosaic, (1, 1), 0 * four, np.array([9, 10, 11, 12], np.float32), four, "none")
-    assert raw.clipped() == 0.25
-
-
 @pytest.mark.parametrize(
     ("stops", "gain"),
     [(1024, None), (-2000, None), (100, None), (0.35, None), (-1.0, None), (1.0, 2.0), (3.0, 8.0), (19.0, 2.0**19)],
@@ -305,21 +227,6 @@ def test_the_matrix_for_daylight_is_taken(tmp_path: Path) -> None:
         np.testing.assert_allclose(raw.camera_from_xyz, sun, atol=1e-4)
 
 
-def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None:
-    path = bare_dng(tmp_path / "a.dng", noise(40, 40), bytes((0, 1, 1, 2)))
-    data = bytearray(path.read_bytes())
-    for code in (256, 257):  # ImageWidth, ImageLength
-        place = (
-            data.index(struct.pack("<HH", code, 4))
-            if struct.pack("<HH", code, 4) in data
-            else data.index(struct.pack("<HH", code, 3))
-        )
-        data[place + 2 : place + 12] = struct.pack("<HII", 4, 1, 30000)
-    path.write_bytes(data)
-    with pytest.raises(UnreadableFileError, match="promises 30000 x 30000 values"):
-        read_raw(path)
-
-
 def test_white_balance_falls_back_to_daylight_and_to_one(tmp_path: Path) -> None:
     matrix = [(50721, 10, 9, tuple(v for e in MATRIX.ravel() for v in (round(e * 10000), 10000)), True)]
     known = read_raw(bare_dng(tmp_path / "a.dng", noise(30, 30), bytes((0, 1, 1, 2)), matrix))
@@ -344,157 +251,3 @@ def test_exposure_time_of_the_exif_directory(tmp_path: Path, fraction: tuple[int
     assert data.count(tag) == 1
     path.write_bytes(data.replace(tag, struct.pack("<HHII", 34665, 4, 1, start)) + exif)
     assert read_raw(path).exposure_time == (None if expected is None else pytest.approx(expected))
-
-
-def test_exposure_gain_rules() -> None:
-    def raw(level: int, gain: float | None) -> RawImage:
-        four = np.ones(4, np.float32)
-        mosaic = np.full((8, 8), level, np.uint16)
-        return RawImage(mosaic, (0, 0), 100 * four, 1100 * four, four, "none", gain=gain)
-
-    assert exposure_gain(raw(200, 8.0)) == (8.0, "stated in the file's metadata")
-    assert exposure_gain(raw(200, None))[0] == pytest.approx(1.8)  # mean 0.1
-    assert exposure_gain(raw(200, None))[1] == "brings the mean green 0.1 to 0.18"
-    assert exposure_gain(raw(1000, None)) == (1.0, "towards 0.18 for the mean green 0.9, limited to 1")
-    assert exposure_gain(raw(100, None)) == (300.0, "towards 0.18 for the mean green 0, limited to 300")
-    assert exposure_gain(raw(90, None))[0] == 300.0
-
-
-def test_other_sensors_are_refused_by_name(tmp_path: Path) -> None:
-    trans = b"\1\1\0\1\1\2\1\1\2\1\1\0\2\0\1\0\2\1\1\1\2\1\1\0\1\1\0\1\1\2\0\2\1\2\0\1"
-    bare_dng(tmp_path / "trans.dng", noise(72, 72), trans)
-    bare_dng(tmp_path / "four.dng", noise(40, 40), bytes((3, 4, 5, 1)), [(50710, 1, 4, bytes((3, 4, 5, 1)), True)])
-    bare_dng(tmp_path / "stripes.dng", noise(40, 40), bytes((0, 1, 2, 1)))
-    bare_dng(tmp_path / "linear.dng", np.dstack([noise(40, 40)] * 3), b"", photometric=34892)
-    grey = bare_dng(tmp_path / "grey.dng", noise(40, 40), b"", photometric="minisblack")
-    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
-    grey.write_bytes(grey.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
-    for name, words in [
-        ("trans", "X-Trans"),
-        ("four", "four colours"),
-        ("stripes", "RGBG"),
-        ("linear", "linear DNG"),
-        ("grey", "monochrome"),
-    ]:
-        with pytest.raises(DataError, match=words) as caught:
-            read_raw(tmp_path / f"{name}.dng")
-        assert str(tmp_path / f"{name}.dng") in str(caught.value)
-
-
-def test_no_raw_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.dng").touch()
-    (tmp_path / "text.dng").write_text("hello " * 1000)
-    (tmp_path / "short.dng").write_text("hello\n")
-    (tmp_path / "sigma.x3f").write_bytes(b"FOVb" + bytes(2000))
-    tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((40, 40, 3), np.uint16), photometric="rgb")
-    for name, words in [
-        ("empty.dng", "is empty"),
-        ("text.dng", "no RAW file"),
-        ("short.dng", "no RAW file"),
-        ("rgb.tif", "no RAW file"),
-        ("missing.dng", "no such file"),
-        ("sigma.x3f", "Foveon"),
-        (".", "is a folder"),
-    ]:
-        for reader in (read_raw, render_raw):
-            with pytest.raises(DataError, match=words):
-                reader(tmp_path / name)
-
-
-@pytest.mark.parametrize("part", [0.01, 0.05, 0.3, 0.99])
-def test_a_file_cut_off_is_refused(tmp_path: Path, part: float) -> None:
-    path = dng(tmp_path / "a.dng", noise(64, 64))
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(DataError, match="cut off or damaged"):
-        read_raw(path)
-
-
-def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
-    path = dng(tmp_path / "a.dng", noise(40, 40))
-    data, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
-    for _ in range(100):
-        broken = bytearray(data)
-        for place in rng.integers(0, 600, 5):
-            broken[place] = rng.integers(256)
-        path.write_bytes(broken)
-        try:
-            read_raw(path)
-        except DataError:
-            refused += 1
-    assert refused > 20
-
-
-def test_values_without_a_header_are_refused(tmp_path: Path) -> None:
-    # LibRaw takes a file of this size for the picture of one particular camera.
-    (tmp_path / "a.raw").write_bytes(bytes(1920 * 1080 * 2))
-    with pytest.raises(DataError, match="without a header"):
-        read_raw(tmp_path / "a.raw")
-
-
-@real
-@pytest.mark.parametrize(
-    ("name", "size", "white"),
-    [
-        ("apple_quicktake_shared/QKTK/Image__1.qtk", (480, 640), 1023),
-        ("apple_quicktake_shared/QKTN/TEST150.QTK", (480, 640), 16383),
-        ("kodak_dc50/DC0011M.KDC", (512, 768), 16383),
-    ],
-)
-def test_real_files_in_grbg(name: str, size: tuple[int, int], white: int) -> None:
-    raw = read_raw(Path(str(DATA)) / "raw" / name)
-    assert raw.mosaic.shape == size
-    assert raw.phase == (0, 1)
-    assert raw.black.tolist() == [0] * 4
-    assert raw.white.tolist() == [white] * 4
-    assert raw.mosaic.max() <= white
-    assert raw.balance_source == ("camera" if name.startswith("kodak") else "daylight")
-    assert 0.5 < raw.balance.min() <= raw.balance.max() < 2
-
-
-@real
-def test_real_dng() -> None:
-    raw = read_raw(Path(str(DATA)) / "raw" / "tinydng_colorchart" / "colorchart.dng")
-    assert raw.mosaic.shape == (1156, 1734)
-    assert (raw.mosaic.min(), raw.mosaic.max()) == (1958, 12128)
-    assert raw.phase == (0, 0)
-    assert raw.black.tolist() == [2056] * 4
-    assert raw.white.tolist() == [15000] * 4
-    np.testing.assert_allclose(raw.balance, [2.477, 1, 1, 1.69425], rtol=1e-4)
-    assert raw.camera == "Canon EOS Kiss X4"
-    assert raw.exposure_time is None  # stored as 0/1000000
-    assert raw.gain is None  # stored as 0/0
-    assert raw.to_srgb is not None
-    np.testing.assert_allclose(raw.to_srgb.sum(axis=1), 1, atol=1e-4)
-    planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)
-    assert planes.shape == (4, 579, 868)
-    assert planes.min() < 0
-
-
-@real
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("misc_dng_shared/canon_eos_6d.dng", "linear DNG"),
-        ("halide_bayer_small/bayer_small.png", "bayer_small.png.yaml"),
-        ("nikon_dsc1339_4cfa/DSC_1339_768x512_rggb.raw", "without a header"),
-        ("openisp_test/test.RAW", "without a header"),
-    ],
-)
-def test_real_files_that_are_refused(name: str, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        read_raw(Path(str(DATA)) / "raw" / name)
-
-
-@real
-def test_real_scene_in_four_patterns(tmp_path: Path) -> None:
-    """The same sensor values, their sites permuted inside each tile, are the same planes."""
-    folder, planes = Path(str(DATA)) / "raw" / "nikon_dsc1339_4cfa", []
-    for name, phase in zip(("rggb", "grbg", "gbrg", "bggr"), PHASES, strict=True):
-        mosaic = np.fromfile(folder / f"DSC_1339_768x512_{name}.raw", "<u2").reshape(512, 768)
-        raw = read_raw(dng(tmp_path / "a.dng", mosaic, phase=phase, black=np.full(4, 600), white=np.full(4, 15520)))
-        assert raw.phase == phase
-        even = raw.mosaic[phase[0] : 510 + phase[0], phase[1] : 766 + phase[1]]
-        planes.append(pack(even, (0, 0), raw.black, raw.white, raw.balance, 1.0))
-    for other in planes[1:]:
-        assert np.corrcoef(planes[0].ravel(), other.ravel())[0, 1] > 0.9

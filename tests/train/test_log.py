@@ -49,7 +49,7 @@ def test_what_is_printed_is_logged_too(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_lines_are_logged_beside_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_columns", lambda: 80)
+    monkeypatch.setattr(progress, "has_bar", lambda: True)
     with logging_to(tmp_path / "log.txt"), Progress("stage", 2) as bar:
         bar.update(1, {"loss": 0.5})
         bar.update(2, {"loss": 0.25})

@@ -32,7 +32,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(setup: Any) -> Validation:
         key = hash(tuple(float(p.detach().double().sum()) for p in setup.blocks.parameters()))
         place = steps.setdefault(key, len(steps))
-        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {})
+        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {}, {})
 
     monkeypatch.setattr(loop, "measure", measure)
 

@@ -133,7 +133,7 @@ def test_a_solver_that_steps_in_between_sees_the_new_weights(small: list[str]) -
 
 
 def test_a_whole_run_in_bf16_keeps_and_exports_float32(small: list[str], tmp_path: Path) -> None:
-    result = run(PIPELINE, overrides=[*small, "precision=bf16"], out=tmp_path / "r")
+    result = run(PIPELINE, overrides=[*small, "precision=bf16", "export={chain: enhanced}"], out=tmp_path / "r")
     weights = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]
     assert {t.dtype for block in weights.values() for t in block.values()} == {torch.float32}
     assert result.exported  # the parity of the exported files was checked in float32

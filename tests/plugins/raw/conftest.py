@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from restore_hub.runtime.images import write_picture
+from restore_hub_raw.make_raw import Recipe, make_folder
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -37,3 +39,38 @@ def photos(tmp_path: Path) -> Path:
     for seed, (name, size) in enumerate({"a.png": (60, 80), "b.jpg": (61, 79), "c.tif": (60, 80)}.items()):
         write_picture(folder / name, photo(*size, seed=seed))
     return folder
+
+
+def _scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
+    """A photo (H, W, 3) in [0, 1] with the 1/f spectrum of photographs, moved by (dy, dx) round its edges."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
+    colours = 0.8 * rng.normal(size=(height, width, 1)) + 0.3 * rng.normal(size=(height, width, 3))
+    spectrum = np.fft.rfft2(colours, axes=(0, 1)) / np.maximum(np.hypot(fy, fx), 1 / max(height, width))
+    moved = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * (fy * dy + fx * dx)), (height, width), axes=(0, 1))
+    return np.clip(0.5 + 0.15 * moved / moved.std(), 0, 1)
+
+
+def _pairs(folder: Path, names: str, recipe: Recipe | None = None, **shift: float) -> Path:
+    """Write pairs of photos a, b, ... and return their folder."""
+    photos = folder.with_name(f"{folder.name}-photos")
+    photos.mkdir(parents=True)
+    for name in names:
+        write_picture(photos / f"{name}.png", _scene(200, 240, ord(name), **shift), bits=16)
+    make_folder(photos, folder, recipe or Recipe())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the splits `train` and `holdout` of pairs without a fault; not to be changed."""
+    root = tmp_path_factory.mktemp("clean") / "data"
+    _pairs(root / "train", "abc")
+    _pairs(root / "holdout", "de")
+    return root
+
+
+@pytest.fixture
+def data(clean: Path, tmp_path: Path) -> Path:
+    """Return a copy of `clean` to be spoilt."""
+    return Path(shutil.copytree(clean, tmp_path / "data"))

@@ -1,3 +1,5 @@
+"""`restore-hub data check` of folders: each fault is found, and nothing else."""
+
 from __future__ import annotations
 
 import shutil
@@ -11,31 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from restore_hub.cli.data import command as data_commands
 from restore_hub.errors import DataError
-from restore_hub.runtime.colour import linear_from_srgb
 from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
-from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.raw import read_raw, render_raw
 from restore_hub_raw.check_data import check_data
 from restore_hub_raw.make_raw import Recipe, make_folder
-from restore_hub_raw.pair_check import measured_share, stated_ratios
-from restore_hub_raw.unprocess import expose, quantise, read_noise
-
-SPEC = """
-spec: 1
-name: small
-data:
-  train: {{dataset: {dataset}, {root}, crop: 16{more}}}
-  holdout: {{dataset: raw/pairs, root: {absent}}}
-blocks:
-  generate: {{network: raw/unet, width: 4, depth: 1, inputs: {{raw: data.raw}}, outputs: [rgb]}}
-objectives:
-  fidelity: {{loss: l1, inputs: {{prediction: rgb, target: data.rgb}}}}
-stages:
-  - {{solver: joint, steps: 1, blocks: [generate], objective: fidelity, data: train, lr: 1e-3}}
-"""
 
 
 def scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
@@ -56,19 +39,6 @@ def pairs(folder: Path, names: str, recipe: Recipe | None = None, **shift: float
         write_picture(photos / f"{name}.png", scene(200, 240, ord(name), **shift), bits=16)
     make_folder(photos, folder, recipe or Recipe())
     return folder
-
-
-@pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("clean") / "data"
-    pairs(root / "train", "abc")
-    pairs(root / "holdout", "de")
-    return root
-
-
-@pytest.fixture
-def data(clean: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(clean, tmp_path / "data"))
 
 
 def check(*arguments: object) -> Result:
@@ -231,12 +201,6 @@ def test_a_folder_of_something_else_is_an_error(tmp_path: Path) -> None:
         check(tmp_path)
 
 
-def test_a_folder_with_lists_is_checked_by_a_spec(data: Path) -> None:
-    (data / "Sony_train_list.txt").write_text("short/a.ARW long/a.ARW ISO200 F8\n")
-    with pytest.raises(DataError, match=r"lists such as Sony_train_list\.txt; check it by a spec with raw/sid"):
-        check(data)
-
-
 def test_what_macos_leaves_beside_files_is_passed_over(data: Path) -> None:
     for side in ("short", "long"):
         for name in ("._a.dng", "._lonely.dng", ".DS_Store"):
@@ -264,132 +228,11 @@ def test_references_that_are_pictures_are_aligned_too(data: Path) -> None:
     assert f"{data}/train/short/b.dng misaligned" in row
 
 
-def spec(folder: Path, root: str, dataset: str = "raw/pairs", more: str = "") -> Path:
-    path = folder / "spec.yaml"
-    path.write_text(SPEC.format(dataset=dataset, root=root, absent=folder / "absent", more=more))
-    return path
-
-
-def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path) -> None:
-    path = spec(tmp_path, f"root: {data / 'train'}")
-    result = check(path)
-    assert result.exit_code == 0
-    assert "absent does not exist here, so it is not checked" in result.stdout
-    assert "3 pairs, no findings" in result.stdout
-    (row,) = found(check(path, "--set", "data.train.ratio=40"))[:1]
-    assert "exposure ratio" in row
-    assert "the option `ratio` says 40" in row
-    with pytest.raises(DataError, match="none of its data is here"):
-        check(path, "--set", f"data.train.root={tmp_path / 'nowhere'}")
-
-
-def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_goes_on(data: Path, tmp_path: Path) -> None:
-    lonely = alone(data)
-    mistimed(data)
-    rows = found(check(spec(tmp_path, f"root: {data / 'train'}")))
-    assert len(rows) == 2
-    assert rows[0].startswith(f"train {lonely} no partner")
-    assert "exposure times say 50" in rows[1]
-
-
-def test_a_dataset_of_an_unknown_kind_is_read_file_by_file(tmp_path: Path) -> None:
-    for name in "ab":
-        write_picture(tmp_path / f"{name}.png", scene(40, 40, ord(name)))
-    (tmp_path / "c.npz").write_bytes(b"no array")
-    (tmp_path / "small.py").write_text(
-        "import numpy as np\n"
-        "from pathlib import Path\n"
-        "from restore_hub.contracts import Port\n"
-        "from restore_hub.hookspecs import hookimpl\n"
-        "class Files:\n"
-        "    ports = {'raw': Port(4, 'raw', scale=0.5), 'rgb': Port(3)}\n"
-        "    def __init__(self, root: Path, crop: int | None = None) -> None:\n"
-        "        self.root = root\n"
-        "    def __len__(self):\n"
-        "        return 3\n"
-        "    def files(self, index):\n"
-        "        return [self.root / ('a.png', 'b.png', 'c.npz')[index]]\n"
-        "    def sample(self, index, rng):\n"
-        "        return dict(np.load(self.files(index)[0]))\n"
-        "@hookimpl\n"
-        "def register_datasets(register):\n"
-        "    register('files', 'small:Files', summary='x')\n"
-    )
-    arguments = (spec(tmp_path, f"root: {tmp_path}", "small/files"), "--plugin", tmp_path / "small.py")
-    (row,) = found(check(*arguments))
-    assert f"{tmp_path}/c.npz unreadable" in row
-    (tmp_path / "c.npz").unlink()
-    np.savez(tmp_path / "c.npz", raw=np.zeros(1))
-    assert "3 other samples, no findings" in check(*arguments).stdout
-    group = ["--plugin", str(arguments[2]), "check", str(arguments[0])]
-    assert "3 other samples, no findings" in CliRunner().invoke(data_commands, group).stdout
-    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:500])
-    (row,) = found(check(*arguments))
-    assert f"{tmp_path}/a.png unreadable" in row
-
-
 def test_small_pictures_are_not_judged(photos: Path, tmp_path: Path) -> None:
     make_folder(photos, tmp_path / "set", Recipe())
     result = check(tmp_path / "set")
     assert result.exit_code == 0
     assert "the alignment of 3 of 3 pairs cannot be told" in result.stdout
-
-
-def test_what_the_pixels_measure_is_unbiased(tmp_path: Path) -> None:
-    shares, errors = [], []
-    for seed in range(12):
-        set_ = pairs(tmp_path / str(seed), "a", Recipe(250, seed=seed))
-        measured = measured_share(*(read_raw(set_ / side / "a.dng") for side in ("short", "long")))
-        assert measured is not None
-        shares.append(250 * measured[0])
-        errors.append(250 * measured[1])
-    assert np.mean(shares) == pytest.approx(1, abs=0.01)
-    assert np.std(shares) < np.mean(errors) < 0.05
-
-
-def test_the_black_level_is_doubted_by_half_a_level() -> None:
-    long = RawImage(
-        mosaic=np.full((160, 160), 512 + 4000, np.uint16),
-        phase=(0, 0),
-        black=np.full(4, 512, np.float32),
-        white=np.full(4, 16383, np.float32),
-        balance=np.ones(4, np.float32),
-        balance_source="none",
-    )
-    measured = measured_share(replace(long, mosaic=np.full((160, 160), 512 + 20, np.uint16)), long)
-    assert measured == pytest.approx((20 / 4000, 0.5 / 4000), rel=1e-3)
-
-
-def test_lamps_that_saturate_the_long_exposure_alone_are_no_shift(clean: Path, tmp_path: Path) -> None:
-    y, x = np.mgrid[:200, :240]
-    rng = np.random.default_rng(0)
-    light = linear_from_srgb(scene(200, 240, 0)[..., 1]) / 2
-    for _ in range(8):
-        top, left = rng.uniform(20, 180), rng.uniform(20, 180)
-        light += 30 * np.exp(-((y - top) ** 2) / 30 - (x - left) ** 2 / np.where(x > left, 300, 10))
-    pair = [read_raw(clean / "train" / side / "a.dng") for side in ("short", "long")]
-    mosaics = expose(light, 100, 2e-4, read_noise(2e-4), rng), light
-    for side, raw, values in zip(("short", "long"), pair, mosaics, strict=True):
-        (tmp_path / "set" / side).mkdir(parents=True)
-        write_dng(tmp_path / "set" / side / "a.dng", replace(raw, mosaic=quantise(values, 512, 16383)))
-    assert (light > 1).mean() > 0.05
-    result = check(tmp_path / "set")
-    assert result.exit_code == 0, result.stdout
-    assert "note" not in result.stdout
-
-
-def test_nothing_is_measured_where_the_long_exposure_is_black_or_saturated(clean: Path) -> None:
-    short, long = (read_raw(clean / "train" / side / "a.dng") for side in ("short", "long"))
-    for level in (512, 16383):
-        assert measured_share(short, replace(long, mosaic=np.full_like(long.mosaic, level))) is None
-
-
-def test_names_state_ratios_as_exposure_times_do(clean: Path) -> None:
-    raw: list[RawImage] = [read_raw(clean / "train" / side / "a.dng") for side in ("short", "long")]
-    stated = stated_ratios(Path("00001_00_0.04s.ARW"), Path("00001_00_30s.ARW"), raw[0], raw[1])
-    assert stated == {"exposure times say": pytest.approx(100), "file names say": pytest.approx(750)}
-    untimed_raw = replace(raw[1], exposure_time=None)
-    assert stated_ratios(Path("a.dng"), Path("b.dng"), raw[0], untimed_raw) == {}
 
 
 def test_a_folder_is_checked_without_torch_and_the_command_line_says_1(data: Path) -> None:

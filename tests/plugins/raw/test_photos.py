@@ -184,3 +184,33 @@ def test_albumentations_is_imported_only_when_used(photos: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_of_two_ratios_and_shot_noises_each_sample_draws_between_them(photos: Path) -> None:
+    dataset = Photos(photos, crop=32, ratio=[2, 50], shot=[1e-5, 1e-2], read=0.0)
+    recipes = [dataset._drawn(np.random.default_rng(seed)) for seed in range(400)]
+    assert min(r.ratio for r in recipes) >= 2
+    assert max(r.ratio for r in recipes) <= 50
+    assert np.median([r.ratio for r in recipes]) == pytest.approx(10, rel=0.25)  # the geometric mean
+    assert np.median([r.shot for r in recipes]) == pytest.approx(10**-3.5, rel=0.4)
+    noise = [np.std(s["raw"] - s["clean"]) for s in (dataset.sample(0, np.random.default_rng(n)) for n in range(12))]
+    assert max(noise) > 4 * min(noise)
+    one, two = (dataset.sample(1, None) for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_of_one_ratio_nothing_is_drawn(photos: Path) -> None:
+    """Samples of a spec with one number are those that they were before there could be two."""
+    one, two = Photos(photos, crop=16, ratio=20.0), Photos(photos, crop=16, ratio=[20.0, 20.0])
+    a, b = (dataset.sample(0, np.random.default_rng(3)) for dataset in (one, two))
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("ratio", [50, 2]), ("ratio", [1]), ("ratio", [1, 2, 3]), ("shot", [0, 1e-3]), ("ratio", [2, 400])],
+)
+def test_two_numbers_that_are_no_range_are_refused(photos: Path, option: str, value: list[float]) -> None:
+    with pytest.raises(OptionError, match="give") as caught:
+        Photos(photos, **{option: value})
+    assert caught.value.option == option

@@ -1,0 +1,130 @@
+"""The gate before every exported file: it is published whole, and only if it gives what it was made from."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from restore_hub.errors import ExportError
+from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
+from restore_hub.runtime.measure import measure
+from restore_hub.runtime.model import Model, load, probe_feeds
+
+# What a file is made from: named inputs to its output (1, C, H, W); inputs with defaults may be left out.
+Reference: TypeAlias = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
+TOLERANCE = 1e-4
+PROBE_SIZE = (47, 61)
+PARITY_SIZES = ((64, 64), (37, 53), (130, 71), (14, 30), (1, 7))  # odd ones, one that needs no padding, one tiny
+PHASES = tuple(itertools.product((0, 1), (0, 1)))
+
+
+def publish(
+    graph: onnx.ModelProto,
+    manifest: Manifest,
+    path: Path,
+    reference: Reference,
+    made_from: str,
+    tiling: Callable[[Model], Tiling],
+) -> Manifest:
+    """Try a graph in onnxruntime, then write it with its manifest; whole or not at all.
+
+    Args:
+        graph: it takes on the manifest.
+        manifest: all but parity, tiling and memory, which are measured.
+        path: where the file goes.
+        reference: what it should give.
+        made_from: what errors call that.
+        tiling: how a loaded file may be cut.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        ExportError: it differs by more than 1e-4. OSError: it cannot be written.
+    """
+    with publishing(path) as temporary:
+        save(graph, manifest, temporary)
+        model = load(temporary)
+        measured = {
+            "parity": _parity(model, reference, f"{path.name} differs from {made_from}"),
+            "tiling": tiling(model),
+            "memory": measure(temporary),
+        }
+        manifest = manifest.model_copy(update=measured)
+        save(graph, manifest, temporary)
+        load(temporary).verify()
+    return manifest
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Give a place to write to, which becomes `path` when the block ends well and is gone when it does not."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
+            temporary.unlink(missing_ok=True)
+
+
+def make_probe(
+    inputs: Sequence[TensorInfo],
+    reference: Reference,
+    tolerance: float = TOLERANCE,
+    seed: int = 20231029,
+    count: int = 16,
+) -> Probe:
+    """Make the test vector of a manifest; `tolerance` is how far another machine may be, the seed any fixed number."""
+    height, width = PROBE_SIZE
+    output = reference(probe_feeds(list(inputs), seed, height, width))[0]
+    places = np.random.default_rng(seed).integers(0, output.shape, size=(count, 3))
+    samples = [(int(c), int(y), int(x), float(output[c, y, x])) for c, y, x in places]
+    return Probe(seed=seed, height=height, width=width, samples=samples, tolerance=tolerance)
+
+
+def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+    """Write a graph with a manifest in its metadata."""
+    kept = {entry.key: entry.value for entry in graph.metadata_props}
+    onnx.helper.set_model_props(graph, {**kept, METADATA_KEY: manifest.model_dump_json(exclude_none=True)})
+    graph.graph.name = manifest.name
+    graph.producer_name = "restore_hub"
+    onnx.save(graph, str(path))
+
+
+def trials(inputs: Sequence[TensorInfo]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+    """Yield feeds at odd, even and tiny sizes and all CFA phases, each with a text that says which."""
+    phases = PHASES if any(info.name == "phase" for info in inputs) else PHASES[:1]
+    for seed, ((height, width), phase) in enumerate(itertools.product(PARITY_SIZES, phases)):
+        yield f"{height}x{width}, phase {phase}", probe_feeds(list(inputs), seed, height, width, phase)
+
+
+def opset_of(graph: onnx.ModelProto) -> int:
+    """Return the version of the standard operators that a graph uses."""
+    return next(int(entry.version) for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def _parity(model: Model, reference: Reference, what: str) -> float:
+    """Return the largest difference between a file and its reference over sizes and phases; refuse a large one."""
+    worst = 0.0
+    for where, feeds in trials(model.manifest.inputs):
+        expected, got = reference(feeds), model(feeds)
+        if got.shape != expected.shape:
+            raise ExportError(f"{what}: onnxruntime gives {got.shape} in the place of {expected.shape}")
+        difference = np.abs(got - expected)
+        if not float(difference.max()) <= TOLERANCE:
+            _, channel, row, column = np.unravel_index(int(np.nanargmax(difference)), difference.shape)
+            raise ExportError(
+                f"{what} by {difference.max():.3g} (at most {TOLERANCE:g}) at {where}, channel "
+                f"{channel}, row {row}, column {column}; it is not published"
+            )
+        worst = max(worst, float(difference.max()))
+    return worst

@@ -1,0 +1,135 @@
+"""A float32 graph to one whose wide convolutions run in 8-bit integers: static quantisation, QDQ form."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from restore_hub.errors import ExportError, RestoreHubError
+from restore_hub.export.trace import quiet
+
+SCHEME = "static QDQ, activations uint8, weights int8 of 7 bits per channel (u8s8), ranges by minimum and maximum"
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+# What stays in integers between two convolutions. Sums do not: a residual sum carries the picture itself.
+BETWEEN = (*CONVOLUTIONS, "Relu", "LeakyRelu", "MaxPool", "Concat")
+# Convolutions with fewer channels, in or out, are slower in int8 than in float32, and lose most: they are the first
+# and last ones, that read and write the picture.
+WIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """A graph in int8 without metadata, how many of its convolutions are, and how many pictures gave the ranges."""
+
+    model: onnx.ModelProto
+    convolutions: tuple[int, int]
+    pictures: int
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Hands feeds to onnxruntime one by one."""
+
+    def __init__(self, feeds: Iterator[Mapping[str, NDArray[Any]]]) -> None:
+        self._feeds = feeds
+        self.count = 0
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        feeds = next(self._feeds, None)
+        self.count += feeds is not None
+        return None if feeds is None else dict(feeds)
+
+
+def to_int8(source: Path, feeds: Iterator[Mapping[str, NDArray[Any]]]) -> Quantised:
+    """Return the graph of a float32 file with its wide convolutions, and what lies between them, in int8.
+
+    Weights have 7 of 8 bits. A CPU with AVX2 and no VNNI adds two products of uint8 and int8 in 16 bits, and 255 * 127
+    twice saturates where 255 * 64 twice does not; so with 7 bits, and only so, integers are the same on every CPU.
+    RAW preprocessing is in front of every convolution, what is behind the last one is not between two: both stay.
+
+    Args:
+        source: an exported file.
+        feeds: named inputs, picture by picture, from which the ranges of all values are taken.
+
+    Raises:
+        ExportError: no convolution is wide enough, or onnxruntime cannot quantise it.
+    """
+    graph = onnx.load(source)
+    names = nodes_in_int8(graph)
+    reader = _Reader(feeds)
+    with tempfile.TemporaryDirectory(prefix="restore_hub.") as folder:
+        given, made = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(graph, str(given))  # onnxruntime writes beside what it reads
+        onnxruntime.set_default_logger_severity(3)  # it warns that inputs with defaults are not constant
+        try:
+            with quiet():
+                quantize_static(
+                    given,
+                    made,
+                    reader,
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=list(BETWEEN),
+                    nodes_to_quantize=names,
+                    per_channel=True,
+                    reduce_range=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    calibrate_method=CalibrationMethod.MinMax,
+                )
+        except (RestoreHubError, OSError):
+            raise
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            reason = " ".join(str(error).split())[:300]
+            raise ExportError(f"onnxruntime cannot quantise {source}: {reason}; deploy the float32 file") from error
+        finally:
+            onnxruntime.set_default_logger_severity(2)  # its own default
+        model = onnx.load(made)
+    del model.metadata_props[:], model.graph.value_info[:]  # notes of the quantiser to itself
+    convolutions = [node.name for node in graph.graph.node if node.op_type in CONVOLUTIONS]
+    return Quantised(model, (len({*names}.intersection(convolutions)), len(convolutions)), reader.count)
+
+
+def nodes_in_int8(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the wide convolutions and of what lies between them, in the order of the graph.
+
+    A narrow convolution between two others is among them: left alone, onnxruntime would find integers before and
+    behind it, and quantise it by itself to 8 bits.
+
+    Raises:
+        ExportError: there are none.
+    """
+    nodes = {node.name: node for node in model.graph.node if node.op_type in BETWEEN}
+    makers = {output: name for name, node in nodes.items() for output in node.output}
+    before = {name: [makers[i] for i in node.input if i in makers] for name, node in nodes.items()}
+    behind: dict[str, list[str]] = {name: [] for name in nodes}
+    for name, others in before.items():
+        for other in others:
+            behind[other].append(name)
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    convolutions = [node for node in nodes.values() if node.op_type in CONVOLUTIONS]
+    wide = [node.name for node in convolutions if min(weights.get(node.input[1], [0])[:2]) >= WIDE]
+    if not wide:
+        raise ExportError(
+            f"{model.graph.name}: none of its {len(convolutions)} convolutions has {WIDE} channels in and out, and "
+            "narrower ones are not faster in int8; deploy the float32 file"
+        )
+    inner = {*wide, *(_reached(wide, before) & _reached(wide, behind))}
+    return [name for name in nodes if name in inner]
+
+
+def _reached(start: list[str], following: Mapping[str, list[str]]) -> set[str]:
+    found: set[str] = set()
+    queue = list(start)
+    while queue:
+        for name in following[queue.pop()]:
+            if name not in found:
+                found.add(name)
+                queue.append(name)
+    return found

@@ -1,0 +1,109 @@
+"""Odd arguments and odd names on the command line: one line that says what, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from restore_hub.cli import main
+from restore_hub.cli.units import printable
+from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.manifest import METADATA_KEY
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a current folder with `a.png`."""
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "a.png", np.full((20, 30, 3), 0.5))
+    return tmp_path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def pipe(name: str) -> str:
+    os.mkfifo(name)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("none/o.png", "none/o.png: cannot be written: none is no folder; make it first"),
+        ("a.png/o.png", "cannot be written: "),
+        ("pipe.png", "pipe.png: cannot be written: is no ordinary file; choose another name"),
+        ("folder.png", "folder.png: cannot be written: is a folder; choose another name"),
+        ("o.", "cannot write no suffix"),
+        (".png", "cannot write no suffix"),
+        (f"{'x' * 300}.png", "File name too long"),
+        ("a.png", "a.png is the very file to be read"),
+        ("same.png", "same.png is the very file to be read"),
+        ("no\nsuch/o.png", r"no\nsuch/o.png: cannot be written"),
+    ],
+)
+def test_a_result_that_cannot_be_written(
+    here: Path, models: Path, capsys: pytest.CaptureFixture[str], out: str, said: str
+) -> None:
+    pipe("pipe.png")
+    (here / "folder.png").mkdir()
+    os.link("a.png", "same.png")
+    before = sorted(os.listdir())
+    code, printed, err = call(capsys, "restore", models / "enhance.onnx", "a.png", "-o", out, "--overwrite")
+    assert (code, printed) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.usefixtures("here")
+def test_an_empty_argument_is_not_the_current_folder(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a variable without a value leaves it: else the whole folder would be restored."""
+    model = str(models / "enhance.onnx")
+    for arguments in (["restore", model, "", "-o", "o.png"], ["restore", "", "a.png", "-o", "o.png"],
+                      ["restore", model, "a.png", "-o", ""], ["inspect", ""], ["verify", ""]):  # fmt: skip
+        code, _, err = call(capsys, *arguments)
+        assert code == 2
+        assert "it is empty" in err
+    assert os.listdir() == ["a.png"]
+
+
+def test_odd_names_are_printed_in_one_line(here: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "restore", models / "enhance.onnx", "no\nne.png", "-o", "o.png")
+    assert (code, err) == (2, "error: no\\nne.png: no such file\n")
+    os.rename("a.png", "-ü\n\x1b[2J.png")
+    code, out, err = call(capsys, "restore", "-o", "o\n.png", "--", models / "enhance.onnx", "-ü\n\x1b[2J.png")
+    assert (code, out, err) == (0, "wrote o\\n.png (30x20, 8 bits)\n", "")
+    (here / "in").mkdir()
+    (here / "in" / "b\nc.png").write_bytes(b"no picture")
+    code, out, err = call(capsys, "restore", models / "enhance.onnx", "in", "-o", "out")
+    assert code == 1
+    assert err.splitlines()[-1].startswith("failed: b\\nc.png: no readable PNG")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_manifest_commands_no_terminal(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(models / "enhance.onnx")
+    manifest = json.loads({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    manifest |= {"name": "x\x1b[2Jy", "licence": "a\nb"}
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(manifest)})
+    onnx.save(model, "m.onnx")
+    code, out, _ = call(capsys, "inspect", "m.onnx")
+    assert code == 0
+    assert out.splitlines()[0].startswith(r"x\x1b[2Jy  (rgb-to-rgb, opset 20, licence a\nb")
+    code, out, _ = call(capsys, "verify", "m.onnx")
+    assert code == 0
+    assert "\x1b" not in out
+
+
+def test_printable() -> None:
+    assert printable("ä b\n\t\udcff\x1b[m") == r"ä b\n\t\udcff\x1b[m"

@@ -1,0 +1,104 @@
+"""What the two exposures of a pair say of their ratio and their shift."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from restore_hub.runtime.colour import linear_from_srgb
+from restore_hub.runtime.dng import write_dng
+from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.mosaic import RawImage
+from restore_hub.runtime.raw import read_raw
+from restore_hub_raw.check_data import check_data
+from restore_hub_raw.make_raw import Recipe, make_folder
+from restore_hub_raw.pair_check import measured_share, stated_ratios
+from restore_hub_raw.unprocess import expose, quantise, read_noise
+
+
+def scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
+    """A photo (H, W, 3) in [0, 1] with the 1/f spectrum of photographs, moved by (dy, dx) round its edges."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
+    colours = 0.8 * rng.normal(size=(height, width, 1)) + 0.3 * rng.normal(size=(height, width, 3))
+    spectrum = np.fft.rfft2(colours, axes=(0, 1)) / np.maximum(np.hypot(fy, fx), 1 / max(height, width))
+    moved = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * (fy * dy + fx * dx)), (height, width), axes=(0, 1))
+    return np.clip(0.5 + 0.15 * moved / moved.std(), 0, 1)
+
+
+def pairs(folder: Path, names: str, recipe: Recipe | None = None, **shift: float) -> Path:
+    """Write pairs of photos a, b, ... and return their folder."""
+    photos = folder.with_name(f"{folder.name}-photos")
+    photos.mkdir(parents=True)
+    for name in names:
+        write_picture(photos / f"{name}.png", scene(200, 240, ord(name), **shift), bits=16)
+    make_folder(photos, folder, recipe or Recipe())
+    return folder
+
+
+def check(*arguments: object) -> Result:
+    result = CliRunner().invoke(check_data, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_what_the_pixels_measure_is_unbiased(tmp_path: Path) -> None:
+    shares, errors = [], []
+    for seed in range(12):
+        set_ = pairs(tmp_path / str(seed), "a", Recipe(250, seed=seed))
+        measured = measured_share(*(read_raw(set_ / side / "a.dng") for side in ("short", "long")))
+        assert measured is not None
+        shares.append(250 * measured[0])
+        errors.append(250 * measured[1])
+    assert np.mean(shares) == pytest.approx(1, abs=0.01)
+    assert np.std(shares) < np.mean(errors) < 0.05
+
+
+def test_the_black_level_is_doubted_by_half_a_level() -> None:
+    long = RawImage(
+        mosaic=np.full((160, 160), 512 + 4000, np.uint16),
+        phase=(0, 0),
+        black=np.full(4, 512, np.float32),
+        white=np.full(4, 16383, np.float32),
+        balance=np.ones(4, np.float32),
+        balance_source="none",
+    )
+    measured = measured_share(replace(long, mosaic=np.full((160, 160), 512 + 20, np.uint16)), long)
+    assert measured == pytest.approx((20 / 4000, 0.5 / 4000), rel=1e-3)
+
+
+def test_lamps_that_saturate_the_long_exposure_alone_are_no_shift(clean: Path, tmp_path: Path) -> None:
+    y, x = np.mgrid[:200, :240]
+    rng = np.random.default_rng(0)
+    light = linear_from_srgb(scene(200, 240, 0)[..., 1]) / 2
+    for _ in range(8):
+        top, left = rng.uniform(20, 180), rng.uniform(20, 180)
+        light += 30 * np.exp(-((y - top) ** 2) / 30 - (x - left) ** 2 / np.where(x > left, 300, 10))
+    pair = [read_raw(clean / "train" / side / "a.dng") for side in ("short", "long")]
+    mosaics = expose(light, 100, 2e-4, read_noise(2e-4), rng), light
+    for side, raw, values in zip(("short", "long"), pair, mosaics, strict=True):
+        (tmp_path / "set" / side).mkdir(parents=True)
+        write_dng(tmp_path / "set" / side / "a.dng", replace(raw, mosaic=quantise(values, 512, 16383)))
+    assert (light > 1).mean() > 0.05
+    result = check(tmp_path / "set")
+    assert result.exit_code == 0, result.stdout
+    assert "note" not in result.stdout
+
+
+def test_nothing_is_measured_where_the_long_exposure_is_black_or_saturated(clean: Path) -> None:
+    short, long = (read_raw(clean / "train" / side / "a.dng") for side in ("short", "long"))
+    for level in (512, 16383):
+        assert measured_share(short, replace(long, mosaic=np.full_like(long.mosaic, level))) is None
+
+
+def test_names_state_ratios_as_exposure_times_do(clean: Path) -> None:
+    raw: list[RawImage] = [read_raw(clean / "train" / side / "a.dng") for side in ("short", "long")]
+    stated = stated_ratios(Path("00001_00_0.04s.ARW"), Path("00001_00_30s.ARW"), raw[0], raw[1])
+    assert stated == {"exposure times say": pytest.approx(100), "file names say": pytest.approx(750)}
+    untimed_raw = replace(raw[1], exposure_time=None)
+    assert stated_ratios(Path("a.dng"), Path("b.dng"), raw[0], untimed_raw) == {}
