@@ -136,7 +136,8 @@ def _measure(run: Run, label: str) -> dict[str, float]:
             found = measure(run)
         means = dict(found.means)
         run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
-        run.record.holdout(run.step, found.each)
+        if found.each:  # a problem has no pictures
+            run.record.holdout(run.step, found.each)
         for name, image in found.pictures.items():
             run.record.picture(name, image, run.step)
         holdout = run.data.get(HOLDOUT, ())
