@@ -90,7 +90,8 @@ def row(name: str, these: list[float], those: list[float], amount: float = 1.0, 
     ratio = statistics.median(a / b for a, b in zip(these, those, strict=True))
     cells = [statistics.median(values) for values in (these, those)]
     cells = [amount / cell if per_second else amount * cell for cell in cells]
-    return f"| {name} | {cells[0]:.3g} | {cells[1]:.3g} | {ratio:.3f} |"
+    shown = (f"{cell:.0f}" if cell >= 100 else f"{cell:.3g}" for cell in cells)
+    return f"| {name} | {' | '.join(shown)} | {ratio:.3f} |"
 
 
 def graphs(model: Model, int8: Model, side: int, repeats: int) -> list[str]:

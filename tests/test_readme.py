@@ -58,6 +58,7 @@ def _run(folder: Path, language: str, text: str) -> None:
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.timeout(900)  # two runs and three exports
 def test_every_block_runs(folder: Path) -> None:
     """The runner's blocks come first, because the deployer's use the file that they make."""
     make, deploy, train, plugins = _sh_blocks()
@@ -94,6 +95,7 @@ def test_every_block_of_the_raw_guide_runs(folder: Path, tmp_path: Path, make: C
         read_raw(tmp_path / "linear.dng")
 
 
+@pytest.mark.timeout(900)
 def test_every_block_of_the_guide_to_training_runs(folder: Path, tmp_path: Path) -> None:
     (text,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"), re.S)
     for split in PHOTOS:
