@@ -12,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 SMALLEST = {
     "groups": ["--steps", "2", "--lower", "1,2", "--seeds", "1"],
-    "runtime": ["--sides", "64", "--repeats", "1"],
+    "runtime": ["--sides", "256", "--repeats", "1"],
     "step_cost": ["--size", "16", "--repeats", "1"],
     "tracking": ["--steps", "2", "--repeats", "1"],
 }
