@@ -144,5 +144,5 @@ def test_make_targets_exist() -> None:
 
 
 def test_names_in_the_solver_table_are_registered() -> None:
-    named = re.findall(r"^\| `(\w+)` \|", README, re.M)
+    named = re.findall(r"^\| `([\w-]+)` \|", README, re.M)
     assert set(named) == {name.removeprefix("std/") for name in default_registry().names("solver")}
