@@ -40,8 +40,8 @@ def export_onnx(
         name, licence, metrics, provenance: for the manifest.
 
     Raises:
-        ExportError: torch cannot export it, a block fails at some size, the file cannot be written, or it differs by more
-            than 1e-4 from PyTorch.
+        ExportError: torch cannot export it, a block fails at some size, the file cannot be written, or it differs by
+            more than 1e-4 from PyTorch.
     """
     module = module.eval()
     model = _traced(module)
