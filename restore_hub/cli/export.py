@@ -54,7 +54,9 @@ def command(
         _export_run(run, weights, out, budget if int8 else None, plugins)
     else:
         if out is None or weights is not None or int8:
-            raise click.UsageError("of a spec, give -o OUT, and neither --weights nor --int8: it has no run")
+            raise click.UsageError(
+                f"{run} is no run folder; of a spec, give -o OUT, and neither --weights nor --int8: it has no run"
+            )
         from restore_hub.plugins import default_registry
         from restore_hub.train import export_spec
 

@@ -18,12 +18,21 @@ def command(name: str | None) -> None:
         click.echo(zoo_entry(name).card(), nl=False)
         return
     from restore_hub.cli.table import table
-    from restore_hub.cli.units import size
+    from restore_hub.cli.units import printable, size
+    from restore_hub.errors import ModelFileError
 
-    rows = []
+    rows, damaged = [], []
     for entry in zoo_entries().values():
-        manifest = entry.manifest()
+        try:
+            manifest = entry.manifest()
+        except ModelFileError as error:  # the others still serve
+            damaged.append(str(error))
+            continue
         metrics = ", ".join(f"{metric} {value:.4g}" for metric, value in manifest.metrics.items())
         bytes_ = entry.file.stat().st_size
         rows.append((entry.name, manifest.kind, size(bytes_), metrics or "-", manifest.licence))
     click.echo(table(("NAME", "KIND", "SIZE", "HOLDOUT", "LICENCE"), rows))
+    for reason in damaged:
+        click.echo(printable(f"error: {reason}"), err=True)
+    if damaged:
+        click.get_current_context().exit(2)

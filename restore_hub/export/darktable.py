@@ -56,7 +56,7 @@ def export_darktable(source: Path, out: Path, *, tile: int = TILE) -> str:
             f"{source} is {model.manifest.kind}, and darktable's raw denoise takes a mosaic and gives one; export a "
             "network that denoises mosaics, as the pipeline raw_denoise does"
         )
-    graph = _wrapped(onnx.load(source), tile)
+    graph = _wrapped(onnx.load(model.path), tile)
     _check(model, graph, tile, source)
     name = "rawdenoise-" + (re.sub(r"[^a-z0-9]+", "-", out.stem.lower()).strip("-") or "restore-hub")
     content = io.BytesIO()

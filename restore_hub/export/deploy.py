@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from restore_hub.contracts import Port
@@ -67,6 +68,24 @@ class Deployed(nn.Module):
         wanted = {self._output, *(name for block in pictures for name in self._chain.inputs_of(block).values())}
         cut = {name: unpad(tensor, *inputs[:2]) for name, tensor in made.items() if name in wanted}
         return self._chain.run(pictures, cut)[self._output]
+
+    def run(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return what `forward` gives, without gradients, for sizes that training may never have had.
+
+        Raises:
+            ExportError: a block fails.
+        """
+        try:
+            with torch.inference_mode():
+                made: Tensor = self(*inputs)
+        except Exception as error:  # a plugin's block raises what it likes
+            height, width = next(tensor.shape[2:] for tensor in inputs if tensor.dim() == 4)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise ExportError(
+                f"{', '.join(self._blocks)} cannot run on a picture of {height}x{width}: {reason}; an exported file "
+                "takes pictures of every size, so mend the block, padding small ones, say"
+            ) from error
+        return made
 
     def _until_pictures(self) -> int:
         """Return how many blocks run before no further one reads planes of half the picture's size."""

@@ -48,8 +48,13 @@ def publish(
         The manifest that was written.
 
     Raises:
-        ExportError: it differs by more than 1e-4. OSError: it cannot be written.
+        ExportError: it differs by more than 1e-4, or gives values that are not finite. OSError: it cannot be written.
     """
+    if not np.isfinite([value for *_, value in manifest.probe.samples]).all():
+        raise ExportError(
+            f"{path.name} would give values that are not finite, as {made_from} does for noise of "
+            f"{manifest.probe.height}x{manifest.probe.width} pixels; it is not published"
+        )
     with publishing(path) as temporary:
         save(graph, manifest, temporary)
         model = load(temporary)
@@ -119,9 +124,11 @@ def _parity(model: Model, reference: Reference, what: str) -> float:
         expected, got = reference(feeds), model(feeds)
         if got.shape != expected.shape:
             raise ExportError(f"{what}: onnxruntime gives {got.shape} in the place of {expected.shape}")
-        difference = np.abs(got - expected)
+        with np.errstate(invalid="ignore"):  # infinite in both
+            difference = np.abs(got - expected)
+        difference[np.isnan(difference)] = np.inf
         if not float(difference.max()) <= TOLERANCE:
-            _, channel, row, column = np.unravel_index(int(np.nanargmax(difference)), difference.shape)
+            _, channel, row, column = np.unravel_index(int(difference.argmax()), difference.shape)
             raise ExportError(
                 f"{what} by {difference.max():.3g} (at most {TOLERANCE:g}) at {where}, channel "
                 f"{channel}, row {row}, column {column}; it is not published"

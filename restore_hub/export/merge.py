@@ -54,7 +54,8 @@ def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Ma
         size_multiple=math.lcm(*(model.manifest.size_multiple for model in chain.models)),
         opset=next(entry.version for entry in graph.opset_import if entry.domain == ""),
         parity=0.0,
-        probe=make_probe(chain.inputs, chain),
+        # What a part in int8 gives may differ on another machine by more than float32 does.
+        probe=make_probe(chain.inputs, chain, max(model.manifest.probe.tolerance for model in chain.models)),
         licence=_licence(chain.models),
         provenance={"restore_hub": __version__, "merged": [_provenance(model) for model in chain.models]},
     )

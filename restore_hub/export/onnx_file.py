@@ -40,7 +40,8 @@ def export_onnx(
         name, licence, metrics, provenance: for the manifest.
 
     Raises:
-        ExportError: torch cannot export it, the file cannot be written, or it differs by more than 1e-4 from PyTorch.
+        ExportError: torch cannot export it, a block fails at some size, the file cannot be written, or it differs by
+            more than 1e-4 from PyTorch.
     """
     module = module.eval()
     model = _traced(module)
@@ -86,8 +87,7 @@ def _add_defaults(model: onnx.ModelProto, module: Deployed) -> None:
 
 def _reference(module: Deployed) -> Reference:
     def run(feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            made: NDArray[np.float32] = module(*_tensors(module, feeds)).numpy()
+        made: NDArray[np.float32] = module.run(_tensors(module, feeds)).numpy()
         return made
 
     return run

@@ -95,5 +95,4 @@ def _run(module: Deployed, picture: Tensor) -> Tensor:
             first += count
         else:
             inputs.append(torch.tensor(info.default, dtype=getattr(torch, info.dtype)))
-    made: Tensor = module(*inputs)
-    return made
+    return module.run(inputs)

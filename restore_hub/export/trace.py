@@ -62,11 +62,12 @@ def trace(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep an exporter's progress lines and warnings off the terminal; errors still raise."""
+    """Keep an exporter's progress lines, warnings and listings of graphs off the terminal; errors still raise."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        said = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             warnings.simplefilter("ignore")
             yield
     finally:

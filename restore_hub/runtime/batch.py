@@ -83,7 +83,7 @@ def restore_folder(
     format: Format | None = None,
     jobs: int = 1,
     overwrite: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     tile: int | None = None,
     report: Report | None = None,
 ) -> RestoredFolder:

@@ -112,17 +112,23 @@ def load(source: str | Path, *, device: str = "cpu") -> Model | Chained:
     return chain if len(chain.models) > 1 else chain.models[0]
 
 
-def chained(source: str | Path | Model | Chained, device: str = "cpu") -> Chained:
+def chained(source: str | Path | Model | Chained, device: str | None = None) -> Chained:
     """Return whatever names or is a model as a chain, of one file too.
 
+    Args:
+        source: what names it, or what `load` gave.
+        device: where to load it, `cpu` without it; of what is loaded it may only be where that is.
+
     Raises:
-        ModelFileError: as `load`.
+        ModelFileError: as `load`; or it is loaded elsewhere.
     """
-    if isinstance(source, Chained):
-        return source
-    if isinstance(source, Model):
-        return Chained([source])
-    return Chained([load_file(path, device=device) for path in paths_of(source)])
+    if isinstance(source, str | Path):
+        return Chained([load_file(path, device=device or "cpu") for path in paths_of(source)])
+    chain = source if isinstance(source, Chained) else Chained([source])
+    for model in chain.models:
+        if device not in (None, model.device):
+            raise ModelFileError(f"{model.path} is loaded on {model.device}; load it with device={device!r}")
+    return chain
 
 
 def run(

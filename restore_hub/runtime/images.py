@@ -25,6 +25,7 @@ from PIL import Image, UnidentifiedImageError
 
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime.exif import read_exif
+from restore_hub.runtime.icc import profile_name
 from restore_hub.runtime.readable import LARGEST_PICTURE, check_held, check_size, fault_of
 from restore_hub.runtime.tiff import SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers
 
@@ -40,6 +41,7 @@ _RATIOS = {1: 1, 5: 2800, 8: _DEFLATE, 32946: _DEFLATE, 32773: 64}  # none, LZW,
 _LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "RGB;16L": "RGB;16B", "RGBA;16L": "RGBA;16B"}
 _LOWER |= {f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FIRST = "the first of several pictures in the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def read_picture(path: Path) -> Picture:
             raise UnreadableFileError(f"{path}: the file is empty")
         with quiet_decoders():
             samples, orientation, icc, block, notes = _decode_tiff(path) if head in _TIFF_MAGIC else _decode(path)
+            notes = (*notes, _FIRST) if head in _TIFF_MAGIC and _has_pages(path) else notes
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly everything on damaged files
@@ -242,6 +245,8 @@ def _decode(path: Path) -> _Decoded:
         notes = ["alpha dropped"] if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info else []
         if mode == "CMYK":
             notes.append("CMYK converted without colour management")
+        if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+            notes.append(_FIRST)
         if mode == "I;16":
             samples = np.asarray(image).astype(np.uint16)
         elif raw in _LOWER:
@@ -256,7 +261,8 @@ def _decode(path: Path) -> _Decoded:
             samples = np.asarray(image.convert("RGB"))
         # After decoding: Pillow turns a TIFF upright by itself, and then removes the tag.
         orientation = _orientation(image)
-        icc = image.info.get("icc_profile") if mode in ("RGB", "RGBA", "P") else None
+        icc, lost = _rgb_profile(image.info.get("icc_profile"), mode in ("RGB", "RGBA", "P"))
+        notes += lost if mode not in ("CMYK", "LAB") else []  # said above, and used by Pillow
         block = path if image.format == "TIFF" else image.info.get("exif")
     return samples, orientation, icc, block, tuple(notes)
 
@@ -285,9 +291,26 @@ def _decode_tiff(path: Path) -> _Decoded:
         if colours == 1:
             samples = samples[..., 0] if samples.ndim == 3 else samples
             samples = ~samples if kind == "MINISWHITE" else samples
-        icc = page.iccprofile if colours == 3 else None
+        icc, lost = _rgb_profile(page.iccprofile, colours == 3)
         orientation = page.tags.valueof(_ORIENTATION, 1)
-    return samples, orientation, icc, path, dropped
+    return samples, orientation, icc, path, (*dropped, *lost)
+
+
+def _has_pages(path: Path) -> bool:
+    """Say whether a TIFF has another page that is neither a smaller copy of the first nor its mask."""
+    with tifffile.TiffFile(path) as tiff:
+        try:
+            second: Any = tiff.pages[1]
+        except Exception:  # none; or a damaged one, which costs nothing, since it is not read
+            return False
+        return not (second.is_reduced or second.is_mask)
+
+
+def _rgb_profile(icc: bytes | None, fits: bool) -> tuple[bytes | None, list[str]]:
+    """Return the profile of a picture that becomes RGB, and a note where it is one of other colours, such as grey."""
+    if icc is None or fits:
+        return icc, []
+    return None, [f"profile left out, since the result is RGB: {profile_name(icc)}"]
 
 
 def _check_page(path: Path, page: Any) -> str:

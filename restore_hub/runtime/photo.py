@@ -87,7 +87,7 @@ def restore(
     balance: Balance | None = None,
     bits: int | None = None,
     overwrite: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     tile: int | None = None,
 ) -> Restored:
     """Run one exported file, or several one after the other, on one photograph.
@@ -105,7 +105,7 @@ def restore(
             as shot, else daylight where the colour matrix is known, else all 1.
         bits: 8 or 16 a channel; without it 8, and 16 for DNG, which holds no fewer.
         overwrite: replace an existing `out`.
-        device: a key of `restore_hub.runtime.devices.PROVIDERS`.
+        device: a key of `restore_hub.runtime.devices.PROVIDERS`; without it `cpu`, or where the model is loaded.
         tile: side of the tiles that a large picture is cut into, 0 for none; without it, by its size and the memory
             that is free.
 

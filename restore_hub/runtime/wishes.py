@@ -35,6 +35,10 @@ class Wishes:
         """Refuse values out of range with a DataError."""
         if self.gain is not None and not 0 < self.gain <= LARGEST_GAIN:
             raise DataError(f"the gain {self.gain:g} is not a positive number of at most {LARGEST_GAIN:g}")
+        if self.bits not in (None, 8, 16):
+            raise DataError(f"{self.bits!r} bits a channel cannot be written; ask for 8 or 16")
+        if self.tile is not None and self.tile < 0:
+            raise DataError(f"a tile of {self.tile} pixels cannot be; give its side, or 0 for the whole picture")
         check_balance(self.balance)
 
     def bits_of(self, out: Path) -> int:

@@ -61,7 +61,7 @@ def zoo_folder() -> Path:
 
 def zoo_entries() -> dict[str, Entry]:
     """Return the models of the zoo by name."""
-    files = sorted(zoo_folder().glob(f"*/{MODEL}"))
+    files = sorted(zoo_folder().glob(f"[!.]*/{MODEL}"))  # a killed `zoo-add` leaves a folder that begins with a dot
     return {file.parent.name: Entry(file.parent.name, file.parent) for file in files}
 
 

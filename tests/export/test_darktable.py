@@ -18,7 +18,7 @@ from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.darktable import export_darktable
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime import load
+from restore_hub.runtime import load, zoo
 from restore_hub.spec import read_spec
 
 SPEC = """
@@ -112,6 +112,16 @@ def test_a_black_tile_stays_finite(package: Path) -> None:
 
 def test_the_same_file_gives_the_same_package(package: Path, quiet: Path, tmp_path: Path) -> None:
     export_darktable(quiet, tmp_path / package.name)
+    assert (tmp_path / package.name).read_bytes() == package.read_bytes()
+
+
+def test_a_model_of_the_zoo_is_packed_by_its_name(
+    package: Path, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "zoo" / "quiet").mkdir(parents=True)
+    (tmp_path / "zoo" / "quiet" / "model.onnx").symlink_to(quiet)
+    monkeypatch.setattr(zoo, "zoo_folder", lambda: tmp_path / "zoo")
+    export_darktable(Path("zoo:quiet"), tmp_path / package.name)
     assert (tmp_path / package.name).read_bytes() == package.read_bytes()
 
 

@@ -102,6 +102,15 @@ def test_the_merged_file_says_what_it_is(parts: Path, merged: Path) -> None:
     assert defaults == {"phase", "black", "white", "balance", "gain"}
 
 
+def test_what_int8_may_differ_by_elsewhere_holds_for_the_whole(tmp_path: Path, write_model: Write) -> None:
+    strict, small = write_model(tmp_path / "a.onnx"), write_model(tmp_path / "b.onnx")
+    model, manifest = onnx.load(small), load(small).manifest
+    tolerant = manifest.model_copy(update={"probe": manifest.probe.model_copy(update={"tolerance": 1e-3})})
+    gate.save(model, tolerant, small)
+    assert merge(_join(strict, small), tmp_path / "m.onnx").probe.tolerance == 1e-3
+    assert merge(_join(strict, strict), tmp_path / "n.onnx").probe.tolerance == 1e-4
+
+
 def test_margins_of_exact_parts_add_up_and_hold(parts: Path, merged: Path) -> None:
     model = load(merged)
     tilings = [load(parts / name).manifest.tiling for name in ("generate.onnx", "enhance.onnx")]

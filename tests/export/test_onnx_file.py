@@ -12,7 +12,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
+from restore_hub.contracts import Port
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
 from restore_hub.plan import Chain, Plan, build_chain
@@ -112,6 +114,67 @@ def test_a_file_that_differs_is_not_published(world, tmp_path: Path, monkeypatch
     with pytest.raises(ExportError, match=r"differs from PyTorch by .* channel \d, row \d+, column \d+; it is not pub"):
         export_onnx(module, tmp_path / "x.onnx", name="x", licence=None, metrics={}, provenance={})
     assert list(tmp_path.iterdir()) == []
+
+
+class Block(nn.Module):
+    """What stands in the place of `enhance`."""
+
+    inputs, outputs, size_multiple = {"image": Port(3)}, {"image": Port(3)}, 1
+
+
+class Halved(Block):
+    """Fails where half the height is nothing."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        half = nn.functional.interpolate(image, scale_factor=0.5, mode="bicubic")
+        return nn.functional.interpolate(half, size=image.shape[-2:], mode="bicubic")
+
+
+class Endless(Block):
+    """Gives no number anywhere."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image / (image - image)
+
+
+class Peaked(Block):
+    """Gives no finite value at the brightest pixel of each channel alone."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image / (image - image.amax((2, 3), keepdim=True))
+
+
+class Undecided(Block):
+    """Has a graph that depends on the values."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image if image.mean() > 0.5 else 2 * image
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (Halved, r"enhance cannot run on a picture of 1x7: RuntimeError: .* so mend the block"),
+        (Endless, r"x\.onnx would give values that are not finite, as PyTorch does for noise of 47x61 pixels"),
+        (Peaked, r"x\.onnx differs from PyTorch by inf .* at 64x64, .*; it is not published"),
+        (Undecided, r"torch cannot export enhanced: .*data-dependent"),
+    ],
+)
+def test_a_block_that_cannot_be_deployed_is_one_error(
+    make: Callable[..., Plan],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    block: Callable[[], nn.Module],
+    said: str,
+) -> None:
+    chain = build_chain(make()).eval()
+    chain.blocks["enhance"] = block().eval()
+    chain._wiring["enhance"] = (chain._wiring["enhance"][0], ("enhanced",))
+    module = deployed_block(chain, "enhance")
+    with pytest.raises(ExportError, match=said):
+        export_onnx(module, tmp_path / "x.onnx", name="x", licence=None, metrics={}, provenance={})
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_altered_weights_fail_the_test_vector(world, tmp_path: Path) -> None:

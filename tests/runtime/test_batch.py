@@ -242,6 +242,8 @@ def test_wishes_that_cannot_be_are_refused_before_anything_is_done(models: Path,
         ({"format": "dng", "bits": 8}, "a DNG holds 16 bits a channel, not 8"),
         ({"gain": -1.0}, "the gain -1 is not a positive number"),
         ({"balance": "flash"}, "is neither camera nor daylight"),
+        ({"tile": -5}, "a tile of -5 pixels cannot be"),
+        ({"bits": 0}, "0 bits a channel cannot be written; ask for 8 or 16"),
         ({"jobs": 0}, "0 photographs at once are too few"),
     ):
         with pytest.raises(DataError, match=said):

@@ -45,6 +45,19 @@ def test_one_takes_what_the_other_gives_unclipped(tmp_path: Path, write_model: W
     assert isinstance(load(bright), Model)
 
 
+def test_a_loaded_model_runs_where_it_is(tmp_path: Path, write_model: Write) -> None:
+    """Whoever asks for another device is told; nothing runs somewhere else in silence."""
+    first, then = (load(write_model(tmp_path / name)) for name in ("a.onnx", "b.onnx"))
+    assert isinstance(first, Model)
+    assert isinstance(then, Model)
+    assert chained.chained(first).models == chained.chained(first, "cpu").models == (first,)
+    there = Model(then.path, then._session, then.manifest, "cuda")
+    assert chained.chained(there).models[0].device == "cuda"
+    for model in (there, Chained([first, there])):
+        with pytest.raises(ModelFileError, match=r"b\.onnx is loaded on cuda; load it with device='cpu'"):
+            restore(model, tmp_path / "a.png", tmp_path / "o.png", device="cpu")
+
+
 def test_the_same_file_three_times(tmp_path: Path, write_model: Write) -> None:
     path = write_model(tmp_path / "a.onnx", factor=0.5)
     made = load(_join(path, path, path))({"image": np.ones((1, 3, 2, 2), np.float32)})

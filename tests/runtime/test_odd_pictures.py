@@ -18,6 +18,7 @@ from PIL import Image
 
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.runtime import readable
+from restore_hub.runtime.icc import srgb_profile
 from restore_hub.runtime.images import read_picture
 from restore_hub.runtime.raw import read_raw
 
@@ -119,6 +120,31 @@ def test_the_content_counts_whatever_its_layout_and_name(tmp_path: Path, what: s
     data, expected = ODD[what]
     (tmp_path / name).write_bytes(data)
     np.testing.assert_allclose(quietly(tmp_path / name), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_pictures_that_are_not_read_are_said(tmp_path: Path, what: str) -> None:
+    (tmp_path / "a.tif").write_bytes(ODD[what][0])
+    said = "the first of several pictures in the file" in read_picture(tmp_path / "a.tif").notes
+    assert said == (what in ("several pages", "an animation"))
+
+
+def test_a_smaller_copy_of_a_picture_is_no_other_picture(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(PIXELS)
+        writer.write(PIXELS[::2, ::2], subfiletype=1)
+    assert read_picture(tmp_path / "a.tif").notes == ()
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG"])
+def test_a_profile_of_grey_is_said_to_be_left_out(tmp_path: Path, format: str) -> None:
+    grey = bytearray(srgb_profile())
+    grey[16:20] = b"GRAY"  # ICC.1, section 7.2: the space of the data
+    image = Image.fromarray(PIXELS[..., 0])
+    (tmp_path / "a.png").write_bytes(saved(image, format, icc_profile=bytes(grey)))
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.icc is None
+    assert [note.partition(":")[0] for note in picture.notes] == ["profile left out, since the result is RGB"]
 
 
 def test_lab_has_no_alpha_and_ycck_is_said(tmp_path: Path) -> None:

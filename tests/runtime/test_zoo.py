@@ -47,6 +47,17 @@ def test_the_listing_says_what_each_model_is(dark: Path) -> None:
     assert _call("zoo", "dark-photos") == _call("zoo", "zoo:dark-photos") == "# Dark photos\n"
 
 
+def test_a_damaged_entry_hides_no_other_and_what_a_killed_zoo_add_left_is_none(dark: Path) -> None:
+    for name in ("cut", ".0123.new"):
+        (dark / name).mkdir()
+        (dark / name / "model.onnx").write_bytes((dark / "dark-photos" / "model.onnx").read_bytes()[:1000])
+    done = CliRunner().invoke(group, ["zoo"])
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "dark-photos"]
+    assert "cut/model.onnx is no ONNX file" in done.stderr
+    assert ".0123" not in done.output
+    assert done.exit_code == 2
+
+
 @pytest.mark.usefixtures("dark")
 @pytest.mark.parametrize("name", ["dark-photo", "zoo:dark-photo"])
 def test_an_unknown_name_comes_with_the_near_and_the_known_ones(name: str) -> None:

@@ -166,6 +166,7 @@ def test_what_cannot_be_exported_is_said(overrides: list[str], said: str, tmp_pa
 def test_a_spec_needs_a_folder_and_a_run_no_overrides(tmp_path: Path) -> None:
     for arguments, said in [
         (["sci"], "of a spec, give -o OUT"),
+        (["runs/mistyped", "--int8"], "runs/mistyped is no run folder"),
         (["sci", "-o", "x", "--weights", "best"], "neither --weights nor --int8"),
         ([str(tmp_path), "--set", "name=x"], "--set changes a spec"),
     ]:
