@@ -92,12 +92,14 @@ from restore_hub.bilevel.lower import Descent, apply, check_batches, coupled, de
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
+from restore_hub.bilevel.reduction import ALONE, Reduction, reduction_of, spread, summed
 from restore_hub.bilevel.restart import Start
 from restore_hub.bilevel.unroll import Unrolled, reverse, unroll
 from restore_hub.bilevel.update import check_differentiable, keep, recall, update
 from restore_hub.bilevel.vectors import Tensors, cosine, inner, norm, unit
 
 __all__ = [
+    "ALONE",
     "Descent",
     "FiniteDifference",
     "Gradients",
@@ -105,6 +107,7 @@ __all__ = [
     "Implicit",
     "OuterProduct",
     "Pull",
+    "Reduction",
     "Rows",
     "Share",
     "Solution",
@@ -142,11 +145,14 @@ __all__ = [
     "preconditioner",
     "pull_back",
     "recall",
+    "reduction_of",
     "reverse",
     "rows_by_parts",
     "rows_by_vmap",
     "shares_batch",
+    "spread",
     "step_upper",
+    "summed",
     "unit",
     "unroll",
     "update",

@@ -4,6 +4,7 @@ from restore_hub.train.contest import compare_solvers
 from restore_hub.train.forecast import forecast
 from restore_hub.train.loop import StageResult
 from restore_hub.train.publish import export_run
+from restore_hub.train.ranks import is_first
 from restore_hub.train.run import Result, run
 
-__all__ = ["Result", "StageResult", "compare_solvers", "export_run", "forecast", "run"]
+__all__ = ["Result", "StageResult", "compare_solvers", "export_run", "forecast", "is_first", "run"]

@@ -66,12 +66,11 @@ def gathered(rows: Sequence[Rows], sizes: Sizes, width: int) -> Rows:
     return Rows(torch.stack([row.value for row in rows]).sum(), omega, tuple(x))
 
 
-def check_statistics(blocks: Mapping[str, nn.Module]) -> None:
-    """Refuse groups where a block takes its statistics from the whole batch."""
+def check_statistics(blocks: Mapping[str, nn.Module], what: str) -> None:
+    """Refuse, saying what fails, a block that takes its statistics from the whole batch."""
     for name, block in blocks.items():
         for module in block.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
                 raise BilevelError(
-                    f"the block {name!r} normalises by the statistics of the batch ({type(module).__name__}), so that "
-                    "the lower energy is no sum over groups of samples; leave `groups` out"
+                    f"the block {name!r} normalises by the statistics of the batch ({type(module).__name__}), {what}"
                 )
