@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,11 +15,17 @@ from torch import Tensor
 
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.errors import LostRankError, TrainingError
+from restore_hub.train.stopping import StopRequest
 
 T = TypeVar("T")
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells its processes
 STEP = timedelta(minutes=10)  # a process that is not heard of for so long in a step is lost
 MEASURING = timedelta(hours=4)  # what the others wait for the first one at most, while it measures and exports
+
+LOST = (
+    "a process of the run was lost: it ended, or was not heard of any more; what was saved before is whole, go on with "
+    "--resume"
+)
 
 
 class Ranks:
@@ -61,10 +68,13 @@ class TorchRanks(Ranks):
     """
 
     def __init__(self, backend: str) -> None:
-        from torch.distributed.rendezvous import rendezvous  # not there where torch is built without it
+        from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # not there where torch is built without
+        from torch.distributed.rendezvous import rendezvous
 
         with _talking("the processes could not find each other"):
-            self._store, self.rank, self.size = next(rendezvous("env://"))
+            store, self.rank, self.size = next(rendezvous("env://"))
+            # torchrun's store outlives its processes: what those before a restart left there must not be found again.
+            self._store = PrefixStore(f"restore_hub {_restarts()}", store)
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=STEP)
             self._control: Any = dist.new_group(backend="gloo", timeout=MEASURING)
         self.reduction = Reduction(self.rank, self.size, self._add)
@@ -125,35 +135,38 @@ class TorchRanks(Ranks):
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[tuple[Ranks, str]]:
-    """Join the processes that `torchrun` started for a run; yield them, and the device of this one.
+def joined(device: str) -> Iterator[tuple[Ranks, str, StopRequest]]:
+    """Join the processes that `torchrun` started for a run; yield them, this one's device, and what hears signals.
 
-    However it ends, one process tells: the first that has an error of its own. The others end with status 2, without a
-    word.
+    `torchrun` passes its signals on to each process, and sends one to those that are left after a loss; so they are
+    heard from the beginning, and the loop stops where all agree.
+
+    However it ends, one process tells: the first that has an error of its own. The others end with status 2, without
+    a word.
 
     Raises:
         LostRankError: another process ended without a word, as one that was killed.
         SystemExit: another process tells why the run ended.
     """
     if not launched():
-        yield Ranks(), device
+        yield Ranks(), device, StopRequest()
         return
-    ranks = TorchRanks("nccl" if device.startswith("cuda") else "gloo")
-    lost = True
-    try:
-        yield ranks, _own(device)
-        lost = False
-    except KeyboardInterrupt as error:  # all were asked to stop, and the first one says so
-        if not ranks.first:
-            raise SystemExit(2) from error
-        ranks.claim()
-        raise
-    except BaseException as error:
-        if not ranks.claim():
-            raise SystemExit(2) from error
-        raise
-    finally:
-        ranks.leave(lost=lost)
+    with StopRequest(quiet=True) as stop:
+        ranks, lost = TorchRanks("nccl" if device.startswith("cuda") else "gloo"), True
+        try:
+            yield ranks, _own(device), stop
+            lost = False
+        except KeyboardInterrupt as error:  # all were asked to stop, and the first one says so
+            if not ranks.first:
+                raise SystemExit(2) from error
+            ranks.claim()
+            raise
+        except BaseException as error:
+            if not ranks.claim():
+                raise SystemExit(2) from error
+            raise
+        finally:
+            ranks.leave(lost=lost)
 
 
 def launched() -> bool:
@@ -168,7 +181,11 @@ def is_first() -> bool:
 
 def restarted() -> bool:
     """Whether `torchrun --max-restarts` started this process again, after one of the run was lost."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _own(device: str) -> str:
@@ -184,8 +201,9 @@ def _own(device: str) -> str:
 
 
 @contextlib.contextmanager
-def _talking(what: str = "a process of the run was lost: it ended, or was not heard of any more") -> Iterator[None]:
+def _talking(what: str = LOST) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch.distributed's own are such
-        raise LostRankError(f"{what} ({' '.join(str(error).split())[:120]})") from error
+        reason = re.sub(r"^\[\S+:\d+\] ", "", " ".join(str(error).split()))  # without its line in their source
+        raise LostRankError(f"{what} ({reason.split('. ')[0]})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,6 @@ from restore_hub.train.ranks import Ranks, joined, restarted
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
 from restore_hub.train.setup import set_up
-from restore_hub.train.stopping import StopRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,19 @@ def run(
     Under `torchrun` the processes share each batch, and the first one writes and speaks; all return the same. One that
     was started again after a loss resumes.
     """
-    with joined(device) as (ranks, own):
+    with joined(device) as (ranks, own, stop):
         setup = set_up(spec, overrides, plugins, own, ranks)
         plan, resolved = setup.plan, resolve(setup.plan)
         resume = resume or restarted()
         folder, unfinished = _folder(ranks, Path(runs), plan.spec.name, resolved, Path(out) if out else None, resume)
         record = Record(folder, _make_tracker(plan, folder) if ranks.first else None)
-        run = Run(**vars(setup), record=record, verbose=verbose, stop=StopRequest(quiet=ranks.size > 1))
+        run = Run(**vars(setup), record=record, verbose=verbose, stop=stop)
         if not ranks.first:
             return _follow(run, unfinished, inexact)
         for samples in run.data.values():
             samples.tell = partial(_left_out, run.record, samples)
-        with folder.hold(), run.stop, logging_to(folder.path / "log.txt", quiet=quiet):
+        listening = run.stop if ranks.size == 1 else nullcontext()  # several listen from the beginning
+        with folder.hold(), listening, logging_to(folder.path / "log.txt", quiet=quiet):
             start = _start(run, unfinished, inexact)
             if resume:
                 begins = (
@@ -134,7 +135,7 @@ def _start(run: Run, unfinished: bool, inexact: bool) -> Position:
 
 def _follow(run: Run, unfinished: bool, inexact: bool) -> Result:
     """Train beside the first process, without a word, and return what that returns."""
-    with run.stop, logging_to(None, quiet=True):
+    with logging_to(None, quiet=True):
         run_stages(run, _start(run, unfinished, inexact))
         result: Result | None = run.ranks.of_first(None)
     assert result is not None

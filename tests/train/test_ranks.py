@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SOLVERS = {  # with their lower steps
@@ -136,7 +134,7 @@ def work(reduction):
 if size == 1:
     work(ALONE)
 else:
-    with joined("cpu") as (ranks, _):
+    with joined("cpu") as (ranks, _, _):
         work(ranks.reduction)
 '''
 
