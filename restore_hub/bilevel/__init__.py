@@ -86,7 +86,7 @@ from restore_hub.bilevel.gradients import (
     pull_back,
 )
 from restore_hub.bilevel.grouped_product import grouped_product
-from restore_hub.bilevel.groups import Grouping, Rows, Share, lower_rows, rows_by_parts, rows_by_vmap
+from restore_hub.bilevel.groups import Grouping, Rows, Share, everywhere, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
 from restore_hub.bilevel.lower import Descent, apply, check_batches, coupled, descend
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
@@ -129,6 +129,7 @@ __all__ = [
     "descend",
     "differentiate",
     "evaluate",
+    "everywhere",
     "fill",
     "finite_difference",
     "gradient_graph",

@@ -18,6 +18,7 @@ from restore_hub.bilevel import (
     Rows,
     Share,
     Tensors,
+    everywhere,
     rows_by_parts,
     rows_by_vmap,
     spread,
@@ -105,12 +106,12 @@ class PartsProblem:
         Raises:
             BilevelError: more groups than samples, or a number that the parts of the batch do not share evenly.
         """
-        sizes = sizes_of(batch, groups)
+        sizes = sizes_of(batch, groups, self.reduction.size)
         pieces = [piece for part, counts in zip(batch, sizes, strict=True) for piece in cut(part, counts)]
         if len({size for counts in sizes for size in counts}) > 1:
             sums = [self._lower.sums(piece, self._named(x, omega)) for piece in pieces]
-            rows = rows_by_parts(shares(self._lower.weights, sums), omega, [()] * len(sums), x)
-            return gathered(rows, sizes, 0)
+            rows = rows_by_parts(shares(self._lower.weights, sums, self.reduction), omega, [()] * len(sums), x)
+            return everywhere(gathered(rows, sizes, 0), self.reduction)
         stacked = {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
         terms = []
         for index, weight in enumerate(self._lower.weights.values()):
@@ -118,8 +119,8 @@ class PartsProblem:
             def energy(x: Tensors, w: Tensors, group: Any, index: int = index) -> tuple[Tensor, Tensor | int]:
                 return self._lower.sums(group, self._named(x, w))[index]
 
-            terms.append((weight, rows_by_vmap(energy, x, omega, stacked)))
-        return _weighted(terms)
+            terms.append((weight, rows_by_vmap(energy, x, omega, stacked, self.reduction)))
+        return everywhere(_weighted(terms), self.reduction)
 
     def _spread(self, x: Tensors, omega: Tensors) -> dict[str, Tensor]:
         both = spread(self.reduction, (*x, *omega))

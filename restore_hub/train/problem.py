@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from restore_hub.bilevel import ALONE, Grouping, Reduction, Rows, rows_by_parts, spread
+from restore_hub.bilevel import ALONE, Grouping, Reduction, Rows, everywhere, rows_by_parts, spread
 from restore_hub.plan.chain import Chain, Wires
 from restore_hub.plan.objectives import Objectives, Sums, combine, shares, widen
 from restore_hub.spec import DATA, Level, Stage, weights_of
@@ -96,7 +96,7 @@ class ChainProblem:
         """
         fails = "so that the lower energy is no sum over groups of samples; leave `groups` out"
         check_statistics({name: self._chain.blocks[name] for name in self._after}, fails)
-        width, sizes = len(self._coupled), sizes_of(batch, groups)
+        width, sizes = len(self._coupled), sizes_of(batch, groups, self.reduction.size)
         late = x[width * len(batch) :]
         parts: list[tuple[Any, ...]] = []
         for index, (part, counts) in enumerate(zip(batch, sizes, strict=True)):
@@ -105,8 +105,8 @@ class ChainProblem:
         sums = self._sums(1, omega, late, keep_buffers=False)
         # All groups before any backward pass, since the counts of the losses add up over the whole batch.
         found = _one_by_one(sums, parts) if len(batch) > 1 else [sums(*part) for part in parts]
-        rows = rows_by_parts(shares(self._weights[1], found), omega, [part[1:] for part in parts], late)
-        return gathered(rows, sizes, width)
+        rows = rows_by_parts(shares(self._weights[1], found, self.reduction), omega, [part[1:] for part in parts], late)
+        return everywhere(gathered(rows, sizes, width), self.reduction)
 
     def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         width = len(self._coupled)

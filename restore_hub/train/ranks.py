@@ -74,7 +74,7 @@ class TorchRanks(Ranks):
         with _talking("the processes could not find each other"):
             store, self.rank, self.size = next(rendezvous("env://"))
             # torchrun's store outlives its processes: what those before a restart left there must not be found again.
-            self._store = PrefixStore(f"restore_hub {_restarts()}", store)
+            self._store: Any = PrefixStore(f"restore_hub {_restarts()}", store)
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=STEP)
             self._control: Any = dist.new_group(backend="gloo", timeout=MEASURING)
         self.reduction = Reduction(self.rank, self.size, self._add)
@@ -129,9 +129,12 @@ class TorchRanks(Ranks):
 
     def leave(self, *, lost: bool) -> None:
         """Close what joins the processes; after a loss nccl would wait for those that are gone."""
-        if not lost or self._backend == "gloo":
-            with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):
+            if not lost:
+                dist.barrier(group=self._control)  # nobody closes while another still listens
+            if not lost or self._backend == "gloo":
                 dist.destroy_process_group()
+        self._control = self._store = None  # its threads end before the interpreter does
 
 
 @contextlib.contextmanager
@@ -154,7 +157,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, str, StopRequest]]:
     with StopRequest(quiet=True) as stop:
         ranks, lost = TorchRanks("nccl" if device.startswith("cuda") else "gloo"), True
         try:
-            yield ranks, _own(device), stop
+            yield ranks, own_device(device), stop
             lost = False
         except KeyboardInterrupt as error:  # all were asked to stop, and the first one says so
             if not ranks.first:
@@ -188,7 +191,7 @@ def _restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def _own(device: str) -> str:
+def own_device(device: str) -> str:
     """Return the device of this process: each has a GPU of its own."""
     if not device.startswith("cuda"):
         return device

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
+from restore_hub.bilevel import Reduction
+from restore_hub.bilevel.solvers import Joint
+from restore_hub.errors import BilevelError, DataError, RestoreHubError, TrainingError
+from restore_hub.train.data import Stream
+from restore_hub.train.groups import sizes_of
+from restore_hub.train.parts_problem import PartsStream
+from restore_hub.train.ranks import Ranks, own_device
+from restore_hub.train.setup import set_up
+from restore_hub.train.stepper import Stepper
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SOLVERS = {  # with their lower steps
@@ -23,10 +35,12 @@ SOLVERS = {  # with their lower steps
     "neumann": 2,
     "f2sa": 2,
 }
+GROUPS = ("sample", "2")
 CASES = [f"{solver} {kind}" for solver in SOLVERS for kind in ("chain", "problem")]
 CASES += [f"{solver} {kind}" for solver in ("tbgl", "ibgl", "cg", "f2sa", "rhg") for kind in ("late", "parts")]
+CASES += [f"ibgl {kind} {groups}" for kind in ("chain", "late", "problem") for groups in GROUPS] + ["ibgl parts 4"]
 
-# One process of `size`: each solver takes ten steps on its part of the batches, and all it ends with is saved.
+# One process of `size`: each solver takes some steps on its part of the batches, and all it ends with is saved.
 WORKER = r'''
 import os, sys
 os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
@@ -105,8 +119,10 @@ def numbers(seed, reduction):
     return [{"z": z[own], "y": y[own]}]
 
 def trained(case, reduction):
-    name, kind = case.split()
-    solver = registry.find("solver", name).load()(**({"cap": 1.5} if name in ("ibgl", "lwcl") else {}))
+    name, kind, *groups = case.split()
+    options = {"cap": 1.5} if name in ("ibgl", "lwcl") else {}
+    options |= {"groups": "sample" if groups == ["sample"] else int(groups[0])} if groups else {}
+    solver = registry.find("solver", name).load()(**options)
     if kind == "problem":
         parts = Numbers()
         upper = Level(blocks=["scale"], objective="error", data="high")
@@ -121,7 +137,7 @@ def trained(case, reduction):
     rate = 0.01 if name == "neumann" else 0.05
     state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in levels])
     logs = []
-    for step in range(12 if kind == "problem" or "cap" in vars(solver) and kind == "chain" else 2):
+    for step in range(12 if kind == "problem" or name == "ibgl" and kind == "chain" else 2):
         lower = [batch(100 * step + i) for i in range(steps[name])]
         upper = None if name == "joint" else batch(100 * step + 99)
         state, said = solver.step(made, state, Batches(upper, lower, steps[name]))
@@ -177,3 +193,86 @@ def test_two_processes_train_what_one_does(trained: list[dict[str, Any]], case: 
     assert told == told_too
     for ours, theirs in zip(told, said, strict=True):
         assert ours == pytest.approx(theirs, rel=max(loose, 1e-8), abs=1e-9)
+
+
+def test_the_cap_was_met(trained: list[dict[str, Any]]) -> None:
+    """Else equal responses under a cap would say nothing of its norms."""
+    assert all(any(step["capped"] for step in each["ibgl chain"][1]) for each in trained)
+
+
+class Two(Ranks):
+    """The first of two processes, alone."""
+
+    size = 2
+    reduction = Reduction(size=2)
+
+
+@pytest.mark.parametrize(
+    ("index", "overrides", "words"),
+    [
+        (1, ["stages.1.solver=bda"], "the solver 'bda' runs on one process alone"),
+        (0, ["data.train.batch_size=1"], r"batch_size: a batch of 1 cannot be shared among 2 processes"),
+        (
+            0,
+            ["blocks.enhance={network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"],
+            "the block 'enhance' normalises by the statistics of the batch .BatchNorm2d.",
+        ),
+    ],
+)
+def test_what_several_processes_cannot_train_is_refused_before_a_step(
+    small: list[str], index: int, overrides: list[str], words: str
+) -> None:
+    setup = set_up(PIPELINE, [*small, *overrides], (), "cpu")
+    Stepper(setup, index)  # one process can
+    setup.ranks = Two()
+    with pytest.raises(RestoreHubError, match=words):
+        Stepper(setup, index)
+
+
+def test_a_solver_of_a_plugin_is_refused_unless_it_says_that_it_can(small: list[str]) -> None:
+    setup = set_up(PIPELINE, small, (), "cpu")
+    setup.ranks = Two()
+
+    class Silent(Joint):
+        parallel = False
+
+    setup.plan.solvers[0] = replace(setup.plan.solvers[0], target=Silent)  # type: ignore[index]
+    with pytest.raises(BilevelError, match="the solver 'joint' runs on one process alone"):
+        Stepper(setup, 0)
+
+
+def test_groups_that_do_not_divide_are_refused() -> None:
+    part = {"z": torch.zeros(6, 1)}
+    assert sizes_of([part], 4, ranks=2) == [[3, 3]]
+    assert sizes_of([part], "sample", ranks=2) == [[1] * 6]
+    for groups in (1, 3, 8):
+        with pytest.raises(BilevelError, match=f"groups: {groups} do not divide evenly among 2 processes"):
+            sizes_of([part], groups, ranks=2)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_the_parts_of_a_batch_are_the_batch(small: list[str], size: int) -> None:
+    """Each process reads its own samples, cropped and flipped as one process does it."""
+    samples = set_up(PIPELINE, small, (), "cpu").data["train"]
+    whole = Stream(samples, size, 7, "key").batch(3)
+    parts = [Stream(samples, size, 7, "key", rank, 2).batch(3) for rank in range(2)]
+    for name, tensor in whole.items():
+        assert torch.equal(torch.cat([part[name] for part in parts]), tensor)
+
+
+def test_the_parts_of_a_batch_of_a_problem_are_the_batch() -> None:
+    class Counting:
+        def batch(self, split: str, seed: int, index: int) -> dict[str, Tensor]:
+            return {"number": torch.arange(5) + index}
+
+    streams = [PartsStream(Counting(), "s", 0, "key", rank, 2) for rank in range(2)]  # type: ignore[arg-type]
+    assert [stream.batch(10)["number"].tolist() for stream in streams] == [[10, 11], [12, 13, 14]]
+    with pytest.raises(DataError, match="a batch of 's' has 5 samples, which 6 processes cannot share"):
+        PartsStream(Counting(), "s", 0, "key", 0, 6).batch(0)  # type: ignore[arg-type]
+
+
+def test_a_device_is_one_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [own_device(name) for name in ("cpu", "cuda")] == ["cpu", "cuda:1"]
+    with pytest.raises(TrainingError, match="'cuda:0' is one device for several processes"):
+        own_device("cuda:0")

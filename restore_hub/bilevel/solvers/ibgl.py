@@ -91,7 +91,7 @@ class Ibgl:
     ) -> OuterProduct:
         limit = None if self.cap is None else cap.limit(state.history, self.cap)
         if isinstance(lower, Rows):
-            response = grouped_product(lower, upper.omega, self.damping, limit)
+            response = grouped_product(lower, upper.omega, self.damping, limit, length)
         else:
             response = outer_product(lower.omega, upper.omega, lower.x, limit, length)
         if shared:
