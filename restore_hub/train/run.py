@@ -146,7 +146,7 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
     """Train, export and close the record; a run that fails before its first checkpoint leaves no folder."""
     plan, folder = run.plan, run.record.folder
     try:
-        facts = environment()
+        facts = {**environment(), "processes": run.ranks.size}
         folder.write_json("spec.json", resolved)
         folder.write_json("environment.json", facts)
         folder.write_status("RUNNING")
