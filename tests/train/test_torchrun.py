@@ -241,3 +241,45 @@ def test_problems_train_on_two_processes_too(launch: Callable[..., Launched], tm
     run(spec, overrides=overrides, out=tmp_path / "one", quiet=True)
     for ours, theirs in zip(journal(tmp_path / "two"), journal(tmp_path / "one"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+RUNNING = """
+import torch
+from torch import nn
+from restore_hub import hookimpl
+from restore_hub.contracts import Port
+
+class Running(nn.Module):
+    inputs = {"image": Port(3)}
+    outputs = {"image": Port(3)}
+    size_multiple = 1
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 3, 1)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, image):
+        if self.training:
+            self.mean.lerp_(image.detach().mean(), 0.1)
+        return self.head(image)
+
+@hookimpl
+def register_networks(register):
+    register("running", "running:Running", summary="Keeps a mean of what it sees")
+"""
+
+
+def test_statistics_of_ones_own_that_differ_among_processes_end_the_run(
+    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path
+) -> None:
+    (tmp_path / "running.py").write_text(RUNNING)
+    overrides = [
+        *frequent,
+        "blocks.enhance={network: running/running, inputs: {image: rgb}, outputs: [enhanced]}",
+        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
+        "stages.0.objective=fidelity",
+        "stages.1.lower.objective=fidelity",
+    ]
+    (error,) = launch("r", overrides, "--plugin", str(tmp_path / "running.py")).errors()
+    assert "stage 1/2 joint, step 1: enhance.mean differs among the 2 processes" in error
