@@ -184,6 +184,8 @@ class Problem(Protocol):
     Attributes:
         theta, omega: upper and lower variables, live leaf tensors in a fixed order.
         theta_names, omega_names: their names, for error messages.
+        reduction: optional, `restore_hub.bilevel.Reduction` where several processes share each batch; energies are then
+            those of the whole batch, made with its `summed` and `spread`.
     """
 
     theta: tuple[Tensor, ...]
@@ -309,6 +311,8 @@ class Solver(Protocol):
     Attributes:
         levels: 1 for `joint`, which steps all variables on one energy; 2 for the others.
         responds: whether the hypergradient has a response term, so that `check` can demand one.
+        parallel: optional, on the class: that several processes, each with a part of the batch and a problem whose
+            gradients by omega are summed, take the step of one. Norms over x are those of the problem's `reduction`.
     """
 
     levels: int

@@ -46,6 +46,10 @@ class TrainingError(RestoreHubError):
     """A training run that cannot go on, such as a loss that is not finite."""
 
 
+class LostRankError(TrainingError):
+    """Another process of a run on several has ended, or is not heard of any more."""
+
+
 class ExportError(RestoreHubError):
     """A block that cannot be exported, or whose exported file differs from PyTorch."""
 

@@ -87,18 +87,20 @@ from restore_hub.bilevel.gradients import (
     pull_back,
 )
 from restore_hub.bilevel.grouped_product import grouped_product
-from restore_hub.bilevel.groups import Grouping, Rows, Share, lower_rows, rows_by_parts, rows_by_vmap
+from restore_hub.bilevel.groups import Grouping, Rows, Share, everywhere, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
 from restore_hub.bilevel.lower import Descent, apply, check_batches, coupled, descend
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
+from restore_hub.bilevel.reduction import ALONE, Reduction, reduction_of, spread, summed
 from restore_hub.bilevel.restart import Start
 from restore_hub.bilevel.unroll import Unrolled, reverse, unroll
 from restore_hub.bilevel.update import check_differentiable, keep, recall, update
 from restore_hub.bilevel.vectors import Tensors, cosine, inner, norm, unit
 
 __all__ = [
+    "ALONE",
     "Descent",
     "FiniteDifference",
     "Gradients",
@@ -106,6 +108,7 @@ __all__ = [
     "Implicit",
     "OuterProduct",
     "Pull",
+    "Reduction",
     "Rows",
     "Share",
     "Solution",
@@ -127,6 +130,7 @@ __all__ = [
     "descend",
     "differentiate",
     "evaluate",
+    "everywhere",
     "fill",
     "finite_difference",
     "gradient_graph",
@@ -143,11 +147,14 @@ __all__ = [
     "preconditioner",
     "pull_back",
     "recall",
+    "reduction_of",
     "reverse",
     "rows_by_parts",
     "rows_by_vmap",
     "shares_batch",
+    "spread",
     "step_upper",
+    "summed",
     "unit",
     "unroll",
     "update",

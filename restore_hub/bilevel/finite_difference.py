@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors, norm, unit
 from restore_hub.contracts import Problem
 from restore_hub.errors import OptionError
@@ -72,7 +73,7 @@ def finite_difference(
         minus = ends(-1)
     # R = -|d| (T+ - T-) / (2 radius)
     response = tuple(-(length / (2 * radius)) * (p - m) for p, m in zip(plus, minus, strict=True))
-    return FiniteDifference(response, norm(response))
+    return FiniteDifference(response, reduction_of(problem).norm(response))
 
 
 def _widen(tensors: Tensors) -> Tensors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,11 @@ COLUMNS = 4096
 
 
 def grouped_product(
-    rows: Rows, g_u: Sequence[Tensor], damping: float = DAMPING, limit: Tensor | None = None
+    rows: Rows,
+    g_u: Sequence[Tensor],
+    damping: float = DAMPING,
+    limit: Tensor | None = None,
+    length: Callable[[Tensors], Tensor] = norm,
 ) -> OuterProduct:
     r"""Return the response of the lower level by one outer product for each group of F_lower = sum_j F_j.
 
@@ -48,6 +52,7 @@ def grouped_product(
         g_u: g_u = dF_upper/domega at the same point.
         damping: >= 0; at the default angle and norm were right over 1 to 1000 lower steps of hyper-cleaning.
         limit: largest |R|, a 0-dim tensor, or `None` for none.
+        length: the norm of tensors shaped like x.
 
     Returns:
         as `outer_product`; `s`, `g_lower` and `cosine` are those of the sum over the groups.
@@ -56,7 +61,7 @@ def grouped_product(
         Learning with Constraint Learning (TPAMI 2024), Eq. 8, one group; the groups and their damping are ours.
     """
     total = rows.total()
-    plain = outer_product(total.omega, g_u, total.x)
+    plain = outer_product(total.omega, g_u, total.x, length=length)
     inverse = _inverse_lengths(rows.omega)
     K, b = _cosines(rows.omega, g_u, inverse)
     # a = (K + lambda I)^-1 G g_u
@@ -64,7 +69,7 @@ def grouped_product(
     a = _solve(K, b, damping * _excess(K, inverse), rounding) if damping else _least_norm(K, b, rounding)
     # R = -T^T a, T_j = t_j / |g_j|
     response = tuple(-share.weighted(a * inverse) for share in rows.x)
-    raw = norm(response)
+    raw = length(response)
     bound = raw if limit is None else torch.minimum(raw, limit.to(raw))
     factor = torch.where(raw > 0, bound / torch.where(raw > 0, raw, 1.0), 0.0)
     capped = (bound < raw).double()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from restore_hub.bilevel.gradients import Gradients, check_finite, fill
+from restore_hub.bilevel.reduction import ALONE, Reduction
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Problem
 from restore_hub.errors import BilevelError
@@ -83,7 +84,11 @@ def lower_rows(problem: Problem, x: Tensors, omega: Tensors, batch: Any, groups:
 
 
 def rows_by_vmap(
-    energy: Callable[[Tensors, Tensors, Any], tuple[Tensor, Tensor | int]], x: Tensors, omega: Tensors, stacked: Any
+    energy: Callable[[Tensors, Tensors, Any], tuple[Tensor, Tensor | int]],
+    x: Tensors,
+    omega: Tensors,
+    stacked: Any,
+    reduction: Reduction = ALONE,
 ) -> Rows:
     """Return the gradients of an energy (sum, count) by group, all groups at once.
 
@@ -94,6 +99,7 @@ def rows_by_vmap(
             `torch.func.vmap` takes, without branches on values.
         x, omega: the point; all groups share it.
         stacked: the groups, tensors with the groups along the first axis, in any containers.
+        reduction: of the processes that share the batch; the groups are those of this one.
     """
 
     def total(x: Tensors, omega: Tensors, group: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -102,9 +108,34 @@ def rows_by_vmap(
 
     each = vmap(grad(total, argnums=(0, 1), has_aux=True), in_dims=(None, None, 0), randomness="different")
     (dx, domega), (values, counts) = each(x, omega, stacked)
-    count = counts.sum()
+    (count,) = reduction.total([counts.sum()])
     shares = tuple(Share((t / count).detach()) for t in dx)
     return Rows((values.sum() / count).detach(), tuple((g / count).detach() for g in domega), shares)
+
+
+def everywhere(rows: Rows, reduction: Reduction) -> Rows:
+    """Return the rows of all processes, each of which has those of its own groups; x stays that of this process.
+
+    Memory: all m rows on each process. Shares without `owner` are of coupling tensors that all processes hold.
+    """
+    if reduction.size == 1:
+        return rows
+    m = len(rows.omega[0])
+    each = torch.zeros(reduction.size, dtype=torch.int64, device=rows.value.device)
+    each[reduction.rank] = m
+    (each,) = reduction.total([each])
+    first, total = int(each[: reduction.rank].sum()), int(each.sum())
+
+    def placed(tensor: Tensor) -> Tensor:
+        whole = tensor.new_zeros(total, *tensor.shape[1:])
+        whole[first : first + m] = tensor
+        return whole
+
+    shared = [placed(share.value) for share in rows.x if share.owner is None]
+    value, *tensors = reduction.total([rows.value, *map(placed, rows.omega), *shared])
+    found = iter(tensors[len(rows.omega) :])
+    x = tuple(Share(next(found)) if s.owner is None else Share(s.value, s.owner + first) for s in rows.x)
+    return Rows(value, tuple(tensors[: len(rows.omega)]), x)
 
 
 def rows_by_parts(energies: Sequence[Tensor], omega: Tensors, pieces: Sequence[Tensors], shared: Tensors) -> list[Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel.gradients import check_finite, fill
 from restore_hub.bilevel.lower import apply
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import BilevelError
@@ -34,6 +36,7 @@ def hypergradient(problem: Problem, *pulls: Pull) -> Tensors:
 
     Pulls with the very same `x` (one batch at both levels) are summed first, so that the upper block runs
     backward once for each distinct batch. Sums are taken in the wider type; autograd casts them to that of `x`.
+    Where several processes share a batch, their gradients are summed in one reduction.
 
     Args:
         problem: supplies theta and its names.
@@ -42,14 +45,15 @@ def hypergradient(problem: Problem, *pulls: Pull) -> Tensors:
     Raises:
         BilevelError: no x depends on theta, or the gradient is not finite (the tensor of theta is named).
     """
-    outputs, cotangents = _merge(pulls)
+    reduction = reduction_of(problem)
+    outputs, cotangents = _merge(Pull(pull.x, reduction.once(pull.cotangent)) for pull in pulls)
     if not outputs:
         raise BilevelError(
             "the coupling x depends on no tensor of theta: its gradient is missing, not zero; `couple` must run "
             "the upper blocks with gradients enabled"
         )
     found = torch.autograd.grad(outputs, problem.theta, cotangents, allow_unused=True)
-    gradient = fill(found, problem.theta, "theta", "the coupling x")
+    gradient = reduction.total(fill(found, problem.theta, "theta", "the coupling x"))
     check_finite(gradient, [f"the hypergradient by {name}" for name in problem.theta_names])
     return gradient
 
@@ -59,7 +63,7 @@ def step_upper(problem: Problem, optimizer: optim.Optimizer, *pulls: Pull) -> No
     apply(optimizer, problem.theta, hypergradient(problem, *pulls))
 
 
-def _merge(pulls: tuple[Pull, ...]) -> tuple[list[Tensor], list[Tensor]]:
+def _merge(pulls: Iterable[Pull]) -> tuple[list[Tensor], list[Tensor]]:
     """Return each tensor that carries a graph once, with the sum of its cotangents."""
     summed: dict[int, tuple[Tensor, Tensor]] = {}
     for pull in pulls:

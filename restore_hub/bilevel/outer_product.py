@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -36,7 +36,11 @@ class OuterProduct(NamedTuple):
 
 
 def outer_product(
-    g_l: Sequence[Tensor], g_u: Sequence[Tensor], t_l: Sequence[Tensor], limit: Tensor | None = None
+    g_l: Sequence[Tensor],
+    g_u: Sequence[Tensor],
+    t_l: Tensors,
+    limit: Tensor | None = None,
+    length: Callable[[Tensors], Tensor] = norm,
 ) -> OuterProduct:
     r"""Return the response of the lower level by the outer-product approximation.
 
@@ -57,11 +61,12 @@ def outer_product(
         g_u: g_u = dF_upper/domega at the same point, shaped like `g_l`.
         t_l: dF_lower/dx at the same point; its shapes are those of the coupling tensors.
         limit: largest |R|, a 0-dim tensor (`infinity` for none), or `None` for none.
+        length: the norm of tensors shaped like `t_l`.
 
     Reference:
         Learning with Constraint Learning (TPAMI 2024), Eq. 8; Bilevel Generative Learning (ACM MM 2023), Eq. 9.
     """
-    length_l, length_u, length_t = norm(g_l), norm(g_u), norm(t_l)
+    length_l, length_u, length_t = norm(g_l), norm(g_u), length(t_l)
     projection = inner(unit(g_l, length_l), g_u)
     zero = length_l == 0
     safe = torch.where(zero, torch.ones_like(length_l), length_l)
@@ -77,20 +82,22 @@ def outer_product(
     return OuterProduct(response, s, length_l, cosine, raw, bound, (bound < raw).double())
 
 
-def check_zero_sum(lower: Gradients, upper: Gradients, response: OuterProduct) -> None:
+def check_zero_sum(
+    lower: Gradients, upper: Gradients, response: OuterProduct, length: Callable[[Tensors], Tensor] = norm
+) -> None:
     """Raise BilevelError where the two energies, on one batch, are the same up to a factor.
 
     With F_upper = c F_lower the ratio is s = c and dF_upper/dx - s dF_lower/dx is exactly zero: the upper level
     would never move. Recognised by g_u = s g_l and dF_upper/dx = s dF_lower/dx together with s = +1 or -1 or
     F_upper = s F_lower; the gradients alone also agree at an optimum with a single lower variable.
-    Waits for the device once.
+    Waits for the device once. `length` is the norm of tensors shaped like x.
     """
-    s, length_x = response.s, norm(upper.x)
+    s, length_x = response.s, length(upper.x)
     tolerance = max(torch.finfo(t.dtype).eps for t in (*lower.omega, *lower.x)) ** 0.5
     device = s.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         tolerance = max(tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps)  # of the passes in between
-    gap = norm([u - s * t for u, t in zip(upper.x, lower.x, strict=True)])
+    gap = length(tuple(u - s * t for u, t in zip(upper.x, lower.x, strict=True)))
     same_ratio = (s.abs() - 1).abs() <= tolerance
     same_value = (upper.value - s * lower.value).abs() <= tolerance * upper.value.abs()
     same = (1 - response.cosine.abs() <= tolerance) & (gap <= tolerance * length_x) & (length_x > 0)

@@ -17,7 +17,9 @@ from restore_hub.cli.options import plugin_option, set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of this run, instead of a new one in --runs.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the newest unfinished one of this spec.")
-@click.option("--inexact", is_flag=True, help="Resume with other threads, torch or machine; not to the same bits.")
+@click.option(
+    "--inexact", is_flag=True, help="Resume with other threads, torch, machine or processes; not to the same bits."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only; log.txt in the run folder has every line.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every value of every step.")
 def command(
@@ -33,7 +35,7 @@ def command(
     verbose: bool,
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
-    from restore_hub.train import run
+    from restore_hub.train import is_first, run
 
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose contradict each other; give one")
@@ -49,6 +51,8 @@ def command(
         quiet=quiet,
         verbose=verbose,
     )
+    if not is_first():
+        return
     click.echo(f"run       {result.folder}")
     for path in result.exported:
         click.echo(f"exported  {path}")

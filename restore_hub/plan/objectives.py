@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import reduce
+from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from restore_hub.bilevel.reduction import ALONE, Reduction, summed
 from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.chain import Wires
 
@@ -59,39 +63,49 @@ class Objectives:
         return result
 
 
-def combine(weights: Mapping[str, float], parts: Sequence[Sums]) -> Tensor:
+def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduction = ALONE) -> Tensor:
     r"""Return the energy of a batch from the sums of its parts.
 
     .. math:: E = \sum_i w_i \frac{\sum_m S_{im}}{\sum_m C_{im}}
 
-    with S and C the sum and the count of loss i on part m. The ratio is taken last, so that a loss with a
-    denominator that depends on the data gives what it gives on the whole batch.
+    with S and C the sum and the count of loss i on part m. The ratio is taken last, so that a loss with a denominator
+    that depends on the data gives what it gives on the whole batch, the parts of other processes included.
 
     Args:
         weights: of the losses, in the order in which `Objectives.sums` returned them.
         parts: one for each part of the batch, one or more.
+        reduction: of the processes that share the batch.
     """
-    total: Tensor | None = None
-    for index, weight in enumerate(weights.values()):
-        numerator, count = parts[0][index]
-        for part in parts[1:]:
-            numerator, count = numerator + part[index][0], count + part[index][1]
-        term = weight * numerator / count
-        total = term if total is None else total + term
-    assert total is not None
+    pairs = [(_sum(part[i][0] for part in parts), _sum(part[i][1] for part in parts)) for i in range(len(weights))]
+    if reduction.size > 1:
+        flat = summed(reduction, [_tensor(value, pair[0]) for pair in pairs for value in pair])
+        pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    terms = [weight * value / count for weight, (value, count) in zip(weights.values(), pairs, strict=True)]
+    total: Tensor = _sum(terms)
     return total
 
 
-def shares(weights: Mapping[str, float], parts: Sequence[Sums]) -> list[Tensor]:
-    r"""Return what each part adds to the energy of a batch: their sum is that of `combine`.
+def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduction = ALONE) -> list[Tensor]:
+    r"""Return what each part adds to the energy of a batch: their sum, over all processes, is that of `combine`.
 
     .. math:: E_m = \sum_i w_i \frac{S_{im}}{\sum_n C_{in}}
     """
-    counts = [sum(part[index][1] for part in parts) for index in range(len(weights))]
+    counts: Sequence[Any] = [_sum(part[index][1] for part in parts) for index in range(len(weights))]
+    if reduction.size > 1:
+        counts = reduction.total([_tensor(count, parts[0][0][0]) for count in counts])
     terms = [
         [weight * part[index][0] / counts[index] for index, weight in enumerate(weights.values())] for part in parts
     ]
     return [torch.stack(each).sum() for each in terms]
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    return reduce(add, values)
+
+
+def _tensor(value: Tensor | int, like: Tensor) -> Tensor:
+    """Return a count as a tensor too, in float64, which holds every number of terms."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64, device=like.device)
 
 
 def widen(tensor: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from restore_hub.train.forecast import forecast
 from restore_hub.train.loop import StageResult
 from restore_hub.train.publish import export_run, export_spec
 from restore_hub.train.quantise import open_judge, quantise
+from restore_hub.train.ranks import is_first
 from restore_hub.train.run import Result, run
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "export_run",
     "export_spec",
     "forecast",
+    "is_first",
     "open_judge",
     "quantise",
     "run",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,22 +37,30 @@ class Position:
 def save_state(run: Run, position: Position) -> None:
     """Write `checkpoints/state.pt`, whole or not at all: all that the rest of the run depends on.
 
-    Batches are a function of seed, level and step, so that the position stands for the samplers.
+    Batches are a function of seed, level and step, so that the position stands for the samplers. All processes of a
+    run come here together; the first one writes.
 
     Raises:
-        TrainingError: the file cannot be written; the one before it is left as it was.
+        TrainingError: the file cannot be written, or the processes differ; the one before it is left as it was.
     """
+    run.ranks.check_same(run.blocks.state_dict())
+    met = run.ranks.gathered((_random(run.device), {name: samples.left_out for name, samples in run.data.items()}))
+    if not run.ranks.first:
+        return
+    for _, left_out in met:
+        for name, reasons in left_out.items():
+            for index, reason in reasons.items():
+                run.data[name].leave_out(index, reason)
     state = {
         "version": VERSION,
-        "machine": machine(run.device),
+        "machine": {**machine(run.device), "processes": run.ranks.size},
         "position": {name: getattr(position, name) for name in Position.__dataclass_fields__},
         "step": run.step,
         "best": run.best,
         "stale": run.stale,
         "stages": [asdict(stage) for stage in run.stages],
         "blocks": {name: block.state_dict() for name, block in run.blocks.items()},
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if run.device.type == "cuda" else [],
+        "random": [random for random, _ in met],
         "journals": run.record.folder.journals(),
         "left_out": {name: dict(samples.left_out) for name, samples in run.data.items()},
     }
@@ -66,7 +74,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
 
     Args:
         run: made from the same spec.
-        inexact: go on although threads, torch or the machine differ; the bits will then differ too.
+        inexact: go on although threads, torch, the machine or the number of processes differ; the bits will then
+            differ too.
 
     Raises:
         TrainingError: a damaged or newer file, or another machine, torch or number of threads.
@@ -86,7 +95,7 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
         raise TrainingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}; begin anew") from error
     if version != VERSION:
         raise TrainingError(f"{path} is of version {version}, this restore_hub reads {VERSION}; begin anew")
-    _compare(state["machine"], machine(run.device), inexact)
+    _compare(state["machine"], {**machine(run.device), "processes": run.ranks.size}, inexact)
     for name, weights in state["blocks"].items():
         run.blocks[name].load_state_dict(weights)
     run.step, run.best, run.stale = state["step"], state["best"], state["stale"]
@@ -94,9 +103,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
     for name, reasons in state["left_out"].items():
         run.data[name].left_out.update(reasons)
     folder.rewind(state["journals"])
-    torch.set_rng_state(state["random"].cpu())
-    if state["random_cuda"]:
-        torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
+    if run.ranks.rank < len(state["random"]):  # more processes than before begin with their own
+        _set_random(run.device, state["random"][run.ranks.rank])
     return Position(**state["position"])
 
 
@@ -109,6 +117,17 @@ def machine(device: torch.device) -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def _random(device: torch.device) -> list[torch.Tensor]:
+    """Return the states of torch's generators that this process draws from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_random(device: torch.device, states: Sequence[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0].cpu())
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1].cpu(), device)
 
 
 def _compare(then: Mapping[str, Any], now: Mapping[str, Any], inexact: bool) -> None:

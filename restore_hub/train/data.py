@@ -52,11 +52,16 @@ class Samples:
         except UnreadableFileError as error:
             if self._strict:
                 raise
-            self.left_out[index] = str(error)
-            if self.tell is not None:
-                self.tell(index, str(error))
+            self.leave_out(index, str(error))
             return None
         return {name: array for name, array in sample.items() if not name.startswith("_")}
+
+    def leave_out(self, index: int, reason: str) -> None:
+        """Note a sample that cannot be read, and tell it where it is new."""
+        if index not in self.left_out:
+            self.left_out[index] = reason
+            if self.tell is not None:
+                self.tell(index, reason)
 
     def summary(self) -> str:
         """Return one line that says how many samples are left out, with the first reason."""
@@ -81,21 +86,23 @@ class Stream:
         batch_size: samples a batch; the last ones of an epoch are joined by the first of the next.
         seed: of the run.
         key: name of the stream; streams with different keys are independent.
+        rank, ranks: which of so many processes this is; each gets its part of every batch, in order.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, seed: int, key: str) -> None:
+    def __init__(self, samples: Samples, batch_size: int, seed: int, key: str, rank: int = 0, ranks: int = 1) -> None:
         self._samples = samples
         self._batch_size = batch_size
         self._entropy = (seed, zlib.crc32(key.encode()))
+        self._own = range(batch_size * rank // ranks, batch_size * (rank + 1) // ranks)
 
     def batch(self, index: int, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-        """Return batch number `index`, tensors (batch_size, C, H, W).
+        """Return batch number `index`, tensors (batch_size, C, H, W), or this process's part of it.
 
         Raises:
             DataError: samples of different sizes in one batch (set `crop`), or none that can be read.
         """
         first = index * self._batch_size
-        samples = [self._sample(position) for position in range(first, first + self._batch_size)]
+        samples = [self._sample(first + position) for position in self._own]
         batch = {}
         for name in samples[0]:
             arrays = [sample[name] for sample in samples]

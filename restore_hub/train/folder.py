@@ -150,6 +150,33 @@ class RunFolder:
         self.write_json("status.json", {"status": status})
 
 
+class OtherFolder(RunFolder):
+    """The folder of a run as all of its processes but the first have it: they write nothing."""
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Leave the lock to the first process."""
+        yield
+
+    def write_text(self, name: str, text: str) -> Path:  # noqa: ARG002
+        """Write nothing."""
+        return self.path / name
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def save(self, name: str, content: Mapping[str, Any]) -> Path:  # noqa: ARG002
+        """Write nothing."""
+        return self.checkpoints / f"{name}.pt"
+
+    def journals(self) -> dict[str, int]:
+        """Return nothing."""
+        return {}
+
+    def rewind(self, journals: Mapping[str, int]) -> None:
+        """Cut nothing."""
+
+
 def create_run_folder(runs: Path, name: str, at: Path | None = None) -> RunFolder:
     """Make `runs/<name>-<date>-<time>` (or `at`) with its subfolders.
 

@@ -13,22 +13,32 @@ from restore_hub.errors import BilevelError
 Sizes = list[list[int]]  # for each part of a batch, how many samples each of its groups has
 
 
-def sizes_of(batch: Sequence[Mapping[str, Tensor]], groups: Grouping) -> Sizes:
+def sizes_of(batch: Sequence[Mapping[str, Tensor]], groups: Grouping, ranks: int = 1) -> Sizes:
     """Return the sizes of the groups of each part of a batch, as even as they can be.
 
+    Args:
+        batch: the parts, of this process.
+        groups: how many in all, or one for each sample.
+        ranks: processes that share the batch and its groups.
+
     Raises:
-        BilevelError: more groups than samples, or a number that the parts do not share evenly.
+        BilevelError: more groups than samples, or a number that the parts, or the processes, do not share evenly.
     """
     samples = [len(next(iter(part.values()))) for part in batch]
     if groups == "sample":
         return [[1] * count for count in samples]
-    each, rest = divmod(groups, len(batch))
+    each, rest = divmod(groups, len(batch) * ranks)
+    if ranks > 1 and (rest or any(count % each for count in samples)):
+        raise BilevelError(
+            f"groups: {groups} do not divide evenly among {ranks} processes; give a number of groups of one size that "
+            "does"
+        )
     if rest:
         raise BilevelError(f"groups: {groups} do not divide evenly among the {len(batch)} parts of a lower batch")
     if each > min(samples):
         raise BilevelError(
-            f"groups: {groups} of a lower batch of {sum(samples)} samples; give at most one for each sample, or "
-            "a larger `batch_size`"
+            f"groups: {groups} of a lower batch of {sum(samples) * ranks} samples; give one for each sample at most, "
+            "or a larger `batch_size`"
         )
     return [[count // each + (index < count % each) for index in range(each)] for count in samples]
 
@@ -66,12 +76,11 @@ def gathered(rows: Sequence[Rows], sizes: Sizes, width: int) -> Rows:
     return Rows(torch.stack([row.value for row in rows]).sum(), omega, tuple(x))
 
 
-def check_statistics(blocks: Mapping[str, nn.Module]) -> None:
-    """Refuse groups where a block takes its statistics from the whole batch."""
+def check_statistics(blocks: Mapping[str, nn.Module], what: str) -> None:
+    """Refuse, saying what fails, a block that takes its statistics from the whole batch."""
     for name, block in blocks.items():
         for module in block.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
                 raise BilevelError(
-                    f"the block {name!r} normalises by the statistics of the batch ({type(module).__name__}), so that "
-                    "the lower energy is no sum over groups of samples; leave `groups` out"
+                    f"the block {name!r} normalises by the statistics of the batch ({type(module).__name__}), {what}"
                 )

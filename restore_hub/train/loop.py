@@ -99,7 +99,7 @@ def run_stage(run: Run, index: int, start: Position) -> None:
             step += 1
             run.step += 1
             run.record.values(run.step, values)
-            done = time.monotonic() - begun if stage.minutes else float(step)
+            done = run.ranks.of_first(time.monotonic() - begun) if stage.minutes else float(step)
             progress.update(done, {name: value for name, value in values.items() if name.startswith("loss")})
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
@@ -111,10 +111,12 @@ def run_stage(run: Run, index: int, start: Position) -> None:
                     note(f"{label}: ends at step {step}, since {run.stale} measurements brought nothing better")
                     seconds = time.monotonic() - begun
                     break
-            if run.stop.asked or time.monotonic() - saved >= run.plan.spec.checkpoint_seconds:
+            due = time.monotonic() - saved >= run.plan.spec.checkpoint_seconds
+            stop, due = run.ranks.agree(run.stop.asked, due)
+            if stop or due:
                 save_state(run, Position(index, step, time.monotonic() - begun, stepper.state_dict()))
                 saved = time.monotonic()
-            if run.stop.asked:
+            if stop:
                 run.record.folder.save_weights("last", run.blocks, {"step": run.step, "holdout": {}})
                 raise KeyboardInterrupt
         else:
@@ -129,7 +131,16 @@ def _label(run: Run, index: int) -> str:
 
 
 def _measure(run: Run, label: str) -> dict[str, float]:
-    """Measure the holdout split, keep the weights, and the best ones by the first metric; return the means."""
+    """Measure the holdout split, keep the weights, and the best ones by the first metric; return the means.
+
+    Of several processes the first does, and the others learn what it found.
+    """
+    means = _measure_here(run, label) if run.ranks.first else {}
+    means, run.best, run.stale = run.ranks.of_first((means, run.best, run.stale))
+    return means
+
+
+def _measure_here(run: Run, label: str) -> dict[str, float]:
     means: dict[str, float] = {}
     if run.metrics:
         with named(f"{label}, holdout", SMALLER_PICTURES):

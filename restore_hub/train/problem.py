@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from restore_hub.bilevel import Grouping, Rows, rows_by_parts
+from restore_hub.bilevel import ALONE, Grouping, Reduction, Rows, everywhere, rows_by_parts, spread
 from restore_hub.plan.chain import Chain, Wires
 from restore_hub.plan.objectives import Objectives, Sums, combine, shares, widen
 from restore_hub.spec import DATA, Level, Stage, weights_of
@@ -20,8 +21,9 @@ Batch = Sequence[Mapping[str, Tensor]]  # the parts of a batch, each with tensor
 class ChainLevel:
     """One level of blocks on one objective: what `joint` steps (`restore_hub.contracts.SingleLevel`)."""
 
-    def __init__(self, chain: Chain, objectives: Objectives, level: Level) -> None:
+    def __init__(self, chain: Chain, objectives: Objectives, level: Level, reduction: Reduction = ALONE) -> None:
         self._chain = chain
+        self.reduction = reduction
         self._objectives = objectives
         self._weights = weights_of(level.objective)
         self.names, self.variables = _parameters(chain, level.blocks)
@@ -32,7 +34,7 @@ class ChainLevel:
         def sums(part: Mapping[str, Tensor]) -> Sums:
             return self._objectives.sums(self._weights, self._chain(_data(part)))
 
-        return combine(self._weights, _one_by_one(sums, [(part,) for part in batch]))
+        return combine(self._weights, _one_by_one(sums, [(part,) for part in batch]), self.reduction)
 
 
 class ChainProblem:
@@ -49,7 +51,9 @@ class ChainProblem:
     finite difference.
     """
 
-    def __init__(self, chain: Chain, objectives: Objectives, upper: Level, lower: Level) -> None:
+    def __init__(
+        self, chain: Chain, objectives: Objectives, upper: Level, lower: Level, reduction: Reduction = ALONE
+    ) -> None:
         self._chain = chain
         self._objectives = objectives
         self._weights = (weights_of(upper.objective), weights_of(lower.objective))
@@ -60,6 +64,7 @@ class ChainProblem:
         self._coupled = self._coupling_tensors(upper.blocks)
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = _parameters(chain, late)
+        self.reduction = replace(reduction, shared=len(self._late))
 
     def couple(self, batch: Batch) -> tuple[Tensor, ...]:
         """Run the upper blocks; return what they hand on, then the parameters of upper blocks further down."""
@@ -89,8 +94,9 @@ class ChainProblem:
             BilevelError: more groups than samples, a number that the parts of the batch do not share evenly, or a
                 block that normalises by the statistics of the batch, which no group has.
         """
-        check_statistics({name: self._chain.blocks[name] for name in self._after})
-        width, sizes = len(self._coupled), sizes_of(batch, groups)
+        fails = "so that the lower energy is no sum over groups of samples; leave `groups` out"
+        check_statistics({name: self._chain.blocks[name] for name in self._after}, fails)
+        width, sizes = len(self._coupled), sizes_of(batch, groups, self.reduction.size)
         late = x[width * len(batch) :]
         parts: list[tuple[Any, ...]] = []
         for index, (part, counts) in enumerate(zip(batch, sizes, strict=True)):
@@ -99,16 +105,17 @@ class ChainProblem:
         sums = self._sums(1, omega, late, keep_buffers=False)
         # All groups before any backward pass, since the counts of the losses add up over the whole batch.
         found = _one_by_one(sums, parts) if len(batch) > 1 else [sums(*part) for part in parts]
-        rows = rows_by_parts(shares(self._weights[1], found), omega, [part[1:] for part in parts], late)
-        return gathered(rows, sizes, width)
+        rows = rows_by_parts(shares(self._weights[1], found, self.reduction), omega, [part[1:] for part in parts], late)
+        return everywhere(gathered(rows, sizes, width), self.reduction)
 
     def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         width = len(self._coupled)
         # Solvers hand over detached views, which share their memory with the live omega.
         live = level == 1 and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
-        sums = self._sums(level, omega, x[width * len(batch) :], keep_buffers=not live)
+        both = spread(self.reduction, (*omega, *x[width * len(batch) :]))
+        sums = self._sums(level, both[: len(omega)], both[len(omega) :], keep_buffers=not live)
         parts = [(part, *x[index * width : (index + 1) * width]) for index, part in enumerate(batch)]
-        return combine(self._weights[level], _one_by_one(sums, parts))
+        return combine(self._weights[level], _one_by_one(sums, parts), self.reduction)
 
     def _sums(
         self, level: int, omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
@@ -158,14 +165,16 @@ def _one_by_one(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) 
     return [checkpoint(function, *part, use_reentrant=False, early_stop=False) for part in parts]
 
 
-def problem_of(chain: Chain, objectives: Objectives, stage: Stage) -> ChainLevel | ChainProblem:
+def problem_of(
+    chain: Chain, objectives: Objectives, stage: Stage, reduction: Reduction = ALONE
+) -> ChainLevel | ChainProblem:
     """Return the problem of a stage; blocks of no level are frozen for it and run in evaluation mode."""
     active = {name for level in stage.levels for name in level.blocks}
     for name, block in chain.blocks.items():
         block.train(name in active)
     if stage.upper is not None and stage.lower is not None:
-        return ChainProblem(chain, objectives, stage.upper, stage.lower)
-    return ChainLevel(chain, objectives, stage.levels[0])
+        return ChainProblem(chain, objectives, stage.upper, stage.lower, reduction)
+    return ChainLevel(chain, objectives, stage.levels[0], reduction)
 
 
 def _before(chain: Chain, upper: Sequence[str], lower: Sequence[str]) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def logging_to(path: Path, *, quiet: bool = False) -> Iterator[None]:
+def logging_to(path: Path | None, *, quiet: bool = False) -> Iterator[None]:
     """Write all lines to a file too, with the time; with `quiet`, to it alone."""
     global _log, _quiet
     before = _log, _quiet

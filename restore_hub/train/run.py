@@ -5,22 +5,24 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from restore_hub.errors import RestoreHubError
+from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.parts import Plan
 from restore_hub.plan.splits import notes_of
 from restore_hub.plan.weights import load_checkpoint
 from restore_hub.report import write_report
 from restore_hub.train.checkpoint import Position, load_state
 from restore_hub.train.data import Samples
-from restore_hub.train.folder import RunFolder, create_run_folder, environment, find_unfinished
+from restore_hub.train.folder import OtherFolder, RunFolder, create_run_folder, environment, find_unfinished
 from restore_hub.train.loop import Run, StageResult, run_stages
 from restore_hub.train.progress import logging_to, note
 from restore_hub.train.publish import Published, publish
+from restore_hub.train.ranks import Ranks, joined, restarted
 from restore_hub.train.record import Record
 from restore_hub.train.resolve import resolve
 from restore_hub.train.setup import set_up
@@ -67,11 +69,11 @@ def run(
         plugins: unpackaged plugin files.
         runs: folder that gets a new folder for this run, unless `out` names one.
         out: folder of this run; must not exist, or be empty.
-        device: a torch device.
+        device: a torch device; with several processes `cpu` or `cuda`, which is one each.
         resume: go on with the run in `out`, or with the newest unfinished one in `runs` of the same resolved spec, to
             the same bits as if it had not been stopped; begin where there is none. (Stages limited by minutes take as
             many steps as they can.)
-        inexact: resume although threads, torch or the machine differ.
+        inexact: resume although threads, torch, the machine or the number of processes differ.
         quiet: print nothing while training; `log.txt` in the run folder has every line all the same.
         verbose: say every value of every step, and how long it waited for its data.
 
@@ -79,27 +81,72 @@ def run(
         RestoreHubError: one line that says what, where and how to mend it.
 
     Sets torch's random seed, and flushing of denormal numbers, for the whole process.
+
+    Under `torchrun` the processes share each batch, and the first one writes and speaks; all return the same. One that
+    was started again after a loss resumes.
     """
-    setup = set_up(spec, overrides, plugins, device)
-    plan, resolved = setup.plan, resolve(setup.plan)
-    place = Path(out) if out else None
-    unfinished = find_unfinished(Path(runs), plan.spec.name, resolved, place) if resume else None
-    folder = unfinished or create_run_folder(Path(runs), plan.spec.name, place)
-    run = Run(**vars(setup), record=Record(folder, _make_tracker(plan, folder)), verbose=verbose)
-    for samples in run.data.values():
-        samples.tell = partial(_left_out, run.record, samples)
-    with folder.hold(), run.stop, logging_to(folder.path / "log.txt", quiet=quiet):
-        start = load_state(run, inexact=inexact) if unfinished else Position()
-        if resume:
-            note(f"going on with {folder.path} at step {run.step}" if unfinished else "nothing to resume; beginning")
-        return _carry_out(run, resolved, start)
+    with joined(device) as (ranks, own, stop):
+        setup = set_up(spec, overrides, plugins, own, ranks)
+        plan, resolved = setup.plan, resolve(setup.plan)
+        resume = resume or restarted()
+        folder, unfinished = _folder(ranks, Path(runs), plan.spec.name, resolved, Path(out) if out else None, resume)
+        record = Record(folder, _make_tracker(plan, folder) if ranks.first else None)
+        run = Run(**vars(setup), record=record, verbose=verbose, stop=stop)
+        if not ranks.first:
+            return _follow(run, unfinished, inexact)
+        for samples in run.data.values():
+            samples.tell = partial(_left_out, run.record, samples)
+        listening = run.stop if ranks.size == 1 else nullcontext()  # several listen from the beginning
+        with folder.hold(), listening, logging_to(folder.path / "log.txt", quiet=quiet):
+            start = _start(run, unfinished, inexact)
+            if resume:
+                begins = (
+                    f"going on with {folder.path} at step {run.step}" if unfinished else "nothing to resume; beginning"
+                )
+                note(begins)
+            return ranks.of_first(_carry_out(run, resolved, start))
+
+
+def _folder(
+    ranks: Ranks, runs: Path, name: str, resolved: Mapping[str, Any], place: Path | None, resume: bool
+) -> tuple[RunFolder, bool]:
+    """Return the folder of a run, and whether it holds one to go on with; the first process finds or makes it."""
+    path, unfinished = None, False
+    if ranks.first:
+        found = find_unfinished(runs, name, resolved, place) if resume else None
+        path, unfinished = (found or create_run_folder(runs, name, place)).path, found is not None
+    path, unfinished = ranks.of_first((path, unfinished))
+    assert path is not None
+    return (RunFolder if ranks.first else OtherFolder)(path), unfinished
+
+
+def _start(run: Run, unfinished: bool, inexact: bool) -> Position:
+    """Return where a run goes on.
+
+    Raises:
+        TrainingError: as `load_state`; a process that does not see the first one's checkpoint.
+    """
+    start = load_state(run, inexact=inexact) if unfinished else Position()
+    here, there = (start.stage, start.step), run.ranks.of_first((start.stage, start.step))
+    if here != there:
+        raise TrainingError(f"{run.record.folder.path} is not the same for all processes; put it on a disk they share")
+    return start
+
+
+def _follow(run: Run, unfinished: bool, inexact: bool) -> Result:
+    """Train beside the first process, without a word, and return what that returns."""
+    with logging_to(None, quiet=True):
+        run_stages(run, _start(run, unfinished, inexact))
+        result: Result | None = run.ranks.of_first(None)
+    assert result is not None
+    return result
 
 
 def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result:
     """Train, export and close the record; a run that fails before its first checkpoint leaves no folder."""
     plan, folder = run.plan, run.record.folder
     try:
-        facts = environment()
+        facts = {**environment(), "processes": run.ranks.size}
         folder.write_json("spec.json", resolved)
         folder.write_json("environment.json", facts)
         folder.write_status("RUNNING")
@@ -150,9 +197,12 @@ def _close(folder: RunFolder, status: str) -> None:
 
 def _resume_line(run: Run) -> str:
     folder = str(run.record.folder.path)
-    line = ["restore-hub", "run", f"{folder}/spec.json", "--out", folder, "--resume"]
+    several = ["torchrun", "--nproc-per-node", str(run.ranks.size), "-m", "restore_hub"]  # on one machine
+    line = several if run.ranks.size > 1 else ["restore-hub"]
+    line += ["run", f"{folder}/spec.json", "--out", folder, "--resume"]
     line += [part for file in run.plugins for part in ("--plugin", str(file))]
-    line += ["--device", str(run.device)] if run.device.type != "cpu" else []
+    device = str(run.device) if run.ranks.size == 1 else run.device.type
+    line += ["--device", device] if device != "cpu" else []
     return shlex.join(line)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.data import Samples, Stream
 from restore_hub.train.parts_problem import PartsStream
+from restore_hub.train.ranks import Ranks
 
 
 class Direction(NamedTuple):
@@ -40,6 +42,7 @@ class Setup:
         objectives, data: those of the chain; empty without one.
         metrics: what is measured, by name.
         problem: `None` where the spec has a chain.
+        ranks: the processes that share each batch.
     """
 
     plan: Plan
@@ -50,6 +53,7 @@ class Setup:
     device: torch.device
     plugins: Sequence[Path] = ()
     problem: ProblemParts | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def blocks(self) -> nn.ModuleDict:
@@ -60,16 +64,31 @@ class Setup:
         return self.chain.blocks
 
     def stream(self, split: str, key: str) -> Stream | PartsStream:
-        """Return the batches of a split; streams with different keys are independent."""
+        """Return the batches of a split; streams with different keys are independent.
+
+        Raises:
+            SpecError: fewer samples in a batch than processes.
+        """
+        seed, own = self.plan.spec.seed, (self.ranks.rank, self.ranks.size)
         if self.problem is not None:
-            return PartsStream(self.problem, split, self.plan.spec.seed, key)
-        return Stream(self.data[split], self.plan.spec.data[split].batch_size, self.plan.spec.seed, key)
+            return PartsStream(self.problem, split, seed, key, *own)
+        size = self.plan.spec.data[split].batch_size
+        if size < self.ranks.size:
+            raise self.plan.document.error(
+                f"a batch of {size} cannot be shared among {self.ranks.size} processes; set it to {self.ranks.size} or "
+                "more, or train with fewer processes",
+                *("data", split, "batch_size"),
+            )
+        return Stream(self.data[split], size, seed, key, *own)
 
 
-def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], device: str) -> Setup:
+def set_up(
+    spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], device: str, ranks: Ranks | None = None
+) -> Setup:
     """Read a spec and make all of its parts but the tracker.
 
-    Sets torch's random seed, and flushing of denormal numbers, for the whole process.
+    Sets torch's random seed, and flushing of denormal numbers, for the whole process. Of several processes all begin
+    with the same weights, and draw other numbers from then on.
 
     Raises:
         RestoreHubError: anything that the spec, its data or its weights lack, or a device that is not there.
@@ -79,8 +98,16 @@ def set_up(spec: str | Path, overrides: Sequence[str], plugins: Sequence[Path], 
     where = _device(device)
     torch.manual_seed(plan.spec.seed)
     torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
-    if plan.problem is not None:
-        return _with_problem(plan, where, plugins)
+    made = _with_problem(plan, where, plugins) if plan.problem is not None else _with_chain(plan, where, plugins)
+    if ranks is not None:
+        made.ranks = ranks
+        made.ranks.check_same(made.blocks.state_dict())
+        if not ranks.first:
+            torch.manual_seed(int(np.random.SeedSequence((plan.spec.seed, ranks.rank)).generate_state(1)[0]))
+    return made
+
+
+def _with_chain(plan: Plan, where: torch.device, plugins: Sequence[Path]) -> Setup:
     chain = build_chain(plan).to(where).to(memory_format=torch.channels_last)  # what convolutions like best
     load_block_weights(plan, chain)
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from restore_hub.bilevel import Start
 from restore_hub.contracts import Batches, Solver
-from restore_hub.errors import RestoreHubError, TrainingError, UnreadableFileError
+from restore_hub.errors import BilevelError, RestoreHubError, TrainingError, UnreadableFileError
 from restore_hub.spec import Level, LowerLevel, Stage
+from restore_hub.train.groups import check_statistics
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.parts_problem import PartsLevel, PartsProblem, parts_problem_of
 from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
@@ -40,6 +41,9 @@ class Stepper:
         self._solver: Solver = setup.plan.solvers[index].make()
         self._problem = _problem(setup, self._stage)
         self._optimizers = [make_optimizer(*pair) for pair in _variables(self._stage, self._problem)]
+        self._ranks = setup.ranks
+        if self._ranks.size > 1:
+            _check_ranks(setup, self._stage, self._solver)
         self._state = self._solver.init(self._problem, self._optimizers)
         cold = self._stage.lower is not None and self._stage.lower.restart == "cold"
         self._start = Start(self._optimizers[1]) if cold else None
@@ -48,7 +52,7 @@ class Stepper:
             if self._start is not None:
                 self._start.load_state_dict(carried["start"])
         self._feed = _Feed(setup, self._stage)
-        self._blocks, self._checked = setup.blocks, False
+        self._blocks, self._checked, self._compared = setup.blocks, False, False
 
     def step(self, taken: int, done: float) -> dict[str, float]:
         """Take one outer step; return what the solver logs.
@@ -71,6 +75,9 @@ class Stepper:
             self._state, logs = self._solver.step(self._problem, self._state, batches)
         if before is not None:
             self._check_buffers(before)
+        if not self._compared:
+            self._ranks.check_same(self._blocks.state_dict())
+            self._compared = True
         return _finite(logs)
 
     def _buffers(self) -> dict[str, Tensor] | None:
@@ -196,9 +203,16 @@ class _Batches(Sequence[Batch]):
 
 def _problem(setup: Setup, stage: Stage) -> ChainLevel | ChainProblem | PartsLevel | PartsProblem:
     if setup.problem is not None:
-        return parts_problem_of(setup.problem, stage)
+        return parts_problem_of(setup.problem, stage, setup.ranks.reduction)
     assert setup.chain is not None
-    return problem_of(setup.chain, setup.objectives, stage)
+    return problem_of(setup.chain, setup.objectives, stage, setup.ranks.reduction)
+
+
+def _check_ranks(setup: Setup, stage: Stage, solver: Solver) -> None:
+    """Refuse what several processes cannot train as one does with the whole batch."""
+    if not getattr(solver, "parallel", False):
+        raise BilevelError(f"the solver {stage.solver!r} runs on one process alone; use another solver, or one process")
+    check_statistics(dict(setup.blocks.items()), "and a process has a part of it alone; train on one process")
 
 
 def _variables(

@@ -17,12 +17,15 @@ class StopRequest:
 
     Outside the main thread signals are left alone, since Python handles none there.
 
+    Args:
+        quiet: say nothing; of several processes each hears the signal.
+
     Attributes:
         asked: whether somebody asked to stop.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.asked, self._quiet = False, quiet
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -39,6 +42,8 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if self._quiet:
+            return
         # Straight to the terminal: a signal may come in the middle of somebody's print.
         with contextlib.suppress(OSError):
             os.write(2, b"\nstopping after this step; once more stops at once, back at the last checkpoint\n")

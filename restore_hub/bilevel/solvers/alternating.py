@@ -25,6 +25,7 @@ class Alternating:
 
     levels = 2
     responds = False
+    parallel = True
 
     def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer does not hold its level's variables."""

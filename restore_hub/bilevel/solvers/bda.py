@@ -8,6 +8,7 @@ from torch import optim
 
 from restore_hub.bilevel.gradients import evaluate, gradient_graph
 from restore_hub.bilevel.outer import Pull, step_upper
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.bilevel.unroll import reverse, unroll
 from restore_hub.bilevel.update import check_differentiable
@@ -75,8 +76,8 @@ class Bda:
             "loss/lower": below.loss,
             "g_lower": norm(below.omega_grad),
             "cosine": cosine(below.omega_grad, above.omega),
-            "response_norm": norm([r for group in response for r in group]),
-            "direct_norm": norm(above.x),
+            "response_norm": reduction_of(problem).norm(*response),
+            "direct_norm": reduction_of(problem).norm(above.x),
         }
 
     def evaluations(self, lower_steps: int) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, optim
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import apply, coupled
 from restore_hub.bilevel.outer import Pull, step_upper
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.bilevel.vectors import Tensors, cosine, norm
 from restore_hub.contracts import Batches, Problem
@@ -116,6 +117,7 @@ class F2sa:
 
     levels = 2
     responds = True
+    parallel = True
 
     def __init__(self, penalty: float = 10.0) -> None:
         if not 0 < penalty < math.inf:
@@ -147,8 +149,8 @@ class F2sa:
             "loss/lower": below,
             "g_lower": norm(free.omega),
             "cosine": cosine(free.omega, above.omega),
-            "response_norm": norm(response),
-            "direct_norm": norm(above.x),
+            "response_norm": reduction_of(problem).norm(response),
+            "direct_norm": reduction_of(problem).norm(above.x),
         }
 
     def _step_both(

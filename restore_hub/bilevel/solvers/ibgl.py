@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import optim
+from torch import Tensor, optim
 
 from restore_hub.bilevel import cap
 from restore_hub.bilevel.gradients import Gradients, evaluate
@@ -15,8 +15,9 @@ from restore_hub.bilevel.groups import Grouping, Rows, lower_rows
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
-from restore_hub.bilevel.vectors import Tensors, norm
+from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import OptionError
 
@@ -43,6 +44,7 @@ class Ibgl:
 
     levels = 2
     responds = True
+    parallel = True
 
     def __init__(self, cap: float | None = 10.0, groups: Grouping | None = None, damping: float = DAMPING) -> None:
         if cap is not None and not cap > 1:
@@ -64,7 +66,7 @@ class Ibgl:
         lower = self._lower(problem, below.x, batches.lower[-1])
         x = below.x if shared else problem.couple(batches.upper)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        response = self._respond(state, lower, above, shared)
+        response = self._respond(state, lower, above, shared, reduction_of(problem).norm)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
         if self.cap is not None:
             state.history = cap.record(state.history, response.raw_norm)
@@ -75,7 +77,7 @@ class Ibgl:
             "g_lower": response.g_lower,
             "cosine": response.cosine,
             "response_norm": response.norm,
-            "direct_norm": norm(above.x),
+            "direct_norm": reduction_of(problem).norm(above.x),
             "capped": response.capped,
         }
 
@@ -84,14 +86,16 @@ class Ibgl:
             return evaluate(problem, "lower", x, problem.omega, batch)
         return lower_rows(problem, x, problem.omega, batch, self.groups)
 
-    def _respond(self, state: State, lower: Gradients | Rows, upper: Gradients, shared: bool) -> OuterProduct:
+    def _respond(
+        self, state: State, lower: Gradients | Rows, upper: Gradients, shared: bool, length: Callable[[Tensors], Tensor]
+    ) -> OuterProduct:
         limit = None if self.cap is None else cap.limit(state.history, self.cap)
         if isinstance(lower, Rows):
-            response = grouped_product(lower, upper.omega, self.damping, limit)
+            response = grouped_product(lower, upper.omega, self.damping, limit, length)
         else:
-            response = outer_product(lower.omega, upper.omega, lower.x, limit)
+            response = outer_product(lower.omega, upper.omega, lower.x, limit, length)
         if shared:
-            check_zero_sum(lower.total() if isinstance(lower, Rows) else lower, upper, response)
+            check_zero_sum(lower.total() if isinstance(lower, Rows) else lower, upper, response, length)
         return response
 
     def evaluations(self, lower_steps: int) -> int:

@@ -12,6 +12,7 @@ from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.implicit import Operator, Solution, implicit
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.bilevel.vectors import Tensors, cosine, norm
 from restore_hub.contracts import Batches, Problem
@@ -27,6 +28,7 @@ class ImplicitSolver(ABC):
 
     levels = 2
     responds = True
+    parallel = True
     iterations: int
 
     @abstractmethod
@@ -51,8 +53,8 @@ class ImplicitSolver(ABC):
             "cosine": cosine(response.g_lower, above.omega),
             "residual": response.solution.residual,
             "negative_curvature": response.solution.negative_curvature,
-            "response_norm": norm(response.x),
-            "direct_norm": norm(above.x),
+            "response_norm": reduction_of(problem).norm(response.x),
+            "direct_norm": reduction_of(problem).norm(above.x),
         }
 
     def evaluations(self, lower_steps: int) -> int:

@@ -8,6 +8,7 @@ from torch import optim
 
 from restore_hub.bilevel.gradients import check_finite, check_scalar, differentiate, fill
 from restore_hub.bilevel.lower import apply
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.contracts import Batches, SingleLevel
 from restore_hub.errors import BilevelError
@@ -24,6 +25,7 @@ class Joint:
 
     levels = 1
     responds = False
+    parallel = True
 
     def init(self, problem: SingleLevel, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where the optimizer does not hold the problem's variables."""
@@ -36,6 +38,7 @@ class Joint:
         value = problem.energy(batches.lower[0])
         check_scalar(value, "F")
         gradient = fill(differentiate(value, problem.variables), problem.variables, "the variables", "F")
+        gradient = reduction_of(problem).total(gradient)
         names = ("the value of F", *(f"the gradient of F by {name}" for name in problem.names))
         check_finite((value.detach(), *gradient), names)
         apply(state.optimizers[0], problem.variables, gradient)

@@ -11,6 +11,7 @@ from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.bilevel.vectors import cosine, norm
 from restore_hub.contracts import Batches, Problem
@@ -32,6 +33,7 @@ class Tbgl:
 
     levels = 2
     responds = True
+    parallel = True
 
     def __init__(self, radius: float = 0.01) -> None:
         if not radius > 0:
@@ -61,7 +63,7 @@ class Tbgl:
             "g_lower": norm(below.omega_grad),
             "cosine": cosine(below.omega_grad, above.omega),
             "response_norm": response.norm,
-            "direct_norm": norm(above.x),
+            "direct_norm": reduction_of(problem).norm(above.x),
         }
 
     def evaluations(self, lower_steps: int) -> int:
