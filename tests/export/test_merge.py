@@ -93,7 +93,8 @@ def test_the_merged_file_says_what_it_is(parts: Path, merged: Path) -> None:
     assert [part["sha256"] for part in manifest.provenance["merged"]] == [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
     ]
-    assert [part["provenance"] for part in manifest.provenance["merged"]] == [{"step": 7}, {}]
+    assert [part["provenance"] for part in manifest.provenance["merged"]] == [dict(one.provenance) for one in before]
+    assert before[0].provenance["step"] == 7
     assert 0 <= manifest.parity <= 1e-4
     assert {check.result for check in verify(merged)} == {"ok"}, verify(merged)
     onnx.checker.check_model(onnx.load(merged), full_check=True)

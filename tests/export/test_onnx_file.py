@@ -72,14 +72,14 @@ def test_the_mosaic_alone_is_enough(world) -> None:
 
 
 def test_the_manifest_says_what_goes_in_and_where_it_is_from(world) -> None:
-    _, folder = world
+    chain, folder = world
     manifest = load(folder / "chain.onnx").manifest
     assert manifest.kind == "raw-to-rgb"
     assert [tensor.name for tensor in manifest.inputs] == ["mosaic", "phase", "black", "white", "balance", "gain"]
     assert manifest.inputs[0].shape == [1, 1, "height", "width"]
     assert manifest.size_multiple == 8
     assert manifest.metrics == {"psnr": 20.0}
-    assert manifest.provenance == {"step": 1}
+    assert manifest.provenance == {"step": 1, "parameters": sum(p.numel() for p in chain.parameters())}
     assert 0 <= manifest.parity <= 1e-4
     block = load(folder / "enhance.onnx").manifest
     assert (block.kind, block.inputs[0].name, block.inputs[0].space) == ("rgb-to-rgb", "rgb", "srgb")
