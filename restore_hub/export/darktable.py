@@ -46,7 +46,8 @@ def export_darktable(source: Path, out: Path, *, tile: int = TILE, overwrite: bo
         overwrite: replace an existing `out`.
 
     Raises:
-        ExportError: another kind of file, another suffix, an existing `out`, or a graph that gives other values in its new form.
+        ExportError: another kind of file, another suffix, an existing `out`, or a graph that gives other values in its
+            new form.
         ModelFileError, DataError: `source` cannot be loaded, `out` cannot be written.
     """
     if out.suffix.lower() != SUFFIX:
