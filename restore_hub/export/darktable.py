@@ -33,7 +33,7 @@ _COLOURS = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3]  # plane behind each site of red
 _SMALLEST = 1e-6  # mean of a tile, so that a black one divides by something
 
 
-def export_darktable(source: Path, out: Path, *, tile: int = TILE) -> str:
+def export_darktable(source: Path, out: Path, *, tile: int = TILE, overwrite: bool = False) -> str:
     """Write a package that darktable imports; return its id.
 
     The exposure gain is found in the graph, tile by tile, by the rule of `restore`: the mean of green becomes 0.18.
@@ -41,15 +41,19 @@ def export_darktable(source: Path, out: Path, *, tile: int = TILE) -> str:
 
     Args:
         source: an exported file that takes a mosaic and gives one.
-        out: `NAME.dtmodel`; an older file is replaced.
+        out: `NAME.dtmodel`.
         tile: side of a tile in planes, an even number.
+        overwrite: replace an existing `out`.
 
     Raises:
-        ExportError: another kind of file, another suffix, or a graph that gives other values in its new form.
+        ExportError: another kind of file, another suffix, an existing `out`, or a graph that gives other values in its
+            new form.
         ModelFileError, DataError: `source` cannot be loaded, `out` cannot be written.
     """
     if out.suffix.lower() != SUFFIX:
         raise ExportError(f"{out}: darktable imports files that end in {SUFFIX}; write {out.with_suffix(SUFFIX).name}")
+    if out.exists() and not overwrite:
+        raise ExportError(f"{out} exists already; choose another name, or pass --overwrite")
     model = load(source)
     if model.manifest.kind != "raw-to-raw":
         raise ExportError(

@@ -22,7 +22,7 @@ from restore_hub.runtime.model import Model, load, probe_feeds
 Reference: TypeAlias = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
 TOLERANCE = 1e-4
 PROBE_SIZE = (47, 61)
-PARITY_SIZES = ((64, 64), (37, 53), (130, 71), (14, 30), (1, 7))  # odd ones, one that needs no padding, one tiny
+PARITY_SIZES = ((64, 64), (37, 53), (130, 71), (14, 30), (1, 7), (7, 1), (1, 1))  # odd, tiny; one needs no padding
 PHASES = tuple(itertools.product((0, 1), (0, 1)))
 
 

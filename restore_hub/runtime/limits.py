@@ -27,17 +27,19 @@ def peak_memory() -> int:
 
 def machine_memory() -> int:
     """Return the memory in bytes that a process here may take: that of the machine, or less where a cgroup says so."""
-    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_memory_limits(Path("/"))])
+    limits = (limit for limit, _ in _memory_groups(Path("/")))
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits])
 
 
 def available_memory() -> int:
     """Return the memory in bytes that is free for a process here without swapping; all there is where nobody says."""
-    limit = machine_memory()
+    free = [max(limit - held, 0) for limit, held in _memory_groups(Path("/"))]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return min(limit, KIB * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+        free.append(KIB * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
     except (OSError, StopIteration):
-        return limit
+        free.append(machine_memory())
+    return min(free)
 
 
 def usable_cpus() -> int:
@@ -54,12 +56,27 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _memory_limits(root: Path) -> Iterator[int]:
-    """Yield the memory in bytes that control groups leave, versions 1 and 2."""
+def _memory_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield the bytes that control groups may hold, and that they hold but for files that the kernel gives up."""
     for folder, version in _groups(root, "memory"):
-        text = _first_line(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
-        if text.isdecimal():  # not "max"
-            yield int(text)
+        most, held, files = (
+            ("memory.max", "memory.current", "inactive_file")
+            if version == 2
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        )
+        limit = _first_line(folder / most)
+        if limit.isdecimal():  # not "max"
+            now = _first_line(folder / held)
+            yield int(limit), max((int(now) if now.isdecimal() else 0) - _stat(folder / "memory.stat", files), 0)
+
+
+def _stat(file: Path, name: str) -> int:
+    """Return a number of a file of lines `name number`; 0 where it is not there."""
+    try:
+        lines = (line.split() for line in file.read_text(encoding="ascii").splitlines())
+        return next(int(line[1]) for line in lines if line[:1] == [name])
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 0
 
 
 def _cpu_limits(root: Path) -> Iterator[float]:

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 
 from restore_hub import __version__
-from restore_hub.errors import ExportError
+from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.parts import Plan, make_plan
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.weights import file_hash, load_block_weights, load_checkpoint
 from restore_hub.registry import Registry
+from restore_hub.runtime.manifest import METADATA_KEY, parse_manifest
+from restore_hub.runtime.onnx_facts import read_onnx
 from restore_hub.spec import Document, read_spec
 from restore_hub.train.resolve import resolve
 
@@ -76,7 +78,24 @@ def _export(
             provenance=provenance,
         )
         files.append(path)
+    if export.chain is not None:
+        _drop_of_other_weights(int8_path(files[-1]), provenance["weights_sha256"])
     return tuple(files)
+
+
+def int8_path(chain: Path) -> Path:
+    """Return where the int8 file of an exported chain lies: beside it."""
+    return chain.with_name(f"{chain.stem}.int8{chain.suffix}")
+
+
+def _drop_of_other_weights(file: Path, weights: Any) -> None:
+    """Remove an int8 file of earlier weights: beside the new chain nobody would tell that it is not of these."""
+    try:
+        manifest = parse_manifest(read_onnx(file).metadata.get(METADATA_KEY), file)
+    except ModelFileError:  # none, or nothing of ours
+        return
+    if manifest.quantisation is not None and manifest.provenance.get("weights_sha256") != weights:
+        file.unlink(missing_ok=True)
 
 
 def export_run(run: Path, registry: Registry, weights: str | None = None, out: Path | None = None) -> tuple[Path, ...]:

@@ -19,7 +19,7 @@ from restore_hub.runtime.manifest import Manifest
 from restore_hub.runtime.model import Model, load
 from restore_hub.spec import DATA, HOLDOUT
 from restore_hub.train.data import Samples
-from restore_hub.train.publish import plan_of_run
+from restore_hub.train.publish import int8_path, plan_of_run
 
 CALIBRATION = 32  # pictures; ranges of values hardly grow after the first few
 TRAIN = "train"
@@ -144,7 +144,7 @@ def quantise(source: Path, judge: Judge, budget: float) -> tuple[Path, Manifest]
     Raises:
         ExportError: it would lose more, or cannot be quantised; DataError: no picture can be read.
     """
-    path = source.with_name(f"{source.stem}.int8{source.suffix}")
+    path = int8_path(source)
     calibration = judge.feeds(load(source))
     return path, export_int8(source, path, calibration=calibration, score=judge.score, budget=budget)
 

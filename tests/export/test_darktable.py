@@ -115,6 +115,16 @@ def test_the_same_file_gives_the_same_package(package: Path, quiet: Path, tmp_pa
     assert (tmp_path / package.name).read_bytes() == package.read_bytes()
 
 
+def test_a_package_is_replaced_only_when_told(quiet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.dtmodel"
+    out.write_bytes(b"mine")
+    with pytest.raises(ExportError, match="exists already; choose another name, or pass --overwrite"):
+        export_darktable(quiet, out)
+    assert out.read_bytes() == b"mine"
+    export_darktable(quiet, out, overwrite=True)
+    assert zipfile.is_zipfile(out)
+
+
 def test_a_model_of_the_zoo_is_packed_by_its_name(
     package: Path, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

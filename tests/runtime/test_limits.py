@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from restore_hub.runtime.limits import _cpu_limits, _memory_limits, free_disk, usable_cpus
+from restore_hub.runtime.limits import _cpu_limits, _memory_groups, free_disk, usable_cpus
 
 MIB = 1 << 20
 
@@ -27,14 +27,17 @@ def test_limits_of_control_groups_are_found_up_to_the_root(tmp_path: Path) -> No
         _write(groups / folder / "memory.max", memory)
         _write(groups / folder / "cpu.max", cpu)
     _write(groups / "outer/job:1/memory.max", "max\n")
+    _write(groups / "outer/memory.current", "1000\n")
+    _write(groups / "outer/memory.stat", "anon 500\ninactive_file 300\n")
     _write(groups / "memory/old/memory.limit_in_bytes", "8192\n")
+    _write(groups / "memory/old/memory.usage_in_bytes", "2000\n")
     _write(groups / "cpu,cpuacct/x/cpu.cfs_quota_us", "50000\n")
     _write(groups / "cpu,cpuacct/x/cpu.cfs_period_us", "100000\n")
     _write(groups / "cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
     _write(groups / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
-    assert list(_memory_limits(tmp_path)) == [8192, 4096]
+    assert list(_memory_groups(tmp_path)) == [(8192, 2000), (4096, 700)]
     assert list(_cpu_limits(tmp_path)) == [0.5, 1.5]
-    assert list(_memory_limits(tmp_path / "none")) == []
+    assert list(_memory_groups(tmp_path / "none")) == []
     assert list(_cpu_limits(tmp_path / "none")) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,14 @@ def test_none_of_it_imports_torch(files: Path, tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / made).is_file()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("raw-to-rgb", "o.png"), ("raw-to-rgb", "o.dng"), ("raw-to-raw", "o.dng")])
+def test_values_that_are_not_finite_are_not_written(
+    tmp_path: Path, write_model: Callable[..., Path], kind: str, name: str
+) -> None:
+    """A network may overflow on one photograph and on no test vector; as levels of a mosaic that would look sound."""
+    model, photo = write_model(tmp_path / "m.onnx", kind, factor=1e38), _dng(tmp_path / "a.dng")
+    with pytest.raises(ModelFileError, match=r"m\.onnx gave values that are not finite for .*; nothing is written"):
+        restore(model, photo, tmp_path / name)
+    assert not (tmp_path / name).exists()

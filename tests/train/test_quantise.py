@@ -20,6 +20,7 @@ from restore_hub import restore
 from restore_hub.cli import group
 from restore_hub.errors import ExportError
 from restore_hub.export import Scores, deployed_chain, export_onnx
+from restore_hub.export.gate import save
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime import load
@@ -30,6 +31,7 @@ from restore_hub.runtime.model import Model
 from restore_hub.runtime.mosaic import RawImage, pack
 from restore_hub.runtime.verify import verify
 from restore_hub.spec import read_spec
+from restore_hub.train import publish
 from restore_hub.train.quantise import Judge, mosaic_of, open_judge, planes_of, quantise
 from restore_hub.train.resolve import resolve
 
@@ -119,6 +121,18 @@ def test_the_file_is_sound_and_restores_a_photograph_of_odd_size(trained: Path, 
     one, other = (read_picture(tmp_path / f"{name}.png").pixels for name in ("chain.onnx", "chain.int8.onnx"))
     assert one.shape == other.shape == (27, 35, 3)
     assert 0 < np.abs(one - other).max() < 0.1
+
+
+def test_an_export_of_other_weights_leaves_no_int8_file_of_these(
+    trained: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, small = load(made).manifest, tmp_path / "chain.int8.onnx"
+    save(onnx.load(made), manifest.model_copy(update={"provenance": {"weights_sha256": "these"}}), small)
+    monkeypatch.setattr(publish, "export_onnx", lambda *_, **__: None)
+    _, plan = publish.plan_of_run(trained, default_registry())
+    for weights, stays in (("these", True), ("others", False), ("others", False)):
+        publish._export(plan, build_chain(plan), tmp_path, {"weights_sha256": weights}, {})
+        assert small.exists() == stays
 
 
 def test_inspect_shows_it(trained: Path, made: Path) -> None:
