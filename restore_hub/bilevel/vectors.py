@@ -27,7 +27,7 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 def _dot(p: Tensor, q: Tensor) -> Tensor:
     if len(p) <= CHUNK or p.device.type != "cpu" or p.dtype == q.dtype == torch.float64:
         return torch.dot(p.double(), q.double())
-    parts = zip(p.split(CHUNK), q.split(CHUNK), strict=True)
+    parts = zip(torch.split(p, CHUNK), torch.split(q, CHUNK), strict=True)
     return torch.stack([torch.dot(u.double(), v.double()) for u, v in parts]).sum()
 
 
@@ -46,7 +46,8 @@ def norm(a: Sequence[Tensor]) -> Tensor:
     peak = torch.stack([torch.stack(t.aminmax()).abs().max().double() for t in a]).max()
     scale = torch.ldexp(torch.ones_like(peak), torch.frexp(peak).exponent - 1)
     lengths = [torch.linalg.vector_norm(t / scale, dtype=torch.float64) for t in a]
-    return scale * torch.linalg.vector_norm(torch.stack(lengths))
+    length = scale * torch.linalg.vector_norm(torch.stack(lengths))
+    return length
 
 
 def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
