@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from arena.contest import Contender, interleave, ratio, serve
 from arena.results import conditions, parser, publish, table
-
 from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Lwcl, Neumann, Rhg
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
@@ -35,8 +35,8 @@ from restore_hub.train.validate import measure
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "hyper_cleaning.yaml"
 SOLVERS: dict[str, Callable[[], Any]] = {
-    "lwcl, groups: 100": lambda: Lwcl(groups=100),
-    "lwcl, groups: sample": lambda: Lwcl(groups="sample"),
+    "lwcl groups=100": lambda: Lwcl(groups=100),
+    "lwcl groups=sample": lambda: Lwcl(groups="sample"),
     "lwcl": Lwcl,
     "rhg": Rhg,
     "cg": lambda: Cg(damping=0.01),
@@ -44,7 +44,7 @@ SOLVERS: dict[str, Callable[[], Any]] = {
     "f2sa": F2sa,
     "alternating": Alternating,
 }
-GROUPS: dict[str, Any] = {"lwcl, groups: 100": 100, "lwcl, groups: sample": "sample", "lwcl": None}
+GROUPS: dict[str, Any] = {"lwcl groups=100": 100, "lwcl groups=sample": "sample", "lwcl": None}
 
 
 class Run:
@@ -107,26 +107,28 @@ def answer(solver: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, write."""
-    arguments = parser(__doc__, repeats=9)
+    arguments = parser(__doc__, repeats=9, solvers=SOLVERS)
     arguments.add_argument("--steps", type=int, default=400, help="outer steps of a training")
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--count", type=int, default=10, help="steps that a round takes")
     given = arguments.parse_args()
+    solvers = given.solvers.split(",")
+    compared = [name for name in GROUPS if name in solvers]
     with contextlib.ExitStack() as stack:
         contenders = {
             name: stack.enter_context(Contender([sys.executable, __file__, "--serve", name], given.threads, given.hold))
-            for name in SOLVERS
+            for name in solvers
         }
         trained = {
             name: [contender.ask(do="train", seed=seed, steps=given.steps) for seed in range(given.seeds)]
             for name, contender in contenders.items()
         }
-        timed = [name for name in SOLVERS if name != "alternating"]
+        timed = [name for name in solvers if name != "alternating"]
         requests = {name: {"do": "step", "count": given.count} for name in timed}
-        requests |= {f"bare {name}": {"do": "bare", "count": given.count} for name in GROUPS}
-        asked = contenders | {f"bare {name}": contenders[name] for name in GROUPS}
+        requests |= {f"bare {name}": {"do": "bare", "count": given.count} for name in compared}
+        asked = contenders | {f"bare {name}": contenders[name] for name in compared}
         seconds = interleave(asked, given.repeats, requests)
-    rows = [row(name, trained[name], seconds) for name in SOLVERS]
+    rows = [row(name, trained[name], seconds) for name in solvers]
     head = ["solver", "F1", "least", "most", "accuracy", "step, ms", "/ bare", "rhg / it"]
     text = f"{given.steps} outer steps, {given.seeds} seeds\n\n{table(head, rows)}"
     publish("cleaning", __doc__, [text], given.results, conditions(given))

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from arena.contest import Contender, interleave, ratio, serve
-from arena.results import conditions, parser, publish, table
 from torch import Tensor
 
+from arena.contest import Contender, interleave, ratio, serve
+from arena.results import conditions, parser, publish, table
 from restore_hub.contracts import Batches
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
@@ -49,7 +49,7 @@ class Case(NamedTuple):
     below: Batch
 
 
-CASES = [("alternating", 1), ("alternating", 5), ("tbgl", 1), ("ibgl", 1), ("ibgl", 5)]
+CASES: list[tuple[str, int]] = [("alternating", 1), ("alternating", 5), ("tbgl", 1), ("ibgl", 1), ("ibgl", 5)]
 CASES += [("rhg", 1), ("rhg", 5), ("cg", 5), ("neumann", 5), ("f2sa", 1), ("f2sa", 5)]
 
 
@@ -203,14 +203,14 @@ def kinds_of(solver: str) -> list[str]:
     return list(KINDS) if solver in FIRST_ORDER else ["fast"]
 
 
-def rows_of(seconds: dict[str, list[float]]) -> list[list[str]]:
+def rows_of(cases: list[tuple[str, int]], seconds: dict[str, list[float]]) -> list[list[str]]:
     """Return the rows of one table."""
 
     def cell(name: str, other: str) -> str:
         return f"{ratio(seconds[name], seconds[other]):.2f}" if name in seconds and other in seconds else "-"
 
     rows = []
-    for solver, steps in CASES:
+    for solver, steps in cases:
         own = f"{solver} {steps}"
         cells = [cell(f"{own} fast", f"{other} fast") for other in (f"alternating {steps}",)]
         cells += [cell(f"{own} fast", f"{own} {other}") for other in ("plain", "bare")]
@@ -221,21 +221,22 @@ def rows_of(seconds: dict[str, list[float]]) -> list[list[str]]:
 
 def main() -> None:
     """Time all contenders in turn, write their median ratios."""
-    arguments = parser(__doc__, repeats=9)
+    arguments = parser(__doc__, repeats=9, solvers=dict(CASES))
     arguments.add_argument("--size", type=int, default=64, help="side of the packed planes")
     given = arguments.parse_args()
+    cases = [case for case in CASES if case[0] in given.solvers.split(",")]
     sections = []
     with contextlib.ExitStack() as stack:
         commands = {
             f"{solver} {steps}": [sys.executable, __file__, "--serve", solver, str(steps), str(given.size)]
-            for solver, steps in CASES
+            for solver, steps in cases
         }
         workers = {
             name: stack.enter_context(Contender(command, given.threads, given.hold))
             for name, command in commands.items()
         }
         for shared in (True, False):
-            keys = {f"{solver} {steps} {kind}": kind for solver, steps in CASES for kind in kinds_of(solver)}
+            keys = {f"{solver} {steps} {kind}": kind for solver, steps in cases for kind in kinds_of(solver)}
             seconds = interleave(
                 {key: workers[key.rpartition(" ")[0]] for key in keys},
                 given.repeats,
@@ -243,7 +244,9 @@ def main() -> None:
             )
             head = ["solver", "lower steps", "step, s", "/ alternating", "/ plain", "/ bare", "bf16", "parts"]
             batches = "one batch at both levels" if shared else "a batch for each level"
-            sections.append(f"## planes 2x4x{given.size}x{given.size}, {batches}\n\n{table(head, rows_of(seconds))}")
+            sections.append(
+                f"## planes 2x4x{given.size}x{given.size}, {batches}\n\n{table(head, rows_of(cases, seconds))}"
+            )
     publish("step_cost", __doc__, sections, given.results, conditions(given))
 
 

@@ -28,11 +28,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, optim
+
 from arena.contest import Contender, interleave, ratio, serve
 from arena.memory import peak_bytes
 from arena.results import conditions, parser, publish, table
-from torch import Tensor, optim
-
 from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
 
@@ -152,14 +152,14 @@ def row(name: str, n: int, times: Sequence[float], found: Mapping[str, Any]) -> 
 
 def main() -> None:
     """Measure, print, write."""
-    arguments = parser(__doc__, repeats=9)
+    arguments = parser(__doc__, repeats=9, solvers=SOLVERS)
     arguments.add_argument("--sizes", default="100,1000,10000,100000", help="n for every solver")
     arguments.add_argument("--large", default="1000000,10000000", help="n for lwcl alone")
     arguments.add_argument("--lower", type=int, default=20, help="lower steps where all take as many")
     arguments.add_argument("--work", type=float, default=4e6, help="elements times lower steps that a round takes")
     given = arguments.parse_args()
     sections, raced = [], {}
-    commands = {name: [sys.executable, __file__, "--serve", name] for name in SOLVERS}
+    commands = {name: [sys.executable, __file__, "--serve", name] for name in given.solvers.split(",")}
     with contextlib.ExitStack() as stack:
         contenders = {
             name: stack.enter_context(Contender(command, given.threads, given.hold))

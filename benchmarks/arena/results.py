@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def parser(doc: str | None, repeats: int) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that all benchmarks share."""
+def parser(doc: str | None, repeats: int, solvers: Iterable[str] = ()) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all benchmarks share; `--solvers` where there are some to choose from."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--repeats", type=int, default=repeats, help="rounds that are measured; medians are printed")
     made.add_argument("--threads", type=int, default=1, help="of torch, for each contender")
     made.add_argument("--hold", action="store_true", help="let the allocator hold on to memory (glibc)")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder that the table is written to")
+    if solvers:
+        made.add_argument("--solvers", default=",".join(solvers), help="which, by comma")
     return made
 
 
