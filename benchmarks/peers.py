@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from arena.contest import Contender, interleave, ratio, serve
-from arena.results import conditions, parser, publish, table
+from arena.results import ROOT, conditions, parser, publish, table
 
 OURS = "restore_hub"
 # Adapter in arena/peers, and what to install without dependencies: torch is there.
@@ -131,7 +131,7 @@ def main() -> None:
     arguments.add_argument("--lower", type=int, default=10, help="lower steps, but for finite differences")
     arguments.add_argument("--peers", default=",".join(PEERS), help="which")
     arguments.add_argument(
-        "--environments", type=Path, default=Path("build/peers"), help="folder for their environments"
+        "--environments", type=Path, default=ROOT / "build" / "peers", help="folder for their environments"
     )
     given = arguments.parse_args()
     absent, pythons = dict(ABSENT), {OURS: (Path(sys.executable), "restore_hub_")}

@@ -111,6 +111,8 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     for number in range(1, rounds + 1):
         looking = number in (1, rounds)
         through = _through_steps(problem, optimizers, batches, notes) if looking else None
+        for t in problem.theta:
+            t.grad = None
         state, _ = solver.step(problem, state, batches)
         if looking:
             own = _gradient(problem)
@@ -167,7 +169,9 @@ def _double(part: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _gradient(problem: ChainProblem | PartsProblem) -> Tensors:
-    """Return the hypergradient that a step has left in `.grad`."""
+    """Return the hypergradient that a step has left in `.grad`; BilevelError where there is none, or no finite one."""
+    if all(t.grad is None for t in problem.theta):
+        raise BilevelError("the solver leaves no gradient in theta's `.grad`, so that there is nothing to compare")
     gradient = tuple(torch.zeros_like(t) if t.grad is None else t.grad.detach().clone() for t in problem.theta)
     check_finite(gradient, [f"the hypergradient by {name}" for name in problem.theta_names])
     return gradient

@@ -27,7 +27,7 @@ from restore_hub import hookimpl
 class Follow:
     metrics = {}
 
-    def __init__(self, curvature: float = 1.0, along: bool = False, hole: bool = False) -> None:
+    def __init__(self, curvature: float = 1.0, along: bool = False, hole: bool = False, narrow: bool = False) -> None:
         def block(*values):
             module = nn.Module()
             module.register_parameter("w", nn.Parameter(torch.tensor(values)))
@@ -36,7 +36,7 @@ class Follow:
         self.blocks = nn.ModuleDict({"theta": block(*theta), "omega": block(0.0, 0.5)})
         self.energies = {"upper": self.upper, "lower": self.lower}
         self.splits = {"all": 1}
-        self._c, self._hole = (1.0, curvature), hole
+        self._c, self._hole, self._narrow = (1.0, curvature), hole, narrow
 
     def batch(self, split, seed, index):
         return {"one": torch.ones(1)}
@@ -50,7 +50,8 @@ class Follow:
         return (value / torch.zeros(()) if self._hole else value) * batch["one"].sum(), 1
 
     def lower(self, v, batch):
-        gap = (v["omega"]["w"] - v["theta"]["w"]).square()
+        gap = v["omega"]["w"] - v["theta"]["w"]
+        gap = (torch.eye(2) @ gap if self._narrow else gap).square()
         return 0.5 * (self._c[0] * gap[0] + self._c[1] * gap[1]), 1
 
 @hookimpl
@@ -143,6 +144,18 @@ def test_an_optimizer_without_a_known_derivative_leaves_one_reference(plugin: Pa
     found = _check(plugin, "lwcl", 1.0, True, "stages.0.lower.clip=1.0")
     assert {c.reference for c in found.comparisons} == {"optimum"}
     assert any(note.startswith("no reference through the lower steps: reverse mode") for note in found.notes)
+
+
+def test_blocks_that_cannot_run_in_float64_are_compared_in_float32(plugin: Path) -> None:
+    found = _check(plugin, "cg", 1.0, False, "problem.narrow=true")
+    assert found.dtype == "float32"
+    for comparison in _of(found, "optimum"):
+        assert (*comparison.whole, *comparison.response) == pytest.approx((1, 1, 1, 1), abs=1e-5)
+
+
+def test_with_cold_restarts_there_is_no_later_look(plugin: Path) -> None:
+    found = _check(plugin, "lwcl", 1.0, False, "stages.0.lower.restart=cold")
+    assert {c.lower_steps for c in found.comparisons} == {2}
 
 
 def test_what_is_not_finite_fails(plugin: Path) -> None:
