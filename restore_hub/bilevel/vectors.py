@@ -15,13 +15,13 @@ Tensors: TypeAlias = tuple[Tensor, ...]
 
 
 CHUNK = 1 << 16  # elements that are widened at a time, so that no copy of a long vector is made
-SAFE = (1e-140, 1e140)  # norms whose squares, and those of the elements that matter, float64 holds
+SAFE = (1e-140, 1e140)  # norms whose products, and those of the elements that matter, float64 holds
 
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Return <a, b>, summed over all tensors of two tuples of equal shapes."""
     products = [_dot(p.reshape(-1), q.reshape(-1)) for p, q in zip(a, b, strict=True)]
-    return torch.stack(products).sum()
+    return products[0] if len(products) == 1 else torch.stack(products).sum()
 
 
 def _dot(p: Tensor, q: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def norm(a: Sequence[Tensor]) -> Tensor:
     rounds nothing.
     """
     lengths = [torch.linalg.vector_norm(t, dtype=torch.float64) for t in a]
-    length: Tensor = torch.linalg.vector_norm(torch.stack(lengths))
+    length: Tensor = lengths[0] if len(lengths) == 1 else torch.linalg.vector_norm(torch.stack(lengths))
     wide = any(t.dtype == torch.float64 for t in a)
     if not wide or (length.device.type == "cpu" and SAFE[0] < float(length) < SAFE[1]):
         return length
@@ -52,7 +52,12 @@ def norm(a: Sequence[Tensor]) -> Tensor:
 
 def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Return <a, b> / (|a| |b|), zero where either is zero."""
-    return inner(unit(a, norm(a)), unit(b, norm(b)))
+    lengths = norm(a), norm(b)
+    wide = any(t.dtype == torch.float64 for t in (*a, *b))
+    if wide and not (lengths[0].device.type == "cpu" and all(SAFE[0] < float(n) < SAFE[1] for n in lengths)):
+        return inner(unit(a, lengths[0]), unit(b, lengths[1]))
+    both = lengths[0] * lengths[1]
+    return inner(a, b) / torch.where(both == 0, torch.ones_like(both), both)
 
 
 def unit(a: Sequence[Tensor], length: Tensor) -> Tensors:
