@@ -36,10 +36,7 @@ test-long: $(READY)
 	$(BIN)/pytest -v -m long --durations=10 --timeout 1800
 
 bench: $(READY)
-	$(BIN)/python benchmarks/step_cost.py
-	$(BIN)/python benchmarks/groups.py
-	$(BIN)/python benchmarks/tracking.py
-	$(BIN)/python benchmarks/runtime.py
+	for name in toy cleaning step_cost peers groups tracking runtime; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,6 +1,6 @@
 """How far solvers with one outer product, with groups, and with the exact response come, with 1 to 100 lower steps.
 
-`python benchmarks/groups.py` prints a Markdown table: what is left of the error when each solver has trained, for the
+The table holds what is left of the error when each solver has trained, for the
 worst of a few starts; smaller is better. Every solver sees the same problems, starts and batches.
 
 - `digits`: the pipeline hyper_cleaning; what is left is 1 - F1. `alternating` has no gradient there and stays.
@@ -12,7 +12,6 @@ worst of a few starts; smaller is better. Every solver sees the same problems, s
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, optim
 
+from arena.results import parser, publish, table
 from restore_hub.bilevel import Gradients, OuterProduct, Rows, Tensors, rows_by_vmap
 from restore_hub.bilevel.solvers import Alternating, Ibgl, Lwcl
 from restore_hub.contracts import Batches
@@ -185,21 +185,23 @@ def train(task: Task, solver: Any, outer: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=120, help="outer steps")
-    parser.add_argument("--lower", default="1,10,100", help="lower steps, one row each")
-    parser.add_argument("--seeds", type=int, default=3, help="starts; the largest error of them is printed")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"| problem, lower steps | {' | '.join(SOLVERS)} |")
-    print(f"| --- | {' | '.join('---:' for _ in SOLVERS)} |")
+    """Train, print, write."""
+    arguments = parser(__doc__, repeats=1)
+    arguments.add_argument("--steps", type=int, default=120, help="outer steps")
+    arguments.add_argument("--lower", default="1,10,100", help="lower steps, one row each")
+    arguments.add_argument("--seeds", type=int, default=3, help="starts; the largest error of them is printed")
+    given = arguments.parse_args()
+    torch.set_num_threads(given.threads)
+    rows = []
     for name, make in TASKS.items():
         for k in (int(text) for text in given.lower.split(",")):
-            cells = []
-            for solver in SOLVERS.values():
-                left = [train(make(k, seed), solver(), given.steps) for seed in range(given.seeds)]
-                cells.append(f"{max(left):.4f}")
-            print(f"| {name}, {k} | {' | '.join(cells)} |", flush=True)
+            left = (
+                max(train(make(k, seed), solver(), given.steps) for seed in range(given.seeds))
+                for solver in SOLVERS.values()
+            )
+            rows.append([f"{name}, {k}", *(f"{value:.4f}" for value in left)])
+    text = table(["problem, lower steps", *SOLVERS], rows)
+    publish("groups", __doc__, [text], given.results, f"One process, {given.threads} thread(s); no times.")
 
 
 if __name__ == "__main__":

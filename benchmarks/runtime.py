@@ -1,14 +1,12 @@
 """What the runtime adds to plain onnxruntime, what tiles cost, and what int8 gains, in one interleaved run.
 
-`python benchmarks/runtime.py` exports the chain of `pipelines/raw_lowlight.yaml` as it is initialised, since speed does
-not depend on the weights, and prints a Markdown table. Where a row names nothing else, it is over plain onnxruntime, as
-a person would use it: `InferenceSession` with its defaults and one `run`; for files rawpy, that, and Pillow; on as many
+The graph is the chain of `pipelines/raw_lowlight.yaml` as it is initialised, since speed does not depend on the weights.
+Where a row names nothing else, it is over plain onnxruntime, as a person would use it: `InferenceSession` with its defaults and one `run`; for files rawpy, that, and Pillow; on as many
 threads, in a fresh process for memory and start.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -23,6 +21,7 @@ import onnxruntime
 import rawpy
 from PIL import Image
 
+from arena.results import parser, publish, table
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.gate import save
 from restore_hub.export.qdq import to_int8
@@ -85,16 +84,16 @@ def interleaved(work: Mapping[str, Work], repeats: int) -> dict[str, list[float]
     return times
 
 
-def row(name: str, these: list[float], those: list[float], amount: float = 1.0, per_second: bool = False) -> str:
-    """Return a line of the table: both medians, as rates where asked for, and the median of the ratios of times."""
+def row(name: str, these: list[float], those: list[float], amount: float = 1.0, per_second: bool = False) -> list[str]:
+    """Return a row of the table: both medians, as rates where asked for, and the median of the ratios of times."""
     ratio = statistics.median(a / b for a, b in zip(these, those, strict=True))
     cells = [statistics.median(values) for values in (these, those)]
     cells = [amount / cell if per_second else amount * cell for cell in cells]
     shown = (f"{cell:.0f}" if cell >= 100 else f"{cell:.3g}" for cell in cells)
-    return f"| {name} | {' | '.join(shown)} | {ratio:.3f} |"
+    return [name, *shown, f"{ratio:.3f}"]
 
 
-def graphs(model: Model, int8: Model, side: int, repeats: int) -> list[str]:
+def graphs(model: Model, int8: Model, side: int, repeats: int) -> list[list[str]]:
     """Compare one picture in memory: our call, plain onnxruntime, tiles, and int8."""
     feeds = probe_feeds(model.manifest.inputs, 0, side, side)
     session = onnxruntime.InferenceSession(str(model.path), providers=["CPUExecutionProvider"])
@@ -115,7 +114,7 @@ def graphs(model: Model, int8: Model, side: int, repeats: int) -> list[str]:
     ]
 
 
-def files(model: Model, folder: Path, side: int, repeats: int) -> list[str]:
+def files(model: Model, folder: Path, side: int, repeats: int) -> list[list[str]]:
     """Compare file to file in one process: RAW to PNG, hot pixels, EXIF and colour profile on our side only."""
     photo = photograph(folder / "photos" / "a.dng", side)
     photograph(folder / "photos" / "b.dng", side)
@@ -138,7 +137,7 @@ def files(model: Model, folder: Path, side: int, repeats: int) -> list[str]:
     ]
 
 
-def processes(model: Model, folder: Path, side: int, repeats: int) -> list[str]:
+def processes(model: Model, folder: Path, side: int, repeats: int) -> list[list[str]]:
     """Compare fresh processes: time from start to a tiny picture, and memory of a picture over that of a tiny one."""
     tiny, large = photograph(folder / "tiny.dng", 32), photograph(folder / "large.dng", side)
     commands = {
@@ -172,23 +171,21 @@ def fresh(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024, 2048], help="of the pictures")
-    parser.add_argument("--repeats", type=int, default=7)
-    arguments = parser.parse_args()
+    """Write the table."""
+    asked = parser(__doc__, repeats=7)
+    asked.add_argument("--sides", type=int, nargs="+", default=[512, 1024, 2048], help="of the pictures")
+    arguments = asked.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "photos").mkdir()
         model, int8 = exported(folder)
         onnxruntime.set_default_logger_severity(3)  # plain sessions warn that inputs with defaults are not constant
-        lines = [line for side in arguments.sides for line in graphs(model, int8, side, arguments.repeats)]
-        lines += files(model, folder, arguments.sides[-1], arguments.repeats)
-        lines += processes(model, folder, arguments.sides[-1], arguments.repeats)
-    print(f"{usable_cpus()} CPUs, onnxruntime {onnxruntime.__version__}, median of {arguments.repeats}\n")
-    print("| | this | over that | ratio of times |")
-    print("| --- | --- | --- | --- |")
-    print("\n".join(lines))
+        rows = [line for side in arguments.sides for line in graphs(model, int8, side, arguments.repeats)]
+        rows += files(model, folder, arguments.sides[-1], arguments.repeats)
+        rows += processes(model, folder, arguments.sides[-1], arguments.repeats)
+    text = table(["", "this", "over that", "ratio of times"], rows)
+    said = f"{usable_cpus()} CPUs for both, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}."
+    publish("runtime", __doc__, [text], arguments.results, said)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,32 @@
-"""What one outer step of each solver costs on the RAW chain, as ratios measured in one interleaved run.
+"""What one outer step of each solver costs on the RAW chain: RAW U-Net above, Retinex below, from the pipeline.
 
-`python benchmarks/step_cost.py` prints a Markdown table: each solver's step over that of `alternating`, over a
-plain implementation of the same gradient, which keeps theta in every graph instead of working on the detached
-output of the upper block, and of the step under `precision: bf16` and with `accumulate: 2` over the step without.
-Both levels share one batch (`share_batch`), where the fast path pays most. Networks are channels-last, as in a run.
+A table for one batch at both levels (`share_batch`), where the fast path pays most, and one for two batches. Each entry
+is a ratio of a solver's step, over
+
+- `alternating`: that of `alternating` with as many lower steps and the same fast path;
+- `plain`: a plain implementation of the same gradient, which keeps theta in every graph instead of working on the
+  detached output of the upper block, and takes a backward pass for each gradient;
+- `bare`: the forward and backward passes that the solver itself takes, with nothing around them.
+
+`bf16` is the step under `precision: bf16` over the step without, `parts` that with `accumulate: 2` over that with one.
+Networks are channels-last, as in a run. `--size 256` is the size of the papers' crops of 512 pixels.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from arena.contest import Contender, interleave, ratio, serve
+from arena.results import conditions, parser, publish, table
 from restore_hub.contracts import Batches
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
@@ -25,8 +35,22 @@ from restore_hub.spec import read_spec
 from restore_hub.train.problem import Batch, ChainProblem, problem_of
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
-LOWER_STEPS = {"alternating": 5, "tbgl": 1, "ibgl": 5, "lwcl": 1}
-RADIUS = 0.01
+RADIUS, RATE = 0.01, 1e-4
+FIRST_ORDER = ("alternating", "tbgl", "ibgl")  # of which plain and bare implementations stand below
+grad = torch.autograd.grad
+
+
+class Case(NamedTuple):
+    """A solver, its lower steps, and the batches of the upper and the lower level: the same object where shared."""
+
+    solver: str
+    steps: int
+    above: Batch
+    below: Batch
+
+
+CASES: list[tuple[str, int]] = [("alternating", 1), ("alternating", 5), ("tbgl", 1), ("ibgl", 1), ("ibgl", 5)]
+CASES += [("rhg", 1), ("rhg", 5), ("cg", 5), ("neumann", 5), ("f2sa", 1), ("f2sa", 5)]
 
 
 def problem() -> ChainProblem:
@@ -46,17 +70,17 @@ def batch(size: int) -> Batch:
     return [{"raw": torch.rand(2, 4, size, size), "rgb": torch.rand(2, 3, 2 * size, 2 * size)}]
 
 
-def fast(name: str, data: Batch) -> Callable[[], None]:
+def fast(case: Case) -> Callable[[], None]:
     """Return one outer step of a registered solver."""
-    made, solver = problem(), default_registry().find("solver", name).load()()
-    optimizers = [torch.optim.SGD(made.theta, lr=1e-4), torch.optim.SGD(made.omega, lr=1e-4)]
+    made, solver = problem(), default_registry().find("solver", case.solver).load()()
+    optimizers = [torch.optim.SGD(made.theta, lr=RATE), torch.optim.SGD(made.omega, lr=RATE)]
     state = solver.init(made, optimizers)
-    return lambda: solver.step(made, state, Batches(data, [data], LOWER_STEPS[name]))
+    return lambda: solver.step(made, state, Batches(case.above, [case.below], case.steps))
 
 
-def bf16(name: str, data: Batch) -> Callable[[], None]:
+def bf16(case: Case) -> Callable[[], None]:
     """Return the solver's step inside autocast, as a run takes it under `precision: bf16`."""
-    step = fast(name, data)
+    step = fast(case)
 
     def under_autocast() -> None:
         with torch.autocast("cpu", torch.bfloat16):
@@ -65,35 +89,71 @@ def bf16(name: str, data: Batch) -> Callable[[], None]:
     return under_autocast
 
 
-def parts(name: str, data: Batch) -> Callable[[], None]:
-    """Return the solver's step on the same batch in two parts."""
-    return fast(name, [{key: tensor[half : half + 1] for key, tensor in data[0].items()} for half in (0, 1)])
+def parts(case: Case) -> Callable[[], None]:
+    """Return the solver's step on the same batches in two parts."""
+    below = halves(case.below)
+    return fast(case._replace(below=below, above=below if case.above is case.below else halves(case.above)))
 
 
-def plain(name: str, data: Batch) -> Callable[[], None]:
-    """Return the same step written down directly: every energy from theta on, a backward pass for each gradient."""
-    made = problem()
-    grad = torch.autograd.grad
+def halves(data: Batch) -> Batch:
+    """Return a batch of two samples as two parts."""
+    return [{key: tensor[half : half + 1] for key, tensor in data[0].items()} for half in (0, 1)]
 
-    def upper() -> Tensor:
-        return made.upper(made.couple(data), made.omega, data)
 
-    def lower() -> Tensor:
-        return made.lower(made.couple(data), made.omega, data)
+def bare(case: Case) -> Callable[[], None]:
+    """Return the passes that the solver's step is made of, without optimizers, checks and norms."""
+    made, responds = problem(), case.solver != "alternating"
+    shared = case.above is case.below
 
-    def descend() -> tuple[Tensor, ...]:
-        for _ in range(LOWER_STEPS[name]):
-            move(made.omega, grad(lower(), made.omega, allow_unused=True), 1e-4)
-        return grad(upper(), made.theta)
+    def cut(x: tuple[Tensor, ...], needed: bool = True) -> tuple[Tensor, ...]:
+        return tuple(t.detach().requires_grad_(needed) for t in x)
 
     def step() -> None:
-        direct = descend()
-        if name in ("ibgl", "lwcl"):
+        with torch.set_grad_enabled(shared or responds):
+            x = made.couple(case.below)
+        for _ in range(case.steps):
+            grad(made.lower(cut(x, False), made.omega, case.below), made.omega, allow_unused=True)
+        below = cut(x)
+        response: tuple[Tensor, ...] = ()
+        if case.solver == "ibgl":
+            response = grad(made.lower(below, made.omega, case.below), (*below, *made.omega), allow_unused=True)
+        x_above = x if shared else made.couple(case.above)
+        above = cut(x_above)
+        leaves = (*above, *made.omega) if responds else above
+        direct = grad(made.upper(above, made.omega, case.above), leaves, allow_unused=True)
+        if case.solver == "tbgl":
+            fixed = cut(made.omega, False)
+            for _ in range(2):
+                response = grad(made.lower(below, fixed, case.below), below)
+        cotangents = direct[: len(x)]
+        if not responds or shared:
+            grad(x_above, made.theta, cotangents)
+        else:
+            grad((*x_above, *x), made.theta, (*cotangents, *response[: len(x)]))
+
+    return step
+
+
+def plain(case: Case) -> Callable[[], None]:
+    """Return the same step written down directly: every energy from theta on, a backward pass for each gradient."""
+    made = problem()
+
+    def upper() -> Tensor:
+        return made.upper(made.couple(case.above), made.omega, case.above)
+
+    def lower() -> Tensor:
+        return made.lower(made.couple(case.below), made.omega, case.below)
+
+    def step() -> None:
+        for _ in range(case.steps):
+            move(made.omega, grad(lower(), made.omega, allow_unused=True), RATE)
+        direct = grad(upper(), made.theta)
+        if case.solver == "ibgl":
             g_u, g_l = grad(upper(), made.omega, allow_unused=True), grad(lower(), made.omega, allow_unused=True)
             pairs = [(u, g) for u, g in zip(g_u, g_l, strict=True) if u is not None and g is not None]
             s = sum((u * g).sum() for u, g in pairs) / sum((g * g).sum() for _, g in pairs)
             direct = tuple(d - s * t for d, t in zip(direct, grad(lower(), made.theta), strict=True))
-        if name == "tbgl":
+        if case.solver == "tbgl":
             v = grad(upper(), made.omega, allow_unused=True)
             length = torch.sqrt(sum((t * t).sum() for t in v if t is not None))
             move(made.omega, v, RADIUS / length)
@@ -102,8 +162,8 @@ def plain(name: str, data: Batch) -> Callable[[], None]:
             behind = grad(lower(), made.theta)
             move(made.omega, v, RADIUS / length)
             ends = zip(direct, ahead, behind, strict=True)
-            direct = tuple(d + 1e-4 * (a - b) * length / (2 * RADIUS) for d, a, b in ends)
-        move(made.theta, direct, 1e-4)
+            direct = tuple(d + RATE * (a - b) * length / (2 * RADIUS) for d, a, b in ends)
+        move(made.theta, direct, RATE)
 
     return step
 
@@ -116,42 +176,82 @@ def move(tensors: tuple[Tensor, ...], along: tuple[Tensor | None, ...], length: 
                 tensor -= length * direction
 
 
-def main() -> None:
-    """Time all contenders in turn and print their median ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64, help="side of the packed planes")
-    parser.add_argument("--repeats", type=int, default=9)
-    arguments = parser.parse_args()
+KINDS: dict[str, Callable[[Case], Callable[[], None]]] = {
+    kind.__name__: kind for kind in (fast, plain, bare, bf16, parts)
+}
+
+
+def worker(solver: str, steps: int, size: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what times one step of a kind at each request; the first one of a kind does not count."""
     torch.set_flush_denormal(True)
-    data = batch(arguments.size)
-    steps = {(kind.__name__, name): kind(name, data) for name in LOWER_STEPS for kind in (fast, plain, bf16, parts)}
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
-    for step in steps.values():
-        step()
-    for _ in range(arguments.repeats):
-        for key, step in steps.items():
-            begun = time.perf_counter()
-            step()
-            seconds[key].append(time.perf_counter() - begun)
+    first, second = batch(size), batch(size)
+    made: dict[tuple[str, bool], Callable[[], None]] = {}
 
-    def ratio(key: tuple[str, str], other: tuple[str, str]) -> float:
-        return statistics.median(a / b for a, b in zip(seconds[key], seconds[other], strict=True))
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        key = (request["kind"], request["shared"])
+        if key not in made:
+            made[key] = KINDS[key[0]](Case(solver, steps, first if key[1] else second, first))
+        begun = time.perf_counter()
+        made[key]()
+        return {"seconds": time.perf_counter() - begun}
 
-    side = arguments.size
-    threads = torch.get_num_threads()
-    print(f"planes 2x4x{side}x{side}, one batch at both levels, {threads} threads, median of {arguments.repeats}\n")
-    print("| solver | lower steps | step / alternating | / plain implementation | bf16 / float32 | two parts / one |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name, count in LOWER_STEPS.items():
-        own = ("fast", name)
-        ratios = (
-            ratio(own, ("fast", "alternating")),
-            ratio(own, ("plain", name)),
-            ratio(("bf16", name), own),
-            ratio(("parts", name), own),
-        )
-        print(f"| {name} | {count} | {' | '.join(f'{value:.2f}' for value in ratios)} |")
+    return answer
+
+
+def kinds_of(solver: str) -> list[str]:
+    """Return what is measured of a solver."""
+    return list(KINDS) if solver in FIRST_ORDER else ["fast"]
+
+
+def rows_of(cases: list[tuple[str, int]], seconds: dict[str, list[float]]) -> list[list[str]]:
+    """Return the rows of one table."""
+
+    def cell(name: str, other: str) -> str:
+        return f"{ratio(seconds[name], seconds[other]):.2f}" if name in seconds and other in seconds else "-"
+
+    rows = []
+    for solver, steps in cases:
+        own = f"{solver} {steps}"
+        cells = [cell(f"{own} fast", f"{other} fast") for other in (f"alternating {steps}",)]
+        cells += [cell(f"{own} fast", f"{own} {other}") for other in ("plain", "bare")]
+        cells += [cell(f"{own} {kind}", f"{own} fast") for kind in ("bf16", "parts")]
+        rows.append([solver, str(steps), f"{statistics.median(seconds[f'{own} fast']):.3g}", *cells])
+    return rows
+
+
+def main() -> None:
+    """Time all contenders in turn, write their median ratios."""
+    arguments = parser(__doc__, repeats=9, solvers=dict(CASES))
+    arguments.add_argument("--size", type=int, default=64, help="side of the packed planes")
+    given = arguments.parse_args()
+    cases = [case for case in CASES if case[0] in given.solvers.split(",")]
+    sections = []
+    with contextlib.ExitStack() as stack:
+        commands = {
+            f"{solver} {steps}": [sys.executable, __file__, "--serve", solver, str(steps), str(given.size)]
+            for solver, steps in cases
+        }
+        workers = {
+            name: stack.enter_context(Contender(command, given.threads, given.hold))
+            for name, command in commands.items()
+        }
+        for shared in (True, False):
+            keys = {f"{solver} {steps} {kind}": kind for solver, steps in cases for kind in kinds_of(solver)}
+            seconds = interleave(
+                {key: workers[key.rpartition(" ")[0]] for key in keys},
+                given.repeats,
+                {key: {"kind": kind, "shared": shared} for key, kind in keys.items()},
+            )
+            head = ["solver", "lower steps", "step, s", "/ alternating", "/ plain", "/ bare", "bf16", "parts"]
+            batches = "one batch at both levels" if shared else "a batch for each level"
+            sections.append(
+                f"## planes 2x4x{given.size}x{given.size}, {batches}\n\n{table(head, rows_of(cases, seconds))}"
+            )
+    publish("step_cost", __doc__, sections, given.results, conditions(given))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--serve"]:
+        serve(worker(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    else:
+        main()

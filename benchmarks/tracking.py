@@ -1,19 +1,19 @@
 """What a value costs to track, against MLflow's own calls on the same kind of store, in one interleaved run.
 
-`python benchmarks/tracking.py` prints a Markdown table of milliseconds a value, on SQLite in a temporary folder: what
+Milliseconds a value, on SQLite in a temporary folder: what
 a training step pays (a line in `metrics.jsonl`), what the tracker's thread pays (`log_batch`, 1000 values a call), and
 what MLflow's calls for every step and for every value pay.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from arena.results import parser, publish, table
 from restore_hub.contracts import Scalar
 from restore_hub.plugins import default_registry
 from restore_hub.train.folder import RunFolder
@@ -61,11 +61,10 @@ def contenders(folder: Path, steps: int) -> dict[str, Callable[[], None]]:
 
 
 def main() -> None:
-    """Time all contenders in turn; print medians, and ratios to MLflow's call a value."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=100, help="steps of ten values in each repeat")
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
+    """Time all contenders in turn; medians, and ratios to MLflow's call a value."""
+    made = parser(__doc__, repeats=5)
+    made.add_argument("--steps", type=int, default=100, help="steps of ten values in each repeat")
+    arguments = made.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         contend = contenders(Path(folder), arguments.steps)
         each: dict[str, list[float]] = {name: [] for name in contend}
@@ -76,12 +75,13 @@ def main() -> None:
                 if repeat:  # the first one warms up
                     each[name].append(1000 * (time.perf_counter() - begun) / (arguments.steps * len(NAMES)))
     slowest = each["mlflow, one call a value"]
-    print(f"{arguments.steps} steps of {len(NAMES)} values, median of {arguments.repeats}\n")
-    print("| | ms a value | / one call a value |")
-    print("| --- | --- | --- |")
+    rows = []
     for name, times in each.items():
         ratio = statistics.median(a / b for a, b in zip(times, slowest, strict=True))
-        print(f"| {name} | {statistics.median(times):.3f} | {ratio:.3f} |")
+        rows.append([name, f"{statistics.median(times):.3f}", f"{ratio:.3f}"])
+    text = table(["", "ms a value", "/ one call a value"], rows)
+    rounds = f"One process; {arguments.steps} steps of {len(NAMES)} values in each of {arguments.repeats} rounds."
+    publish("tracking", __doc__, [text], arguments.results, rounds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every benchmark runs, on the smallest sizes, and prints its table: no figure is judged here."""
+"""Every benchmark runs, on the smallest sizes, and writes its tables: no figure is judged here."""
 
 from __future__ import annotations
 
@@ -11,24 +11,58 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 SMALLEST = {
+    "cleaning": ["--steps", "2", "--seeds", "1", "--repeats", "1", "--count", "1", "--solvers", "lwcl groups=100,rhg"],
     "groups": ["--steps", "2", "--lower", "1,2", "--seeds", "1"],
+    "peers": ["--sizes", "10", "--samples", "20", "--repeats", "1", "--lower", "2", "--peers", ""],
     "runtime": ["--sides", "256", "--repeats", "1"],
-    "step_cost": ["--size", "16", "--repeats", "1"],
+    "step_cost": ["--size", "16", "--repeats", "1", "--solvers", "alternating"],
+    "toy": ["--sizes", "10", "--large", "20", "--lower", "2", "--repeats", "1", "--work", "1", "--solvers", "lwcl,rhg"],
     "tracking": ["--steps", "2", "--repeats", "1"],
 }
+FIGURE = r"\d+(\.\d+)?(e[+-]?\d+)?|-|\d+ / \d+"
 
 
 def test_there_is_none_that_no_test_runs() -> None:
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(SMALLEST)
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_it_prints_a_table_of_positive_figures(name: str) -> None:
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *SMALLEST[name]]
+def _run(name: str, arguments: list[str], results: Path) -> str:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments, "--results", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(rows) > 4
-    for row in rows[2:]:
-        assert len(row) == len(rows[2])
-        assert all(re.fullmatch(r"\d+(\.\d+)?", cell) for cell in row[1:])
+    text = (results / f"{name}.md").read_text()
+    assert done.stdout.strip() in text
+    assert f"`python benchmarks/{name}.py {arguments[0]}" in text
+    assert re.search(r"on \d{4}-\d\d-\d\d \d\d:\d\d UTC, revision", text)
+    assert re.search(r"torch \d", text)
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_it_writes_tables_of_figures_with_what_made_them(name: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"(?:^\|.*\n?)+", _run(name, SMALLEST[name], tmp_path), re.M)
+    assert blocks
+    for block in blocks:
+        head, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines())
+        assert rows
+        for row in rows:
+            assert len(row) == len(head)
+            assert all(re.fullmatch(FIGURE, cell) for cell in row[1:]), row
+            assert any(cell != "-" for cell in row[1:]), row
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_peers_compute_the_same_gradients(tmp_path: Path) -> None:
+    """In environments made anew, from the package index."""
+    arguments = ["--sizes", "100", "--samples", "50", "--repeats", "1", "--environments", str(tmp_path / "peers")]
+    printed = _run("peers", arguments, tmp_path)
+    missing = re.findall(r"^- (BOAT|Betty|higher|TorchOpt) is not here: (.*)", printed, re.M)
+    if missing:
+        pytest.skip(f"not installed here: {missing}")
+    same = ("outer product", "reverse mode", "neumann")
+    rows = [
+        line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith(tuple(f"| {m}" for m in same))
+    ]
+    assert len(rows) > 12
+    assert all(float(row[-1]) < 1e-5 for row in rows), rows

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from restore_hub.errors import DataError, OptionError
@@ -123,7 +122,9 @@ class HyperCleaning:
         return self._losses(variables, batch).sum() + count * self._decay * size, count
 
     def _losses(self, variables: Variables, batch: Batch) -> Tensor:
-        scores = functional_call(self.blocks["classifier"], dict(variables["classifier"]), (batch["image"],))
+        scores, classifier = batch["image"], variables["classifier"]
+        for layer in range(len(self.blocks["classifier"])):  # written out: calling the module costs as much as its sums
+            scores = F.linear(scores, classifier[f"{layer}.weight"], classifier[f"{layer}.bias"])
         return F.cross_entropy(scores, batch["label"], reduction="none")
 
 

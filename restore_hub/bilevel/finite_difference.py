@@ -8,7 +8,7 @@ import torch
 
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.reduction import reduction_of
-from restore_hub.bilevel.vectors import Tensors, norm, unit
+from restore_hub.bilevel.vectors import Tensors, norm
 from restore_hub.contracts import Problem
 from restore_hub.errors import OptionError
 
@@ -60,11 +60,13 @@ def finite_difference(
         raise OptionError(f"the radius of a finite difference must be positive, got {radius}", "radius")
     x, omega, direction = (_widen(group) for group in (x, omega, direction))
     length = norm(direction)
-    step = tuple(radius * u for u in unit(direction, length))
+    # eps = radius / |d|; the ends are made one at a time, so that no step is kept beside them
+    eps = torch.where(length > 0, radius / torch.where(length > 0, length, 1.0), 0.0)
     device = x[0].device
 
     def ends(sign: int) -> Tensors:
-        point = tuple(w + sign * h for w, h in zip(omega, step, strict=True))
+        pairs = zip(omega, direction, strict=True)
+        point = tuple(torch.addcmul(w, d, eps.to(w.dtype), value=sign) for w, d in pairs)
         return evaluate(problem, "lower", x, point, batch, wrt=("x",)).x
 
     with torch.autocast(device.type, enabled=False):

@@ -79,10 +79,13 @@ def grouped_product(
 def _inverse_lengths(omega: Tensors) -> Tensor:
     """Return 1 / |g_j|, (m,) float64, zero where g_j is exactly zero; squares neither vanish nor overflow."""
     chunks = _chunks(omega)
-    peak = torch.stack([torch.linalg.vector_norm(c, torch.inf, dim=1).double() for c in chunks]).amax(0)
-    scale = torch.ldexp(torch.ones_like(peak), torch.frexp(peak).exponent - 1)
-    scaled = [torch.linalg.vector_norm(c / scale[:, None], dim=1, dtype=torch.float64) for c in chunks]
-    lengths = scale * torch.linalg.vector_norm(torch.stack(scaled), dim=0)
+    scale = torch.ones(len(chunks[0]), dtype=torch.float64, device=chunks[0].device)
+    if any(c.dtype == torch.float64 for c in chunks):  # the squares of narrower types lie within float64
+        peak = torch.stack([c.abs().amax(1).double() for c in chunks]).amax(0)
+        scale = torch.ldexp(scale, torch.frexp(peak).exponent - 1)
+        chunks = [c / scale[:, None] for c in chunks]
+    parts = torch.stack([torch.linalg.vector_norm(c, dim=1, dtype=torch.float64) for c in chunks])
+    lengths = scale * torch.linalg.vector_norm(parts, dim=0)
     return torch.where(lengths > 0, 1 / torch.where(lengths > 0, lengths, 1.0), 0.0)
 
 

@@ -106,6 +106,8 @@ def rows_by_vmap(
         value, count = energy(x, omega, group)
         return value, (value.detach(), torch.as_tensor(count, dtype=torch.float64, device=value.device))
 
+    # Leaves that ask for gradients would have autograd record all of it once more.
+    x, omega = (tuple(t.detach() for t in tensors) for tensors in (x, omega))
     each = vmap(grad(total, argnums=(0, 1), has_aux=True), in_dims=(None, None, 0), randomness="different")
     (dx, domega), (values, counts) = each(x, omega, stacked)
     (count,) = reduction.total([counts.sum()])

@@ -167,5 +167,7 @@ def _damped(product: Operator, p: Tensors, damping: float) -> Tensors:
 
 
 def _add(a: Tensors, factor: Tensor | float, b: Tensors) -> Tensors:
-    """Return a + factor b, in the tensors' own types."""
-    return tuple(u + (factor * v).to(u.dtype) for u, v in zip(a, b, strict=True))
+    """Return a + factor b, in the tensors' own types, in one pass."""
+    if isinstance(factor, Tensor):
+        return tuple(torch.addcmul(u, v.to(u.dtype), factor.to(u.dtype)) for u, v in zip(a, b, strict=True))
+    return tuple(torch.add(u, v.to(u.dtype), alpha=factor) for u, v in zip(a, b, strict=True))

@@ -90,17 +90,21 @@ def check_zero_sum(
     With F_upper = c F_lower the ratio is s = c and dF_upper/dx - s dF_lower/dx is exactly zero: the upper level
     would never move. Recognised by g_u = s g_l and dF_upper/dx = s dF_lower/dx together with s = +1 or -1 or
     F_upper = s F_lower; the gradients alone also agree at an optimum with a single lower variable.
-    Waits for the device once. `length` is the norm of tensors shaped like x.
+    Waits for the device once, or twice where the angle does not settle it. `length` is the norm of tensors shaped
+    like x.
     """
-    s, length_x = response.s, length(upper.x)
+    s = response.s
     tolerance = max(torch.finfo(t.dtype).eps for t in (*lower.omega, *lower.x)) ** 0.5
     device = s.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         tolerance = max(tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps)  # of the passes in between
+    if not bool(1 - response.cosine.abs() <= tolerance):  # as nearly always, and cheap to see
+        return
     gap = length(tuple(u - s * t for u, t in zip(upper.x, lower.x, strict=True)))
+    length_x = length(upper.x)
     same_ratio = (s.abs() - 1).abs() <= tolerance
     same_value = (upper.value - s * lower.value).abs() <= tolerance * upper.value.abs()
-    same = (1 - response.cosine.abs() <= tolerance) & (gap <= tolerance * length_x) & (length_x > 0)
+    same = (gap <= tolerance * length_x) & (length_x > 0)
     if bool(same & (same_ratio | same_value)):
         kind = "a zero-sum pair" if float(s) < 0 else "one energy for both levels"
         raise BilevelError(

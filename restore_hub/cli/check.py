@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from restore_hub.cli.options import plugin_option, set_option
+from restore_hub.cli.table import table
+
+if TYPE_CHECKING:
+    from restore_hub.train.agreement import Agreement, Closeness, Comparison
+
+MEANING = """\
+  theta is held still. `whole` is the gradient that steps theta, `response` the part of it that stands for the lower
+  level's answer to theta, `share` how large that part should be. cosine: 1 is the right direction, 0 an unrelated one,
+  below 0 the wrong way. length: 1x is right; the learning rate makes up for another one, as long as it lasts.
+  `optimum`: the gradient with the lower level solved, what bilevel training is after. `steps`: the exact one of the
+  lower steps just taken, which has seen no more of the lower level than they did. No such figure fails a spec."""
 
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 @set_option
 @plugin_option
-def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:
+@click.option("--hypergradient", is_flag=True, help="Also compare the solvers with exact gradients, on a tiny copy.")
+def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], hypergradient: bool) -> None:
     """Check SPEC: names, options, graph, level rules, then shapes on the meta device, parameters and cost."""
     from restore_hub.plan import make_plan
     from restore_hub.plan.report import report
@@ -36,4 +51,53 @@ def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -
         click.echo(f"  {number}. {line}")
     for remark in found.remarks:
         click.echo(f"note: {remark}")
+    if hypergradient:
+        click.echo("\n".join(_hypergradients(spec, overrides, plugins)))
     click.echo(f"{plan.spec.name}: ok")
+
+
+def _hypergradients(spec: Path, overrides: Sequence[str], plugins: Sequence[Path]) -> Iterator[str]:
+    from restore_hub.train import check_hypergradients
+
+    found = check_hypergradients(spec, overrides=overrides, plugins=plugins)
+    for agreement in found:
+        yield from _agreement(agreement)
+    yield MEANING if found else "hypergradient: no stage has two levels, so there is none"
+
+
+def _agreement(found: Agreement) -> Iterator[str]:
+    yield f"hypergradient of stage {found.stage}, {found.solver}, on a tiny copy in {found.dtype}"
+    head = ["  against", "lower steps", "whole: cosine", "length", "response: cosine", "length", "share"]
+    yield table(head, [_row(comparison) for comparison in found.comparisons])
+    yield from (f"note: {note}" for note in found.notes)
+    for reference in ("optimum", "steps"):
+        cosines = [c.whole.cosine for c in found.comparisons if c.reference == reference and c.sound]
+        if cosines:
+            yield f"  against `{reference}`, {found.solver} {_verdict(cosines)}"
+            return
+
+
+def _row(comparison: Comparison) -> list[str]:
+    share = "-" if math.isnan(comparison.share) else f"{comparison.share:.0%}"
+    both = [cell for part in (comparison.whole, comparison.response) for cell in _cells(part)]
+    return [f"  {comparison.reference}", str(comparison.lower_steps), *both, share]
+
+
+def _cells(closeness: Closeness) -> tuple[str, str]:
+    if math.isnan(closeness.ratio):
+        return "-", "-"
+    return f"{closeness.cosine:.2f}", f"{closeness.ratio:.3g}x"
+
+
+def _verdict(cosines: Sequence[float]) -> str:
+    """Say what the least cosine of the whole hypergradient means."""
+    least = min(cosines)
+    if math.isnan(least):
+        return "has nothing to agree with: the exact gradient is zero"
+    if least >= 0.9:
+        return "steps theta in the right direction"
+    if least >= 0.5:
+        return "steps theta roughly in the right direction"
+    if least > 0:
+        return "steps theta hardly in the right direction; compare solvers by training, or try `cg` or `rhg`"
+    return "steps theta the wrong way or across; try another solver, such as `cg` or `rhg`"

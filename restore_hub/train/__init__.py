@@ -1,5 +1,6 @@
 """Builds what a spec names and trains it, stage by stage."""
 
+from restore_hub.train.agreement import check_hypergradients
 from restore_hub.train.contest import compare_solvers
 from restore_hub.train.forecast import forecast
 from restore_hub.train.loop import StageResult
@@ -11,6 +12,7 @@ from restore_hub.train.run import Result, run
 __all__ = [
     "Result",
     "StageResult",
+    "check_hypergradients",
     "compare_solvers",
     "export_run",
     "export_spec",

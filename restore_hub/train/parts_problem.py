@@ -107,12 +107,14 @@ class PartsProblem:
             BilevelError: more groups than samples, or a number that the parts of the batch do not share evenly.
         """
         sizes = sizes_of(batch, groups, self.reduction.size)
-        pieces = [piece for part, counts in zip(batch, sizes, strict=True) for piece in cut(part, counts)]
-        if len({size for counts in sizes for size in counts}) > 1:
+        alike = {size for counts in sizes for size in counts}
+        if len(alike) > 1:
+            pieces = [piece for part, counts in zip(batch, sizes, strict=True) for piece in cut(part, counts)]
             sums = [self._lower.sums(piece, self._named(x, omega)) for piece in pieces]
             rows = rows_by_parts(shares(self._lower.weights, sums, self.reduction), omega, [()] * len(sums), x)
             return everywhere(gathered(rows, sizes, 0), self.reduction)
-        stacked = {name: torch.stack([piece[name] for piece in pieces]) for name in pieces[0]}
+        whole = {name: torch.cat([part[name] for part in batch]) for name in batch[0]}
+        stacked = {name: tensor.reshape(-1, *alike, *tensor.shape[1:]) for name, tensor in whole.items()}
         terms = []
         for index, weight in enumerate(self._lower.weights.values()):
 

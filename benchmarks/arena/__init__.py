@@ -1,0 +1,1 @@
+"""What the benchmarks share: contenders in processes of their own, memory of live tensors, results as Markdown."""

@@ -1,0 +1,153 @@
+"""LwCL, Table VI: hyper-cleaning of digits, half of the training labels wrong, with the pipeline `hyper_cleaning`.
+
+- `F1` of the samples that are kept against those whose label is right, and the test `accuracy`:
+  mean over the seeds, which choose samples, wrong labels and batches; the least and the most F1 beside it.
+- `step`: one outer step with its lower steps, batches not counted.
+- `/ bare`: the step over the gradients that it needs, taken by `torch.autograd.grad` (those by group by
+  `torch.func.vmap`) with nothing around them: the lower steps' g_l, the last g_l and dF_lower/dx, g_u.
+- `rhg / it`: how many times as long the step of `rhg` takes.
+
+All have the pipeline's optimizers and rates, and the same batches. `alternating` cannot begin, since F_upper sees theta
+through the lower level alone; what it keeps is everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arena.contest import Contender, interleave, ratio, serve
+from arena.results import conditions, parser, publish, table
+from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Lwcl, Neumann, Rhg
+from restore_hub.contracts import Batches
+from restore_hub.errors import BilevelError
+from restore_hub.train.optimizers import make_optimizer
+from restore_hub.train.parts_problem import PartsProblem, parts_problem_of
+from restore_hub.train.setup import set_up
+from restore_hub.train.validate import measure
+
+PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "hyper_cleaning.yaml"
+SOLVERS: dict[str, Callable[[], Any]] = {
+    "lwcl groups=100": lambda: Lwcl(groups=100),
+    "lwcl groups=sample": lambda: Lwcl(groups="sample"),
+    "lwcl": Lwcl,
+    "rhg": Rhg,
+    "cg": lambda: Cg(damping=0.01),
+    "neumann": Neumann,
+    "f2sa": F2sa,
+    "alternating": Alternating,
+}
+GROUPS: dict[str, Any] = {"lwcl groups=100": 100, "lwcl groups=sample": "sample", "lwcl": None}
+
+
+class Run:
+    """A solver on the pipeline's stage."""
+
+    def __init__(self, solver: str, seed: int = 0) -> None:
+        overrides = ["tracker=", f"seed={seed}", f"problem.data_seed={seed}"]
+        self.setup = set_up(PIPELINE, overrides, [], "cpu")
+        self.stage = self.setup.plan.spec.stages[0]
+        assert self.setup.problem is not None
+        problem = parts_problem_of(self.setup.problem, self.stage)
+        assert isinstance(problem, PartsProblem)
+        self.problem, self._solver, self._taken = problem, SOLVERS[solver](), 0
+        pairs = zip(self.stage.levels, (problem.theta, problem.omega), strict=True)
+        self._state = self._solver.init(problem, [make_optimizer(*pair) for pair in pairs])
+        self._streams = [self.setup.stream(level.data, f"level {i}") for i, level in enumerate(self.stage.levels)]
+
+    def batches(self) -> Batches:
+        """Return those of the next outer step, fresh ones for each lower step."""
+        assert self.stage.lower is not None
+        count = self.stage.lower.steps
+        lower = [[self._streams[1].batch(self._taken * count + i)] for i in range(count)]
+        self._taken += 1
+        return Batches([self._streams[0].batch(self._taken)], lower, count)
+
+    def step(self, batches: Batches) -> None:
+        """Take one outer step."""
+        self._state, _ = self._solver.step(self.problem, self._state, batches)
+
+
+def bare(run: Run, batches: Batches, groups: Any) -> None:
+    """Take the gradients of one outer step of `lwcl`, and nothing else."""
+    problem, grad = run.problem, torch.autograd.grad
+    theta = tuple(t.detach() for t in problem.theta)
+    for batch in batches.lower:
+        grad(problem.lower(theta, problem.omega, batch), problem.omega)
+    if groups is None:
+        grad(problem.lower(problem.theta, problem.omega, batch), (*problem.theta, *problem.omega))
+    else:
+        problem.lower_groups(problem.theta, problem.omega, batch, groups)
+    grad(problem.upper(theta, problem.omega, batches.upper), problem.omega)
+
+
+def answer(solver: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Train, or time steps or their bare gradients."""
+    run = Run(solver, request.get("seed", 0))
+    if request["do"] == "train":
+        with contextlib.suppress(BilevelError):  # alternating
+            for _ in range(request["steps"]):
+                run.step(run.batches())
+        return {**measure(run.setup).means}
+    work = run.step if request["do"] == "step" else lambda batches: bare(run, batches, GROUPS[solver])
+    made = [run.batches() for _ in range(request["count"] + 1)]
+    work(made[0])
+    begun = time.perf_counter()
+    for batches in made[1:]:
+        work(batches)
+    return {"seconds": (time.perf_counter() - begun) / request["count"]}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = parser(__doc__, repeats=9, solvers=SOLVERS)
+    arguments.add_argument("--steps", type=int, default=400, help="outer steps of a training")
+    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--count", type=int, default=10, help="steps that a round takes")
+    given = arguments.parse_args()
+    solvers = given.solvers.split(",")
+    compared = [name for name in GROUPS if name in solvers]
+    with contextlib.ExitStack() as stack:
+        contenders = {
+            name: stack.enter_context(Contender([sys.executable, __file__, "--serve", name], given.threads, given.hold))
+            for name in solvers
+        }
+        trained = {
+            name: [contender.ask(do="train", seed=seed, steps=given.steps) for seed in range(given.seeds)]
+            for name, contender in contenders.items()
+        }
+        timed = [name for name in solvers if name != "alternating"]
+        requests = {name: {"do": "step", "count": given.count} for name in timed}
+        requests |= {f"bare {name}": {"do": "bare", "count": given.count} for name in compared}
+        asked = contenders | {f"bare {name}": contenders[name] for name in compared}
+        seconds = interleave(asked, given.repeats, requests)
+    rows = [row(name, trained[name], seconds) for name in solvers]
+    head = ["solver", "F1", "least", "most", "accuracy", "step, ms", "/ bare", "rhg / it"]
+    text = f"{given.steps} outer steps, {given.seeds} seeds\n\n{table(head, rows)}"
+    publish("cleaning", __doc__, [text], given.results, conditions(given))
+
+
+def row(name: str, trained: list[dict[str, Any]], seconds: Mapping[str, list[float]]) -> list[str]:
+    """Return the cells of a solver."""
+    f1 = [found["f1"] for found in trained]
+    scores = (statistics.mean(f1), min(f1), max(f1), statistics.mean(found["accuracy"] for found in trained))
+    cells = [name, *(f"{value:.3f}" for value in scores)]
+    if name not in seconds:
+        return [*cells, "-", "-", "-"]
+    over_bare = f"{ratio(seconds[name], seconds[f'bare {name}']):.2f}" if name in GROUPS else "-"
+    over_it = f"{ratio(seconds['rhg'], seconds[name]):.2f}"
+    return [*cells, f"{1000 * statistics.median(seconds[name]):.3g}", over_bare, over_it]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(lambda request: answer(sys.argv[2], request))
+    else:
+        main()
