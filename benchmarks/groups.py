@@ -43,8 +43,8 @@ class Exact(Ibgl):
         self._point = (problem, x, batch)
         return super()._lower(problem, x, batch)
 
-    def _respond(self, state: Any, lower: Gradients | Rows, upper: Gradients, shared: bool) -> OuterProduct:
-        response = super()._respond(state, lower, upper, shared)
+    def _respond(self, state: Any, lower: Gradients | Rows, upper: Gradients, *how: Any) -> OuterProduct:
+        response = super()._respond(state, lower, upper, *how)
         return response._replace(x=exact_response(*self._point, upper.omega, self._relative))
 
 

@@ -1,8 +1,8 @@
 """What the runtime adds to plain onnxruntime, what tiles cost, and what int8 gains, in one interleaved run.
 
-The graph is the chain of `pipelines/raw_lowlight.yaml` as it is initialised, since speed does not depend on the weights.
-Where a row names nothing else, it is over plain onnxruntime, as a person would use it: `InferenceSession` with its defaults and one `run`; for files rawpy, that, and Pillow; on as many
-threads, in a fresh process for memory and start.
+The graph is the chain of `pipelines/raw_lowlight.yaml` as it is initialised, since speed does not depend on weights.
+Where a row names nothing else, it is over plain onnxruntime, as a person would use it: `InferenceSession` with its
+defaults and one `run`; for files rawpy, that, and Pillow; on as many threads, in a fresh process for memory and start.
 """
 
 from __future__ import annotations
