@@ -57,7 +57,19 @@ def trace(
         raise ExportError(f"torch cannot export {', '.join(outputs)}: {reason}") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    _forget(model.graph)
     return model
+
+
+def _forget(graph: onnx.GraphProto) -> None:
+    """Remove where in which source file each node was made: paths of this machine are nobody's concern."""
+    named = (graph.node, graph.input, graph.output, graph.initializer, graph.value_info)
+    for entry in (graph, *(entry for entries in named for entry in entries)):
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            _forget(attribute.g)
 
 
 @contextlib.contextmanager

@@ -96,6 +96,12 @@ def test_the_file_is_one_valid_file_without_side_data(world) -> None:
     assert defaults == {"phase", "black", "white", "balance", "gain"}
 
 
+def test_the_file_names_no_source_file_of_the_machine_that_made_it(world) -> None:
+    _, folder = world
+    for path in folder.glob("*.onnx"):
+        assert b".py" not in path.read_bytes()
+
+
 def test_a_file_that_differs_is_not_published(world, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights changed between tracing and the gate: the worst pixel is named, nothing is left behind."""
     chain, _ = world
