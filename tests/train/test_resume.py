@@ -363,7 +363,8 @@ def test_the_state_goes_with_the_best_weights(
 @pytest.mark.long
 def test_a_hundred_kills_at_random_moments(frequent: list[str], tmp_path: Path) -> None:
     """Real processes are killed again and again, wherever they are, until they come through; the bits are the same."""
-    overrides = [*frequent, "stages.0.steps=40", "stages.1.steps=20", "validate_every=7"]
+    more = ["stages.0.steps=40", "stages.1.steps=20", "validate_every=7", "export={chain: enhanced}"]
+    overrides = [*frequent, *more]
     began = time.monotonic()
     whole = subprocess.run(command(overrides, tmp_path / "whole"), env=ONE_THREAD, check=False, capture_output=True)
     assert whole.returncode == 0, whole.stderr
