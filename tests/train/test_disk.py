@@ -177,7 +177,8 @@ def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
 
 @pytest.mark.long
 def test_a_disk_that_is_full_at_any_write(call: Call, disk: Any, small: list[str], tmp_path: Path) -> None:
-    arguments = sets(*small, *SHORT, "export={blocks: [generate, enhance], chain: enhanced}")
+    wide = ("blocks.enhance.width=12", "export={blocks: [generate, enhance], chain: enhanced}")
+    arguments = sets(*small, *SHORT, *wide)
     assert call("whole", "run", PIPELINE, "--out", tmp_path / "whole", *arguments)[0] == 0
     sizes = [*range(8, 44, 8), *range(100, 208, 12), *range(220, 500, 30)]  # KiB; a run takes about 450
     failed = {}
