@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import torch
@@ -49,5 +50,6 @@ class Cascade(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         first = torch.relu(self.first(image))
         maps = torch.tanh(self.third(first + torch.relu(self.second(first))))  # (N, 12, H, W)
-        stops = torch.stack(maps.chunk(MAPS, dim=1)).sum(0)  # (N, 3, H, W), log2 of the gain
+        # (N, 3, H, W), log2 of the gain; added up in the memory format of the maps, which a stack would change.
+        stops = functools.reduce(torch.add, maps.chunk(MAPS, dim=1))
         return image * torch.exp2(stops), torch.cat([image, torch.exp2(-stops)], dim=1)

@@ -127,6 +127,12 @@ def test_cascade_with_zero_maps_changes_nothing() -> None:
     assert torch.equal(network(x)[0], x)
 
 
+def test_cascade_keeps_channels_last() -> None:
+    network, x = Cascade().to(memory_format=torch.channels_last), torch.rand(2, 3, 5, 7)
+    for output in network(x.contiguous(memory_format=torch.channels_last)):
+        assert output.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_cascade_refuses_no_width() -> None:
     with pytest.raises(OptionError, match="width is 0"):
         Cascade(width=0)
