@@ -13,7 +13,7 @@ needs; nothing is installed into the project's.
 
 `outer product` is LwCL Eq. 8 (BOAT's `IGA`), `finite difference` that of DARTS (Betty's `darts`), with one lower step.
 `cheapest` is what is meant for one lower step: the outer product of ours and of BOAT, Betty's `darts`.
-`neumann` is the same series for all; ours takes one more product, for the residual that it logs.
+`neumann` is the same series for all.
 """
 
 from __future__ import annotations

@@ -186,6 +186,8 @@ class Problem(Protocol):
         theta_names, omega_names: their names, for error messages.
         reduction: optional, `restore_hub.bilevel.Reduction` where several processes share each batch; energies are then
             those of the whole batch, made with its `summed` and `spread`.
+        both: optional, a method of (x, omega, batch) that returns F_lower and F_upper with what they have in common
+            computed once; for solvers that need both at one point.
     """
 
     theta: tuple[Tensor, ...]
@@ -327,8 +329,8 @@ class Solver(Protocol):
         """
         ...
 
-    def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor]]:
-        """Advance one outer step; return the state and scalar tensors to log."""
+    def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor | float]]:
+        """Advance one outer step; return the state, and numbers to log, of which tensors hold one each."""
         ...
 
     def evaluations(self, lower_steps: int) -> int:

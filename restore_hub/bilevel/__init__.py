@@ -74,6 +74,7 @@ A method of one's own is a few lines:
 from __future__ import annotations
 
 from restore_hub.bilevel import cap
+from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.finite_difference import FiniteDifference, along, finite_difference
 from restore_hub.bilevel.gradients import (
     Gradients,
@@ -81,6 +82,7 @@ from restore_hub.bilevel.gradients import (
     check_scalar,
     differentiate,
     evaluate,
+    evaluate_both,
     fill,
     gradient_graph,
     gradients,
@@ -89,7 +91,7 @@ from restore_hub.bilevel.gradients import (
 from restore_hub.bilevel.grouped_product import grouped_product
 from restore_hub.bilevel.groups import Grouping, Rows, Share, everywhere, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
-from restore_hub.bilevel.lower import Descent, apply, check_batches, coupled, descend
+from restore_hub.bilevel.lower import Descent, check_batches, coupled, descend
 from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
@@ -97,7 +99,7 @@ from restore_hub.bilevel.reduction import ALONE, Reduction, reduction_of, spread
 from restore_hub.bilevel.restart import Start
 from restore_hub.bilevel.unroll import Unrolled, reverse, unroll
 from restore_hub.bilevel.update import check_differentiable, keep, recall, update
-from restore_hub.bilevel.vectors import Tensors, cosine, inner, norm, unit
+from restore_hub.bilevel.vectors import Tensors, cosine, inner, norm, scaled
 
 __all__ = [
     "ALONE",
@@ -130,6 +132,7 @@ __all__ = [
     "descend",
     "differentiate",
     "evaluate",
+    "evaluate_both",
     "everywhere",
     "fill",
     "finite_difference",
@@ -151,11 +154,11 @@ __all__ = [
     "reverse",
     "rows_by_parts",
     "rows_by_vmap",
+    "scaled",
     "shares_batch",
     "spread",
     "step_upper",
     "summed",
-    "unit",
     "unroll",
     "update",
 ]

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections import deque
+from collections.abc import Iterable
+from statistics import median_low
 
 WINDOW = 64
 ENOUGH = 8
 
 
-def new_history(device: torch.device) -> Tensor:
-    """Return an empty history: (WINDOW,) float64, NaN where nothing is recorded yet."""
-    return torch.full((WINDOW,), torch.nan, dtype=torch.float64, device=device)
+def new_history(norms: Iterable[float] = ()) -> deque[float]:
+    """Return a history that holds the last WINDOW norms."""
+    return deque(norms, maxlen=WINDOW)
 
 
-def limit(history: Tensor, factor: float) -> Tensor:
+def limit(history: deque[float], factor: float) -> float:
     """Return factor * median(history), or infinity while fewer than ENOUGH norms are recorded."""
-    enough = history.isnan().logical_not().sum() >= ENOUGH
-    return torch.where(enough, factor * history.nanmedian(), torch.inf)
+    return factor * median_low(history) if len(history) >= ENOUGH else math.inf
 
 
-def record(history: Tensor, norm: Tensor) -> Tensor:
-    """Return the history with one more norm and without its oldest entry.
+def record(history: deque[float], norm: float) -> None:
+    """Enter one more norm, for which the oldest leaves.
 
-    The norm is the one before the cap, so that a lasting change of scale is accepted once it fills half the
-    window; an exact zero is entered as NaN, because a level without a response says nothing about its scale.
+    The norm is the one before the cap, so that a lasting change of scale is accepted once it fills half the window.
+    An exact zero is left out, because a level without a response says nothing about its scale.
     """
-    entry = torch.where(norm > 0, norm, torch.nan).to(history)
-    return torch.cat([history[1:], entry.reshape(1)])
+    if norm > 0:
+        history.append(norm)

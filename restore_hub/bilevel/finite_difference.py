@@ -14,10 +14,10 @@ from restore_hub.errors import OptionError
 
 
 class FiniteDifference(NamedTuple):
-    """The response at the coupling tensors (float32 at least), and its norm as a 0-dim float64 tensor."""
+    """The response at the coupling tensors (float32 at least), and its norm."""
 
     x: Tensors
-    norm: torch.Tensor
+    norm: float
 
 
 def finite_difference(
@@ -61,12 +61,12 @@ def finite_difference(
     x, omega, direction = (_widen(group) for group in (x, omega, direction))
     length = norm(direction)
     # eps = radius / |d|; the ends are made one at a time, so that no step is kept beside them
-    eps = torch.where(length > 0, radius / torch.where(length > 0, length, 1.0), 0.0)
+    eps = radius / length if length else 0.0
     device = x[0].device
 
     def ends(sign: int) -> Tensors:
         pairs = zip(omega, direction, strict=True)
-        point = tuple(torch.addcmul(w, d, eps.to(w.dtype), value=sign) for w, d in pairs)
+        point = tuple(torch.add(w, d, alpha=sign * eps) for w, d in pairs)
         return evaluate(problem, "lower", x, point, batch, wrt=("x",)).x
 
     with torch.autocast(device.type, enabled=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from restore_hub.bilevel.groups import Rows
 from restore_hub.bilevel.outer_product import OuterProduct, outer_product
-from restore_hub.bilevel.vectors import Tensors, norm
+from restore_hub.bilevel.vectors import Tensors, norm, scaled
 
 DAMPING = 0.1
 COLUMNS = 4096
@@ -19,8 +20,8 @@ def grouped_product(
     rows: Rows,
     g_u: Sequence[Tensor],
     damping: float = DAMPING,
-    limit: Tensor | None = None,
-    length: Callable[[Tensors], Tensor] = norm,
+    limit: float = math.inf,
+    length: Callable[[Tensors], float] = norm,
 ) -> OuterProduct:
     r"""Return the response of the lower level by one outer product for each group of F_lower = sum_j F_j.
 
@@ -51,7 +52,7 @@ def grouped_product(
         rows: by group, at the response point.
         g_u: g_u = dF_upper/domega at the same point.
         damping: >= 0; at the default angle and norm were right over 1 to 1000 lower steps of hyper-cleaning.
-        limit: largest |R|, a 0-dim tensor, or `None` for none.
+        limit: largest |R|.
         length: the norm of tensors shaped like x.
 
     Returns:
@@ -70,10 +71,9 @@ def grouped_product(
     # R = -T^T a, T_j = t_j / |g_j|
     response = tuple(-share.weighted(a * inverse) for share in rows.x)
     raw = length(response)
-    bound = raw if limit is None else torch.minimum(raw, limit.to(raw))
-    factor = torch.where(raw > 0, bound / torch.where(raw > 0, raw, 1.0), 0.0)
-    capped = (bound < raw).double()
-    return plain._replace(x=tuple(factor * r for r in response), raw_norm=raw, norm=bound, capped=capped)
+    if raw <= limit:
+        return plain._replace(x=response, raw_norm=raw, norm=raw, capped=0.0)
+    return plain._replace(x=scaled(response, limit, raw), raw_norm=raw, norm=limit, capped=1.0)
 
 
 def _inverse_lengths(omega: Tensors) -> Tensor:

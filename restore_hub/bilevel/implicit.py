@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
 
 from restore_hub.bilevel.gradients import check_finite, fill, gradient_graph, pull_back
 from restore_hub.bilevel.vectors import Tensors, inner, norm
@@ -22,14 +22,14 @@ class Solution(NamedTuple):
 
     Attributes:
         z: shaped like b.
-        residual: |b - (H + lambda I) z| / |b|, a 0-dim float64 tensor; zero where b is zero.
+        residual: |b - (H + lambda I) z| / |b|; zero where b is zero.
         negative_curvature: one where conjugate gradient stopped at a direction p with p' (H + lambda I) p <= 0, else
             zero.
     """
 
     z: Tensors
-    residual: Tensor
-    negative_curvature: Tensor
+    residual: float
+    negative_curvature: float
 
 
 class Implicit(NamedTuple):
@@ -96,7 +96,7 @@ def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterati
         A = H + \lambda I
 
     Where <p, A p> <= 0, A is not positive definite and the system no minimum: it stops with the z so far, zero where
-    that happens at once, and says so. Inner products in float64; waits for the device a few times an iteration.
+    that happens at once, and says so. Inner products in float64.
 
     Args:
         product: p -> H p.
@@ -107,21 +107,20 @@ def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterati
     """
     z = tuple(torch.zeros_like(t) for t in b)
     r, p, square = b, b, inner(b, b)
-    start, negative = square, torch.zeros_like(square)
+    start, negative = square, 0.0
     for _ in range(iterations):
-        if not float(square) > tolerance**2 * float(start):
+        if not square > tolerance**2 * start:
             break
         Ap = _damped(product, p, damping)
         curvature = inner(p, Ap)
-        if float(curvature) <= 0:
-            negative = torch.ones_like(square)
+        if curvature <= 0:
+            negative = 1.0
             break
         step = square / curvature
         z, r = _add(z, step, p), _add(r, -step, Ap)
         before, square = square, inner(r, r)
         p = _add(r, square / before, p)
-    residual = torch.where(start > 0, (square / start).sqrt(), 0.0)
-    return Solution(z, residual, negative)
+    return Solution(z, math.sqrt(square / start) if start > 0 else 0.0, negative)
 
 
 def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations: int, rate: float) -> Solution:
@@ -132,31 +131,32 @@ def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations:
         b - A z = (I - \eta A)^m \, b
 
     Converges where 0 < eta < 2 / (the largest eigenvalue of A) and A is positive definite. m terms with eta the rate of
-    plain SGD are reverse mode through m lower steps at the optimum.
+    plain SGD are reverse mode through m lower steps at the optimum. The residual is that before the last term, which is
+    known without one more product.
 
     Args:
         product: p -> H p.
         b: the right-hand side.
         damping: lambda >= 0, in units of the curvature of F_lower.
-        iterations: m >= 1 terms, each one product.
+        iterations: m >= 1 terms, each but the first one product.
         rate: eta.
 
     Raises:
         BilevelError: the series diverges.
     """
-    z, term = tuple(torch.zeros_like(t) for t in b), b
-    for _ in range(iterations):
-        # z += eta (I - eta A)^i b; then the next power of (I - eta A)
-        z = _add(z, rate, term)
+    z, term = tuple(rate * t for t in b), b
+    for _ in range(iterations - 1):
+        # z += eta (I - eta A)^i b, i = 1 .. m - 1
         term = _add(term, -rate, _damped(product, term, damping))
+        z = _add(z, rate, term)
     length = norm(b)
-    residual = norm(term) / torch.where(length > 0, length, 1.0)
-    if not bool(residual <= DIVERGED):
+    residual = norm(term) / length if length else 0.0
+    if not residual <= DIVERGED:
         raise BilevelError(
-            f"the Neumann series diverges (relative residual {float(residual):.3g} after {iterations} terms): lower "
+            f"the Neumann series diverges (relative residual {residual:.3g} after {iterations} terms): lower "
             f"its rate, {rate:g}, below 2 / the largest curvature of F_lower, or raise `damping`"
         )
-    return Solution(z, residual, torch.zeros_like(residual))
+    return Solution(z, residual, 0.0)
 
 
 def _damped(product: Operator, p: Tensors, damping: float) -> Tensors:
@@ -166,8 +166,6 @@ def _damped(product: Operator, p: Tensors, damping: float) -> Tensors:
     return found
 
 
-def _add(a: Tensors, factor: Tensor | float, b: Tensors) -> Tensors:
+def _add(a: Tensors, factor: float, b: Tensors) -> Tensors:
     """Return a + factor b, in the tensors' own types, in one pass."""
-    if isinstance(factor, Tensor):
-        return tuple(torch.addcmul(u, v.to(u.dtype), factor.to(u.dtype)) for u, v in zip(a, b, strict=True))
     return tuple(torch.add(u, v.to(u.dtype), alpha=factor) for u, v in zip(a, b, strict=True))

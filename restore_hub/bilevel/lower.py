@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
@@ -85,12 +86,3 @@ def check_batches(batches: Batches) -> None:
             f"{len(batches.lower)} lower batches for {batches.steps} lower steps; give one batch for each step, or "
             "one for all"
         )
-
-
-def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> None:
-    """Hand gradients to the variables' `.grad` and step the optimizer."""
-    for variable, g in zip(variables, gradient, strict=True):
-        variable.grad = g
-    optimizer.step()
-    # Autocast keeps cast copies of the leaves it has seen, which are stale now.
-    torch.clear_autocast_cache()

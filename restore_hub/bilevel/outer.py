@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import check_finite, fill
-from restore_hub.bilevel.lower import apply
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem

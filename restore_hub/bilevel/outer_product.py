@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,12 +10,12 @@ import torch
 from torch import Tensor
 
 from restore_hub.bilevel.gradients import Gradients
-from restore_hub.bilevel.vectors import Tensors, inner, norm, unit
+from restore_hub.bilevel.vectors import Tensors, cosine, norm, scaled
 from restore_hub.errors import BilevelError
 
 
 class OuterProduct(NamedTuple):
-    """The response at the coupling tensors, and 0-dim float64 tensors to log.
+    """The response at the coupling tensors, and numbers to log.
 
     Attributes:
         x: the response, shaped like `t_l`.
@@ -27,20 +28,20 @@ class OuterProduct(NamedTuple):
     """
 
     x: Tensors
-    s: Tensor
-    g_lower: Tensor
-    cosine: Tensor
-    raw_norm: Tensor
-    norm: Tensor
-    capped: Tensor
+    s: float
+    g_lower: float
+    cosine: float
+    raw_norm: float
+    norm: float
+    capped: float
 
 
 def outer_product(
     g_l: Sequence[Tensor],
     g_u: Sequence[Tensor],
     t_l: Tensors,
-    limit: Tensor | None = None,
-    length: Callable[[Tensors], Tensor] = norm,
+    limit: float = math.inf,
+    length: Callable[[Tensors], float] = norm,
 ) -> OuterProduct:
     r"""Return the response of the lower level by the outer-product approximation.
 
@@ -60,55 +61,49 @@ def outer_product(
         g_l: g_l = dF_lower/domega at the response point (after the last lower step).
         g_u: g_u = dF_upper/domega at the same point, shaped like `g_l`.
         t_l: dF_lower/dx at the same point; its shapes are those of the coupling tensors.
-        limit: largest |R|, a 0-dim tensor (`infinity` for none), or `None` for none.
+        limit: largest |R|.
         length: the norm of tensors shaped like `t_l`.
 
     Reference:
         Learning with Constraint Learning (TPAMI 2024), Eq. 8; Bilevel Generative Learning (ACM MM 2023), Eq. 9.
     """
     length_l, length_u, length_t = norm(g_l), norm(g_u), length(t_l)
-    projection = inner(unit(g_l, length_l), g_u)
-    zero = length_l == 0
-    safe = torch.where(zero, torch.ones_like(length_l), length_l)
-    # s = <g_l / |g_l|, g_u> / |g_l|
-    s = torch.where(zero, torch.zeros_like(projection), projection / safe)
+    angle = cosine(g_l, g_u, (length_l, length_u))
+    # s = <g_l, g_u> / <g_l, g_l>
+    s = angle * (length_u / length_l) if length_l else 0.0
     # |R| = |s| |t_l|, ordered so that a tiny |g_l| and a tiny |t_l| cancel before they are multiplied
-    raw = torch.where(zero, torch.zeros_like(projection), projection.abs() * (length_t / safe))
-    bound = raw if limit is None else torch.minimum(raw, limit.to(raw))
+    raw = abs(angle) * length_u * (length_t / length_l) if angle else 0.0
+    bound = min(raw, limit)
     # R = -s t_l = -sign(s) |R| t_l / |t_l|
-    factor = -torch.sign(projection) * bound
-    response = tuple(factor * t for t in unit(t_l, length_t))
-    cosine = projection / torch.where(length_u == 0, torch.ones_like(length_u), length_u)
-    return OuterProduct(response, s, length_l, cosine, raw, bound, (bound < raw).double())
+    response = scaled(t_l, -math.copysign(bound, s), length_t)
+    return OuterProduct(response, s, length_l, angle, raw, bound, float(bound < raw))
 
 
 def check_zero_sum(
-    lower: Gradients, upper: Gradients, response: OuterProduct, length: Callable[[Tensors], Tensor] = norm
+    lower: Gradients, upper: Gradients, response: OuterProduct, length: Callable[[Tensors], float] = norm
 ) -> None:
     """Raise BilevelError where the two energies, on one batch, are the same up to a factor.
 
     With F_upper = c F_lower the ratio is s = c and dF_upper/dx - s dF_lower/dx is exactly zero: the upper level
     would never move. Recognised by g_u = s g_l and dF_upper/dx = s dF_lower/dx together with s = +1 or -1 or
     F_upper = s F_lower; the gradients alone also agree at an optimum with a single lower variable.
-    Waits for the device once, or twice where the angle does not settle it. `length` is the norm of tensors shaped
-    like x.
+    `length` is the norm of tensors shaped like x.
     """
     s = response.s
     tolerance = max(torch.finfo(t.dtype).eps for t in (*lower.omega, *lower.x)) ** 0.5
-    device = s.device.type
+    device = upper.value.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         tolerance = max(tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps)  # of the passes in between
-    if not bool(1 - response.cosine.abs() <= tolerance):  # as nearly always, and cheap to see
+    if 1 - abs(response.cosine) > tolerance:  # as nearly always, and cheap to see
         return
     gap = length(tuple(u - s * t for u, t in zip(upper.x, lower.x, strict=True)))
     length_x = length(upper.x)
-    same_ratio = (s.abs() - 1).abs() <= tolerance
-    same_value = (upper.value - s * lower.value).abs() <= tolerance * upper.value.abs()
-    same = (gap <= tolerance * length_x) & (length_x > 0)
-    if bool(same & (same_ratio | same_value)):
-        kind = "a zero-sum pair" if float(s) < 0 else "one energy for both levels"
+    same_ratio = abs(abs(s) - 1) <= tolerance
+    same_value = abs(float(upper.value) - s * float(lower.value)) <= tolerance * abs(float(upper.value))
+    if length_x > 0 and gap <= tolerance * length_x and (same_ratio or same_value):
+        kind = "a zero-sum pair" if s < 0 else "one energy for both levels"
         raise BilevelError(
-            f"F_upper is {float(s):.4g} times F_lower on the same batch ({kind}): the outer-product response cancels "
+            f"F_upper is {s:.4g} times F_lower on the same batch ({kind}): the outer-product response cancels "
             "the direct gradient and the upper level cannot move; give the levels separate batches, or another upper "
             "energy (for a GAN the non-saturating generator loss), or use the solver `alternating`"
         )

@@ -53,8 +53,8 @@ class Reduction:
         pieces = torch.split(flat, [t.numel() for t in tensors])
         return tuple(torch.empty_like(t).copy_(p.view(t.shape)) for t, p in zip(tensors, pieces, strict=True))
 
-    def norm(self, *groups: Tensors) -> Tensor:
-        """Return the norm of tensors shaped like x, each group like all of x, over all processes; 0-dim float64."""
+    def norm(self, *groups: Tensors) -> float:
+        """Return the norm of tensors shaped like x, each group like all of x, over all processes."""
         if self.size == 1:
             return norm([t for group in groups for t in group])
         own = [t for group in groups for t in group[: len(group) - self.shared]]

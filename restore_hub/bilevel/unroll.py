@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
-from restore_hub.bilevel.lower import apply, coupled
+from restore_hub.bilevel.lower import coupled
 from restore_hub.bilevel.update import keep, recall, update
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem

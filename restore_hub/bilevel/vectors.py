@@ -1,10 +1,12 @@
-"""Inner products and norms of tuples of tensors, accumulated in float64 whatever the tensors hold.
+"""Inner products and norms of tuples of tensors: plain numbers, accumulated in float64 whatever the tensors hold.
 
-All results are 0-dim float64 tensors on the tensors' device; nothing here waits for the device.
+Numbers rather than 0-dim tensors, because what methods do with them (ratios, bounds, a median) takes the processor
+nanoseconds as such and microseconds an operation as tensors. Each call waits for the tensors' device once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -16,12 +18,53 @@ Tensors: TypeAlias = tuple[Tensor, ...]
 
 CHUNK = 1 << 16  # elements that are widened at a time, so that no copy of a long vector is made
 SAFE = (1e-140, 1e140)  # norms whose products, and those of the elements that matter, float64 holds
+NARROW = (1e-30, 1e30)  # factors that float32 holds, with room for what they are multiplied by
 
 
-def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     """Return <a, b>, summed over all tensors of two tuples of equal shapes."""
-    products = [_dot(p.reshape(-1), q.reshape(-1)) for p, q in zip(a, b, strict=True)]
-    return products[0] if len(products) == 1 else torch.stack(products).sum()
+    return sum(_numbers([_dot(p.reshape(-1), q.reshape(-1)) for p, q in zip(a, b, strict=True)]))
+
+
+def norm(a: Sequence[Tensor]) -> float:
+    """Return |a|, which is exactly zero only where every element is.
+
+    Squares of 1e-200 or 1e200 neither vanish nor overflow: narrower types are squared in float64, and where the
+    elements of float64 are not seen to be harmless, they are divided by a power of two near the largest one, which
+    rounds nothing.
+    """
+    length = math.hypot(*_lengths(a))
+    if math.isnan(length) or _within(length, SAFE) or all(t.dtype != torch.float64 for t in a):
+        return length
+    peak = max(_numbers([torch.stack(t.aminmax()).abs().max() for t in a if t.numel()]), default=0.0)
+    if peak == 0 or not math.isfinite(peak):
+        return peak
+    scale = math.ldexp(1.0, math.frexp(peak)[1] - 1)
+    return scale * math.hypot(*_lengths([t / scale for t in a]))
+
+
+def cosine(a: Sequence[Tensor], b: Sequence[Tensor], lengths: tuple[float, float] | None = None) -> float:
+    """Return <a, b> / (|a| |b|), zero where either is zero; `lengths` are |a| and |b|, where they are known."""
+    long_a, long_b = lengths or (norm(a), norm(b))
+    if long_a == 0 or long_b == 0:
+        return 0.0
+    if _within(long_a, SAFE) and _within(long_b, SAFE):
+        return inner(a, b) / (long_a * long_b)
+    return inner(scaled(a, 1.0, long_a), scaled(b, 1.0, long_b))
+
+
+def scaled(a: Sequence[Tensor], factor: float, length: float) -> Tensors:
+    """Return factor a / length in the tensors' own types; `length` is |a|, and a zero `a` stays zero."""
+    if length == 0:
+        return tuple(a)
+    ratio = factor / length
+    if _within(abs(ratio), NARROW) or ratio == factor == 0:
+        return tuple(t * ratio for t in a)
+    return tuple(t / length * factor for t in a)
+
+
+def _lengths(a: Sequence[Tensor]) -> list[float]:
+    return _numbers([torch.linalg.vector_norm(t, dtype=torch.float64) for t in a])
 
 
 def _dot(p: Tensor, q: Tensor) -> Tensor:
@@ -31,36 +74,12 @@ def _dot(p: Tensor, q: Tensor) -> Tensor:
     return torch.stack([torch.dot(u.double(), v.double()) for u, v in parts]).sum()
 
 
-def norm(a: Sequence[Tensor]) -> Tensor:
-    """Return |a|, which is exactly zero only where every element is.
-
-    Squares of 1e-200 or 1e200 neither vanish nor overflow: narrower types are squared in float64, and where the
-    elements of float64 are not seen to be harmless, they are divided by a power of two near the largest one, which
-    rounds nothing.
-    """
-    lengths = [torch.linalg.vector_norm(t, dtype=torch.float64) for t in a]
-    length: Tensor = lengths[0] if len(lengths) == 1 else torch.linalg.vector_norm(torch.stack(lengths))
-    wide = any(t.dtype == torch.float64 for t in a)
-    if not wide or (length.device.type == "cpu" and SAFE[0] < float(length) < SAFE[1]):
-        return length
-    peak = torch.stack([torch.stack(t.aminmax()).abs().max().double() for t in a]).max()
-    scale = torch.ldexp(torch.ones_like(peak), torch.frexp(peak).exponent - 1)
-    lengths = [torch.linalg.vector_norm(t / scale, dtype=torch.float64) for t in a]
-    length = scale * torch.linalg.vector_norm(torch.stack(lengths))
-    return length
+def _numbers(values: Sequence[Tensor]) -> list[float]:
+    """Return the numbers that 0-dim tensors hold, waiting for their device once."""
+    if len(values) > 1 and values[0].device.type != "cpu":
+        return torch.stack(list(values)).tolist()
+    return [v.item() for v in values]
 
 
-def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Return <a, b> / (|a| |b|), zero where either is zero."""
-    lengths = norm(a), norm(b)
-    wide = any(t.dtype == torch.float64 for t in (*a, *b))
-    if wide and not (lengths[0].device.type == "cpu" and all(SAFE[0] < float(n) < SAFE[1] for n in lengths)):
-        return inner(unit(a, lengths[0]), unit(b, lengths[1]))
-    both = lengths[0] * lengths[1]
-    return inner(a, b) / torch.where(both == 0, torch.ones_like(both), both)
-
-
-def unit(a: Sequence[Tensor], length: Tensor) -> Tensors:
-    """Return a / length in the tensors' own types; `length` is |a|, and a zero `a` stays zero."""
-    safe = torch.where(length == 0, torch.ones_like(length), length)
-    return tuple(t / safe for t in a)
+def _within(value: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] < value < bounds[1]

@@ -232,13 +232,13 @@ def _comparison(
     response, its_response = (
         tuple(g - d for g, d in zip(*pair, strict=True)) for pair in ((own, direct), (whole, its_direct))
     )
-    length = float(norm(whole))
-    share = float(norm(its_response)) / length if length else math.nan
+    length = norm(whole)
+    share = norm(its_response) / length if length else math.nan
     return Comparison(reference, taken, _closeness(own, whole), _closeness(response, its_response), share, sound)
 
 
 def _closeness(own: Tensors, reference: Tensors) -> Closeness:
-    length = float(norm(reference))
+    length = norm(reference)
     if length == 0:
         return Closeness(math.nan, math.nan)
-    return Closeness(float(cosine(own, reference)), float(norm(own)) / length)
+    return Closeness(cosine(own, reference), norm(own) / length)

@@ -78,11 +78,16 @@ class ChainProblem:
 
     def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         """Return F_upper(x, omega) on a batch."""
-        return self._energy(0, x, omega, batch)
+        return self._energies((0,), x, omega, batch)[0]
 
     def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
         """Return F_lower(x, omega) on a batch."""
-        return self._energy(1, x, omega, batch)
+        return self._energies((1,), x, omega, batch)[0]
+
+    def both(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return F_lower and F_upper from one pass through the blocks below the coupling; dropout draws once."""
+        lower, upper = self._energies((1, 0), x, omega, batch)
+        return lower, upper
 
     def lower_groups(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch, groups: Grouping) -> Rows:
         """Return the gradients of F_lower by group of samples; a group reads its samples' slice of x.
@@ -102,35 +107,39 @@ class ChainProblem:
         for index, (part, counts) in enumerate(zip(batch, sizes, strict=True)):
             handed = [leaves(t, counts) for t in x[index * width : (index + 1) * width]]
             parts += zip(cut(part, counts), *handed, strict=True)
-        sums = self._sums(1, omega, late, keep_buffers=False)
+        sums = self._sums((1,), omega, late, keep_buffers=False)
         # All groups before any backward pass, since the counts of the losses add up over the whole batch.
-        found = _one_by_one(sums, parts) if len(batch) > 1 else [sums(*part) for part in parts]
+        each = _one_by_one(sums, parts) if len(batch) > 1 else [sums(*part) for part in parts]
+        found = [of_lower for (of_lower,) in each]
         rows = rows_by_parts(shares(self._weights[1], found, self.reduction), omega, [part[1:] for part in parts], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
 
-    def _energy(self, level: int, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
+    def _energies(
+        self, levels: Sequence[int], x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch
+    ) -> list[Tensor]:
         width = len(self._coupled)
         # Solvers hand over detached views, which share their memory with the live omega.
-        live = level == 1 and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
+        live = 1 in levels and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
         both = spread(self.reduction, (*omega, *x[width * len(batch) :]))
-        sums = self._sums(level, both[: len(omega)], both[len(omega) :], keep_buffers=not live)
+        sums = self._sums(levels, both[: len(omega)], both[len(omega) :], keep_buffers=not live)
         parts = [(part, *x[index * width : (index + 1) * width]) for index, part in enumerate(batch)]
-        return combine(self._weights[level], _one_by_one(sums, parts), self.reduction)
+        found = zip(*_one_by_one(sums, parts), strict=True)  # by level
+        return [combine(self._weights[i], of_it, self.reduction) for i, of_it in zip(levels, found, strict=True)]
 
     def _sums(
-        self, level: int, omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
-    ) -> Callable[..., Sums]:
-        """Return what gives the losses of a level on a part of a batch and the coupling tensors of that part."""
+        self, levels: Sequence[int], omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
+    ) -> Callable[..., tuple[Sums, ...]]:
+        """Return what gives the losses of each level on a part of a batch and the coupling tensors of that part."""
         replaced: dict[str, dict[str, Tensor]] = {}
         names, values = (*self.omega_names, *self._late_names), (*omega, *late)
         for name, value in zip(names, values, strict=True):
             block, _, parameter = name.partition(".")
             replaced.setdefault(block, {})[parameter] = value
 
-        def sums(part: Mapping[str, Tensor], *handed: Tensor) -> Sums:
+        def sums(part: Mapping[str, Tensor], *handed: Tensor) -> tuple[Sums, ...]:
             wires = {**_data(part), **dict(zip(self._coupled, handed, strict=True))}
             wires = self._chain.run(self._after, wires, replaced, keep_buffers=keep_buffers)
-            return self._objectives.sums(self._weights[level], wires)
+            return tuple(self._objectives.sums(self._weights[level], wires) for level in levels)
 
         return sums
 

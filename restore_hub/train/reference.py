@@ -31,7 +31,7 @@ SOLVED = 1e-3  # relative residual of the linear system
 def lower_gradient(problem: Problem, batches: Batches) -> float:
     """Return |g_l| on the last lower batch at the present omega."""
     x, batch = problem.couple(batches.lower[-1]), batches.lower[-1]
-    return float(norm(evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega))
+    return norm(evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
 
 
 class Solved(NamedTuple):
@@ -103,7 +103,7 @@ def _minimise(problem: Problem, batches: Batches, iterations: int) -> float:
         found = evaluate(problem, "lower", x, problem.omega, batches.lower[-1], wrt=("omega",))
         for w, g in zip(problem.omega, found.omega, strict=True):
             w.grad = g.contiguous()  # LBFGS makes one vector of them
-        return found.value, float(norm(found.omega))
+        return found.value, norm(found.omega)
 
     begun, start = gradient()[1], Start(search)
     for group in search.param_groups:  # as far as the number format tells gradients apart
@@ -130,7 +130,7 @@ class _Solve:
             found = conjugate_gradient(
                 product, b, damping=self.damping * largest, iterations=self._iterations, tolerance=1e-8
             )
-            if not float(found.negative_curvature) and float(found.residual) <= SOLVED:
+            if not found.negative_curvature and found.residual <= SOLVED:
                 break
         return found
 
@@ -140,8 +140,8 @@ def _curvature(product: Callable[[Tensors], Tensors], b: Tensors, iterations: in
     v, largest = b, 0.0
     for _ in range(iterations):
         length = norm(v)
-        if float(length) == 0:
+        if length == 0:
             break
         v = product(tuple((t / length).to(t.dtype) for t in v))
-        largest = float(norm(v))
+        largest = norm(v)
     return largest

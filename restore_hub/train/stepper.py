@@ -136,7 +136,7 @@ def named(place: str, less_memory: str = LESS_MEMORY) -> Iterator[None]:
         raise TrainingError(f"{place}: {text}{f'; {less_memory}' if memory else ''}") from error
 
 
-def _finite(logs: Mapping[str, Tensor]) -> dict[str, float]:
+def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:
     values = {name: float(value) for name, value in logs.items()}
     for name, value in values.items():
         if name.startswith("loss") and not math.isfinite(value):

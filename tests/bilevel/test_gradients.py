@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from restore_hub.bilevel import evaluate, gradients
+from restore_hub.bilevel import evaluate, evaluate_both, gradients
 from restore_hub.errors import BilevelError
 
 
@@ -91,3 +92,28 @@ def test_a_norm_that_overflows_is_no_error() -> None:
     x, omega = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     found = gradients((x * 1e30).sum() + omega.sum(), (x,), (omega,))
     assert found.x[0].tolist() == pytest.approx([1e30, 1e30], rel=1e-6)
+
+
+def test_both_energies_at_once_are_each_by_itself(chain: Any, make_batch: Any) -> None:
+    batch = make_batch(0)
+    x = chain.couple(batch)
+    expected = evaluate(chain, "lower", x, chain.omega, batch), evaluate(chain, "upper", x, chain.omega, batch)
+    passes: list[int] = []
+
+    def both(x: Any, omega: Any, batch: Any) -> Any:
+        passes.append(1)
+        shared = (x[0] * x[1]) @ omega[0] + omega[1]
+        fit = (torch.sigmoid(shared) - 0.3 * batch[1]).square().sum()
+        lower = fit + 0.05 * sum(w.square().sum() for w in omega)
+        return lower, (F.softplus(shared) - batch[1]).square().mean() + 0.1 * x[0].square().sum()
+
+    for way in ("apart", "together"):
+        if way == "together":
+            chain.both = both
+        for found, wanted in zip(evaluate_both(chain, x, chain.omega, batch), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-15)
+    assert passes == [1]
+    assert all(t.grad is None for t in (*chain.theta, *chain.omega))
+    chain.both = lambda x, omega, batch: (both(x, omega, batch)[0], x[0].sum())
+    with pytest.raises(BilevelError, match="F_upper depends on no tensor of omega"):
+        evaluate_both(chain, x, chain.omega, batch)

@@ -50,7 +50,7 @@ def test_one_process_sums_nothing() -> None:
     assert all(a is b for a, b in zip(spread(ALONE, tensors), tensors, strict=True))
     assert all(a is b for a, b in zip(summed(ALONE, tensors), tensors, strict=True))
     assert ALONE.once(tensors) is tensors
-    assert torch.equal(ALONE.norm(tensors, tensors), norm([*tensors, *tensors]))
+    assert ALONE.norm(tensors, tensors) == norm([*tensors, *tensors])
     assert reduction_of(object()) is ALONE
 
 
@@ -108,7 +108,7 @@ def test_norms_count_what_is_shared_once(together: Callable[..., list[Any]]) -> 
     own, shared = draw(2, 5) * 1e-180, draw(4, seed=1) * 1e-180  # whose squares vanish
     found = together(lambda reduction: reduction.norm((own[reduction.rank], shared)), shared=1)
     torch.testing.assert_close(found[0], norm([own, shared]), rtol=1e-14, atol=0)
-    assert torch.equal(*found)
+    assert found[0] == found[1]
     zero = together(lambda reduction: reduction.norm((torch.zeros(2), torch.zeros(3))), shared=1)
     assert zero[0] == 0
 
@@ -146,7 +146,7 @@ def test_the_hypergradient_sums_slices_and_takes_shared_coupling_tensors_once(
     first, second = together(call, shared=1)
     for ours, theirs, expected in zip(first, second, whole, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-15)
-        assert torch.equal(ours, theirs)
+        assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
 
 
 def test_a_gradient_that_is_not_finite_on_one_process_is_an_error_on_all(together: Callable[..., list[Any]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore_hub.bilevel import Rows, descend, evaluate, lower_rows
+from restore_hub.bilevel import Rows, descend, evaluate, evaluate_both, lower_rows
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.plan import Chain, Plan, build_chain
@@ -52,6 +52,39 @@ def test_energies_are_those_of_the_whole_chain(plan: Plan) -> None:
     numerator, count = plan.losses["retinex"].make()(stages=wires["stages"])
     assert torch.allclose(problem.lower(x, problem.omega, [batch]), fidelity + 0.5 * numerator / count)
     assert [t.shape for t in x] == [(2, 3, 16, 16)]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_both_energies_of_a_batch_share_one_pass_through_the_lower_blocks(plan: Plan, parts: int) -> None:
+    chain, problem = _problem(plan)
+    batch = [{key: tensor.chunk(parts)[i] for key, tensor in _batch(0).items()} for i in range(parts)]
+    x = problem.couple(batch)
+    apart = [evaluate(problem, level, x, problem.omega, batch) for level in ("lower", "upper")]
+    runs: list[int] = []
+    chain.blocks["enhance"].register_forward_hook(lambda *_: runs.append(1))
+    together = evaluate_both(problem, x, problem.omega, batch)
+    assert len(runs) == (1 if parts == 1 else 3 * parts)  # parts run anew for each gradient, and are not kept
+    for found, expected in zip(together, apart, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(plan: Plan) -> None:
+    from restore_hub.bilevel.solvers import Ibgl
+
+    stepped, runs = [], []
+    for shared in (True, False):
+        chain, problem = _problem(plan)
+        passes: list[int] = []
+        chain.blocks["enhance"].register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        solver = Ibgl()
+        state = solver.init(problem, [torch.optim.SGD(v, lr=1e-2) for v in (problem.theta, problem.omega)])
+        batch = [_batch(1)]
+        solver.step(problem, state, Batches(batch if shared else [_batch(1)], [batch], 3))
+        stepped.append(dict(chain.named_parameters()))
+        runs.append(len(passes))
+    assert runs == [4, 5]
+    for name, tensor in stepped[0].items():
+        torch.testing.assert_close(tensor, stepped[1][name], rtol=1e-11, atol=1e-14)
 
 
 def test_levels_hold_the_parameters_of_their_blocks(plan: Plan) -> None:

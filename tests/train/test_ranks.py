@@ -48,7 +48,7 @@ os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MA
 import torch
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
-from restore_hub.bilevel import ALONE
+from restore_hub.bilevel import ALONE, cap
 from restore_hub.contracts import Batches
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
@@ -137,7 +137,7 @@ def trained(case, reduction):
     rate = 0.01 if name == "neumann" else 0.05
     state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in levels])
     if options and kind == "chain":
-        state.history = torch.full_like(state.history, 1e-3)  # so small that the cap is met
+        state.history = cap.new_history([1e-3] * cap.WINDOW)  # so small that the cap is met
     logs = []
     for step in range(12 if kind == "problem" else 2):
         lower = [batch(100 * step + i) for i in range(steps[name])]

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import evaluate
-from restore_hub.bilevel.lower import apply, coupled
+from restore_hub.bilevel.lower import coupled
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
@@ -127,7 +128,7 @@ class F2sa:
     def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> F2saState:
         """Return the state; BilevelError where an optimizer does not hold its level's variables."""
         state = new_state(optimizers, (problem.theta, problem.omega))
-        return F2saState(state.optimizers, state.history, problem.omega)
+        return F2saState(state.optimizers, variables=problem.omega)
 
     def step(self, problem: Problem, state: F2saState, batches: Batches) -> tuple[F2saState, Logs]:
         """Take `batches.steps` lower steps of both copies and one upper step."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, optim
+from torch import optim
 
 from restore_hub.bilevel import cap
-from restore_hub.bilevel.gradients import Gradients, evaluate
+from restore_hub.bilevel.gradients import Gradients, evaluate, evaluate_both
 from restore_hub.bilevel.grouped_product import DAMPING, grouped_product
 from restore_hub.bilevel.groups import Grouping, Rows, lower_rows
 from restore_hub.bilevel.lower import descend
@@ -63,13 +63,17 @@ class Ibgl:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
         below = descend(problem, state.optimizers[1], batches, graph=True)
-        lower = self._lower(problem, below.x, batches.lower[-1])
         x = below.x if shared else problem.couple(batches.upper)
-        above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
+        lower: Gradients | Rows
+        if shared and self.groups is None:
+            lower, above = evaluate_both(problem, x, problem.omega, batches.upper)
+        else:
+            lower = self._lower(problem, below.x, batches.lower[-1])
+            above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = self._respond(state, lower, above, shared, reduction_of(problem).norm)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
         if self.cap is not None:
-            state.history = cap.record(state.history, response.raw_norm)
+            cap.record(state.history, response.raw_norm)
         return state, {
             "loss/upper": above.value,
             "loss/lower": below.loss,
@@ -87,9 +91,9 @@ class Ibgl:
         return lower_rows(problem, x, problem.omega, batch, self.groups)
 
     def _respond(
-        self, state: State, lower: Gradients | Rows, upper: Gradients, shared: bool, length: Callable[[Tensors], Tensor]
+        self, state: State, lower: Gradients | Rows, upper: Gradients, shared: bool, length: Callable[[Tensors], float]
     ) -> OuterProduct:
-        limit = None if self.cap is None else cap.limit(state.history, self.cap)
+        limit = math.inf if self.cap is None else cap.limit(state.history, self.cap)
         if isinstance(lower, Rows):
             response = grouped_product(lower, upper.omega, self.damping, limit, length)
         else:

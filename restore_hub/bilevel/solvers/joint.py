@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import optim
 
+from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import check_finite, check_scalar, differentiate, fill
-from restore_hub.bilevel.lower import apply
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.contracts import Batches, SingleLevel

@@ -27,7 +27,7 @@ class Neumann(ImplicitSolver):
     Cost: as that of `cg`.
 
     Args:
-        iterations: terms of the series, each one product H p.
+        iterations: terms of the series, each but the first one product H p.
         rate: below 2 / (largest curvature of F_lower). None: the learning rate of the lower optimizer, which must then
             be SGD; a rate at which the lower steps converge makes the series converge, too.
         damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, optim
@@ -11,7 +12,7 @@ from torch import Tensor, optim
 from restore_hub.bilevel import cap
 from restore_hub.errors import BilevelError
 
-Logs = dict[str, Tensor]
+Logs = dict[str, Tensor | float]
 
 
 @dataclass
@@ -20,21 +21,21 @@ class State:
 
     Attributes:
         optimizers: one a level, upper first.
-        history: norms of past responses, `restore_hub.bilevel.cap`; NaN throughout where there is no cap.
+        history: norms of past responses, `restore_hub.bilevel.cap`; empty where there is no cap.
     """
 
     optimizers: tuple[optim.Optimizer, ...]
-    history: Tensor
+    history: deque[float] = field(default_factory=cap.new_history)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain containers of tensors and numbers, for `torch.save`."""
-        return {"optimizers": [o.state_dict() for o in self.optimizers], "history": self.history.clone()}
+        return {"optimizers": [o.state_dict() for o in self.optimizers], "history": list(self.history)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over what `state_dict` returned; the run continues as if it had not stopped."""
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self.history = saved["history"].to(self.history, copy=True)
+        self.history = cap.new_history(saved["history"])
 
 
 def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[Tensor, ...]]) -> State:
@@ -55,4 +56,4 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
             raise BilevelError(
                 f"optimizer {level} does not hold exactly the variables of its level; build it from them"
             )
-    return State(tuple(optimizers), cap.new_history(variables[0][0].device))
+    return State(tuple(optimizers))

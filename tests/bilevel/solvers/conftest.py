@@ -68,7 +68,8 @@ def sgd(problem: Any, upper: float = 0.3) -> list[optim.Optimizer]:
 
 def run(solver: Any, problem: Any, batches: Batches) -> tuple[State, dict[str, Tensor]]:
     state, logs = solver.step(problem, solver.init(problem, sgd(problem)), batches)
-    assert all(value.ndim == 0 and not value.requires_grad for value in logs.values())
+    numbers = [torch.as_tensor(value) for value in logs.values()]
+    assert all(value.ndim == 0 and not value.requires_grad for value in numbers)
     return state, logs
 
 

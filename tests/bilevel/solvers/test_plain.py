@@ -118,10 +118,11 @@ def test_implicit_solvers_use_their_options(quadratic: Any, kind: Any, damping: 
     state = solver.init(quadratic, [optim.SGD(quadratic.theta, lr=0.1), optim.SGD(quadratic.omega, lr=0.05)])
     _, logs = solver.step(quadratic, state, Batches(None, [None], 2))
     torch.testing.assert_close(quadratic.theta[0].grad, D @ x + B @ z, rtol=1e-9, atol=1e-11)
-    residual = (omega - e - (A + damping * eye) @ z).norm() / (omega - e).norm()
-    assert logs["residual"].item() == pytest.approx(residual.item(), abs=1e-9)
+    left = omega - e - (A + damping * eye) @ z if kind is Cg else step @ step @ (omega - e)  # before the last term
+    residual = left.norm() / (omega - e).norm()
+    assert logs["residual"] == pytest.approx(residual.item(), abs=1e-9)
     assert logs["negative_curvature"] == 0
-    assert logs["g_lower"].item() == pytest.approx((A @ omega - B.T @ x).norm().item())
+    assert logs["g_lower"] == pytest.approx((A @ omega - B.T @ x).norm().item())
 
 
 def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: Any) -> None:

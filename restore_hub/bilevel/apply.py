@@ -1,0 +1,42 @@
+"""A gradient handed to an optimizer, and its step."""
+
+from __future__ import annotations
+
+import torch
+from torch import optim
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from restore_hub.bilevel.vectors import Tensors
+
+
+def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> None:
+    """Hand gradients to the variables' `.grad` and step the optimizer, in place."""
+    for variable, g in zip(variables, gradient, strict=True):
+        variable.grad = g
+    if _is_bare_sgd(optimizer):
+        _descend(optimizer)
+    else:
+        optimizer.step()
+    # Autocast keeps cast copies of the leaves it has seen, which are stale now.
+    torch.clear_autocast_cache()
+
+
+def _is_bare_sgd(optimizer: optim.Optimizer) -> bool:
+    """Whether a step is w -= lr g and nothing else, for which calling the optimizer takes a fifth of a small step."""
+    if type(optimizer) is not optim.SGD or "step" in vars(optimizer):  # torch's schedulers put a `step` of theirs there
+        return False
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
+    if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+        return False
+    options = ("momentum", "weight_decay", "maximize", "differentiable")
+    return not any(group[option] for group in optimizer.param_groups for option in options)
+
+
+@torch.no_grad()
+def _descend(optimizer: optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        rate = float(group["lr"])
+        for w in group["params"]:
+            if w.grad is not None:
+                w.add_(w.grad, alpha=-rate)

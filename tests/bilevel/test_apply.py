@@ -1,0 +1,75 @@
+"""A gradient handed to an optimizer: the short way for bare SGD is its own step, and no hook is passed over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, optim
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from restore_hub.bilevel import apply
+
+
+def variables() -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in ((3, 2), (4,), ()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}, {"weight_decay": 0.1}, {"maximize": True}],
+    ids=lambda options: " ".join(options) or "bare",
+)
+def test_every_sgd_steps_as_torch_steps_it(options: dict[str, Any]) -> None:
+    ours, theirs = variables(), variables()
+    own, other = (
+        optim.SGD(ours, lr=torch.tensor(0.3, dtype=torch.float64), **options),
+        optim.SGD(theirs, lr=0.3, **options),
+    )
+    places = [w.data_ptr() for w in ours]
+    for step in range(3):
+        gradient = tuple(torch.sin(w.detach() + step) for w in ours)
+        apply(own, ours, gradient)
+        for w, g in zip(theirs, gradient, strict=True):
+            w.grad = g
+        other.step()
+        assert all(w.grad is g for w, g in zip(ours, gradient, strict=True))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert [w.data_ptr() for w in ours] == places
+
+
+def test_groups_have_rates_of_their_own() -> None:
+    ours = variables()
+    before = [w.detach().clone() for w in ours]
+    optimizer = optim.SGD([{"params": ours[:1], "lr": 0.5}, {"params": ours[1:], "lr": 0.25}], lr=1.0)
+    apply(optimizer, ours, tuple(torch.ones_like(w) for w in ours))
+    for w, old, rate in zip(ours, before, (0.5, 0.25, 0.25), strict=True):
+        torch.testing.assert_close(w.detach(), old - rate, rtol=0, atol=0)
+
+
+def test_hooks_schedulers_and_subclasses_are_heard() -> None:
+    class Halved(optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            heard.append("own")
+            return super().step(closure)
+
+    heard: list[str] = []
+    ours = variables()
+    gradient = tuple(torch.ones_like(w) for w in ours)
+    optimizer = optim.SGD(ours, lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: heard.append("before"))
+    apply(optimizer, ours, gradient)
+    optimizer = optim.SGD(ours, lr=0.1)
+    optimizer.register_step_post_hook(lambda *_: heard.append("after"))
+    apply(optimizer, ours, gradient)
+    apply(Halved(ours, lr=0.1), ours, gradient)
+    everywhere = register_optimizer_step_post_hook(lambda *_: heard.append("any"))
+    apply(optim.SGD(ours, lr=0.1), ours, gradient)
+    everywhere.remove()
+    assert heard == ["before", "after", "own", "any"]
+    optimizer = optim.SGD(ours, lr=0.1)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, 1)
+    apply(optimizer, ours, gradient)
+    scheduler.step()  # warns, which is an error here, where no step was seen
