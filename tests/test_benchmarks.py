@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +42,23 @@ def _run(name: str, arguments: list[str], results: Path) -> str:
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_it_writes_tables_of_figures_with_what_made_them(name: str, tmp_path: Path) -> None:
-    blocks = re.findall(r"(?:^\|.*\n?)+", _run(name, SMALLEST[name], tmp_path), re.M)
+    _check_tables(_run(name, SMALLEST[name], tmp_path))
+
+
+@pytest.mark.long
+def test_compiled_steps_have_columns_of_their_own(tmp_path: Path) -> None:
+    if not any(shutil.which(compiler) for compiler in (os.environ.get("CXX"), "g++", "clang++") if compiler):
+        pytest.skip("torch.compile needs a C++ compiler, and there is none here")
+    printed = _run("step_cost", [*SMALLEST["step_cost"], "--compiled"], tmp_path)
+    _check_tables(printed)
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith(("| solver", "| alt"))]
+    assert rows[0][-2:] == ["blocks compiled", "losses compiled"]
+    assert len(rows) == 6
+    assert all("-" not in row[-2:] for row in rows)
+
+
+def _check_tables(printed: str) -> None:
+    blocks = re.findall(r"(?:^\|.*\n?)+", printed, re.M)
     assert blocks
     for block in blocks:
         head, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines())
