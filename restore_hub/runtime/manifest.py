@@ -70,10 +70,10 @@ class Tiling(_Record):
 
     Attributes:
         kind: `exact`: tiles with their margin give what the whole gives, to 1e-4; `approximate`: they differ by up to
-            `error`; `none`: a value depends on the whole picture.
-        margin: pixels around a tile that its values depend on.
+            `error`; `none`: by more than is bearable, or tiles were not tried.
+        margin: pixels around a tile that its values depend on, or that were tried.
         align: tiles begin at multiples of it, for the graph's stride and the CFA.
-        error: largest difference between tiles and the whole that was seen at export.
+        error: largest difference between tiles and the whole that was seen at export; 0 where none was.
     """
 
     kind: Literal["exact", "approximate", "none"]
@@ -84,9 +84,15 @@ class Tiling(_Record):
     def said(self) -> str:
         """Return it in a line for people."""
         if self.kind == "none":
-            return "tiles: none, since a value depends on the whole picture"
+            return f"tiles: none, since {self.reason()}"
         same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
         return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+
+    def reason(self) -> str:
+        """Return why there are none."""
+        if self.error == 0:
+            return "none are known to be near the whole"
+        return f"with {self.margin} pixels around each they are {self.error:.2g} from the whole"
 
 
 class Memory(_Record):
