@@ -78,6 +78,27 @@ def same() -> Callable[[Path, Path], None]:
     return compare
 
 
+TWO_LEVELS = {
+    "alternating": 2,
+    "tbgl": 1,
+    "ibgl": 2,
+    "lwcl": 1,
+    "rhg": 2,
+    "truncated-rhg": 6,
+    "bda": 2,
+    "cg": 2,
+    "neumann": 2,
+    "f2sa": 2,
+}
+
+
+@pytest.fixture(params=TWO_LEVELS.items(), ids=lambda item: f"{item[0]}-{item[1]}")
+def two_level_solver(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """Return each solver of two levels, and how many lower steps a step of it takes."""
+    found: tuple[str, int] = request.param
+    return found
+
+
 class Stopped(BaseException):
     """What ends a run here: nothing in the run may catch it, as nothing catches SIGKILL."""
 
