@@ -65,8 +65,8 @@ def _show(loaded: Model) -> None:
             click.echo(printable(line))
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {printable(name)} {value:.4g}")
-    if manifest.quantisation is not None:
-        click.echo(manifest.quantisation.said())
+    for line in manifest.int8():
+        click.echo(printable(line))
     click.echo(manifest.tiling.said())
     if manifest.memory is not None:
         memory = manifest.memory

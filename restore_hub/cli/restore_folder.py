@@ -31,6 +31,8 @@ def run(model: Path, folder: Path, out: Path, **asked: Any) -> None:
         signal.signal(signal.SIGINT, before)
     click.echo(table(_HEAD, [_row(done)]))
     click.echo(f"results in {done.path}")
+    for note in done.notes:
+        click.echo(printable(f"note: {note}"))
     failed = done.of("failed")
     for result in failed:
         click.echo(printable(f"failed: {result.photo}: {result.reason}"), err=True)
@@ -49,12 +51,11 @@ def _stop(number: int, _: Any) -> None:
 def _row(done: RestoredFolder) -> list[str]:
     """Return the cells of the table: counts, speed, and from where to where gain and white balance went."""
     records = [result.facts["record"] for result in done.of("done", "skipped") if result.facts]
-    raw = [record for record in records if "gain" in record]
-    balances = [record["balance"]["factors"] for record in raw]
+    balances = [record["balance"]["factors"] for record in records if "balance" in record]
     return [
         *(str(len(done.of(state))) for state in ("done", "skipped", "failed")),
         f"{done.speed:.3g}" if done.of("done") else "-",
-        _range(record["gain"]["value"] for record in raw),
+        _range(record["gain"]["value"] for record in records if "gain" in record),
         *(_range(balance[plane] for balance in balances) for plane in (0, 1, 3)),
     ]
 

@@ -12,7 +12,7 @@ def command(name: str | None) -> None:
 
     `restore`, `inspect` and `verify` take one as zoo:NAME.
     """
-    from restore_hub.runtime.zoo import zoo_entries, zoo_entry
+    from restore_hub.runtime.zoo import said_of_hidden, zoo_entries, zoo_entry, zoo_folder
 
     if name is not None:
         click.echo(zoo_entry(name).card(), nl=False)
@@ -21,7 +21,7 @@ def command(name: str | None) -> None:
     from restore_hub.cli.units import printable, size
     from restore_hub.errors import ModelFileError
 
-    rows, damaged = [], []
+    rows, damaged = [], list(said_of_hidden(zoo_folder()).values())
     for entry in zoo_entries().values():
         try:
             manifest = entry.manifest()

@@ -111,7 +111,8 @@ def _licence(models: Sequence[Model]) -> str:
 def _provenance(model: Model) -> dict[str, Any]:
     manifest = model.manifest
     facts = {"name": manifest.name, "sha256": file_hash(model.path), "kind": manifest.kind, "licence": manifest.licence}
-    return {**facts, "provenance": dict(manifest.provenance)}
+    int8 = {} if manifest.quantisation is None else {"quantisation": manifest.quantisation.model_dump(mode="json")}
+    return {**facts, **int8, "provenance": dict(manifest.provenance)}
 
 
 def _tiling(models: Sequence[Model], merged: Model) -> Tiling:

@@ -47,7 +47,8 @@ def try_tiling(model: Model, margin: int, align: int, *, bounded: bool) -> Tilin
 
 def retry_tiling(tiling: Tiling, model: Model) -> Tiling:
     """Return how a file may be cut whose graph is that of `tiling` with other numbers in it, tried anew."""
-    return tiling if tiling.kind == "none" else _judged(model, tiling, exact=tiling.kind == "exact")
+    tried = tiling.kind != "none" or tiling.error > 0
+    return _judged(model, tiling, exact=tiling.kind == "exact") if tried else tiling
 
 
 def _judged(model: Model, tried: Tiling, *, exact: bool) -> Tiling:
@@ -55,8 +56,10 @@ def _judged(model: Model, tried: Tiling, *, exact: bool) -> Tiling:
     error = _error(_with(model, tried), tried)
     if exact and error <= EXACT:
         return tried.model_copy(update={"kind": "exact", "error": error})
-    approximate = {"kind": "approximate", "error": error}
-    return tried.model_copy(update=approximate) if error <= APPROXIMATE else Tiling(kind="none")
+    if error <= APPROXIMATE:
+        return tried.model_copy(update={"kind": "approximate", "error": error})
+    # Values that are not finite have no distance, and JSON no number for it.
+    return tried.model_copy(update={"kind": "none", "error": error}) if math.isfinite(error) else Tiling(kind="none")
 
 
 def _error(model: Model, tiling: Tiling) -> float:

@@ -95,8 +95,7 @@ def _size(facts: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
             "megapixels in one piece"
         )
     lines.append(f"- differs from PyTorch by at most {manifest.parity:.2g}; ONNX opset {manifest.opset}")
-    if manifest.quantisation is not None:
-        lines.append(f"- {manifest.quantisation.said()}")
+    lines += [f"- {line}" for line in manifest.int8()]
     yield "## Size"
     yield "\n".join(lines)
 

@@ -19,7 +19,7 @@ from restore_hub.report.reading import RunFacts, read_run
 from restore_hub.report.scores import RULE, recipes
 from restore_hub.runtime.model import Model, load
 from restore_hub.runtime.record import file_hash
-from restore_hub.runtime.zoo import CARD, MODEL, Entry, zoo_folder
+from restore_hub.runtime.zoo import CARD, MODEL, Entry, aside, hidden_entries, zoo_folder
 
 METRICS, SPEC, PICTURES = "metrics.json", "spec.yaml", "pictures"
 
@@ -46,6 +46,7 @@ def write_entry(run: Path, folder: Path, *, model: str | None = None, overwrite:
     found = read_run(run)
     loaded = load(_exported(run, model))
     loaded.verify()
+    _bring_back(folder.resolve())
     _check_free(folder, overwrite)
     groups = _pictures(found, loaded)
     facts = entry_facts(found, loaded, folder.resolve().name)
@@ -155,6 +156,16 @@ def _exported(run: Path, name: str | None) -> Path:
     return wanted[0]
 
 
+def _bring_back(folder: Path) -> None:
+    """Put an entry in its place again that a killed call had taken away, so that this call refuses or replaces it."""
+    hidden = hidden_entries(folder.parent).get(folder.name)
+    if hidden is not None:
+        try:
+            os.replace(hidden, folder)
+        except OSError as error:
+            raise DataError(f"{hidden} cannot be renamed to {folder}: {error.strerror or error}") from error
+
+
 def _check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
@@ -167,7 +178,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all files into a new folder beside, then put it in the place of the old one."""
     folder = folder.resolve()
-    new, old = (folder.with_name(f".{secrets.token_hex(8)}.{kind}") for kind in ("new", "old"))
+    new, old = folder.with_name(f".{secrets.token_hex(8)}.new"), aside(folder)
     try:
         for name, content in files.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)

@@ -55,11 +55,13 @@ class RestoredFolder:
         path: the folder of results.
         results: one for each photograph, in order.
         seconds: what it took.
+        notes: lines for people about the folder of results.
     """
 
     path: Path
     results: tuple[Result, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def of(self, *states: str) -> list[Result]:
         """Return the results in one of some states."""
@@ -122,7 +124,7 @@ def restore_folder(
         hashes = [file_hash(part.path) for part in loaded.models]
         batch = _Batch(loaded, hashes, folder, out, wishes, overwrite, journal, 1 / min(jobs, len(names)))
         results = sorted(_in_threads(batch, names, jobs, report), key=lambda result: result.photo)
-    return RestoredFolder(out, tuple(results), time.monotonic() - started)
+    return RestoredFolder(out, tuple(results), time.monotonic() - started, journal.notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
 
 from restore_hub.errors import DataError
 from restore_hub.runtime.images import write_atomic
@@ -26,14 +27,55 @@ JOURNAL = "journal.jsonl"
 _PART = ".part"
 
 
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Gain(_Shape):
+    value: float
+
+
+class _Balance(_Shape):
+    factors: list[float] = Field(min_length=4, max_length=4)
+
+
+class _Record(_Shape):
+    gain: _Gain = _Gain(value=1)
+    balance: _Balance = _Balance(factors=[1, 1, 1, 1])
+
+
+class _Facts(_Shape):
+    photo: str
+    height: int
+    width: int
+    notes: list[str]
+    record: _Record
+
+
+class _Line(_Shape):
+    """What is relied upon of a line, which a person or a disk may have damaged."""
+
+    out: str
+    sha256: str
+    made_from: dict[str, Any]
+    facts: _Facts
+
+
 class Journal:
-    """The lines of a folder of results, by the name of the result; see `open_journal`. Threads may share it."""
+    """The lines of a folder of results, by the name of the result; see `open_journal`. Threads may share it.
+
+    Attributes:
+        notes: a line for people where others are damaged.
+    """
 
     def __init__(self, out: Path) -> None:
         self._out = out
         self._path = out / FOLDER / JOURNAL
         self._guard = threading.Lock()
-        self._lines = dict(_lines(self._path))
+        written = [text for text in self._path.read_bytes().splitlines() if text] if self._path.exists() else []
+        whole = [line for line in map(_parsed, written) if line is not None]
+        self._lines = {line["out"]: line for line in whole}  # of two with one name, the later counts
+        self.notes = _notes(self._path, len(written) - len(whole))
 
     def line(self, name: Path) -> Mapping[str, Any] | None:
         """Return what was noted of a result: `out`, `sha256`, `made_from`, and the maker's facts; or `None`."""
@@ -99,17 +141,21 @@ def open_journal(out: Path) -> Iterator[Journal]:
         lock.release()
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the lines of a journal that are whole; of two with one name, the later counts."""
-    if not path.exists():
-        return
-    for text in path.read_bytes().splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:  # cut off
-            continue
-        if isinstance(line, dict) and {"out", "sha256", "made_from", "facts"} <= line.keys():
-            yield line["out"], line
+def _notes(path: Path, damaged: int) -> tuple[str, ...]:
+    if damaged == 0:
+        return ()
+    said = f"{path}: passed over {damaged} damaged line{'s' * (damaged > 1)}"
+    return (f"{said}; results that no other line tells of count as files that no call made",)
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """Return a line of a journal, or `None` for one that is cut off or damaged."""
+    try:
+        line = json.loads(text)
+        _Line.model_validate(line)
+    except (ValueError, RecursionError):
+        return None
+    return dict(line)
 
 
 def _same(path: Path, sha256: str) -> bool:

@@ -83,8 +83,9 @@ def choose(
     core = _by_memory(model, height, width, AROUND + PASSED * passed, share) if tile is None else tile
     if core == 0 or core >= max(height, width):
         return 0
-    if model.manifest.tiling.kind == "none":
-        raise ModelFileError(f"{model.path} cannot run in tiles, since its values depend on the whole picture")
+    tiling = model.manifest.tiling
+    if tiling.kind == "none":
+        raise ModelFileError(f"{model.path} cannot run in tiles, since {tiling.reason()}")
     return core
 
 

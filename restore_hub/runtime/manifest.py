@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,10 +71,10 @@ class Tiling(_Record):
 
     Attributes:
         kind: `exact`: tiles with their margin give what the whole gives, to 1e-4; `approximate`: they differ by up to
-            `error`; `none`: a value depends on the whole picture.
-        margin: pixels around a tile that its values depend on.
+            `error`; `none`: by more than is bearable, or tiles were not tried.
+        margin: pixels around a tile that its values depend on, or that were tried.
         align: tiles begin at multiples of it, for the graph's stride and the CFA.
-        error: largest difference between tiles and the whole that was seen at export.
+        error: largest difference between tiles and the whole that was seen at export; 0 where none was.
     """
 
     kind: Literal["exact", "approximate", "none"]
@@ -84,9 +85,15 @@ class Tiling(_Record):
     def said(self) -> str:
         """Return it in a line for people."""
         if self.kind == "none":
-            return "tiles: none, since a value depends on the whole picture"
+            return f"tiles: none, since {self.reason()}"
         same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
         return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+
+    def reason(self) -> str:
+        """Return why there are none."""
+        if self.error == 0:
+            return "none are known to be near the whole"
+        return f"with {self.margin} pixels around each they are {self.error:.2g} from the whole"
 
 
 class Memory(_Record):
@@ -156,7 +163,8 @@ class Manifest(_Record):
     Attributes:
         parity: largest difference at export from what the file was made from: PyTorch, or the parts of a merged one.
         metrics: those that are finite; JSON has no other numbers (the PSNR of equal pictures is infinite).
-        quantisation: of files in int8; their numbers, such as metrics, tiling and memory, are their own.
+        quantisation: of files in int8; their numbers, such as metrics, tiling and memory, are their own. That of a part
+            of a merged file is in `provenance`, since what it loses was measured of the part.
     """
 
     version: int = Field(default=1, ge=1)
@@ -179,6 +187,23 @@ class Manifest(_Record):
     @classmethod
     def _finite(cls, metrics: Mapping[str, float]) -> Mapping[str, float]:
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+    def int8(self) -> list[str]:
+        """Return a line for people where the file is in int8, or one for each part of a merged file that is."""
+        own = [] if self.quantisation is None else [self.quantisation.said()]
+        return [*own, *(f"part {name}: {record.said()}" for name, record in _quantised_parts(self.provenance))]
+
+
+def _quantised_parts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Quantisation]]:
+    """Yield name and record of the parts in int8, merged ones' own too; what looks like no record is none."""
+    parts = provenance.get("merged")
+    for part in parts if isinstance(parts, list) else []:
+        if not isinstance(part, dict):
+            continue
+        with contextlib.suppress(ValidationError):
+            yield str(part.get("name")), Quantisation.model_validate(part.get("quantisation"))
+        inner = part.get("provenance")
+        yield from _quantised_parts(inner if isinstance(inner, dict) else {})
 
 
 def parse_manifest(text: str | None, path: Path) -> Manifest:

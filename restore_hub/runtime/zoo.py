@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from restore_hub.runtime.onnx_facts import read_onnx
 
 PREFIX = "zoo:"
 MODEL, CARD = "model.onnx", "card.md"
+_ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{16}\.old")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -65,15 +68,36 @@ def zoo_entries() -> dict[str, Entry]:
     return {file.parent.name: Entry(file.parent.name, file.parent) for file in files}
 
 
+def aside(folder: Path) -> Path:
+    """Return a new hidden name beside an entry, for it to lie under while another one takes its place."""
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.old")
+
+
+def hidden_entries(zoo: Path) -> dict[str, Path]:
+    """Return the entries that are gone because a `zoo-add` was killed at work: where each lies, by its name."""
+    found = {match[1]: path for path in sorted(zoo.glob(".*.old")) if (match := _ASIDE.fullmatch(path.name))}
+    return {name: path for name, path in found.items() if not (zoo / name).exists()}
+
+
+def said_of_hidden(zoo: Path) -> dict[str, str]:
+    """Return for each of the `hidden_entries` how a person gets it back."""
+    return {
+        name: f"{zoo / name} is hidden, since a `zoo-add` was stopped at work; run it again, or rename {path} to it"
+        for name, path in hidden_entries(zoo).items()
+    }
+
+
 def zoo_entry(name: str) -> Entry:
     """Return a model of the zoo; the name may begin with `zoo:`.
 
     Raises:
-        ModelFileError: there is none of that name.
+        ModelFileError: there is none of that name, or a killed `zoo-add` left it hidden.
     """
     name, known = name.removeprefix(PREFIX), zoo_entries()
     if name in known:
         return known[name]
+    if name in (hidden := said_of_hidden(zoo_folder())):
+        raise ModelFileError(hidden[name])
     has = f"it has {', '.join(known)}" if known else f"{zoo_folder()} has none; install restore_hub again"
     raise ModelFileError(
         f"{PREFIX}{name}: the model zoo has no {name!r}{did_you_mean(name, known)}; {has} (`restore-hub zoo` lists "

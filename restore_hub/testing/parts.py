@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from restore_hub.errors import RestoreHubError
-from restore_hub.testing.require import finite, require
+from restore_hub.testing.require import finite, made, require
 
 
 def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **options: Any) -> None:
@@ -28,8 +28,7 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
     Raises:
         AssertionError: what failed.
     """
-    loss: Any = target(**options) if inspect.isclass(target) else target
-    name = type(loss).__name__
+    loss, name = made(target, options)
     tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)
     leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
     total, count = _sum_and_count(name, loss(**leaves))
@@ -85,8 +84,7 @@ def check_metric(target: Any, /, **options: Any) -> None:
     Raises:
         AssertionError: what failed.
     """
-    metric: Any = target(**options) if inspect.isclass(target) else target
-    name = type(metric).__name__
+    metric, name = made(target, options)
     higher = getattr(metric, "higher_is_better", None)
     require(isinstance(higher, bool), f"{name}.higher_is_better is {higher!r}, not a bool")
     rng = np.random.default_rng(0)
@@ -155,8 +153,7 @@ def check_solver(target: Any, /, **options: Any) -> None:
     Raises:
         AssertionError: what failed.
     """
-    solver: Any = target(**options) if inspect.isclass(target) else target
-    name = type(solver).__name__
+    solver, name = made(target, options)
     require(getattr(solver, "levels", None) in (1, 2), f"{name}.levels is not 1 or 2")
     require(isinstance(getattr(solver, "responds", None), bool), f"{name}.responds is not a bool")
     for method in ("init", "step", "evaluations"):

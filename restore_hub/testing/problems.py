@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore_hub.testing.require import finite, require
+from restore_hub.testing.require import finite, made, require
 
 
 def check_problem(target: Any, /, **options: Any) -> None:
@@ -24,8 +23,7 @@ def check_problem(target: Any, /, **options: Any) -> None:
     Raises:
         AssertionError: what failed.
     """
-    problem: Any = target(**options) if inspect.isclass(target) else target
-    name = type(problem).__name__
+    problem, name = made(target, options)
     require(
         isinstance(problem.blocks, nn.ModuleDict), f"{name}.blocks is {type(problem.blocks).__name__}, no ModuleDict"
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,6 +14,12 @@ def require(condition: bool, message: str) -> None:
     """Raise `AssertionError` where the condition does not hold, also under `python -O`."""
     if not condition:
         raise AssertionError(message)
+
+
+def made(target: Any, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return what is checked, a class made with its options or an instance as it is, and its name for messages."""
+    checked = target(**options) if inspect.isclass(target) else target
+    return checked, type(checked).__name__
 
 
 def finite(x: Tensor | None) -> bool:

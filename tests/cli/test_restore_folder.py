@@ -64,6 +64,15 @@ def test_failures_end_with_1_and_a_list(models: Path, photos: Path, tmp_path: Pa
     assert second.startswith("failed: text.dng: no RAW file, or of a format that LibRaw")
 
 
+def test_a_damaged_line_of_the_journal_is_said(models: Path, photos: Path, tmp_path: Path) -> None:
+    _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
+    journal = tmp_path / "out" / ".restore_hub" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'\n{"out": "p0.png"\n\xff\xfe')
+    done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
+    assert (done.exit_code, _rows(done.stdout)["skipped"]) == (0, "5")
+    assert f"note: {journal}: passed over 2 damaged lines; results that no other line tells of" in done.stdout
+
+
 def test_pictures_have_no_gain(models: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_picture(tmp_path / "in" / "a.png", np.full((8, 8, 3), 0.25))

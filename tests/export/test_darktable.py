@@ -9,40 +9,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from click.testing import CliRunner
 
 from restore_hub.cli import group
 from restore_hub.errors import DataError, ExportError
-from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.darktable import export_darktable
-from restore_hub.plan import build_chain, make_plan
-from restore_hub.plugins import default_registry
 from restore_hub.runtime import load, zoo
-from restore_hub.spec import read_spec
 
-SPEC = """
-name: denoise
-blocks:
-  denoise: {network: raw/denoiser, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [clean]}
-"""
 BLACK, WHITE = 512, 16383
 BALANCE = np.array([2.1, 1.0, 1.6])  # as shot, green 1
-
-
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file that denoises mosaics, with weights that do something."""
-    folder = tmp_path_factory.mktemp("quiet")
-    (folder / "spec.yaml").write_text(SPEC)
-    torch.manual_seed(0)
-    chain = build_chain(make_plan(read_spec(folder / "spec.yaml"), default_registry())).eval()
-    with torch.no_grad():
-        for parameter in chain.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    module = deployed_chain(chain, "clean")
-    export_onnx(module, folder / "quiet.onnx", name="t/clean", licence="MIT", metrics={}, provenance={})
-    return folder / "quiet.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from onnx.helper import make_function, make_graph, make_node, make_opsetid, make_tensor_value_info
 
+from restore_hub.cli import group
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import compose as compose_module
 from restore_hub.export import deployed_block, export_onnx, gate, merge
@@ -21,7 +23,7 @@ from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.runtime import load
 from restore_hub.runtime.large import run
-from restore_hub.runtime.manifest import Memory, TensorInfo, Tiling
+from restore_hub.runtime.manifest import Memory, Quantisation, Speed, TensorInfo, Tiling
 from restore_hub.runtime.measure import measure
 from restore_hub.runtime.model import probe_feeds
 from restore_hub.runtime.verify import verify
@@ -100,6 +102,24 @@ def test_the_merged_file_says_what_it_is(parts: Path, merged: Path) -> None:
     onnx.checker.check_model(onnx.load(merged), full_check=True)
     defaults = {t.name for t in onnx.load(merged).graph.initializer} & {tensor.name for tensor in manifest.inputs}
     assert defaults == {"phase", "black", "white", "balance", "gain"}
+
+
+def test_a_part_in_int8_is_named(tmp_path: Path, write_model: Write) -> None:
+    speed = Speed(ratio=0.5, threads=1, height=8, width=9)
+    facts = {"scheme": "x", "convolutions": (2, 3), "calibration": 4, "measured": 5, "worst_loss": 0.2, "budget": 0.5}
+    record = Quantisation(**facts, psnr_loss=0.1, speed=[speed])
+    first, small = write_model(tmp_path / "a.onnx"), write_model(tmp_path / "b.onnx", quantisation=record, version=2)
+    merged = merge(_join(first, small), tmp_path / "m.onnx")
+    assert (merged.version, merged.quantisation) == (1, None)
+    assert "quantisation" not in merged.provenance["merged"][0]
+    assert Quantisation.model_validate(merged.provenance["merged"][1]["quantisation"]) == record
+    merge(_join(tmp_path / "m.onnx", small), tmp_path / "n.onnx")
+    for name, parts in (("a", []), ("b", [""]), ("m", ["part t/b: "]), ("n", ["part t/b: "] * 2)):
+        shown = CliRunner().invoke(group, ["inspect", str(tmp_path / f"{name}.onnx")], catch_exceptions=False).output
+        found = [line for line in shown.splitlines() if "int8" in line]
+        assert found == [f"{part}{record.said()}" for part in parts]
+    odd = merged.model_copy(update={"provenance": {"merged": [1, {"quantisation": {"budget": 1}, "provenance": []}]}})
+    assert odd.int8() == []
 
 
 def test_what_int8_may_differ_by_elsewhere_holds_for_the_whole(tmp_path: Path, write_model: Write) -> None:

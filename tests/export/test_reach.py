@@ -31,6 +31,20 @@ def test_strides_count_from_the_pixel_that_sees_farthest() -> None:
     assert of(*layers, align=2) == 3
 
 
+class Ranked(nn.Module):
+    """The fourth largest value of each 5x5 window, by comparisons, which no NaN gets through."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        padded = nn.functional.pad(picture, (2, 2, 2, 2), mode="replicate")
+        windows = nn.functional.unfold(padded, 5).unflatten(1, (-1, 25)).unflatten(-1, picture.shape[2:])
+        return windows.topk(4, dim=2).values[:, :, -1]
+
+
+def test_comparisons_hide_nothing() -> None:
+    assert of(Ranked(), align=2) == 2
+    assert of(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), Ranked(), nn.Conv2d(3, 3, 3, padding=1)) == 4
+
+
 class Centred(nn.Module):
     """Takes away the mean of the whole picture."""
 

@@ -37,10 +37,19 @@ class Looking(nn.Module):
         return self.convolution(image) + self.part * image.mean((2, 3), keepdim=True)
 
 
-def looking(make: Callable[..., Plan], part: float) -> Deployed:
+class Median(Looking):
+    """The same on the median of three columns, without the mean."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        padded, width = nn.functional.pad(image, (1, 1, 0, 0), mode="replicate"), image.shape[3]
+        columns = torch.stack([padded[..., start : start + width] for start in range(3)])
+        return self.convolution(columns.topk(2, dim=0).values[1])
+
+
+def looking(make: Callable[..., Plan], part: float, block: type[Looking] = Looking) -> Deployed:
     torch.manual_seed(0)
     chain = build_chain(make()).eval()
-    chain.blocks["enhance"] = Looking(part, chain.blocks["enhance"]).eval()  # type: ignore[arg-type]
+    chain.blocks["enhance"] = block(part, chain.blocks["enhance"]).eval()  # type: ignore[arg-type]
     chain._wiring["enhance"] = (chain._wiring["enhance"][0], ("enhanced",))
     return deployed_chain(chain, "enhanced")
 
@@ -82,8 +91,17 @@ def test_a_little_of_the_whole_is_approximate_and_says_by_how_much(make: Callabl
     assert 1e-4 < tiling.error <= 8 / 255
 
 
-def test_much_of_the_whole_is_none(make: Callable[..., Plan], tmp_path: Path) -> None:
-    assert load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling.kind == "none"
+def test_much_of_the_whole_is_none_and_says_by_how_much(make: Callable[..., Plan], tmp_path: Path) -> None:
+    tiling = load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling
+    assert (tiling.kind, tiling.margin) == ("none", 256)
+    assert tiling.error > 8 / 255
+    said = f"tiles: none, since with 256 pixels around each they are {tiling.error:.2g} from the whole"
+    assert tiling.said() == said
+
+
+def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> None:
+    tiling = load(exported(looking(make, 0.0, Median), tmp_path / "c.onnx")).manifest.tiling
+    assert (tiling.kind, tiling.margin >= 3) == ("exact", True)
 
 
 def test_a_file_whose_memory_cannot_be_measured_is_not_published(

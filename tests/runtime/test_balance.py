@@ -18,8 +18,6 @@ from restore_hub.runtime.images import read_picture, write_picture
 from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.raw import read_raw
 
-CAMERA = np.array([[0.7034, -0.0804, -0.1014], [-0.442, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
-
 
 def test_what_is_asked_for_goes_before_the_file(models: Path, tmp_path: Path, write_raw: Callable[..., Path]) -> None:
     """The gain by the mean green and the picture are those of a file that states this balance itself."""
@@ -47,8 +45,8 @@ def test_camera_is_what_the_file_states_or_an_error(tmp_path: Path, write_raw: C
             with_balance(replace(raw, balance_source=source), "camera", Path("a.dng"))
 
 
-def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Callable[..., Path]) -> None:
-    path = write_raw(tmp_path / "a.dng", camera_from_xyz=CAMERA)
+def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Callable[..., Path], camera_matrix: np.ndarray) -> None:
+    path = write_raw(tmp_path / "a.dng", camera_from_xyz=camera_matrix)
     made = with_balance(read_raw(path), "daylight", path)
     with rawpy.imread(str(path)) as raw:
         expected = np.array(raw.daylight_whitebalance)[[0, 1, 1, 2]]

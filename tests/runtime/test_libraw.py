@@ -14,8 +14,6 @@ from restore_hub.runtime.colour import XYZ_FROM_SRGB, camera_from_srgb
 from restore_hub.runtime.libraw import _raw_image
 from restore_hub.runtime.mosaic import RawImage
 
-MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
-
 
 def opened(**changes: Any) -> RawImage:
     """Return what is made of an opened file without tags: bggr, 14 bits."""
@@ -47,24 +45,24 @@ def test_white_is_saturation_and_not_where_a_sensor_stops_being_linear() -> None
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])
-def test_a_matrix_that_only_libraws_form_holds(scale: float) -> None:
+def test_a_matrix_that_only_libraws_form_holds(scale: float, camera_matrix: np.ndarray) -> None:
     """LibRaw keeps camera to sRGB with rows of sRGB to camera that sum to 1; the sums are daylight's factors."""
-    sums = (MATRIX @ XYZ_FROM_SRGB).sum(axis=1)
+    sums = (camera_matrix @ XYZ_FROM_SRGB).sum(axis=1)
     daylight = [*(scale / sums), 0.0]
-    embedded = np.concatenate([np.linalg.inv(camera_from_srgb(MATRIX)), np.zeros((3, 1))], axis=1)
+    embedded = np.concatenate([np.linalg.inv(camera_from_srgb(camera_matrix)), np.zeros((3, 1))], axis=1)
     raw = opened(color_matrix=embedded, daylight_whitebalance=daylight)
     assert raw.camera_from_xyz is not None
-    np.testing.assert_allclose(raw.camera_from_xyz, MATRIX / min(sums), atol=1e-9)
+    np.testing.assert_allclose(raw.camera_from_xyz, camera_matrix / min(sums), atol=1e-9)
     assert raw.to_srgb is not None
     np.testing.assert_allclose(raw.to_srgb, embedded[:, :3], atol=1e-5)
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_table_of_cameras_goes_before_it_and_damage_is_no_matrix() -> None:
-    table = np.concatenate([MATRIX, np.zeros((1, 3))])
+def test_the_table_of_cameras_goes_before_it_and_damage_is_no_matrix(camera_matrix: np.ndarray) -> None:
+    table = np.concatenate([camera_matrix, np.zeros((1, 3))])
     embedded = np.eye(3, 4)
     found = opened(rgb_xyz_matrix=table, color_matrix=embedded).camera_from_xyz
-    np.testing.assert_array_equal(found, MATRIX)
+    np.testing.assert_array_equal(found, camera_matrix)
     assert opened(color_matrix=np.ones((3, 4))).camera_from_xyz is None
     assert opened(color_matrix=embedded, daylight_whitebalance=[1.0, 0.0, 1.0, 0.0]).camera_from_xyz is None
     assert opened(rgb_xyz_matrix=table * np.nan).camera_from_xyz is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from restore_hub.runtime.mosaic import RawImage, exposure_gain, pack
 
+Noise = Callable[..., np.ndarray]
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 PLAIN: dict[str, Any] = {"black": [0] * 4, "white": [1] * 4, "balance": [1] * 4, "gain": 1.0}
 
@@ -35,13 +37,9 @@ def pack_slowly(
     return planes
 
 
-def noise(height: int, width: int, top: int = 4096) -> np.ndarray:
-    return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
-
-
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
-def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int]) -> None:
+def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int], noise: Noise) -> None:
     mosaic = noise(*size)
     levels: dict[str, Any] = {
         "black": [60, 70, 80, 90],
@@ -69,7 +67,9 @@ def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], si
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 8)])
-def test_the_documented_crop_is_aligned_with_the_mosaic(phase: tuple[int, int], size: tuple[int, int]) -> None:
+def test_the_documented_crop_is_aligned_with_the_mosaic(
+    phase: tuple[int, int], size: tuple[int, int], noise: Noise
+) -> None:
     mosaic = noise(*size)
     planes = pack(mosaic, phase, **(PLAIN | {"white": [4096] * 4}))
     full = planes.reshape(2, 2, *planes.shape[1:]).transpose(2, 0, 3, 1).reshape(2 * planes.shape[1], -1)

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rawpy
-import tifffile
 
 from restore_hub.runtime.colour import camera_from_srgb
-from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.mosaic import RawImage, exposure_gain, pack
 from restore_hub.runtime.raw import read_raw, render_raw
 
-MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+Write = Callable[..., Path]
+Noise = Callable[..., np.ndarray]
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
-
-
-def dng(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
-    settings: dict[str, Any] = {
-        "phase": (0, 0),
-        "black": np.full(4, 64, np.float32),
-        "white": np.full(4, 4095, np.float32),
-        "balance": np.array([2.0, 1, 1, 1.5], np.float32),
-        "balance_source": "camera",
-        "camera_from_xyz": MATRIX,
-    }
-    write_dng(path, RawImage(mosaic, **(settings | changes)))
-    return path
-
-
-def bare_dng(path: Path, mosaic: np.ndarray, pattern: bytes, tags: Any = (), photometric: Any = "cfa") -> Path:
-    """Write a DNG with any colour pattern, square, and extra tags."""
-    side = int(len(pattern) ** 0.5)
-    cfa = [(33421, 3, 2, (side, side), True), (33422, 1, len(pattern), pattern, True)] if pattern else []
-    head = [(50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, None, "Some Camera", True)]
-    tifffile.imwrite(path, mosaic, photometric=photometric, metadata=None, extratags=[*head, *cfa, *tags])
-    return path
-
-
-def noise(height: int, width: int, top: int = 4096) -> np.ndarray:
-    return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
 
 
 def scene(height: int, width: int) -> np.ndarray:
@@ -62,7 +36,7 @@ def sampled(picture: np.ndarray, phase: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(48, 48), (47, 49)])
-def test_four_phases_of_one_scene_show_the_same(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_four_phases_of_one_scene_show_the_same(tmp_path: Path, size: tuple[int, int], dng: Write) -> None:
     picture = scene(*size)
     for phase in PHASES:
         raw = read_raw(dng(tmp_path / "a.dng", sampled(picture, phase), phase=phase, balance=np.ones(4, np.float32)))
@@ -72,7 +46,7 @@ def test_four_phases_of_one_scene_show_the_same(tmp_path: Path, size: tuple[int,
         assert np.abs(cut - picture)[2:-2, 2:-2].max() < 0.03  # one pixel of this scene is at most 0.017
 
 
-def test_four_phases_render_alike(tmp_path: Path) -> None:
+def test_four_phases_render_alike(tmp_path: Path, dng: Write) -> None:
     pictures = []
     for phase in PHASES:
         dng(tmp_path / "a.dng", sampled(scene(48, 50), phase), phase=phase)
@@ -82,13 +56,13 @@ def test_four_phases_render_alike(tmp_path: Path) -> None:
         assert np.abs(picture - pictures[0])[4:-4, 4:-4].mean() < 0.004
 
 
-def test_matrix_and_balance_agree_with_libraws_rendering(tmp_path: Path) -> None:
+def test_matrix_and_balance_agree_with_libraws_rendering(tmp_path: Path, dng: Write, camera_matrix: np.ndarray) -> None:
     mosaic = np.empty((32, 32), np.uint16)
     for plane, level in enumerate((1200, 2100, 2100, 900)):
         mosaic[plane // 2 :: 2, plane % 2 :: 2] = level
     raw = read_raw(dng(tmp_path / "a.dng", mosaic))
     assert raw.to_srgb is not None
-    np.testing.assert_allclose(raw.to_srgb @ camera_from_srgb(MATRIX), np.eye(3), atol=1e-4)
+    np.testing.assert_allclose(raw.to_srgb @ camera_from_srgb(camera_matrix), np.eye(3), atol=1e-4)
     camera = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0).mean(axis=(1, 2))[[0, 1, 3]]
     with rawpy.imread(str(tmp_path / "a.dng")) as libraw:
         linear = libraw.postprocess(
@@ -97,7 +71,7 @@ def test_matrix_and_balance_agree_with_libraws_rendering(tmp_path: Path) -> None
     np.testing.assert_allclose(linear[16, 16] / 65535, raw.to_srgb @ camera, atol=2e-3)
 
 
-def test_rendering_keeps_the_stored_position_and_the_sensors_white(tmp_path: Path) -> None:
+def test_rendering_keeps_the_stored_position_and_the_sensors_white(tmp_path: Path, dng: Write) -> None:
     dng(tmp_path / "a.dng", np.full((30, 40), 3600, np.uint16), orientation=6, balance=np.ones(4, np.float32))
     picture = render_raw(tmp_path / "a.dng")
     assert picture.shape == (30, 40, 3)
@@ -105,7 +79,7 @@ def test_rendering_keeps_the_stored_position_and_the_sensors_white(tmp_path: Pat
     assert picture[15, 20] / 65535 == pytest.approx([1.055 * linear ** (1 / 2.4) - 0.055] * 3, abs=2e-3)
 
 
-def test_phase_is_that_of_the_active_area(tmp_path: Path) -> None:
+def test_phase_is_that_of_the_active_area(tmp_path: Path, bare_dng: Write) -> None:
     # DNG counts the pattern from the active area's corner; LibRaw then begins at the next even line.
     for top, left in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 3)]:
         mosaic = np.empty((60, 60), np.uint16)
@@ -120,7 +94,7 @@ def test_phase_is_that_of_the_active_area(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1), (2, 3), (4, 2)])
-def test_black_levels_stand_where_the_file_has_them(tmp_path: Path, corner: tuple[int, int]) -> None:
+def test_black_levels_stand_where_the_file_has_them(tmp_path: Path, corner: tuple[int, int], bare_dng: Write) -> None:
     """One signal under four blacks is flat once they are subtracted; LibRaw alone mixes them up at odd corners."""
     top, left = corner
     mosaic = np.full((60, 60), 1000, np.uint16)
@@ -140,7 +114,7 @@ def test_black_levels_stand_where_the_file_has_them(tmp_path: Path, corner: tupl
     assert (raw.origin[0] + raw.mosaic.shape[0], raw.origin[1] + raw.mosaic.shape[1]) == (60, 58)
 
 
-def test_white_balance_keeps_saturation_white(tmp_path: Path) -> None:
+def test_white_balance_keeps_saturation_white(tmp_path: Path, dng: Write, noise: Noise) -> None:
     path = dng(tmp_path / "a.dng", noise(30, 30), balance=np.array([0.8, 1, 1, 1.6]))
     raw = read_raw(path)
     np.testing.assert_allclose(raw.balance, [1, 1.25, 1.25, 2], rtol=1e-5)
@@ -149,7 +123,7 @@ def test_white_balance_keeps_saturation_white(tmp_path: Path) -> None:
     assert render_raw(dng(tmp_path / "b.dng", full, balance=np.array([0.8, 1, 1, 1.6]))).min() == 65535
 
 
-def test_share_of_clipped_sites(tmp_path: Path) -> None:
+def test_share_of_clipped_sites(tmp_path: Path, dng: Write) -> None:
     mosaic = np.full((30, 40), 1000, np.uint16)
     mosaic[:15] = 4095
     assert read_raw(dng(tmp_path / "a.dng", mosaic)).clipped() == 0.5
@@ -162,7 +136,7 @@ def test_share_of_clipped_sites(tmp_path: Path) -> None:
     ("stops", "gain"),
     [(1024, None), (-2000, None), (100, None), (0.35, None), (-1.0, None), (1.0, 2.0), (3.0, 8.0), (19.0, 2.0**19)],
 )
-def test_gain_of_the_baseline_exposure(tmp_path: Path, stops: float, gain: float | None) -> None:
+def test_gain_of_the_baseline_exposure(tmp_path: Path, stops: float, gain: float | None, bare_dng: Write) -> None:
     tags = [(50730, 10, 1, (round(100 * stops), 100), True)]
     mosaic = np.full((30, 30), 6554, np.uint16)  # a tenth of the white level, 65535
     raw = read_raw(bare_dng(tmp_path / "a.dng", mosaic, bytes((0, 1, 1, 2)), tags))
@@ -173,7 +147,7 @@ def test_gain_of_the_baseline_exposure(tmp_path: Path, stops: float, gain: float
     assert rule.startswith("brings the mean green" if gain is None else "stated in the file")
 
 
-def test_noise_profile(tmp_path: Path) -> None:
+def test_noise_profile(tmp_path: Path, dng: Write, bare_dng: Write, noise: Noise) -> None:
     stated = np.array([[1e-4, 1e-7], [2e-4, 2e-7], [2e-4, 2e-7], [3e-4, 3e-7]])
     raw = read_raw(dng(tmp_path / "a.dng", noise(30, 30), noise=stated))
     assert raw.noise is not None
@@ -191,7 +165,9 @@ def opcodes(*codes: int) -> bytes:
     )
 
 
-def test_corrections_that_the_file_asks_for_are_named_and_left_alone(tmp_path: Path) -> None:
+def test_corrections_that_the_file_asks_for_are_named_and_left_alone(
+    tmp_path: Path, bare_dng: Write, noise: Noise
+) -> None:
     for codes, words in [
         ((9,), ["lens shading"]),
         ((8, 1, 3), ["lens shading", "warp"]),
@@ -215,11 +191,13 @@ def test_corrections_that_the_file_asks_for_are_named_and_left_alone(tmp_path: P
     )
 
 
-def test_the_matrix_for_daylight_is_taken(tmp_path: Path) -> None:
+def test_the_matrix_for_daylight_is_taken(
+    tmp_path: Path, bare_dng: Write, noise: Noise, camera_matrix: np.ndarray
+) -> None:
     def tag(code: int, matrix: np.ndarray) -> tuple[Any, ...]:
         return (code, 10, 9, tuple(v for e in matrix.ravel() for v in (round(e * 10000), 10000)), True)
 
-    lamp, sun = MATRIX + 0.05, MATRIX
+    lamp, sun = camera_matrix + 0.05, camera_matrix
     for first, second, light in [(lamp, sun, (17, 21)), (sun, lamp, (21, 17))]:
         tags = [tag(50721, first), tag(50722, second), (50778, 3, 1, light[0], True), (50779, 3, 1, light[1], True)]
         raw = read_raw(bare_dng(tmp_path / "a.dng", noise(30, 30), bytes((0, 1, 1, 2)), tags))
@@ -227,8 +205,10 @@ def test_the_matrix_for_daylight_is_taken(tmp_path: Path) -> None:
         np.testing.assert_allclose(raw.camera_from_xyz, sun, atol=1e-4)
 
 
-def test_white_balance_falls_back_to_daylight_and_to_one(tmp_path: Path) -> None:
-    matrix = [(50721, 10, 9, tuple(v for e in MATRIX.ravel() for v in (round(e * 10000), 10000)), True)]
+def test_white_balance_falls_back_to_daylight_and_to_one(
+    tmp_path: Path, bare_dng: Write, noise: Noise, camera_matrix: np.ndarray
+) -> None:
+    matrix = [(50721, 10, 9, tuple(v for e in camera_matrix.ravel() for v in (round(e * 10000), 10000)), True)]
     known = read_raw(bare_dng(tmp_path / "a.dng", noise(30, 30), bytes((0, 1, 1, 2)), matrix))
     unknown = read_raw(bare_dng(tmp_path / "b.dng", noise(30, 30), bytes((0, 1, 1, 2))))
     assert known.balance_source == "daylight"
@@ -241,7 +221,9 @@ def test_white_balance_falls_back_to_daylight_and_to_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [((1, 30), 1 / 30), ((0, 1000000), None), ((1, 0), None)])
-def test_exposure_time_of_the_exif_directory(tmp_path: Path, fraction: tuple[int, int], expected: float | None) -> None:
+def test_exposure_time_of_the_exif_directory(
+    tmp_path: Path, fraction: tuple[int, int], expected: float | None, bare_dng: Write, noise: Noise
+) -> None:
     # tifffile writes no Exif directory: its tag gets a neighbour's number first, the directory goes to the end.
     path = bare_dng(tmp_path / "a.dng", noise(30, 30), bytes((0, 1, 1, 2)), [(34664, 4, 1, 0, True)])
     data = path.read_bytes()

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from restore_hub.errors import DataError
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.mosaic import RawImage, pack
+from restore_hub.runtime.mosaic import pack
 from restore_hub.runtime.raw import read_raw
 
-MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+Write = Callable[..., Path]
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 DATA = os.environ.get("RESTORE_HUB_DATA")
 real = pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
-
-
-def dng(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
-    settings: dict[str, Any] = {
-        "phase": (0, 0),
-        "black": np.full(4, 64, np.float32),
-        "white": np.full(4, 4095, np.float32),
-        "balance": np.array([2.0, 1, 1, 1.5], np.float32),
-        "balance_source": "camera",
-        "camera_from_xyz": MATRIX,
-    }
-    write_dng(path, RawImage(mosaic, **(settings | changes)))
-    return path
 
 
 @real
@@ -88,7 +74,7 @@ def test_real_files_that_are_refused(name: str, words: str) -> None:
 
 
 @real
-def test_real_scene_in_four_patterns(tmp_path: Path) -> None:
+def test_real_scene_in_four_patterns(tmp_path: Path, dng: Write) -> None:
     """The same sensor values, their sites permuted inside each tile, are the same planes."""
     folder, planes = Path(str(DATA)) / "raw" / "nikon_dsc1339_4cfa", []
     for name, phase in zip(("rggb", "grbg", "gbrg", "bggr"), PHASES, strict=True):

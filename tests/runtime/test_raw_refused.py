@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
 from restore_hub.errors import DataError, UnreadableFileError
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.raw import read_raw, render_raw
 
-MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+Write = Callable[..., Path]
+Noise = Callable[..., np.ndarray]
 
 
-def dng(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
-    settings: dict[str, Any] = {
-        "phase": (0, 0),
-        "black": np.full(4, 64, np.float32),
-        "white": np.full(4, 4095, np.float32),
-        "balance": np.array([2.0, 1, 1, 1.5], np.float32),
-        "balance_source": "camera",
-        "camera_from_xyz": MATRIX,
-    }
-    write_dng(path, RawImage(mosaic, **(settings | changes)))
-    return path
-
-
-def bare_dng(path: Path, mosaic: np.ndarray, pattern: bytes, tags: Any = (), photometric: Any = "cfa") -> Path:
-    """Write a DNG with any colour pattern, square, and extra tags."""
-    side = int(len(pattern) ** 0.5)
-    cfa = [(33421, 3, 2, (side, side), True), (33422, 1, len(pattern), pattern, True)] if pattern else []
-    head = [(50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, None, "Some Camera", True)]
-    tifffile.imwrite(path, mosaic, photometric=photometric, metadata=None, extratags=[*head, *cfa, *tags])
-    return path
-
-
-def noise(height: int, width: int, top: int = 4096) -> np.ndarray:
-    return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
-
-
-def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None:
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path, bare_dng: Write, noise: Noise) -> None:
     path = bare_dng(tmp_path / "a.dng", noise(40, 40), bytes((0, 1, 1, 2)))
     data = bytearray(path.read_bytes())
     for code in (256, 257):  # ImageWidth, ImageLength
@@ -59,7 +32,7 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None
         read_raw(path)
 
 
-def test_other_sensors_are_refused_by_name(tmp_path: Path) -> None:
+def test_other_sensors_are_refused_by_name(tmp_path: Path, bare_dng: Write, noise: Noise) -> None:
     trans = b"\1\1\0\1\1\2\1\1\2\1\1\0\2\0\1\0\2\1\1\1\2\1\1\0\1\1\0\1\1\2\0\2\1\2\0\1"
     bare_dng(tmp_path / "trans.dng", noise(72, 72), trans)
     bare_dng(tmp_path / "four.dng", noise(40, 40), bytes((3, 4, 5, 1)), [(50710, 1, 4, bytes((3, 4, 5, 1)), True)])
@@ -101,7 +74,7 @@ def test_no_raw_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [0.01, 0.05, 0.3, 0.99])
-def test_a_file_cut_off_is_refused(tmp_path: Path, part: float) -> None:
+def test_a_file_cut_off_is_refused(tmp_path: Path, part: float, dng: Write, noise: Noise) -> None:
     path = dng(tmp_path / "a.dng", noise(64, 64))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
@@ -109,7 +82,7 @@ def test_a_file_cut_off_is_refused(tmp_path: Path, part: float) -> None:
         read_raw(path)
 
 
-def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
+def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path, dng: Write, noise: Noise) -> None:
     path = dng(tmp_path / "a.dng", noise(40, 40))
     data, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
     for _ in range(100):

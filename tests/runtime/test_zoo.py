@@ -58,6 +58,18 @@ def test_a_damaged_entry_hides_no_other_and_what_a_killed_zoo_add_left_is_none(d
     assert done.exit_code == 2
 
 
+def test_an_entry_that_a_killed_zoo_add_hid_is_said(dark: Path) -> None:
+    shutil.copytree(dark / "dark-photos", zoo.aside(dark / "dark-photos"))  # killed after it had put the new one there
+    assert "hidden" not in _call("zoo")
+    (dark / "dark-photos").rename(hidden := zoo.aside(dark / "dim.2"))
+    done = CliRunner().invoke(group, ["zoo"])
+    said = f"{dark / 'dim.2'} is hidden, since a `zoo-add` was stopped at work; run it again, or rename {hidden} to it"
+    assert f"error: {said}\n" in done.stderr
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 2)
+    with pytest.raises(ModelFileError, match="is hidden, since a `zoo-add` was stopped at work"):
+        zoo.zoo_file("zoo:dim.2")
+
+
 @pytest.mark.usefixtures("dark")
 @pytest.mark.parametrize("name", ["dark-photo", "zoo:dark-photo"])
 def test_an_unknown_name_comes_with_the_near_and_the_known_ones(name: str) -> None:

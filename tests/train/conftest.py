@@ -1,4 +1,4 @@
-"""One real run of the small pipeline, made once for all tests that look at it; a tracker in memory; a small disk."""
+"""Real runs of the small pipeline, made once for all tests, or stopped; a tracker in memory; a small disk."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from restore_hub import run
 from restore_hub.contracts import Scalar
-from restore_hub.train import Result
+from restore_hub.train import Result, checkpoint, loop
 
-ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SMALL = (
     "blocks.generate.width=2",
     "blocks.generate.depth=1",
@@ -44,7 +45,84 @@ def small(pairs: Path) -> list[str]:
 def finished(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Return the result of the shipped pipeline, run small; it exports its blocks and its chain."""
     overrides = [*small, "export={blocks: [generate, enhance], chain: enhanced}"]
-    return run(ROOT / "pipelines" / "raw_lowlight.yaml", overrides=overrides, out=tmp_path_factory.mktemp("run") / "r")
+    return run(PIPELINE, overrides=overrides, out=tmp_path_factory.mktemp("run") / "r")
+
+
+@pytest.fixture(scope="session")
+def frequent(small: list[str]) -> list[str]:
+    """Return overrides for one that saves its state after every step and measures in between."""
+    return [*small, "checkpoint_seconds=0", "validate_every=2"]
+
+
+@pytest.fixture(scope="session")
+def whole(frequent: list[str], tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Return what the run `frequent` gives when it is left alone."""
+    return run(PIPELINE, overrides=frequent, out=tmp_path_factory.mktemp("whole") / "r")
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[[Path, Path], None]:
+    """Return a function that compares all that two such runs leave, but for times."""
+
+    def compare(one: Path, other: Path) -> None:
+        for name in ("last", "best", "stage-1", "stage-2"):
+            left, right = (torch.load(folder / "checkpoints" / f"{name}.pt") for folder in (one, other))
+            assert left["about"] == right["about"]
+            for block, weights in left["blocks"].items():
+                for key, tensor in weights.items():
+                    assert torch.equal(tensor, right["blocks"][block][key]), (name, block, key)
+        assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+        for path in sorted((one / "pictures").iterdir()):
+            assert path.read_bytes() == (other / "pictures" / path.name).read_bytes()
+
+    return compare
+
+
+TWO_LEVELS = {
+    "alternating": 2,
+    "tbgl": 1,
+    "ibgl": 2,
+    "lwcl": 1,
+    "rhg": 2,
+    "truncated-rhg": 6,
+    "bda": 2,
+    "cg": 2,
+    "neumann": 2,
+    "f2sa": 2,
+}
+
+
+@pytest.fixture(params=TWO_LEVELS.items(), ids=lambda item: f"{item[0]}-{item[1]}")
+def two_level_solver(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """Return each solver of two levels, and how many lower steps a step of it takes."""
+    found: tuple[str, int] = request.param
+    return found
+
+
+class Stopped(BaseException):
+    """What ends a run here: nothing in the run may catch it, as nothing catches SIGKILL."""
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that runs the shipped pipeline until it has saved its state so many times."""
+
+    def begin(saves: int, **given: Any) -> None:
+        made = 0
+
+        def save(*arguments: Any) -> None:
+            nonlocal made
+            checkpoint.save_state(*arguments)
+            made += 1
+            if made == saves:
+                raise Stopped
+
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "save_state", save)
+            with pytest.raises(Stopped):
+                run(PIPELINE, **given)
+
+    return begin
 
 
 class FakeTracker:

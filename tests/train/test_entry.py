@@ -155,6 +155,31 @@ def test_an_entry_that_cannot_be_written_leaves_the_older_one(
     assert list(made.parent.iterdir()) == [made]
 
 
+def test_an_entry_that_a_killed_call_hid_comes_back(
+    made: Path, finished: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = (made / "card.md").read_bytes(), entry.os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def killed(source: Path, target: Path) -> None:
+        if target == made:
+            raise Killed
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(entry.os, "replace", killed)
+        patched.setattr(entry.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            write_entry(finished.folder, made, overwrite=True)
+    assert not made.exists()
+    with pytest.raises(DataError, match="is an entry already; give --overwrite"):
+        write_entry(finished.folder, made)
+    assert (made / "card.md").read_bytes() == before
+    assert [path.suffix for path in made.parent.iterdir() if path != made] == [".new"]
+
+
 def test_a_damaged_file_makes_no_entry(finished: Result, tmp_path: Path) -> None:
     run = _copy(finished, tmp_path / "run")
     chain = run / "export" / "chain.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,13 @@ import torch
 
 from restore_hub import run
 from restore_hub.errors import SpecError
-from restore_hub.train import checkpoint, loop
+from restore_hub.train import loop
 from restore_hub.train.validate import Validation
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 # Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
 SCORES = [1.0, 3.0, 5.0, 4.0, 5.0, 6.0, 2.0, 2.0, 2.0, 2.0]
 SETTINGS = ["stages.0.steps=20", "stages.1.steps=20", "stages.0.patience=2", "stages.1.patience=2", "validate_every=1"]
-
-
-class Stopped(BaseException):
-    """What ends a run as SIGKILL does."""
 
 
 @pytest.fixture
@@ -50,18 +47,11 @@ def test_stages_end_early_and_each_begins_to_count_anew(small: list[str], tmp_pa
 @pytest.mark.usefixtures("scored")
 @pytest.mark.parametrize("steps", [3, 4, 7])
 def test_a_resumed_run_stops_at_the_same_step(
-    small: list[str], tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+    small: list[str], tmp_path: Path, steps: int, stop_after: Callable[..., None]
 ) -> None:
-    def save(run: Any, position: Any) -> None:
-        checkpoint.save_state(run, position)
-        if run.step == steps:
-            raise Stopped
-
     overrides = [*small, *SETTINGS, "checkpoint_seconds=0"]
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_state", save)
-        with pytest.raises(Stopped):
-            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
+    stop_after(steps, overrides=overrides, out=tmp_path / "r")
+    assert torch.load(tmp_path / "r" / "checkpoints" / "state.pt")["step"] == steps
     result = run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
     assert [stage.steps for stage in result.stages] == [5, 3]
 

@@ -30,24 +30,10 @@ def batch(seed: int) -> Batch:
     ]
 
 
-@pytest.mark.parametrize(
-    ("solver", "steps"),
-    [
-        ("alternating", 2),
-        ("tbgl", 1),
-        ("ibgl", 2),
-        ("lwcl", 1),
-        ("rhg", 2),
-        ("truncated-rhg", 6),
-        ("bda", 2),
-        ("cg", 2),
-        ("neumann", 2),
-        ("f2sa", 2),
-    ],
-)
 def test_the_hypergradient_points_where_that_of_float32_points(
-    make: Callable[..., Plan], solver: str, steps: int
+    make: Callable[..., Plan], two_level_solver: tuple[str, int]
 ) -> None:
+    name, steps = two_level_solver
     plan = make(
         "blocks.generate.width=8",
         "blocks.enhance={network: retinex/cascade, width: 8, inputs: {image: rgb}, outputs: [enhanced, stages]}",
@@ -63,7 +49,7 @@ def test_the_hypergradient_points_where_that_of_float32_points(
         )
         made = problem_of(chain, objectives, plan.spec.stages[1])
         assert isinstance(made, ChainProblem)
-        made_solver = default_registry().find("solver", solver).load()()
+        made_solver = default_registry().find("solver", name).load()()
         state = made_solver.init(made, [torch.optim.SGD(v, lr=1e-3) for v in (made.theta, made.omega)])
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             made_solver.step(made, state, Batches(batch(0), [batch(1 + i) for i in range(steps)], steps))

@@ -126,26 +126,12 @@ def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(make
     assert torch.allclose(changed, problem.upper(problem.couple([batch]), problem.omega, [batch]))
 
 
-@pytest.mark.parametrize(
-    ("solver", "steps"),
-    [
-        ("alternating", 2),
-        ("tbgl", 1),
-        ("ibgl", 2),
-        ("lwcl", 1),
-        ("rhg", 2),
-        ("truncated-rhg", 6),
-        ("bda", 2),
-        ("cg", 2),
-        ("neumann", 2),
-        ("f2sa", 2),
-    ],
-)
-def test_every_solver_advances_both_levels_of_a_real_chain(plan: Plan, solver: str, steps: int) -> None:
+def test_every_solver_advances_both_levels_of_a_real_chain(plan: Plan, two_level_solver: tuple[str, int]) -> None:
     from restore_hub.plugins import default_registry
 
+    which, steps = two_level_solver
     chain, problem = _problem(plan)
-    made = default_registry().find("solver", solver).load()()
+    made = default_registry().find("solver", which).load()()
     optimizers = [torch.optim.SGD(problem.theta, lr=1e-2), torch.optim.SGD(problem.omega, lr=1e-2)]
     state = made.init(problem, optimizers)
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}

@@ -78,12 +78,6 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
 
 
 @pytest.fixture(scope="module")
-def frequent(small: list[str]) -> list[str]:
-    """A run that saves its state after every step."""
-    return [*small, "checkpoint_seconds=0", "validate_every=2"]
-
-
-@pytest.fixture(scope="module")
 def slow(frequent: list[str]) -> list[str]:
     """One that takes long enough to be killed in the middle."""
     return [*frequent, "stages.0.steps=150", "stages.1.steps=20", "validate_every=1000"]

@@ -1,13 +1,21 @@
+"""Photos and pairs of exposures to look at, without a fault or with one, and `restore-hub data check` of them."""
+
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
+from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
+from restore_hub.runtime.raw import read_raw
+from restore_hub_raw.check_data import check_data
 from restore_hub_raw.make_raw import Recipe, make_folder
 
 
@@ -41,7 +49,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def _scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
+def made_scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
     """A photo (H, W, 3) in [0, 1] with the 1/f spectrum of photographs, moved by (dy, dx) round its edges."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
@@ -51,22 +59,32 @@ def _scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0)
     return np.clip(0.5 + 0.15 * moved / moved.std(), 0, 1)
 
 
-def _pairs(folder: Path, names: str, recipe: Recipe | None = None, **shift: float) -> Path:
+def written_pairs(folder: Path, names: str, recipe: Recipe | None = None, **shift: float) -> Path:
     """Write pairs of photos a, b, ... and return their folder."""
     photos = folder.with_name(f"{folder.name}-photos")
     photos.mkdir(parents=True)
     for name in names:
-        write_picture(photos / f"{name}.png", _scene(200, 240, ord(name), **shift), bits=16)
+        write_picture(photos / f"{name}.png", made_scene(200, 240, ord(name), **shift), bits=16)
     make_folder(photos, folder, recipe or Recipe())
     return folder
+
+
+@pytest.fixture(scope="session")
+def scene() -> Callable[..., np.ndarray]:
+    return made_scene
+
+
+@pytest.fixture(scope="session")
+def make_pairs() -> Callable[..., Path]:
+    return written_pairs
 
 
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the splits `train` and `holdout` of pairs without a fault; not to be changed."""
     root = tmp_path_factory.mktemp("clean") / "data"
-    _pairs(root / "train", "abc")
-    _pairs(root / "holdout", "de")
+    written_pairs(root / "train", "abc")
+    written_pairs(root / "holdout", "de")
     return root
 
 
@@ -74,3 +92,54 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(clean: Path, tmp_path: Path) -> Path:
     """Return a copy of `clean` to be spoilt."""
     return Path(shutil.copytree(clean, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def change() -> Callable[..., None]:
+    """Return a function that writes a DNG anew with other fields."""
+
+    def write(path: Path, **fields: Any) -> None:
+        write_dng(path, replace(read_raw(path), **fields))
+
+    return write
+
+
+@pytest.fixture
+def alone(data: Path) -> Path:
+    """Return a long exposure whose short one is gone."""
+    (data / "train" / "short" / "b.dng").unlink()
+    return data / "train" / "long" / "b.dng"
+
+
+@pytest.fixture
+def mistimed(data: Path, change: Callable[..., None]) -> Path:
+    """Return a short exposure that states another time than it had."""
+    path = data / "train" / "short" / "c.dng"
+    change(path, exposure_time=0.2)
+    return path
+
+
+@pytest.fixture(scope="session")
+def check() -> Callable[..., Result]:
+    """Return a function that calls `restore-hub data check`; errors are raised."""
+
+    def call(*arguments: object) -> Result:
+        result = CliRunner().invoke(check_data, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def found() -> Callable[[Result], list[str]]:
+    """Return a function that returns the rows of its table, blanks squeezed."""
+
+    def rows(result: Result) -> list[str]:
+        lines = result.stdout.splitlines()
+        start = next(i for i, line in enumerate(lines) if line.startswith("SPLIT"))
+        assert result.exit_code == 1
+        return [" ".join(line.split()) for line in lines[start + 1 : -1] if not line.startswith("note")]
+
+    return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from restore_hub.cli.data import command as data_commands
 from restore_hub.errors import DataError
-from restore_hub.runtime.dng import write_dng
 from restore_hub.runtime.images import write_picture
-from restore_hub.runtime.raw import read_raw
-from restore_hub_raw.check_data import check_data
 
+Check = Callable[..., Result]
+Found = Callable[[Result], list[str]]
+Scene = Callable[..., np.ndarray]
 SPEC = """
 spec: 1
 name: small
@@ -31,47 +31,7 @@ stages:
 """
 
 
-def scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
-    """A photo (H, W, 3) in [0, 1] with the 1/f spectrum of photographs, moved by (dy, dx) round its edges."""
-    rng = np.random.default_rng(seed)
-    fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
-    colours = 0.8 * rng.normal(size=(height, width, 1)) + 0.3 * rng.normal(size=(height, width, 3))
-    spectrum = np.fft.rfft2(colours, axes=(0, 1)) / np.maximum(np.hypot(fy, fx), 1 / max(height, width))
-    moved = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * (fy * dy + fx * dx)), (height, width), axes=(0, 1))
-    return np.clip(0.5 + 0.15 * moved / moved.std(), 0, 1)
-
-
-def check(*arguments: object) -> Result:
-    result = CliRunner().invoke(check_data, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def found(result: Result) -> list[str]:
-    """Return the rows of the table, blanks squeezed."""
-    lines = result.stdout.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("SPLIT"))
-    assert result.exit_code == 1
-    return [" ".join(line.split()) for line in lines[start + 1 : -1] if not line.startswith("note")]
-
-
-def change(path: Path, **fields: object) -> None:
-    write_dng(path, replace(read_raw(path), **fields))
-
-
-def alone(data: Path) -> Path:
-    (data / "train" / "short" / "b.dng").unlink()
-    return data / "train" / "long" / "b.dng"
-
-
-def mistimed(data: Path) -> Path:
-    path = data / "train" / "short" / "c.dng"
-    change(path, exposure_time=0.2)
-    return path
-
-
-def test_a_folder_with_lists_is_checked_by_a_spec(data: Path) -> None:
+def test_a_folder_with_lists_is_checked_by_a_spec(data: Path, check: Check) -> None:
     (data / "Sony_train_list.txt").write_text("short/a.ARW long/a.ARW ISO200 F8\n")
     with pytest.raises(DataError, match=r"lists such as Sony_train_list\.txt; check it by a spec with raw/sid"):
         check(data)
@@ -83,7 +43,7 @@ def spec(folder: Path, root: str, dataset: str = "raw/pairs", more: str = "") ->
     return path
 
 
-def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path) -> None:
+def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path, check: Check, found: Found) -> None:
     path = spec(tmp_path, f"root: {data / 'train'}")
     result = check(path)
     assert result.exit_code == 0
@@ -96,16 +56,19 @@ def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path) -> None
         check(path, "--set", f"data.train.root={tmp_path / 'nowhere'}")
 
 
-def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_goes_on(data: Path, tmp_path: Path) -> None:
-    lonely = alone(data)
-    mistimed(data)
+@pytest.mark.usefixtures("mistimed")
+def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_goes_on(
+    data: Path, alone: Path, tmp_path: Path, check: Check, found: Found
+) -> None:
     rows = found(check(spec(tmp_path, f"root: {data / 'train'}")))
     assert len(rows) == 2
-    assert rows[0].startswith(f"train {lonely} no partner")
+    assert rows[0].startswith(f"train {alone} no partner")
     assert "exposure times say 50" in rows[1]
 
 
-def test_a_dataset_of_an_unknown_kind_is_read_file_by_file(tmp_path: Path) -> None:
+def test_a_dataset_of_an_unknown_kind_is_read_file_by_file(
+    tmp_path: Path, scene: Scene, check: Check, found: Found
+) -> None:
     for name in "ab":
         write_picture(tmp_path / f"{name}.png", scene(40, 40, ord(name)))
     (tmp_path / "c.npz").write_bytes(b"no array")

@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from restore_hub.runtime.colour import linear_from_srgb
 from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.images import write_picture
 from restore_hub.runtime.mosaic import RawImage
 from restore_hub.runtime.raw import read_raw
-from restore_hub_raw.check_data import check_data
-from restore_hub_raw.make_raw import Recipe, make_folder
+from restore_hub_raw.make_raw import Recipe
 from restore_hub_raw.pair_check import measured_share, stated_ratios
 from restore_hub_raw.unprocess import expose, quantise, read_noise
 
-
-def scene(height: int, width: int, seed: int, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
-    """A photo (H, W, 3) in [0, 1] with the 1/f spectrum of photographs, moved by (dy, dx) round its edges."""
-    rng = np.random.default_rng(seed)
-    fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
-    colours = 0.8 * rng.normal(size=(height, width, 1)) + 0.3 * rng.normal(size=(height, width, 3))
-    spectrum = np.fft.rfft2(colours, axes=(0, 1)) / np.maximum(np.hypot(fy, fx), 1 / max(height, width))
-    moved = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * (fy * dy + fx * dx)), (height, width), axes=(0, 1))
-    return np.clip(0.5 + 0.15 * moved / moved.std(), 0, 1)
+Check = Callable[..., Result]
+Scene = Callable[..., np.ndarray]
+Write = Callable[..., Path]
 
 
-def pairs(folder: Path, names: str, recipe: Recipe | None = None, **shift: float) -> Path:
-    """Write pairs of photos a, b, ... and return their folder."""
-    photos = folder.with_name(f"{folder.name}-photos")
-    photos.mkdir(parents=True)
-    for name in names:
-        write_picture(photos / f"{name}.png", scene(200, 240, ord(name), **shift), bits=16)
-    make_folder(photos, folder, recipe or Recipe())
-    return folder
-
-
-def check(*arguments: object) -> Result:
-    result = CliRunner().invoke(check_data, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def test_what_the_pixels_measure_is_unbiased(tmp_path: Path) -> None:
+def test_what_the_pixels_measure_is_unbiased(tmp_path: Path, make_pairs: Write) -> None:
     shares, errors = [], []
     for seed in range(12):
-        set_ = pairs(tmp_path / str(seed), "a", Recipe(250, seed=seed))
+        set_ = make_pairs(tmp_path / str(seed), "a", Recipe(250, seed=seed))
         measured = measured_share(*(read_raw(set_ / side / "a.dng") for side in ("short", "long")))
         assert measured is not None
         shares.append(250 * measured[0])
@@ -72,7 +48,9 @@ def test_the_black_level_is_doubted_by_half_a_level() -> None:
     assert measured == pytest.approx((20 / 4000, 0.5 / 4000), rel=1e-3)
 
 
-def test_lamps_that_saturate_the_long_exposure_alone_are_no_shift(clean: Path, tmp_path: Path) -> None:
+def test_lamps_that_saturate_the_long_exposure_alone_are_no_shift(
+    clean: Path, tmp_path: Path, scene: Scene, check: Check
+) -> None:
     y, x = np.mgrid[:200, :240]
     rng = np.random.default_rng(0)
     light = linear_from_srgb(scene(200, 240, 0)[..., 1]) / 2

@@ -1,0 +1,135 @@
+"""Runs in processes of their own: signals, kills at any moment, two at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from restore_hub.train.folder import RunFolder
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+Same = Callable[[Path, Path], None]
+
+
+def command(overrides: list[str], out: Path) -> list[str]:
+    sets = [part for override in overrides for part in ("--set", override)]
+    return [sys.executable, "-m", "restore_hub", "run", str(PIPELINE), "--out", str(out), "--resume", *sets]
+
+
+def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
+    from restore_hub.train.folder import create_run_folder
+
+    with create_run_folder(tmp_path, "raw_lowlight", tmp_path / "r").hold():
+        other = subprocess.run(command(frequent, tmp_path / "r"), capture_output=True, text=True, check=False)
+    assert other.returncode == 2
+    assert "another process is running in" in other.stderr
+    assert (tmp_path / "r").is_dir()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(
+    frequent: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    overrides = [*frequent, "stages.0.steps=100000", "checkpoint_seconds=60"]
+    process = subprocess.Popen(command(overrides, tmp_path / "r"), stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "r" / "metrics.jsonl"
+    while not journal.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert f"restore-hub run {tmp_path / 'r' / 'spec.json'} --out {tmp_path / 'r'} --resume" in said
+    state = torch.load(tmp_path / "r" / "checkpoints" / "state.pt")
+    last = [json.loads(line)["step"] for line in journal.read_text().splitlines()][-1]
+    assert state["step"] == last
+    assert RunFolder(tmp_path / "r").read_status() == "KILLED"
+    assert "stopping after this step; once more stops at once" in said
+    assert (torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"]) == last
+
+
+IDLE = """
+from restore_hub import hookimpl
+
+@hookimpl
+def register_losses(register):
+    register("idle", "idle:Idle", summary="A plugin that the run does not use")
+"""
+
+
+def test_a_quiet_run_that_is_stopped_still_says_how_to_go_on_with_its_plugins(
+    frequent: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "idle.py").write_text(IDLE)
+    plugin = ("--plugin", str(tmp_path / "idle.py"))
+    process = subprocess.Popen(
+        [*command([*frequent, "stages.0.steps=100000"], tmp_path / "r"), "--quiet", *plugin],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "r" / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert f"--resume {' '.join(plugin)}" in said
+
+
+HUNG = 300.0  # seconds in which a run of some ends on any machine, however busy it has become
+
+
+@pytest.mark.long
+def test_a_hundred_kills_at_random_moments(frequent: list[str], tmp_path: Path, same: Same) -> None:
+    """Real processes are killed again and again, wherever they are, until they come through; the bits are the same."""
+    more = ["stages.0.steps=40", "stages.1.steps=20", "validate_every=7", "export={chain: enhanced}"]
+    overrides = [*frequent, *more]
+    began = time.monotonic()
+    whole = subprocess.run(command(overrides, tmp_path / "whole"), env=ONE_THREAD, check=False, capture_output=True)
+    assert whole.returncode == 0, whole.stderr
+    took = time.monotonic() - began
+
+    def kill_fifty(seed: int) -> int:
+        draw, kills, runs = random.Random(seed), 0, 0
+        while kills < 50:
+            runs += 1
+            out = tmp_path / f"{seed}-{runs}"
+            kills += kill_until_done(command(overrides, out), took, draw, 50 - kills)
+            same(out, tmp_path / "whole")
+        return runs
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = sum(pool.map(kill_fifty, range(2)))
+    print(f"100 kills in {runs} runs; {took:.1f} s a run left alone, {time.monotonic() - began:.0f} s in all")
+
+
+def kill_until_done(run_again: list[str], took: float, draw: random.Random, most: int) -> int:
+    """Start a run again after each kill; return how many kills it took, at most `most`.
+
+    The moments are parts of the time that the run takes when left alone, so that a slow machine gets as far between
+    them as a fast one. After the last kill the run has as long as it needs, up to where it must be called hung.
+    """
+    for kills in range(most + 1):
+        limit = draw.uniform(0.3, 1.1) * took if kills < most else max(10 * took, HUNG)
+        process = subprocess.Popen(run_again, env=ONE_THREAD, stderr=subprocess.PIPE)
+        try:
+            _, said = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, said = process.communicate()
+            continue
+        # Killed on its way out, after its last word, it has nothing left to do.
+        assert process.returncode == 0 or b"is finished" in said, said
+        return kills
+    pytest.fail(f"hung after {most} kills: {said!r}")

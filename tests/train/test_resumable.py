@@ -1,0 +1,69 @@
+"""Which run `--resume` takes, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restore_hub import run
+from restore_hub.errors import TrainingError
+from restore_hub.train import Result
+
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+Same = Callable[[Path, Path], None]
+Stop = Callable[..., None]
+
+
+def test_resume_finds_the_newest_unfinished_run_of_the_same_spec(frequent: list[str], tmp_path: Path) -> None:
+    def begin(name: str, *more: str) -> None:
+        folder = run(PIPELINE, overrides=[*frequent, *more], out=tmp_path / name).folder
+        (folder / "status.json").write_text('{"status": "KILLED"}')
+
+    begin("raw_lowlight-1")
+    begin("raw_lowlight-2", "seed=1")
+    before = (tmp_path / "raw_lowlight-2" / "metrics.jsonl").read_bytes()
+    assert run(PIPELINE, overrides=frequent, runs=tmp_path, resume=True).folder == tmp_path / "raw_lowlight-1"
+    assert (tmp_path / "raw_lowlight-2" / "metrics.jsonl").read_bytes() == before
+    fresh = run(PIPELINE, overrides=frequent, runs=tmp_path, resume=True).folder
+    assert fresh not in (tmp_path / "raw_lowlight-1", tmp_path / "raw_lowlight-2"), "both others are no match"
+
+
+def test_what_cannot_be_resumed_is_refused(frequent: list[str], whole: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is finished"):
+        run(PIPELINE, overrides=frequent, out=whole.folder, resume=True)
+    with pytest.raises(TrainingError, match=r"another spec, spec\.seed was 0 and is 1"):
+        run(PIPELINE, overrides=[*frequent, "seed=1"], out=whole.folder, resume=True)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "spec.json").write_text("{")
+    with pytest.raises(TrainingError, match="no readable spec"):
+        run(PIPELINE, overrides=frequent, out=tmp_path / "odd", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda state: state["machine"].update(threads=99), "threads was 99 and is"),
+        (lambda state: state["machine"].update(torch="1.0"), "torch was 1.0"),
+        (lambda state: state.update(version=1), "version 1"),
+        (lambda state: state.clear(), "cannot be read"),
+    ],
+)
+def test_states_that_would_not_give_the_same_bits(
+    frequent: list[str], whole: Result, tmp_path: Path, spoil: Any, words: str, same: Same, stop_after: Stop
+) -> None:
+    stop_after(1, overrides=frequent, out=tmp_path / "r")
+    path = tmp_path / "r" / "checkpoints" / "state.pt"
+    state = torch.load(path)
+    spoil(state)
+    torch.save(state, path)
+    before = path.read_bytes()
+    with pytest.raises(TrainingError, match=words):
+        run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+    assert path.read_bytes() == before
+    if "was" in words:
+        run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True, inexact=True)
+        same(tmp_path / "r", whole.folder)
