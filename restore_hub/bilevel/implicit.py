@@ -117,9 +117,12 @@ def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterati
             negative = 1.0
             break
         step = square / curvature
-        z, r = _add(z, step, p), _add(r, -step, Ap)
+        for own, along in zip(z, p, strict=True):
+            own.add_(along, alpha=step)
+        r = _sum(r, -step, Ap)
+        del Ap  # before the next one
         before, square = square, inner(r, r)
-        p = _add(r, square / before, p)
+        p = _sum(r, square / before, p)
     return Solution(z, math.sqrt(square / start) if start > 0 else 0.0, negative)
 
 
@@ -147,8 +150,9 @@ def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations:
     z, term = tuple(rate * t for t in b), b
     for _ in range(iterations - 1):
         # z += eta (I - eta A)^i b, i = 1 .. m - 1
-        term = _add(term, -rate, _damped(product, term, damping))
-        z = _add(z, rate, term)
+        term = _sum(term, -rate, _damped(product, term, damping))
+        for own, more in zip(z, term, strict=True):
+            own.add_(more, alpha=rate)
     length = norm(b)
     residual = norm(term) / length if length else 0.0
     if not residual <= DIVERGED:
@@ -161,11 +165,11 @@ def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations:
 
 def _damped(product: Operator, p: Tensors, damping: float) -> Tensors:
     """Return A p = H p + lambda p."""
-    found = _add(product(p), damping, p) if damping else product(p)
+    found = _sum(product(p), damping, p) if damping else product(p)
     check_finite(found, [f"a Hessian-vector product of F_lower (tensor {i} of omega)" for i in range(len(found))])
     return found
 
 
-def _add(a: Tensors, factor: float, b: Tensors) -> Tensors:
-    """Return a + factor b, in the tensors' own types, in one pass."""
+def _sum(a: Tensors, factor: float, b: Tensors) -> Tensors:
+    """Return a + factor b, in the tensors' own types."""
     return tuple(torch.add(u, v.to(u.dtype), alpha=factor) for u, v in zip(a, b, strict=True))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
@@ -48,7 +47,7 @@ def unroll(
     upper: Tensors | None = None,
     aggregate: Aggregate | None = None,
 ) -> Unrolled:
-    """Take `batches.steps` lower steps, the last of them in a graph from x to omega; then omega holds their result.
+    """Take `batches.steps` lower steps, the last of them in a graph from x to omega; then omega is their result.
 
     x is detached from theta, so that the upper block runs once forward for each distinct batch and not backward. What
     the optimizer remembers from before the graph (momentum, say) counts as constant.
@@ -56,7 +55,7 @@ def unroll(
     Memory: for each step in the graph, that of the energy's double backward pass.
 
     Args:
-        problem: omega is updated in place.
+        problem: omega's tensors stay the same objects; each step gives them the memory of its result.
         optimizer: one that `check_differentiable` accepts; it goes on from the last step.
         batches: `lower` holds one batch, or one for each step.
         last: how many steps are kept in the graph, those before run in place; all without.
@@ -72,19 +71,18 @@ def unroll(
         apply(optimizer, problem.omega, evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
     xs: list[Tensors] = []
     roots: list[Tensors] = []
-    omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    # `data`, since a detached tensor would count the steps that omega takes in other memory later as its own changes.
+    omega = tuple(w.data.requires_grad_() for w in problem.omega)
     memory = recall(optimizer, problem.omega)
-    with _standing_in(problem.omega) as stand_in:
-        for step, (x, batch) in enumerate(walk, batches.steps - kept):
-            if not xs or xs[-1] is not x:
-                xs.append(x)
-                roots.append(tuple(t.detach().requires_grad_() for t in x))
-            stand_in(omega)
-            loss, g_l = gradient_graph(problem, "lower", roots[-1], omega, batch)
-            along = g_l if aggregate is None else aggregate(step, omega, g_l)
-            omega, memory = update(optimizer, problem.omega, omega, along, memory)
-            stand_in(omega)
-            keep(optimizer, problem.omega, memory)
+    for step, (x, batch) in enumerate(walk, batches.steps - kept):
+        if not xs or xs[-1] is not x:
+            xs.append(x)
+            roots.append(tuple(t.detach().requires_grad_() for t in x))
+        loss, g_l = gradient_graph(problem, "lower", roots[-1], omega, batch)
+        along = g_l if aggregate is None else aggregate(step, omega, g_l)
+        omega, memory = update(optimizer, problem.omega, omega, along, memory)
+        _adopt(problem.omega, omega)
+        keep(optimizer, problem.omega, memory)
     return Unrolled(tuple(xs), tuple(roots), omega, loss, tuple(g.detach() for g in g_l))
 
 
@@ -105,22 +103,11 @@ def reverse(unrolled: Unrolled, g_u: Tensors, further: Tensors = ()) -> tuple[Te
     return tuple(tuple(next(filled) for _ in group) for group in groups)
 
 
-@contextmanager
-def _standing_in(live: Tensors) -> Iterator[Callable[[Tensors], None]]:
-    """Let live tensors look at other values for a while; then write the last of them into their own memory.
+def _adopt(live: Tensors, values: Tensors) -> None:
+    """Let live tensors be the values, sharing their memory: copies would be two more vectors of the size of omega.
 
     A problem that tells F_lower at the live omega from F_lower elsewhere (running statistics) sees each step as such.
     """
-    places = tuple(w.data for w in live)
-
-    def look_at(values: Tensors) -> None:
-        for w, value in zip(live, values, strict=True):
-            w.data = value.detach()
-
-    try:
-        yield look_at
-    finally:
-        for w, place in zip(live, places, strict=True):
-            place.copy_(w.data)
-            w.data = place
-        torch.clear_autocast_cache()
+    for w, value in zip(live, values, strict=True):
+        w.data = value.detach()
+    torch.clear_autocast_cache()

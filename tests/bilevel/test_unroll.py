@@ -37,18 +37,16 @@ def test_each_distinct_batch_is_coupled_once_and_answers_once(
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_steps_before_one_that_fails_stand_and_omega_is_where_it_was(chain: Any, make_batch: Any, failing: int) -> None:
+def test_steps_before_one_that_fails_stand(chain: Any, make_batch: Any, failing: int) -> None:
     batches = Batches(None, [make_batch(s) for s in range(3)], 3)
     plain = type(chain)()
     adam, own = optim.Adam(chain.omega, lr=0.05), optim.Adam(plain.omega, lr=0.05)
     if failing:
         descend(plain, own, Batches(None, batches.lower[:failing], failing), graph=False)
     batches.lower[failing][1][0, 0] = float("nan")
-    places = [w.data_ptr() for w in chain.omega]
     with pytest.raises(BilevelError, match="the value of F_lower is not finite"):
         unroll(chain, adam, batches)
     torch.testing.assert_close(chain.omega, plain.omega, rtol=1e-13, atol=1e-15)
-    assert [w.data_ptr() for w in chain.omega] == places
     assert [int(adam.state[w]["step"]) if failing else len(adam.state[w]) for w in chain.omega] == [failing] * 2
 
 
@@ -63,3 +61,20 @@ def test_a_problem_sees_each_unrolled_step_at_the_live_omega(chain: Any, make_ba
     chain.lower = watched
     unroll(chain, optim.SGD(chain.omega, lr=0.05, momentum=0.9), Batches(None, [make_batch(0)], 3), last=2)
     assert seen == [[True, True]] * 3
+
+
+def test_steps_in_place_afterwards_leave_the_graph_alone(chain: Any, make_batch: Any) -> None:
+    """Omega shares its memory with the end of the graph, which no operation in the graph reads."""
+    batches = Batches(None, [make_batch(0)], 2)
+    for own in (optim.SGD, optim.Adam):
+        responses = []
+        for moved in (False, True):
+            again = type(chain)()
+            found = unroll(again, own(again.omega, lr=0.05), batches)
+            above = evaluate(again, "upper", found.x[-1], again.omega, make_batch(5))
+            if moved:
+                with torch.no_grad():
+                    for w in again.omega:
+                        w.fill_(7.0)
+            responses.append(reverse(found, above.omega))
+        torch.testing.assert_close(responses[0], responses[1], rtol=0, atol=0)

@@ -8,11 +8,10 @@ from torch import optim
 
 from restore_hub.bilevel.gradients import evaluate, gradient_graph
 from restore_hub.bilevel.outer import Pull, step_upper
-from restore_hub.bilevel.reduction import reduction_of
-from restore_hub.bilevel.solvers.state import Logs, State, new_state
+from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.unroll import reverse, unroll
 from restore_hub.bilevel.update import check_differentiable
-from restore_hub.bilevel.vectors import Tensors, cosine, norm
+from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import OptionError
 
@@ -71,14 +70,7 @@ class Bda:
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = reverse(below, above.omega, root)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), *map(Pull, (*below.x, x), response))
-        return state, {
-            "loss/upper": above.value,
-            "loss/lower": below.loss,
-            "g_lower": norm(below.omega_grad),
-            "cosine": cosine(below.omega_grad, above.omega),
-            "response_norm": reduction_of(problem).norm(*response),
-            "direct_norm": reduction_of(problem).norm(above.x),
-        }
+        return state, report(problem, below.loss, below.omega_grad, above, *response)
 
     def evaluations(self, lower_steps: int) -> int:
         """Return 4 K + 1: both gradients in each step, the reverse pass through them, and those of F_upper."""

@@ -16,9 +16,8 @@ from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import coupled
 from restore_hub.bilevel.outer import Pull, step_upper
-from restore_hub.bilevel.reduction import reduction_of
-from restore_hub.bilevel.solvers.state import Logs, State, new_state
-from restore_hub.bilevel.vectors import Tensors, cosine, norm
+from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
+from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import OptionError
 
@@ -145,14 +144,7 @@ class F2sa:
         # R = lambda (dF_lower/dx (y) - dF_lower/dx (omega))
         response = tuple(self.penalty * (d - f) for d, f in zip(drawn.x, free.x, strict=True))
         step_upper(problem, state.optimizers[0], Pull(x_upper, above.x), Pull(x, response))
-        return state, {
-            "loss/upper": above.value,
-            "loss/lower": below,
-            "g_lower": norm(free.omega),
-            "cosine": cosine(free.omega, above.omega),
-            "response_norm": reduction_of(problem).norm(response),
-            "direct_norm": reduction_of(problem).norm(above.x),
-        }
+        return state, report(problem, below, free.omega, above, response)
 
     def _step_both(
         self, problem: Problem, state: F2saState, x: Tensors, batch: Any, x_upper: Tensors, upper: Any

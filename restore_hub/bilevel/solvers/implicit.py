@@ -12,9 +12,8 @@ from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.implicit import Operator, Solution, implicit
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
-from restore_hub.bilevel.reduction import reduction_of
-from restore_hub.bilevel.solvers.state import Logs, State, new_state
-from restore_hub.bilevel.vectors import Tensors, cosine, norm
+from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
+from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import OptionError
 
@@ -47,14 +46,9 @@ class ImplicitSolver(ABC):
         response = implicit(problem, below.x, batches.lower[-1], above.omega, partial(self.solve, state))
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
         return state, {
-            "loss/upper": above.value,
-            "loss/lower": below.loss,
-            "g_lower": norm(response.g_lower),
-            "cosine": cosine(response.g_lower, above.omega),
+            **report(problem, below.loss, response.g_lower, above, response.x),
             "residual": response.solution.residual,
             "negative_curvature": response.solution.negative_curvature,
-            "response_norm": reduction_of(problem).norm(response.x),
-            "direct_norm": reduction_of(problem).norm(above.x),
         }
 
     def evaluations(self, lower_steps: int) -> int:

@@ -10,6 +10,9 @@ from typing import Any
 from torch import Tensor, optim
 
 from restore_hub.bilevel import cap
+from restore_hub.bilevel.gradients import Gradients
+from restore_hub.bilevel.reduction import reduction_of
+from restore_hub.bilevel.vectors import Tensors, cosine, norm
 from restore_hub.errors import BilevelError
 
 Logs = dict[str, Tensor | float]
@@ -57,3 +60,16 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
                 f"optimizer {level} does not hold exactly the variables of its level; build it from them"
             )
     return State(tuple(optimizers))
+
+
+def report(problem: Any, lower_loss: Tensor, g_l: Tensors, above: Gradients, *responses: Tensors) -> Logs:
+    """Return what every solver with a response logs: both losses, |g_l|, its angle to g_u, |R| and |dF_upper/dx|."""
+    lengths, size = (norm(g_l), norm(above.omega)), reduction_of(problem).norm
+    return {
+        "loss/upper": above.value,
+        "loss/lower": lower_loss,
+        "g_lower": lengths[0],
+        "cosine": cosine(g_l, above.omega, lengths),
+        "response_norm": size(*responses),
+        "direct_norm": size(above.x),
+    }

@@ -11,9 +11,7 @@ from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
-from restore_hub.bilevel.reduction import reduction_of
-from restore_hub.bilevel.solvers.state import Logs, State, new_state
-from restore_hub.bilevel.vectors import cosine, norm
+from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import BilevelError, OptionError
 
@@ -57,14 +55,7 @@ class Tbgl:
         direction = along(preconditioner(state.optimizers[1], problem.omega), above.omega)
         response = finite_difference(problem, below.x, before, direction, batches.lower[-1], self.radius)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
-        return state, {
-            "loss/upper": above.value,
-            "loss/lower": below.loss,
-            "g_lower": norm(below.omega_grad),
-            "cosine": cosine(below.omega_grad, above.omega),
-            "response_norm": response.norm,
-            "direct_norm": reduction_of(problem).norm(above.x),
-        }
+        return state, report(problem, below.loss, below.omega_grad, above, response.x)
 
     def evaluations(self, lower_steps: int) -> int:
         """Return 4: the lower step, F_upper, and the two ends; BilevelError for more than one lower step."""

@@ -8,11 +8,9 @@ from torch import optim
 
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
-from restore_hub.bilevel.reduction import reduction_of
-from restore_hub.bilevel.solvers.state import Logs, State, new_state
+from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.unroll import reverse, unroll
 from restore_hub.bilevel.update import check_differentiable
-from restore_hub.bilevel.vectors import cosine, norm
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import OptionError
 
@@ -55,14 +53,7 @@ class TruncatedRhg:
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = reverse(below, above.omega)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), *map(Pull, below.x, response))
-        return state, {
-            "loss/upper": above.value,
-            "loss/lower": below.loss,
-            "g_lower": norm(below.omega_grad),
-            "cosine": cosine(below.omega_grad, above.omega),
-            "response_norm": reduction_of(problem).norm(*response),
-            "direct_norm": reduction_of(problem).norm(above.x),
-        }
+        return state, report(problem, below.loss, below.omega_grad, above, *response)
 
     def evaluations(self, lower_steps: int) -> int:
         """Return K + T + 1: the lower gradients, the reverse pass through T of them, and those of F_upper."""

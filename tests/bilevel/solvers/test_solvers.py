@@ -108,7 +108,8 @@ def test_lower_updates_are_in_place_and_of_their_optimizer(kit: Any, kind: Any) 
         strict=True,
     ):
         torch.testing.assert_close(w, old - kit.rate * g, rtol=1e-14, atol=1e-15)
-    assert [w.data_ptr() for w in problem.omega] == places
+    if kind not in (Rhg, TruncatedRhg) and not isinstance(kind, partial):  # whose results are the ends of their graphs
+        assert [w.data_ptr() for w in problem.omega] == places
 
 
 def test_alternating_allows_an_upper_energy_without_omega_and_the_others_refuse_it(kit: Any) -> None:
