@@ -4,7 +4,8 @@
   mean over the seeds, which choose samples, wrong labels and batches; the least and the most F1 beside it.
 - `step`: one outer step with its lower steps, batches not counted.
 - `/ bare`: the step over the gradients that it needs, taken by `torch.autograd.grad` (those by group by
-  `torch.func.vmap`) with nothing around them: the lower steps' g_l, the last g_l and dF_lower/dx, g_u.
+  `torch.func.vmap`) with nothing around them: the lower steps' g_l, g_u, and of the last lower batch g_l and
+  dF_lower/dx, or for `truncated-rhg` the last step's g_l in a graph and one product through it.
 - `rhg / it`: how many times as long the step of `rhg` takes.
 
 All have the pipeline's optimizers and rates, and the same batches. `alternating` cannot begin, since F_upper sees theta
@@ -17,7 +18,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 
 from arena.contest import Contender, interleave, ratio, serve
 from arena.results import conditions, parser, publish, table
-from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Lwcl, Neumann, Rhg
+from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Lwcl, Neumann, Rhg, TruncatedRhg
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
@@ -39,25 +40,27 @@ SOLVERS: dict[str, Callable[[], Any]] = {
     "lwcl groups=sample": lambda: Lwcl(groups="sample"),
     "lwcl": Lwcl,
     "rhg": Rhg,
+    "truncated-rhg last=1": lambda: TruncatedRhg(last=1),
     "cg": lambda: Cg(damping=0.01),
     "neumann": Neumann,
     "f2sa": F2sa,
     "alternating": Alternating,
 }
-GROUPS: dict[str, Any] = {"lwcl groups=100": 100, "lwcl groups=sample": "sample", "lwcl": None}
+BARE = ("lwcl groups=100", "lwcl groups=sample", "lwcl", "truncated-rhg last=1")  # whose gradients `bare` takes
 
 
 class Run:
     """A solver on the pipeline's stage."""
 
-    def __init__(self, solver: str, seed: int = 0) -> None:
-        overrides = ["tracker=", f"seed={seed}", f"problem.data_seed={seed}"]
+    def __init__(self, solver: str, seed: int = 0, settings: Sequence[str] = ()) -> None:
+        overrides = ["tracker=", f"seed={seed}", f"problem.data_seed={seed}", *settings]
         self.setup = set_up(PIPELINE, overrides, [], "cpu")
         self.stage = self.setup.plan.spec.stages[0]
         assert self.setup.problem is not None
         problem = parts_problem_of(self.setup.problem, self.stage)
         assert isinstance(problem, PartsProblem)
         self.problem, self._solver, self._taken = problem, SOLVERS[solver](), 0
+        self.groups = getattr(self._solver, "groups", None)
         pairs = zip(self.stage.levels, (problem.theta, problem.omega), strict=True)
         self._state = self._solver.init(problem, [make_optimizer(*pair) for pair in pairs])
         self._streams = [self.setup.stream(level.data, f"level {i}") for i, level in enumerate(self.stage.levels)]
@@ -75,28 +78,32 @@ class Run:
         self._state, _ = self._solver.step(self.problem, self._state, batches)
 
 
-def bare(run: Run, batches: Batches, groups: Any) -> None:
-    """Take the gradients of one outer step of `lwcl`, and nothing else."""
-    problem, grad = run.problem, torch.autograd.grad
+def bare(run: Run, batches: Batches, solver: str) -> None:
+    """Take the gradients of one outer step of a solver, and nothing else."""
+    problem, grad, batch = run.problem, torch.autograd.grad, batches.lower[-1]
     theta = tuple(t.detach() for t in problem.theta)
-    for batch in batches.lower:
-        grad(problem.lower(theta, problem.omega, batch), problem.omega)
-    if groups is None:
-        grad(problem.lower(problem.theta, problem.omega, batch), (*problem.theta, *problem.omega))
+    truncated = solver.startswith("truncated")
+    for one in batches.lower[: -1 if truncated else None]:
+        grad(problem.lower(theta, problem.omega, one), problem.omega)
+    g_u = grad(problem.upper(theta, problem.omega, batches.upper), problem.omega)
+    if truncated:
+        g_l = grad(problem.lower(problem.theta, problem.omega, batch), problem.omega, create_graph=True)
+        grad(g_l, problem.theta, g_u)
+    elif "groups" in solver:
+        problem.lower_groups(problem.theta, problem.omega, batch, run.groups)
     else:
-        problem.lower_groups(problem.theta, problem.omega, batch, groups)
-    grad(problem.upper(theta, problem.omega, batches.upper), problem.omega)
+        grad(problem.lower(problem.theta, problem.omega, batch), (*problem.theta, *problem.omega))
 
 
 def answer(solver: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Train, or time steps or their bare gradients."""
-    run = Run(solver, request.get("seed", 0))
+    run = Run(solver, request.get("seed", 0), request["settings"])
     if request["do"] == "train":
         with contextlib.suppress(BilevelError):  # alternating
             for _ in range(request["steps"]):
                 run.step(run.batches())
         return {**measure(run.setup).means}
-    work = run.step if request["do"] == "step" else lambda batches: bare(run, batches, GROUPS[solver])
+    work = run.step if request["do"] == "step" else lambda batches: bare(run, batches, solver)
     made = [run.batches() for _ in range(request["count"] + 1)]
     work(made[0])
     begun = time.perf_counter()
@@ -111,21 +118,27 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=400, help="outer steps of a training")
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--count", type=int, default=10, help="steps that a round takes")
+    arguments.add_argument(
+        "--set", action="append", default=[], help="of the pipeline: KEY=VALUE, as restore-hub takes it"
+    )
     given = arguments.parse_args()
     solvers = given.solvers.split(",")
-    compared = [name for name in GROUPS if name in solvers]
+    compared = [name for name in BARE if name in solvers]
     with contextlib.ExitStack() as stack:
         contenders = {
             name: stack.enter_context(Contender([sys.executable, __file__, "--serve", name], given.threads, given.hold))
             for name in solvers
         }
         trained = {
-            name: [contender.ask(do="train", seed=seed, steps=given.steps) for seed in range(given.seeds)]
+            name: [
+                contender.ask(do="train", seed=seed, steps=given.steps, settings=given.set)
+                for seed in range(given.seeds)
+            ]
             for name, contender in contenders.items()
         }
         timed = [name for name in solvers if name != "alternating"]
-        requests = {name: {"do": "step", "count": given.count} for name in timed}
-        requests |= {f"bare {name}": {"do": "bare", "count": given.count} for name in compared}
+        requests = {name: {"do": "step", "count": given.count, "settings": given.set} for name in timed}
+        requests |= {f"bare {name}": {"do": "bare", "count": given.count, "settings": given.set} for name in compared}
         asked = contenders | {f"bare {name}": contenders[name] for name in compared}
         seconds = interleave(asked, given.repeats, requests)
     rows = [row(name, trained[name], seconds) for name in solvers]
@@ -141,7 +154,7 @@ def row(name: str, trained: list[dict[str, Any]], seconds: Mapping[str, list[flo
     cells = [name, *(f"{value:.3f}" for value in scores)]
     if name not in seconds:
         return [*cells, "-", "-", "-"]
-    over_bare = f"{ratio(seconds[name], seconds[f'bare {name}']):.2f}" if name in GROUPS else "-"
+    over_bare = f"{ratio(seconds[name], seconds[f'bare {name}']):.2f}" if name in BARE else "-"
     over_it = f"{ratio(seconds['rhg'], seconds[name]):.2f}"
     return [*cells, f"{1000 * statistics.median(seconds[name]):.3g}", over_bare, over_it]
 
