@@ -186,6 +186,7 @@ class Problem(Protocol):
         theta_names, omega_names: their names, for error messages.
         reduction: optional, `restore_hub.bilevel.Reduction` where several processes share each batch; energies are then
             those of the whole batch, made with its `summed` and `spread`.
+        couple_both: optional, a method of two batches that returns x of each, made in one pass.
         both: optional, a method of (x, omega, batch) that returns F_lower and F_upper with what they have in common
             computed once; for solvers that need both at one point.
     """

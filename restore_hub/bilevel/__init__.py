@@ -75,6 +75,7 @@ from __future__ import annotations
 
 from restore_hub.bilevel import cap
 from restore_hub.bilevel.apply import apply
+from restore_hub.bilevel.coupling import Levels, check_batches, couple_levels, coupled, shares_batch
 from restore_hub.bilevel.finite_difference import FiniteDifference, along, finite_difference
 from restore_hub.bilevel.gradients import (
     Gradients,
@@ -91,8 +92,8 @@ from restore_hub.bilevel.gradients import (
 from restore_hub.bilevel.grouped_product import grouped_product
 from restore_hub.bilevel.groups import Grouping, Rows, Share, everywhere, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
-from restore_hub.bilevel.lower import Descent, check_batches, coupled, descend
-from restore_hub.bilevel.outer import Pull, hypergradient, shares_batch, step_upper
+from restore_hub.bilevel.lower import Descent, descend
+from restore_hub.bilevel.outer import Pull, hypergradient, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
 from restore_hub.bilevel.reduction import ALONE, Reduction, reduction_of, spread, summed
@@ -108,6 +109,7 @@ __all__ = [
     "Gradients",
     "Grouping",
     "Implicit",
+    "Levels",
     "OuterProduct",
     "Pull",
     "Reduction",
@@ -128,6 +130,7 @@ __all__ = [
     "check_zero_sum",
     "conjugate_gradient",
     "cosine",
+    "couple_levels",
     "coupled",
     "descend",
     "differentiate",

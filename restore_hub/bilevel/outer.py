@@ -12,7 +12,7 @@ from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import check_finite, fill
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Problem
 from restore_hub.errors import BilevelError
 
 
@@ -21,11 +21,6 @@ class Pull(NamedTuple):
 
     x: Tensors
     cotangent: Tensors
-
-
-def shares_batch(batches: Batches) -> bool:
-    """Whether the upper batch is the very object of the last lower step, so that one coupling serves both."""
-    return batches.upper is batches.lower[-1]
 
 
 def hypergradient(problem: Problem, *pulls: Pull) -> Tensors:

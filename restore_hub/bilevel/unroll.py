@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, optim
 
 from restore_hub.bilevel.apply import apply
+from restore_hub.bilevel.coupling import Levels, coupled
 from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
-from restore_hub.bilevel.lower import coupled
 from restore_hub.bilevel.update import keep, recall, update
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
@@ -44,7 +44,7 @@ def unroll(
     batches: Batches,
     *,
     last: int | None = None,
-    upper: Tensors | None = None,
+    levels: Levels | None = None,
     aggregate: Aggregate | None = None,
 ) -> Unrolled:
     """Take `batches.steps` lower steps, the last of them in a graph from x to omega; then omega is their result.
@@ -59,14 +59,14 @@ def unroll(
         optimizer: one that `check_differentiable` accepts; it goes on from the last step.
         batches: `lower` holds one batch, or one for each step.
         last: how many steps are kept in the graph, those before run in place; all without.
-        upper: x of the upper batch, with its graph, where it is known already.
+        levels: x of both levels' batches, where they are known already.
         aggregate: what to step along instead of g_l.
 
     Raises:
         BilevelError: as `descend` does. A step whose gradient is not finite is not taken; those before it stand.
     """
     kept = batches.steps if last is None else min(last, batches.steps)
-    walk = coupled(problem, batches, graphs=kept, upper=upper)
+    walk = coupled(problem, batches, graphs=kept, levels=levels)
     for x, batch in islice(walk, batches.steps - kept):
         apply(optimizer, problem.omega, evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
     xs: list[Tensors] = []

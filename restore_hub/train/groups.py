@@ -79,8 +79,12 @@ def gathered(rows: Sequence[Rows], sizes: Sizes, width: int) -> Rows:
 def check_statistics(blocks: Mapping[str, nn.Module], what: str) -> None:
     """Refuse, saying what fails, a block that takes its statistics from the whole batch."""
     for name, block in blocks.items():
-        for module in block.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-                raise BilevelError(
-                    f"the block {name!r} normalises by the statistics of the batch ({type(module).__name__}), {what}"
-                )
+        kind = normalises_by_batch(block)
+        if kind is not None:
+            raise BilevelError(f"the block {name!r} normalises by the statistics of the batch ({kind}), {what}")
+
+
+def normalises_by_batch(block: nn.Module) -> str | None:
+    """Return the type of the first layer of a block that takes its statistics from the batch, if there is one."""
+    layers = (m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
+    return next((type(layer).__name__ for layer in layers), None)

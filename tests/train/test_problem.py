@@ -87,6 +87,40 @@ def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(plan: Plan) -
         torch.testing.assert_close(tensor, stepped[1][name], rtol=1e-11, atol=1e-14)
 
 
+def test_two_batches_go_through_the_upper_block_at_once(plan: Plan) -> None:
+    chain, problem = _problem(plan)
+    runs: list[int] = []
+    chain.blocks["generate"].register_forward_hook(lambda *_: runs.append(1))
+    first, second = [_batch(0)], [{name: tensor[:1] for name, tensor in _batch(1).items()}]
+    apart = problem.couple(first), problem.couple(second)
+    runs.clear()
+    together = problem.couple_both(first, second)
+    assert len(runs) == 1
+    torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
+    cotangents = [torch.cos(t.detach()) for x in apart for t in x]
+    found, expected = (
+        torch.autograd.grad([t for x in both for t in x], problem.theta, cotangents) for both in (together, apart)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_batches_that_no_pass_can_share_go_by_themselves(plan: Plan, make: Callable[..., Plan]) -> None:
+    smaller = {"raw": _batch(1)["raw"][..., :4], "rgb": _batch(1)["rgb"][..., :8]}
+    halves = [{name: tensor[i : i + 1] for name, tensor in _batch(1).items()} for i in range(2)]
+    normalised = make(
+        "blocks.generate={network: retinex/illumination, inputs: {image: data.rgb}, outputs: [rgb, stages_of_it]}"
+    )
+    for made, other in ((plan, [smaller]), (plan, halves), (normalised, [_batch(1)])):
+        chain, problem = _problem(made)
+        runs: list[int] = []
+        chain.blocks["generate"].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        apart = problem.couple([_batch(0)]), problem.couple(other)
+        passes = len(runs)
+        together = problem.couple_both([_batch(0)], other)
+        assert len(runs) == 2 * passes
+        torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
+
+
 def test_levels_hold_the_parameters_of_their_blocks(plan: Plan) -> None:
     chain, problem = _problem(plan)
     assert all(name.startswith("generate.") for name in problem.theta_names)

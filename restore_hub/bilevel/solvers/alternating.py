@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from torch import optim
 
+from restore_hub.bilevel.coupling import shares_batch
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import descend
-from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.contracts import Batches, Problem
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import optim
 
+from restore_hub.bilevel.coupling import couple_levels
 from restore_hub.bilevel.gradients import evaluate, gradient_graph
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
@@ -57,7 +58,8 @@ class Bda:
 
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
-        x = problem.couple(batches.upper)
+        levels = couple_levels(problem, batches)
+        x = levels.upper
         root = tuple(t.detach().requires_grad_() for t in x)
 
         def mixture(k: int, omega: Tensors, g_l: Tensors) -> Tensors:
@@ -66,7 +68,7 @@ class Bda:
             # alpha_k g_u + (1 - alpha_k) g_l
             return tuple(share * u + (1 - share) * low for u, low in zip(g_u, g_l, strict=True))
 
-        below = unroll(problem, state.optimizers[1], batches, upper=x, aggregate=mixture)
+        below = unroll(problem, state.optimizers[1], batches, levels=levels, aggregate=mixture)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = reverse(below, above.omega, root)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), *map(Pull, (*below.x, x), response))

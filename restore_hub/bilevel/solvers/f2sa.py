@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, optim
 
 from restore_hub.bilevel.apply import apply
+from restore_hub.bilevel.coupling import couple_levels, coupled
 from restore_hub.bilevel.gradients import evaluate
-from restore_hub.bilevel.lower import coupled
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.vectors import Tensors
@@ -133,8 +133,8 @@ class F2sa:
         """Take `batches.steps` lower steps of both copies and one upper step."""
         state.copy = state.copy or tuple(w.detach().clone() for w in problem.omega)
         device = problem.omega[0].device.type
-        x_upper = problem.couple(batches.upper)
-        for x, batch in coupled(problem, batches, graphs=1, upper=x_upper):
+        x_upper, x_lower = levels = couple_levels(problem, batches)
+        for x, batch in coupled(problem, batches, graphs=0, levels=levels):
             with torch.autocast(device, enabled=False):
                 below = self._step_both(problem, state, x, batch, x_upper, batches.upper)
         with torch.autocast(device, enabled=False):
@@ -143,7 +143,7 @@ class F2sa:
             free = evaluate(problem, "lower", x, problem.omega, batch)
         # R = lambda (dF_lower/dx (y) - dF_lower/dx (omega))
         response = tuple(self.penalty * (d - f) for d, f in zip(drawn.x, free.x, strict=True))
-        step_upper(problem, state.optimizers[0], Pull(x_upper, above.x), Pull(x, response))
+        step_upper(problem, state.optimizers[0], Pull(x_upper, above.x), Pull(x_lower, response))
         return state, report(problem, below, free.omega, above, response)
 
     def _step_both(

@@ -9,11 +9,12 @@ from typing import Any
 from torch import optim
 
 from restore_hub.bilevel import cap
+from restore_hub.bilevel.coupling import couple_levels, shares_batch
 from restore_hub.bilevel.gradients import Gradients, evaluate, evaluate_both
 from restore_hub.bilevel.grouped_product import DAMPING, grouped_product
 from restore_hub.bilevel.groups import Grouping, Rows, lower_rows
 from restore_hub.bilevel.lower import descend
-from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
@@ -62,16 +63,16 @@ class Ibgl:
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
-        below = descend(problem, state.optimizers[1], batches, graph=True)
-        x = below.x if shared else problem.couple(batches.upper)
+        x, x_lower = levels = couple_levels(problem, batches)
+        below = descend(problem, state.optimizers[1], batches, levels=levels)
         lower: Gradients | Rows
         if shared and self.groups is None:
             lower, above = evaluate_both(problem, x, problem.omega, batches.upper)
         else:
-            lower = self._lower(problem, below.x, batches.lower[-1])
+            lower = self._lower(problem, x_lower, batches.lower[-1])
             above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = self._respond(state, lower, above, shared, reduction_of(problem).norm)
-        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
+        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         if self.cap is not None:
             cap.record(state.history, response.raw_norm)
         return state, {

@@ -8,10 +8,11 @@ from functools import partial
 
 from torch import optim
 
+from restore_hub.bilevel.coupling import couple_levels
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.implicit import Operator, Solution, implicit
 from restore_hub.bilevel.lower import descend
-from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
@@ -40,11 +41,11 @@ class ImplicitSolver(ABC):
 
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
-        below = descend(problem, state.optimizers[1], batches, graph=True)
-        x = below.x if shares_batch(batches) else problem.couple(batches.upper)
+        x, x_lower = levels = couple_levels(problem, batches)
+        below = descend(problem, state.optimizers[1], batches, levels=levels)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        response = implicit(problem, below.x, batches.lower[-1], above.omega, partial(self.solve, state))
-        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
+        response = implicit(problem, x_lower, batches.lower[-1], above.omega, partial(self.solve, state))
+        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         return state, {
             **report(problem, below.loss, response.g_lower, above, response.x),
             "residual": response.solution.residual,

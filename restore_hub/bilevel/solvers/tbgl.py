@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import optim
 
+from restore_hub.bilevel.coupling import couple_levels
 from restore_hub.bilevel.finite_difference import along, finite_difference
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import descend
-from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.contracts import Batches, Problem
@@ -47,14 +48,13 @@ class Tbgl:
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take one lower step and one upper step."""
         self.evaluations(batches.steps)
-        shared = shares_batch(batches)
         before = tuple(w.detach().clone() for w in problem.omega)
-        below = descend(problem, state.optimizers[1], batches, graph=True)
-        x = below.x if shared else problem.couple(batches.upper)
+        x, x_lower = levels = couple_levels(problem, batches)
+        below = descend(problem, state.optimizers[1], batches, levels=levels)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         direction = along(preconditioner(state.optimizers[1], problem.omega), above.omega)
-        response = finite_difference(problem, below.x, before, direction, batches.lower[-1], self.radius)
-        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(below.x, response.x))
+        response = finite_difference(problem, x_lower, before, direction, batches.lower[-1], self.radius)
+        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         return state, report(problem, below.loss, below.omega_grad, above, response.x)
 
     def evaluations(self, lower_steps: int) -> int:

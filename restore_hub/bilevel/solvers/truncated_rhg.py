@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import optim
 
+from restore_hub.bilevel.coupling import couple_levels
 from restore_hub.bilevel.gradients import evaluate
-from restore_hub.bilevel.outer import Pull, shares_batch, step_upper
+from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.unroll import reverse, unroll
 from restore_hub.bilevel.update import check_differentiable
@@ -48,8 +49,9 @@ class TruncatedRhg:
 
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
-        below = unroll(problem, state.optimizers[1], batches, last=self.last)
-        x = below.x[-1] if shares_batch(batches) else problem.couple(batches.upper)
+        levels = couple_levels(problem, batches)
+        x = levels.upper
+        below = unroll(problem, state.optimizers[1], batches, last=self.last, levels=levels)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = reverse(below, above.omega)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), *map(Pull, below.x, response))

@@ -1,0 +1,82 @@
+"""What the energies see of theta: x of the batches of an outer step, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from restore_hub.bilevel.vectors import Tensors
+from restore_hub.contracts import Batches, Problem
+from restore_hub.errors import BilevelError
+
+
+class Levels(NamedTuple):
+    """Coupling tensors of the upper batch and of the last lower one, with their graphs; the very same for one batch."""
+
+    upper: Tensors
+    lower: Tensors
+
+
+def shares_batch(batches: Batches) -> bool:
+    """Whether the upper batch is the very object of the last lower step, so that one coupling serves both."""
+    return batches.upper is batches.lower[-1]
+
+
+def couple_levels(problem: Problem, batches: Batches) -> Levels:
+    """Return x of the upper batch and of the last lower one: from one pass if it is one batch, or the problem can.
+
+    Raises:
+        BilevelError: as `check_batches` does.
+    """
+    check_batches(batches)
+    last = batches.lower[-1]
+    if last is batches.upper:
+        x = problem.couple(last)
+        return Levels(x, x)
+    if hasattr(problem, "couple_both"):
+        lower, upper = problem.couple_both(last, batches.upper)
+        return Levels(upper, lower)
+    lower = problem.couple(last)
+    return Levels(problem.couple(batches.upper), lower)
+
+
+def coupled(
+    problem: Problem, batches: Batches, *, graphs: int, levels: Levels | None = None
+) -> Iterator[tuple[Tensors, Any]]:
+    """Yield x and the batch of each lower step; steps on one batch get the very same x.
+
+    Args:
+        problem: supplies `couple`.
+        batches: of the outer step.
+        graphs: of how many steps, counted from the last, x is wanted with its graph.
+        levels: where known already, x of the upper batch, which serves a lower step on that batch, too, and of the last
+            lower one.
+
+    Raises:
+        BilevelError: as `check_batches` does.
+    """
+    check_batches(batches)
+    last = len(batches.lower) - 1
+    for i in range(batches.steps):
+        batch = batches.lower[min(i, last)]
+        if levels is not None and i >= last:
+            x = levels.lower
+        elif levels is not None and batch is batches.upper:
+            x = levels.upper
+        elif i <= last:
+            with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
+                x = problem.couple(batch)
+        yield x, batch
+
+
+def check_batches(batches: Batches) -> None:
+    """Raise BilevelError unless there is at least one lower step, and one lower batch or one for each step."""
+    if batches.steps < 1:
+        raise BilevelError(f"a solver takes at least one lower step, got steps={batches.steps}")
+    if len(batches.lower) not in (1, batches.steps):
+        raise BilevelError(
+            f"{len(batches.lower)} lower batches for {batches.steps} lower steps; give one batch for each step, or "
+            "one for all"
+        )
