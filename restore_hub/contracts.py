@@ -47,6 +47,9 @@ class Network(Protocol):
     `forward` accepts every height and width from 1 up and pads inside where it must; it returns one tensor,
     or a tuple when there are several outputs. Options are the typed keyword arguments of the constructor.
 
+    A sample of a batch gives what it gives in any other batch, but where layers of `torch.nn` normalise by the batch:
+    batches are cut into parts and put together as memory and speed ask for it.
+
     Attributes:
         inputs, outputs: name to `Port`, in the order of `forward`'s arguments and results.
         size_multiple: sizes (of the picture) that need no padding; tiles are aligned to it.

@@ -84,3 +84,15 @@ def test_peers_compute_the_same_gradients(tmp_path: Path) -> None:
     ]
     assert len(rows) > 12
     assert all(float(row[-1]) < 1e-5 for row in rows), rows
+
+
+def test_figures_in_the_documents_are_those_of_the_committed_tables() -> None:
+    text = (BENCHMARKS.parent / "docs" / "solvers.md").read_text()
+    named = re.findall(r"\]\(\.\./benchmarks/results/(\w+)\.md\)", text)
+    assert {"toy", "cleaning", "step_cost", "peers", "groups"} <= set(named)
+    tables = {name: (BENCHMARKS / "results" / f"{name}.md").read_text().splitlines() for name in named}
+    for heading, name in (("Which solver", "cleaning"), ("Groups", "groups")):
+        section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+        assert len(rows) > 5
+        assert all(row in tables[name] for row in rows), heading

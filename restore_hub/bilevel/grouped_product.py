@@ -42,7 +42,7 @@ def grouped_product(
 
     R is exact where the F_j are functions of one affine combination of x and omega each and their g_j are orthogonal
     (the toy problem of LwCL Eq. 9, from every start, one component a group). Else its error is that of replacing the
-    Hessian; see docs/training.md for what was measured. As one number for each group scales its t_j, groups of one
+    Hessian; see docs/solvers.md for what was measured. As one number for each group scales its t_j, groups of one
     sample can answer differently for each, which the plain outer product cannot.
 
     Cost: beside the rows (`groups.rows_by_vmap`: one pass over the batch), m^2 |omega| multiplications for K and m^3

@@ -138,7 +138,7 @@ def _place(find: Callable[[Any], Any], key: Any, above: tuple[int, int]) -> tupl
 
 
 def _override(document: Document, override: str) -> None:
-    """Set one `key.path=value`; the value is read as YAML, missing mappings on the way are made."""
+    """Set one `key.path=value`; the value is read as YAML, missing mappings on the way are made; none removes the key."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise SpecError(f"--set {override!r}: write key.path=value")
@@ -154,8 +154,11 @@ def _override(document: Document, override: str) -> None:
             document.overridden[keys] = dotted
         place = place[key]
     key = _step(dotted, place, keys, last)
-    place[key] = value
     _forget(document, (*keys, key))
+    if isinstance(place, dict) and key in place and not text.strip():
+        del place[key]
+        return
+    place[key] = value
     document.overridden[*keys, key] = dotted
 
 

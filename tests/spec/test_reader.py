@@ -77,6 +77,8 @@ def test_overrides_reach_into_lists_make_mappings_and_read_yaml(write) -> None:
     path = write("a: {b: 1}\nl: [{x: 1}, {x: 2}]\n")
     data = read_spec(path, ["a.b=2.5", "l.1.x=[1, 2]", "new.deep.key=text", "a.c="]).data
     assert data == {"a": {"b": 2.5, "c": None}, "l": [{"x": 1}, {"x": [1, 2]}], "new": {"deep": {"key": "text"}}}
+    assert read_spec(path, ["a.b=", "l.1.x=null"]).data == {"a": {}, "l": [{"x": 1}, {"x": None}]}
+    assert read_spec(path, ["a.b=", "a.b=3"]).data["a"] == {"b": 3}
 
 
 @pytest.mark.parametrize(

@@ -136,14 +136,16 @@ SMALL = [
 
 def test_groups_of_samples_find_the_wrong_labels_where_one_ratio_finds_none() -> None:
     reached = {}
-    for groups in ("sample", 100, None):
-        more = [] if groups is None else [f"stages.0.groups={groups}"]
+    for groups in ("sample", 100, None, "second"):
+        more = ["stages.0.solver=truncated-rhg", "stages.0.last=1"] if groups == "second" else []
+        more += [f"stages.0.groups={groups}"] if groups in ("sample", 100) else []
         setup = set_up("hyper_cleaning", [*SMALL, "stages.0.groups=", *more], [], "cpu")
         stepper = Stepper(setup, 0)
         for taken in range(40):
             stepper.step(taken, taken / 40)
         reached[groups] = measure(setup).means["f1"]
     assert reached["sample"] > 0.85
+    assert reached["second"] > 0.85, "as the pipeline's comment says"
     assert reached[100] == reached["sample"]  # of 100 samples
     assert reached[None] == pytest.approx(2 / 3, abs=0.02)  # all kept
 
