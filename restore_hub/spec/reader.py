@@ -138,7 +138,7 @@ def _place(find: Callable[[Any], Any], key: Any, above: tuple[int, int]) -> tupl
 
 
 def _override(document: Document, override: str) -> None:
-    """Set one `key.path=value`; the value is read as YAML, missing mappings on the way are made; none removes the key."""
+    """Set one `key.path=value`, read as YAML; missing mappings on the way are made; no value removes the key."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise SpecError(f"--set {override!r}: write key.path=value")
