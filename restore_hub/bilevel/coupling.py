@@ -20,7 +20,12 @@ class Levels(NamedTuple):
 
 
 def shares_batch(batches: Batches) -> bool:
-    """Whether the upper batch is the very object of the last lower step, so that one coupling serves both."""
+    """Whether the upper batch is the very object of the last lower step, so that one coupling serves both.
+
+    Raises:
+        BilevelError: as `check_batches` does.
+    """
+    check_batches(batches)
     return batches.upper is batches.lower[-1]
 
 
@@ -28,18 +33,18 @@ def couple_levels(problem: Problem, batches: Batches) -> Levels:
     """Return x of the upper batch and of the last lower one: from one pass if it is one batch, or the problem can.
 
     Raises:
-        BilevelError: as `check_batches` does.
+        BilevelError: as `check_batches` does, or `couple` returns no tuple.
     """
     check_batches(batches)
     last = batches.lower[-1]
     if last is batches.upper:
-        x = problem.couple(last)
+        x = _couple(problem, last)
         return Levels(x, x)
     if hasattr(problem, "couple_both"):
         lower, upper = problem.couple_both(last, batches.upper)
         return Levels(upper, lower)
-    lower = problem.couple(last)
-    return Levels(problem.couple(batches.upper), lower)
+    lower = _couple(problem, last)
+    return Levels(_couple(problem, batches.upper), lower)
 
 
 def coupled(
@@ -55,7 +60,7 @@ def coupled(
             lower one.
 
     Raises:
-        BilevelError: as `check_batches` does.
+        BilevelError: as `check_batches` does, or `couple` returns no tuple.
     """
     check_batches(batches)
     last = len(batches.lower) - 1
@@ -67,8 +72,18 @@ def coupled(
             x = levels.upper
         elif i <= last:
             with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
-                x = problem.couple(batch)
+                x = _couple(problem, batch)
         yield x, batch
+
+
+def _couple(problem: Problem, batch: Any) -> Tensors:
+    """Return x; a tensor alone would be taken for a tuple of its rows, of which energies see the first one."""
+    x = problem.couple(batch)
+    if not isinstance(x, (tuple, list)):
+        raise BilevelError(
+            f"couple must return a tuple of tensors, got {type(x).__name__}; `return (x,)` for one tensor"
+        )
+    return x
 
 
 def check_batches(batches: Batches) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import optim
 
-from restore_hub.bilevel import descend
+from restore_hub.bilevel import couple_levels, descend
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 
@@ -58,3 +58,13 @@ def test_a_step_that_is_not_finite_is_not_taken(chain: Any, make_batch: Any) -> 
     with pytest.raises(BilevelError, match="value of F_lower is not finite"):
         descend(chain, optim.SGD(chain.omega, lr=0.01), Batches(None, [bad]), graph=False)
     torch.testing.assert_close([w.detach() for w in chain.omega], before, rtol=0, atol=0)
+
+
+def test_a_coupling_that_is_no_tuple_is_refused(chain: Any, make_batch: Any) -> None:
+    """Rows of a tensor would pass for the tensors of x, and all but the first few would stay untrained in silence."""
+    chain.couple = lambda _: chain.theta[0]
+    optimizer = optim.SGD(chain.omega, lr=0.01)
+    with pytest.raises(BilevelError, match="couple must return a tuple of tensors, got Tensor"):
+        descend(chain, optimizer, Batches(None, [make_batch(0)]))
+    with pytest.raises(BilevelError, match="couple must return a tuple"):
+        couple_levels(chain, Batches(make_batch(0), [make_batch(1)]))

@@ -28,7 +28,12 @@ class Joint:
     parallel = True
 
     def init(self, problem: SingleLevel, optimizers: Sequence[optim.Optimizer]) -> State:
-        """Return the state; BilevelError where the optimizer does not hold the problem's variables."""
+        """Return the state; BilevelError for a problem of two levels, or an optimizer that holds other variables."""
+        if not hasattr(problem, "variables"):
+            raise BilevelError(
+                f"joint steps one energy, and {type(problem).__name__} has no `variables` and `energy`: give it a "
+                "problem of one level (`restore_hub.contracts.SingleLevel`), or take another solver"
+            )
         return new_state(optimizers, (problem.variables,))
 
     def step(self, problem: SingleLevel, state: State, batches: Batches) -> tuple[State, Logs]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, optim
@@ -65,3 +67,9 @@ def test_joint_names_what_is_missing_or_not_finite() -> None:
     with pytest.raises(BilevelError, match="the gradient of F by shift is not finite"):
         Joint().step(problem, state, Batches(None, [None]))
     assert problem.variables[0].tolist() == pytest.approx([0.4, -0.2])
+
+
+def test_joint_refuses_a_problem_of_two_levels(kit: Any) -> None:
+    problem = kit.Chain()
+    with pytest.raises(BilevelError, match="Chain has no `variables` and `energy`"):
+        Joint().init(problem, [optim.SGD(problem.omega, lr=0.1)])
