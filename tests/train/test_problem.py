@@ -121,6 +121,29 @@ def test_batches_that_no_pass_can_share_go_by_themselves(plan: Plan, make: Calla
         torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("tracked", [True, False])
+def test_frozen_batch_normalisation_without_statistics_of_its_own_takes_those_of_the_batch(
+    plan: Plan, tracked: bool
+) -> None:
+    torch.manual_seed(3)
+    chain = build_chain(plan).double()
+    layer = torch.nn.BatchNorm2d(3, track_running_stats=tracked).double().eval()
+    chain.blocks["generate"].eval().add_module("frozen", layer)
+    chain.blocks["generate"].register_forward_hook(lambda block, _, out: block.frozen(out))
+    losses = {name: part.make() for name, part in plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+    stage = plan.spec.stages[1]
+    assert stage.upper is not None
+    assert stage.lower is not None
+    problem = ChainProblem(chain, objectives, stage.upper, stage.lower)
+    first, second = [_batch(0)], [_batch(1)]
+    runs: list[int] = []
+    layer.register_forward_hook(lambda *_: runs.append(1))
+    together = problem.couple_both(first, second)
+    assert len(runs) == (1 if tracked else 2)
+    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
+
+
 def test_levels_hold_the_parameters_of_their_blocks(plan: Plan) -> None:
     chain, problem = _problem(plan)
     assert all(name.startswith("generate.") for name in problem.theta_names)
