@@ -254,11 +254,18 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
     batch = _batch(5)
     x = problem.couple([batch])
     value = problem.upper(x, problem.omega, [batch])
-    problem.lower(x, tuple(w.detach().clone() for w in problem.omega), [batch])
+    copy = tuple(w.detach().clone() for w in problem.omega)
+    problem.lower(x, copy, [batch])
+    problem.both(x, copy, [batch])
     assert not changed()
     assert torch.equal(problem.upper(x, problem.omega, [batch]), value), "the same arguments give the same value"
+    before = {name: t.clone() for name, t in chain.state_dict().items()}
     problem.lower(x, problem.omega, [batch])
     assert changed()
+    after = {name: b.clone() for name, b in chain.named_buffers()}
+    chain.load_state_dict(before)
+    problem.both(x, problem.omega, [batch])
+    assert all(torch.equal(b, after[name]) for name, b in chain.named_buffers()), "both move them as F_lower does"
 
 
 @pytest.mark.parametrize(
