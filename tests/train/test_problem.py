@@ -104,6 +104,22 @@ def test_two_batches_go_through_the_upper_block_at_once(plan: Plan) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
 
+def test_two_batches_at_once_both_carry_the_parameters_of_late_upper_blocks(make: Callable[..., Plan]) -> None:
+    chain, problem = _problem(
+        make(
+            "blocks.middle={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [clear, its_stages]}",
+            "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: clear}, outputs: [enhanced, stages]}",
+            "stages.1.upper.blocks=[generate, enhance]",
+            "stages.1.lower={blocks: [middle], objective: fidelity, data: train}",
+        )
+    )
+    late = [id(p) for p in chain.blocks["enhance"].parameters()]
+    first, second = [_batch(0)], [_batch(1)]
+    together = problem.couple_both(first, second)
+    assert [[id(t) for t in x[1:]] for x in together] == [late, late]
+    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
+
+
 def test_batches_that_no_pass_can_share_go_by_themselves(plan: Plan, make: Callable[..., Plan]) -> None:
     smaller = {"raw": _batch(1)["raw"][..., :4], "rgb": _batch(1)["rgb"][..., :8]}
     halves = [{name: tensor[i : i + 1] for name, tensor in _batch(1).items()} for i in range(2)]
