@@ -41,12 +41,12 @@ def test_norm_survives_squares_that_vanish_or_overflow(size: float, dtype: torch
 
 
 def test_tensors_of_very_different_size_share_a_norm_and_a_cosine() -> None:
-    small, large = torch.tensor([3e-200, 4e-200], dtype=torch.float64), torch.tensor([4e200, 3e200], dtype=torch.float64)
+    small, large, one = (torch.tensor(v, dtype=torch.float64) for v in ([3e-200, 4e-200], [4e200, 3e200], [4.0, 3.0]))
     for order in ((small, large), (large, small)):
         assert norm(order) == pytest.approx(5e200, rel=1e-15)
-    one = torch.tensor([4.0, 3.0], dtype=torch.float64)
-    for a in (small, large, one):
-        for b in (small, large, one):
+    near = one * 1e-130  # with that of `small`, a product that vanishes
+    for a in (small, large, one, near):
+        for b in (small, large, one, near):
             expected = 0.96 if (a is small) != (b is small) else 1.0
             assert cosine((a,), (b,)) == pytest.approx(expected, rel=1e-15)
 
