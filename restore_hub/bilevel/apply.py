@@ -13,7 +13,7 @@ def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> 
     """Hand gradients to the variables' `.grad` and step the optimizer, in place."""
     taken: set[int] = set()
     for variable, g in zip(variables, gradient, strict=True):
-        # Autograd gives variables that are summed one gradient, into which clipping, or Nesterov's momentum, would write
+        # Autograd gives variables that are summed one gradient; clipping, or Nesterov's momentum, would write there
         # once for each.
         place = g.data_ptr()
         variable.grad = g.clone() if place in taken else g
