@@ -127,18 +127,27 @@ def bare(case: Case) -> Callable[[], None]:
         return tuple(t.detach().requires_grad_(needed) for t in x)
 
     def step() -> None:
-        with torch.set_grad_enabled(shared or responds):
-            x = made.couple(case.below)
+        if responds and not shared:
+            x, x_above = made.couple_both(case.below, case.above)
+        else:
+            with torch.set_grad_enabled(shared):
+                x = x_above = made.couple(case.below)
         for _ in range(case.steps):
             grad(made.lower(cut(x, False), made.omega, case.below), made.omega, allow_unused=True)
         below = cut(x)
         response: tuple[Tensor, ...] = ()
-        if case.solver == "ibgl":
-            response = grad(made.lower(below, made.omega, case.below), (*below, *made.omega), allow_unused=True)
-        x_above = x if shared else made.couple(case.above)
+        if not (responds or shared):
+            x_above = made.couple(case.above)
         above = cut(x_above)
         leaves = (*above, *made.omega) if responds else above
-        direct = grad(made.upper(above, made.omega, case.above), leaves, allow_unused=True)
+        if case.solver == "ibgl" and shared:
+            lower, upper = made.both(above, made.omega, case.above)
+            response = grad(lower, leaves, retain_graph=True, allow_unused=True)
+        else:
+            if case.solver == "ibgl":
+                response = grad(made.lower(below, made.omega, case.below), (*below, *made.omega), allow_unused=True)
+            upper = made.upper(above, made.omega, case.above)
+        direct = grad(upper, leaves, allow_unused=True)
         if case.solver == "tbgl":
             fixed = cut(made.omega, False)
             for _ in range(2):

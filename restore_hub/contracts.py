@@ -44,6 +44,10 @@ class Network(Protocol):
     It draws random numbers from torch's global generators alone, which a run seeds and a checkpoint keeps; so do losses
     and solvers.
 
+    What it makes of a sample depends on that sample alone, and its outputs have as many samples as its inputs: batches
+    are cut into parts, groups and processes, and those of two levels run as one. Layers of torch's batch normalisation
+    are the exception, which is recognised.
+
     `forward` accepts every height and width from 1 up and pads inside where it must; it returns one tensor,
     or a tuple when there are several outputs. Options are the typed keyword arguments of the constructor.
 

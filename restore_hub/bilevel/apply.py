@@ -11,8 +11,13 @@ from restore_hub.bilevel.vectors import Tensors
 
 def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> None:
     """Hand gradients to the variables' `.grad` and step the optimizer, in place."""
+    taken: set[int] = set()
     for variable, g in zip(variables, gradient, strict=True):
-        variable.grad = g
+        # Autograd gives variables that are summed one gradient; clipping, or Nesterov's momentum, would write there
+        # once for each.
+        place = g.data_ptr()
+        variable.grad = g.clone() if place in taken else g
+        taken.add(place)
     if _is_bare_sgd(optimizer):
         _descend(optimizer)
     else:

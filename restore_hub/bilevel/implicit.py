@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from restore_hub.bilevel.gradients import check_finite, fill, gradient_graph, pull_back
-from restore_hub.bilevel.vectors import Tensors, inner, norm
+from restore_hub.bilevel.vectors import Tensors, inner, norm, scaled
 from restore_hub.contracts import Problem
 from restore_hub.errors import BilevelError
 
 Operator: TypeAlias = Callable[[Tensors], Tensors]
+PLAIN = (1e-200, 1e200)  # squares of a length that float64 holds together with those of much shorter vectors
 DIVERGED = 1e3  # a relative residual that no rounding explains; at z = 0 it is 1
 
 
@@ -22,7 +23,7 @@ class Solution(NamedTuple):
 
     Attributes:
         z: shaped like b.
-        residual: |b - (H + lambda I) z| / |b|; zero where b is zero.
+        residual: |b - (H + lambda I) z| / |b|, for a Neumann series that before its last term; zero where b is zero.
         negative_curvature: one where conjugate gradient stopped at a direction p with p' (H + lambda I) p <= 0, else
             zero.
     """
@@ -105,8 +106,14 @@ def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterati
         iterations: at most so many, each one product.
         tolerance: stop at this relative residual.
     """
+    square = inner(b, b)
+    if not PLAIN[0] < square < PLAIN[1] and 0 < (length := norm(b)) < math.inf:  # squares that vanish or overflow
+        found = conjugate_gradient(
+            product, scaled(b, 1.0, length), damping=damping, iterations=iterations, tolerance=tolerance
+        )
+        return found._replace(z=tuple(length * t for t in found.z))
     z = tuple(torch.zeros_like(t) for t in b)
-    r, p, square = b, b, inner(b, b)
+    r, p = b, b
     start, negative = square, 0.0
     for _ in range(iterations):
         if not square > tolerance**2 * start:

@@ -71,12 +71,17 @@ def outer_product(
     angle = cosine(g_l, g_u, (length_l, length_u))
     # s = <g_l, g_u> / <g_l, g_l>
     s = angle * (length_u / length_l) if length_l else 0.0
-    # |R| = |s| |t_l|, ordered so that a tiny |g_l| and a tiny |t_l| cancel before they are multiplied
-    raw = abs(angle) * length_u * (length_t / length_l) if angle else 0.0
+    raw = abs(angle) * _scaled_product(length_u, length_t, length_l) if angle else 0.0
     bound = min(raw, limit)
-    # R = -s t_l = -sign(s) |R| t_l / |t_l|
+    # R = -s t_l = -sign(s) |R| t_l / |t_l|, |R| = |s| |t_l|
     response = scaled(t_l, -math.copysign(bound, s), length_t)
     return OuterProduct(response, s, length_l, angle, raw, bound, float(bound < raw))
+
+
+def _scaled_product(a: float, b: float, length: float) -> float:
+    """Return a b / length, ordered so that it overflows or vanishes only where it lies outside of the numbers."""
+    small, large = sorted((a, b))
+    return small / length * large if length < 1 else large / length * small
 
 
 def check_zero_sum(

@@ -86,5 +86,6 @@ def check_statistics(blocks: Mapping[str, nn.Module], what: str) -> None:
 
 def normalises_by_batch(block: nn.Module) -> str | None:
     """Return the type of the first layer of a block that takes its statistics from the batch, if there is one."""
-    layers = (m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
-    return next((type(layer).__name__ for layer in layers), None)
+    layers = (m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    # One that keeps no running statistics takes the batch's in evaluation mode, too.
+    return next((type(m).__name__ for m in layers if m.training or m.running_mean is None), None)

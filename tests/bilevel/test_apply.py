@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -72,4 +73,28 @@ def test_hooks_schedulers_and_subclasses_are_heard() -> None:
     optimizer = optim.SGD(ours, lr=0.1)
     scheduler = optim.lr_scheduler.StepLR(optimizer, 1)
     apply(optimizer, ours, gradient)
-    scheduler.step()  # warns, which is an error here, where no step was seen
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scheduler.step()  # warns where no step was seen
+
+
+@pytest.mark.parametrize("options", [{"foreach": True}, {"foreach": False}], ids=["foreach", "one by one"])
+def test_one_gradient_of_two_variables_is_changed_once_for_each(options: dict[str, Any]) -> None:
+    """Nesterov's momentum and clipping write into `.grad`; autograd gives summed variables the very same gradient."""
+    ours = tuple(torch.full((3,), v, dtype=torch.float64).requires_grad_() for v in (0.5, 0.1))
+    theirs = tuple(w.detach().clone().requires_grad_() for w in ours)
+    pairs = []
+
+    def shorten(optimizer: optim.Optimizer, *_: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
+
+    for each in (ours, theirs):
+        optimizer = optim.SGD(each, lr=0.1, momentum=0.9, nesterov=True, **options)
+        optimizer.register_step_pre_hook(shorten)
+        pairs.append((optimizer, each))
+    for _ in range(3):
+        for optimizer, (a, b) in pairs:
+            first, second = torch.autograd.grad((a + b).square().sum(), (a, b))
+            assert first.data_ptr() == second.data_ptr()
+            apply(optimizer, (a, b), (first, second if optimizer is pairs[0][0] else second.clone()))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

@@ -69,6 +69,22 @@ def test_two_iterations_solve_a_system_of_two_eigenvalues() -> None:
     torch.testing.assert_close(flat(found.z), flat(b) / H.diagonal(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-165, 1e160, 1e300])
+def test_right_hand_sides_whose_squares_vanish_or_overflow_are_solved(size: float) -> None:
+    H, b, product = system(10.0)
+    exact = torch.linalg.solve(H, flat(b))
+    found = conjugate_gradient(product, tuple(size * t for t in b), damping=0.0, iterations=300, tolerance=1e-13)
+    assert found.residual <= 1e-13
+    torch.testing.assert_close(flat(found.z) / size, exact, rtol=1e-11, atol=1e-13)
+
+
+def test_a_direction_without_curvature_ends_conjugate_gradient() -> None:
+    b = (torch.tensor([1.0, 1.0], dtype=torch.float64),)
+    found = conjugate_gradient(lambda p: (p[0] * 0.0,), b, damping=0.0, iterations=5, tolerance=0.0)
+    assert found.negative_curvature == found.residual == 1.0
+    assert found.z[0].tolist() == [0.0, 0.0]
+
+
 def test_negative_curvature_is_told_and_the_solution_before_it_kept() -> None:
     _, b, _ = system(1.0)
     diagonal = torch.tensor([1.0] * 29 + [-0.5], dtype=torch.float64)

@@ -32,6 +32,20 @@ def test_response_is_eq_8_at_any_scale_of_the_lower_energy() -> None:
         assert found.capped == 0
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "direct"),
+    [(1e-300, 1.0, 1e-300), (1e-300, 1e-300, 1e300), (1e-160, 1e160, 1e-160), (1e300, 1e300, 1e-300)],
+)
+def test_no_part_of_the_response_vanishes_or_overflows_on_the_way(lower: float, upper: float, direct: float) -> None:
+    g_l, g_u, t_l = (torch.tensor(v, dtype=torch.float64) for v in ([3.0, 4.0], [4.0, 3.0], [1.0, -2.0]))
+    expected = 0.96 * (upper / lower * direct if upper / lower <= 1 else upper * (direct / lower))
+    for sign in (1, -1):
+        found = outer_product((g_l * lower,), (sign * g_u * upper,), (t_l * direct,))
+        torch.testing.assert_close(found.x[0], -sign * expected * t_l, rtol=1e-12, atol=0)
+        assert found.norm == found.raw_norm == pytest.approx(expected * 5**0.5, rel=1e-12)
+        assert found.s == pytest.approx(sign * 0.96 * upper / lower, rel=1e-12)
+
+
 def test_response_is_exact_for_a_single_residual() -> None:
     """F_lower = (b'x + c'w - e)^2 / 2: the least-norm implicit gradient is -b <c, g_u> / |c|^2, wherever w is."""
     b, c, g_u = draw(5, (3,), (4,), (4,))

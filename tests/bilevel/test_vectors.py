@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from restore_hub.bilevel import cosine, inner, norm, scaled
+from restore_hub.bilevel.vectors import CHUNK
 
 
 def test_inner_and_norm_run_over_all_tensors_of_a_tuple() -> None:
@@ -37,6 +38,26 @@ def test_sums_are_accumulated_in_float64() -> None:
 def test_norm_survives_squares_that_vanish_or_overflow(size: float, dtype: torch.dtype) -> None:
     values = torch.tensor([size, size, size, size], dtype=dtype)
     assert norm((values,)) == pytest.approx(2 * values[0].item(), rel=1e-3)
+
+
+def test_tensors_of_very_different_size_share_a_norm_and_a_cosine() -> None:
+    small, large, one = (torch.tensor(v, dtype=torch.float64) for v in ([3e-200, 4e-200], [4e200, 3e200], [4.0, 3.0]))
+    for order in ((small, large), (large, small)):
+        assert norm(order) == pytest.approx(5e200, rel=1e-15)
+    near = one * 1e-130  # with that of `small`, a product that vanishes
+    for a in (small, large, one, near):
+        for b in (small, large, one, near):
+            expected = 0.96 if (a is small) != (b is small) else 1.0
+            assert cosine((a,), (b,)) == pytest.approx(expected, rel=1e-15)
+
+
+def test_long_vectors_are_summed_to_their_last_element() -> None:
+    count = 3 * CHUNK + 5
+    a = torch.arange(count, dtype=torch.float32) % 97 - 48
+    b = torch.arange(count, dtype=torch.float32) % 89 - 44
+    assert inner((a, a), (b, b.double())) == 2 * torch.dot(a.double(), b.double()).item()
+    a[-1], b[-1] = 2.0**20, 2.0**20
+    assert inner((a,), (b,)) == torch.dot(a.double(), b.double()).item()
 
 
 def test_norm_is_zero_only_for_exact_zeros_and_a_scaled_zero_stays_zero() -> None:

@@ -104,6 +104,22 @@ def test_two_batches_go_through_the_upper_block_at_once(plan: Plan) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
 
+def test_two_batches_at_once_both_carry_the_parameters_of_late_upper_blocks(make: Callable[..., Plan]) -> None:
+    chain, problem = _problem(
+        make(
+            "blocks.middle={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [clear, its_stages]}",
+            "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: clear}, outputs: [enhanced, stages]}",
+            "stages.1.upper.blocks=[generate, enhance]",
+            "stages.1.lower={blocks: [middle], objective: fidelity, data: train}",
+        )
+    )
+    late = [id(p) for p in chain.blocks["enhance"].parameters()]
+    first, second = [_batch(0)], [_batch(1)]
+    together = problem.couple_both(first, second)
+    assert [[id(t) for t in x[1:]] for x in together] == [late, late]
+    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
+
+
 def test_batches_that_no_pass_can_share_go_by_themselves(plan: Plan, make: Callable[..., Plan]) -> None:
     smaller = {"raw": _batch(1)["raw"][..., :4], "rgb": _batch(1)["rgb"][..., :8]}
     halves = [{name: tensor[i : i + 1] for name, tensor in _batch(1).items()} for i in range(2)]
@@ -119,6 +135,29 @@ def test_batches_that_no_pass_can_share_go_by_themselves(plan: Plan, make: Calla
         together = problem.couple_both([_batch(0)], other)
         assert len(runs) == 2 * passes
         torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_frozen_batch_normalisation_without_statistics_of_its_own_takes_those_of_the_batch(
+    plan: Plan, tracked: bool
+) -> None:
+    torch.manual_seed(3)
+    chain = build_chain(plan).double()
+    layer = torch.nn.BatchNorm2d(3, track_running_stats=tracked).double().eval()
+    chain.blocks["generate"].eval().add_module("frozen", layer)
+    chain.blocks["generate"].register_forward_hook(lambda block, _, out: block.frozen(out))
+    losses = {name: part.make() for name, part in plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+    stage = plan.spec.stages[1]
+    assert stage.upper is not None
+    assert stage.lower is not None
+    problem = ChainProblem(chain, objectives, stage.upper, stage.lower)
+    first, second = [_batch(0)], [_batch(1)]
+    runs: list[int] = []
+    layer.register_forward_hook(lambda *_: runs.append(1))
+    together = problem.couple_both(first, second)
+    assert len(runs) == (1 if tracked else 2)
+    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
 
 
 def test_levels_hold_the_parameters_of_their_blocks(plan: Plan) -> None:
@@ -231,11 +270,18 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
     batch = _batch(5)
     x = problem.couple([batch])
     value = problem.upper(x, problem.omega, [batch])
-    problem.lower(x, tuple(w.detach().clone() for w in problem.omega), [batch])
+    copy = tuple(w.detach().clone() for w in problem.omega)
+    problem.lower(x, copy, [batch])
+    problem.both(x, copy, [batch])
     assert not changed()
     assert torch.equal(problem.upper(x, problem.omega, [batch]), value), "the same arguments give the same value"
+    before = {name: t.clone() for name, t in chain.state_dict().items()}
     problem.lower(x, problem.omega, [batch])
     assert changed()
+    after = {name: b.clone() for name, b in chain.named_buffers()}
+    chain.load_state_dict(before)
+    problem.both(x, problem.omega, [batch])
+    assert all(torch.equal(b, after[name]) for name, b in chain.named_buffers()), "both move them as F_lower does"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,17 @@
 
 Notation: theta, F_upper above; omega, F_lower below; x = couple(batch) between them. In every two-level solver
 the lower steps run on x detached, and the upper block runs backward once, with all cotangents. Steps that are kept in a
-graph (`rhg`, `truncated-rhg`, `bda`) are written into omega when they are done, all others are in place.
+graph (`rhg`, `truncated-rhg`, `bda`) give omega the memory of their results, all others are in place.
 
 On the toy problem of LwCL Eq. 9, from equal starts, n = 1 .. 10^4, these reach theta* to 2e-4: `lwcl`, `cg`,
 `neumann`, and `f2sa` at penalty 10^4, all with one lower step already; `rhg` with 20. These do not for small
 n: `f2sa` at its default (error 0.14 / penalty), `truncated-rhg` with 5 of 20 steps (2e-3), `bda` with 20
 (8e-3). `alternating` never does.
 
-Logged, 0-dim tensors: `loss/upper`; `loss/lower` (before the last lower step); `g_lower` = |g_l|, `cosine` of
-g_l and g_u, `response_norm` and `direct_norm` (of dF_upper/dx) where there is a response; `s` and `capped` (0
-or 1) for the outer product; `residual` and `negative_curvature` (0 or 1) of an implicit linear system.
+Logged, numbers but for the losses, which are 0-dim tensors: `loss/upper`; `loss/lower` (before the last lower
+step); `g_lower` = |g_l|, `cosine` of g_l and g_u, `response_norm` and `direct_norm` (of dF_upper/dx) where there is a
+response; `s` and `capped` (0 or 1) for the outer product; `residual` and `negative_curvature` (0 or 1) of an implicit
+linear system.
 `g_lower` is exactly 0 where the response of the outer product was 0/0 and is taken as zero.
 
 An energy or gradient that is not finite is found before the step that it would spoil: that level and those
