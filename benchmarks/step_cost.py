@@ -9,8 +9,8 @@ is a ratio of a solver's step, over
 - `bare`: the forward and backward passes that the solver itself takes, with nothing around them.
 
 `bf16` is the step under `precision: bf16` over the step without, `parts` that with `accumulate: 2` over that with one.
-`--compiled` adds the step with the blocks, and that with the losses, through `torch.compile`, for the shapes given,
-over that without; the first steps, which compile, do not count. It takes a C++ compiler and minutes.
+`--compiled` adds the step with the blocks through `torch.compile`, for the shapes given, over that without; the first
+steps, which compile, do not count. It takes a C++ compiler and minutes.
 Networks are channels-last, as in a run. `--size 256` is the size of the papers' crops of 512 pixels.
 """
 
@@ -55,18 +55,15 @@ CASES: list[tuple[str, int]] = [("alternating", 1), ("alternating", 5), ("tbgl",
 CASES += [("rhg", 1), ("rhg", 5), ("cg", 5), ("neumann", 5), ("f2sa", 1), ("f2sa", 5)]
 
 
-def problem(compiled: str = "") -> ChainProblem:
-    """Return the bilevel stage of the shipped pipeline, freshly initialised, its `blocks` or its `losses` compiled."""
+def problem(compiled: bool = False) -> ChainProblem:
+    """Return the bilevel stage of the shipped pipeline, freshly initialised, each of its blocks compiled or not."""
     plan = make_plan(read_spec(PIPELINE), default_registry())
     torch.manual_seed(0)
     chain = build_chain(plan).to(memory_format=torch.channels_last)
     losses = {name: part.make() for name, part in plan.losses.items()}
-    # With `fullgraph` a break of the graph, or too many graphs, is an error instead of eager code.
-    if compiled == "blocks":
-        for block in chain.blocks.values():
-            block.compile(fullgraph=True, dynamic=False)
-    if compiled == "losses":
-        losses = {name: torch.compile(loss.__call__, fullgraph=True, dynamic=False) for name, loss in losses.items()}
+    for block in chain.blocks.values() if compiled else ():
+        # With `fullgraph` a break of the graph, or too many graphs, is an error instead of eager code.
+        block.compile(fullgraph=True, dynamic=False)
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
     made = problem_of(chain, objectives, plan.spec.stages[-1])
     assert isinstance(made, ChainProblem)
@@ -78,9 +75,9 @@ def batch(size: int) -> Batch:
     return [{"raw": torch.rand(2, 4, size, size), "rgb": torch.rand(2, 3, 2 * size, 2 * size)}]
 
 
-def fast(case: Case, compiled: str = "") -> Callable[[], None]:
+def fast(case: Case, compile_blocks: bool = False) -> Callable[[], None]:
     """Return one outer step of a registered solver."""
-    made, solver = problem(compiled), default_registry().find("solver", case.solver).load()()
+    made, solver = problem(compile_blocks), default_registry().find("solver", case.solver).load()()
     optimizers = [torch.optim.SGD(made.theta, lr=RATE), torch.optim.SGD(made.omega, lr=RATE)]
     state = solver.init(made, optimizers)
     return lambda: solver.step(made, state, Batches(case.above, [case.below], case.steps))
@@ -108,14 +105,9 @@ def halves(data: Batch) -> Batch:
     return [{key: tensor[half : half + 1] for key, tensor in data[0].items()} for half in (0, 1)]
 
 
-def blocks(case: Case) -> Callable[[], None]:
+def compiled(case: Case) -> Callable[[], None]:
     """Return the solver's step with each block compiled by itself."""
-    return fast(case, "blocks")
-
-
-def losses(case: Case) -> Callable[[], None]:
-    """Return the solver's step with each loss compiled by itself."""
-    return fast(case, "losses")
+    return fast(case, compile_blocks=True)
 
 
 def bare(case: Case) -> Callable[[], None]:
@@ -203,10 +195,8 @@ def move(tensors: tuple[Tensor, ...], along: tuple[Tensor | None, ...], length: 
                 tensor -= length * direction
 
 
-COMPILED = {kind.__name__: kind for kind in (blocks, losses)}
 KINDS: dict[str, Callable[[Case], Callable[[], None]]] = {
-    **{kind.__name__: kind for kind in (fast, plain, bare, bf16, parts)},
-    **COMPILED,
+    kind.__name__: kind for kind in (fast, plain, bare, bf16, parts, compiled)
 }
 
 
@@ -252,9 +242,9 @@ def main() -> None:
     """Time all contenders in turn, write their median ratios."""
     arguments = parser(__doc__, repeats=9, solvers=dict(CASES))
     arguments.add_argument("--size", type=int, default=64, help="side of the packed planes")
-    arguments.add_argument("--compiled", action="store_true", help="time compiled blocks and losses too")
+    arguments.add_argument("--compiled", action="store_true", help="time compiled blocks, too")
     given = arguments.parse_args()
-    changes = ["bf16", "parts", *(COMPILED if given.compiled else ())]
+    changes = ["bf16", "parts", *(["compiled"] if given.compiled else [])]
     cases = [case for case in CASES if case[0] in given.solvers.split(",")]
     sections = []
     with contextlib.ExitStack() as stack:
@@ -275,7 +265,7 @@ def main() -> None:
                 {key: {"kind": kind, "shared": shared} for key, kind in keys.items()},
             )
             head = ["solver", "lower steps", "step, s", "/ alternating", "/ plain", "/ bare"]
-            head += [f"{change} compiled" if change in COMPILED else change for change in changes]
+            head += changes
             batches = "one batch at both levels" if shared else "a batch for each level"
             sections.append(
                 f"## planes 2x4x{given.size}x{given.size}, {batches}\n\n{table(head, rows_of(cases, changes, seconds))}"
