@@ -165,7 +165,8 @@ def plain(case: Case) -> Callable[[], None]:
 
     def step() -> None:
         for _ in range(case.steps):
-            move(made.omega, grad(lower(), made.omega, allow_unused=True), RATE)
+            along = grad(lower(), made.omega, allow_unused=True)
+            move(made.omega, along, RATE)
         direct = grad(upper(), made.theta)
         if case.solver == "ibgl":
             g_u, g_l = grad(upper(), made.omega, allow_unused=True), grad(lower(), made.omega, allow_unused=True)
@@ -175,11 +176,13 @@ def plain(case: Case) -> Callable[[], None]:
         if case.solver == "tbgl":
             v = grad(upper(), made.omega, allow_unused=True)
             length = torch.sqrt(sum((t * t).sum() for t in v if t is not None))
+            move(made.omega, along, -RATE)  # the difference is around the point before the step
             move(made.omega, v, RADIUS / length)
             ahead = grad(lower(), made.theta)
             move(made.omega, v, -2 * RADIUS / length)
             behind = grad(lower(), made.theta)
             move(made.omega, v, RADIUS / length)
+            move(made.omega, along, RATE)
             ends = zip(direct, ahead, behind, strict=True)
             direct = tuple(d + RATE * (a - b) * length / (2 * RADIUS) for d, a, b in ends)
         move(made.theta, direct, RATE)
