@@ -312,3 +312,9 @@ def test_options_are_typed_and_checked() -> None:
             kind(**options)
     assert [kind.levels for kind in (Joint, *TWO_LEVELS)] == [1] + [2] * len(TWO_LEVELS)
     assert [kind for kind in (Joint, *TWO_LEVELS) if not kind.responds] == [Joint, Alternating]
+
+
+def test_no_lower_batch_at_all_is_one_error_for_every_solver(kit: Any) -> None:
+    for kind in TWO_LEVELS:
+        with pytest.raises(BilevelError, match="0 lower batches for 1 lower steps"):
+            kit.run(kind(), kit.Chain(), Batches(kit.batch(0), [], steps=1))
