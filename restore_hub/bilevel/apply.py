@@ -28,6 +28,8 @@ def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> 
 
 def _is_bare_sgd(optimizer: optim.Optimizer) -> bool:
     """Whether a step is w -= lr g and nothing else, for which calling the optimizer takes a fifth of a small step."""
+    if not optimizer.param_groups[0]["params"][0].is_cpu:  # where torch steps all tensors at once
+        return False
     if type(optimizer) is not optim.SGD or "step" in vars(optimizer):  # torch's schedulers put a `step` of theirs there
         return False
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:

@@ -50,7 +50,7 @@ def couple_levels(problem: Problem, batches: Batches) -> Levels:
 def coupled(
     problem: Problem, batches: Batches, *, graphs: int, levels: Levels | None = None
 ) -> Iterator[tuple[Tensors, Any]]:
-    """Yield x and the batch of each lower step; steps on one batch get the very same x.
+    """Yield x and the batch of each lower step; where there is one lower batch, all steps get the very same x.
 
     Args:
         problem: supplies `couple`.

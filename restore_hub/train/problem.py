@@ -107,7 +107,13 @@ class ChainProblem:
         return self._energies((1,), x, omega, batch)[0]
 
     def both(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return F_lower and F_upper from one pass through the blocks below the coupling; dropout draws once."""
+        """Return F_lower and F_upper from one pass through the blocks below the coupling; dropout draws once.
+
+        A batch in parts takes two passes: what is computed again for the gradient of one energy would be kept, of every
+        part, until that of the other.
+        """
+        if len(batch) > 1:
+            return self.lower(x, omega, batch), self.upper(x, omega, batch)
         lower, upper = self._energies((1, 0), x, omega, batch)
         return lower, upper
 

@@ -44,6 +44,18 @@ def test_upper_block_runs_once_a_batch_and_never_backward(chain: Any, make_batch
     assert all(t.grad is None for t in chain.theta)
 
 
+def test_what_is_coupled_already_serves_steps_on_the_same_batches(chain: Any, make_batch: Any) -> None:
+    first, upper, last = (make_batch(i) for i in range(3))
+    batches = Batches(upper, [upper, first, last], steps=3)
+    levels = couple_levels(chain, batches)
+    assert chain.forwards == [True, True]  # the last lower batch, then the upper one
+    descend(chain, optim.SGD(chain.omega, lr=0.01), batches, levels=levels)
+    assert chain.forwards == [True, True, False]  # the batch in between alone
+    plain = type(chain)()
+    descend(plain, optim.SGD(plain.omega, lr=0.01), batches)
+    torch.testing.assert_close(chain.omega, plain.omega, rtol=1e-14, atol=0)
+
+
 @pytest.mark.parametrize(("lower", "steps"), [(2, 3), (3, 1), (0, 1), (1, 0)])
 def test_batches_must_fit_the_steps(chain: Any, make_batch: Any, lower: int, steps: int) -> None:
     batches = Batches(None, [make_batch(i) for i in range(lower)], steps=steps)
