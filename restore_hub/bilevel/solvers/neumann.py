@@ -22,7 +22,7 @@ class Neumann(ImplicitSolver):
     conditioned problems need many terms; where H is not positive definite it stays finite, unlike an exact solution.
     Memory does not grow with k.
 
-    Logged beside the usual: `residual`, relative, of the linear system before the last term (1 for a single one). A series
+    Logged beside the usual: `residual`, relative, of the linear system before the last term (1 for one term). A series
     that diverges is an error.
 
     Cost: as that of `cg`.
