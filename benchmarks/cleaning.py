@@ -116,7 +116,7 @@ def main() -> None:
     """Measure, print, write."""
     arguments = parser(__doc__, repeats=9, solvers=SOLVERS)
     arguments.add_argument("--steps", type=int, default=400, help="outer steps of a training")
-    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--seeds", type=int, default=5, help="how many")
     arguments.add_argument("--count", type=int, default=10, help="steps that a round takes")
     arguments.add_argument(
         "--set", action="append", default=[], help="of the pipeline: KEY=VALUE, as restore-hub takes it"

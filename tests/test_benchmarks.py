@@ -45,6 +45,13 @@ def test_it_writes_tables_of_figures_with_what_made_them(name: str, tmp_path: Pa
     _check_tables(_run(name, SMALLEST[name], tmp_path))
 
 
+def test_a_solver_that_is_not_there_is_an_error_before_anything_runs() -> None:
+    command = [sys.executable, str(BENCHMARKS / "toy.py"), "--solvers", "rhg,bogus"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "there is no 'bogus'; there are alternating, tbgl, lwcl" in " ".join(done.stderr.split())
+
+
 @pytest.mark.long
 def test_compiled_steps_have_a_column_of_their_own(tmp_path: Path) -> None:
     if not any(shutil.which(compiler) for compiler in (os.environ.get("CXX"), "g++", "clang++") if compiler):

@@ -19,14 +19,27 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def parser(doc: str | None, repeats: int, solvers: Iterable[str] = ()) -> argparse.ArgumentParser:
     """Return a parser with the arguments that all benchmarks share; `--solvers` where there are some to choose from."""
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(description=doc, formatter_class=_Help)
     made.add_argument("--repeats", type=int, default=repeats, help="rounds that are measured; medians are printed")
     made.add_argument("--threads", type=int, default=1, help="of torch, for each contender")
     made.add_argument("--hold", action="store_true", help="let the allocator hold on to memory (glibc)")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder that the table is written to")
     if solvers:
-        made.add_argument("--solvers", default=",".join(solvers), help="which, by comma")
+        known = list(dict.fromkeys(solvers))
+        made.add_argument("--solvers", type=lambda text: _some(text, known), default=",".join(known), help="by comma")
     return made
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description as it is written, and every default."""
+
+
+def _some(text: str, known: Sequence[str]) -> str:
+    """Return names by comma; ArgumentTypeError for one that is not known."""
+    for name in text.split(","):
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(known)}")
+    return text
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -88,8 +88,8 @@ def _couple(problem: Problem, batch: Any) -> Tensors:
 
 def check_batches(batches: Batches) -> None:
     """Raise BilevelError unless there is at least one lower step, and one lower batch or one for each step."""
-    if batches.steps < 1:
-        raise BilevelError(f"a solver takes at least one lower step, got steps={batches.steps}")
+    if not isinstance(batches.steps, int) or batches.steps < 1:
+        raise BilevelError(f"a solver takes a number of lower steps, at least one, got steps={batches.steps}")
     if len(batches.lower) not in (1, batches.steps):
         raise BilevelError(
             f"{len(batches.lower)} lower batches for {batches.steps} lower steps; give one batch for each step, or "

@@ -194,6 +194,11 @@ def fill(
         BilevelError: all are missing and the group is not optional.
     """
     if tensors and not optional and all(g is None for g in found):
+        if (group, energy) == ("x", "F_upper"):
+            raise BilevelError(
+                "F_upper depends on no tensor of x: theta acts through the lower level alone, whose answer "
+                "`alternating` leaves out; take a solver with a response, or compute F_upper from the given x"
+            )
         raise BilevelError(
             f"{energy} depends on no tensor of {group}: its gradient is missing, not zero; compute the energy from "
             f"the {group} that it is given, and look for a `detach` or `no_grad` on the way"

@@ -4,6 +4,12 @@ Notation: theta, F_upper above; omega, F_lower below; x = couple(batch) between 
 the lower steps run on x detached, and the upper block runs backward once, with all cotangents. Steps that are kept in a
 graph (`rhg`, `truncated-rhg`, `bda`) give omega the memory of their results, all others are in place.
 
+Which one: where second derivatives can be had, `Rhg`, `TruncatedRhg` with as many steps as matter, or `Cg` after enough
+lower steps; each is right on every problem that meets its conditions. `F2sa` needs none, and a large penalty. The outer
+product of `Ibgl` and `Lwcl` is the cheapest and no general hypergradient: one number scales all of dF_lower/dx. Where
+that is far off, theta can run away uphill: on ridge regression with log lambda above, |g_l| falls and s grows without
+end. Take it with `groups`, or where `cosine` is near one in absolute value, and hold it against an exact solver first.
+
 On the toy problem of LwCL Eq. 9, from equal starts, n = 1 .. 10^4, these reach theta* to 2e-4: `lwcl`, `cg`,
 `neumann`, and `f2sa` at penalty 10^4, all with one lower step already; `rhg` with 20. These do not for small
 n: `f2sa` at its default (error 0.14 / penalty), `truncated-rhg` with 5 of 20 steps (2e-3), `bda` with 20

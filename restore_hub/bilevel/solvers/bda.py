@@ -30,6 +30,8 @@ class Bda:
     start; where there is only one, they end some 1/K beside it. So few steps that begin anew each time (K = 1 above
     all) find another optimum than that of the bilevel problem.
 
+    The omega that F_upper is logged at is stepped on F_upper, too: `loss/upper` lies below that of other solvers.
+
     The lower optimizer is SGD (momentum, too), Adam or AdamW; it is handed the mixture for a gradient. Memory grows
     with K. Cost: K gradients of each energy and as many Hessian-vector products of each, and one more gradient of
     F_upper.

@@ -50,7 +50,7 @@ class Ibgl:
     def __init__(self, cap: float | None = 10.0, groups: Grouping | None = None, damping: float = DAMPING) -> None:
         if cap is not None and not cap > 1:
             raise OptionError(f"cap is a factor above 1, or none, got {cap}", "cap")
-        if isinstance(groups, int) and groups < 1:
+        if groups not in (None, "sample") and not (isinstance(groups, int) and groups >= 1):
             raise OptionError(f"groups is `sample`, a number from 1 up, or none, got {groups}", "groups")
         if not 0 <= damping < math.inf:
             raise OptionError(f"damping is a finite number from 0 up, got {damping}", "damping")

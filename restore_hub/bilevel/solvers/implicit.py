@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -59,7 +60,7 @@ class ImplicitSolver(ABC):
 
 def check_system(iterations: int, damping: float) -> None:
     """Raise OptionError unless the options of a linear system make sense."""
-    if iterations < 1:
-        raise OptionError(f"iterations must be at least 1, got {iterations}", "iterations")
-    if not damping >= 0:
-        raise OptionError(f"damping must be at least 0, got {damping}", "damping")
+    if not isinstance(iterations, int) or iterations < 1:
+        raise OptionError(f"iterations is a number from 1 up, got {iterations}", "iterations")
+    if not 0 <= damping < math.inf:
+        raise OptionError(f"damping is a finite number from 0 up, got {damping}", "damping")

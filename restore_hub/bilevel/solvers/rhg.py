@@ -12,6 +12,9 @@ class Rhg(TruncatedRhg):
     with omega_0 taken for a constant; that of the bilevel problem as far as K steps converge. The lower optimizer is
     SGD (momentum, too), Adam or AdamW.
 
+    Steps on an F_lower that is piecewise linear in omega answer to nothing: `response_norm` is then 0, and the step is
+    that of `alternating`.
+
     Memory grows with K. Cost: K gradients of F_lower, one of F_upper, and K Hessian-vector products.
 
     Reference:

@@ -50,9 +50,11 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
     """
     if len(optimizers) != len(variables):
         raise BilevelError(f"the solver takes {len(variables)} optimizers, one a level, got {len(optimizers)}")
-    owned = [{t.data_ptr() for t in tensors if t.numel()} for tensors in variables]
-    if len(owned) == 2 and owned[0] & owned[1]:
+    if len(variables) == 2 and any(_overlap(a, b) for a in variables[0] for b in variables[1]):
         raise BilevelError("a variable belongs to both levels, theta and omega; leave it in one, or give each its own")
+    for optimizer in optimizers:
+        if isinstance(optimizer, optim.LBFGS):
+            raise BilevelError("LBFGS evaluates the energy itself, which no solver lets it; use SGD, Adam or another")
     for level, (optimizer, tensors) in enumerate(zip(optimizers, variables, strict=True)):
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if held != {id(t) for t in tensors}:
@@ -60,6 +62,20 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
                 f"optimizer {level} does not hold exactly the variables of its level; build it from them"
             )
     return State(tuple(optimizers))
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors may share memory."""
+    if a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr() or not (a.numel() and b.numel()):
+        return False
+    (first, last), (other_first, other_last) = _bytes(a), _bytes(b)
+    return bool(first <= other_last and other_first <= last)
+
+
+def _bytes(t: Tensor) -> tuple[Any, Any]:
+    """Return the first and the last byte of a tensor in its storage."""
+    reach = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True))
+    return t.storage_offset() * t.itemsize, (t.storage_offset() + reach + 1) * t.itemsize - 1
 
 
 def report(problem: Any, lower_loss: Tensor, g_l: Tensors, above: Gradients, *responses: Tensors) -> Logs:

@@ -37,7 +37,7 @@ class TruncatedRhg:
     parallel = True
 
     def __init__(self, last: int = 5) -> None:
-        if last < 1:
+        if not isinstance(last, int) or last < 1:
             raise OptionError(f"last is a number of lower steps, at least 1, got {last}", "last")
         self.last: int | None = last
 

@@ -318,3 +318,39 @@ def test_no_lower_batch_at_all_is_one_error_for_every_solver(kit: Any) -> None:
     for kind in TWO_LEVELS:
         with pytest.raises(BilevelError, match="0 lower batches for 1 lower steps"):
             kit.run(kind(), kit.Chain(), Batches(kit.batch(0), [], steps=1))
+
+
+def test_levels_that_share_memory_are_refused(kit: Any) -> None:
+    for part in (slice(None), slice(2, None)):
+        problem = kit.Chain()
+        problem.omega = (problem.theta[0].detach()[part].requires_grad_(),)
+        with pytest.raises(BilevelError, match="a variable belongs to both levels"):
+            Rhg().init(problem, [optim.SGD(problem.theta, lr=0.1), optim.SGD(problem.omega, lr=0.1)])
+    problem, whole = kit.Chain(), torch.zeros(10, dtype=torch.float64)  # as parts of one flat vector
+    problem.theta, problem.omega = (whole[:4].requires_grad_(),), (whole[4:].requires_grad_(),)
+    Rhg().init(problem, [optim.SGD(problem.theta, lr=0.1), optim.SGD(problem.omega, lr=0.1)])
+
+
+@pytest.mark.parametrize("kind", TWO_LEVELS)
+def test_optimizers_that_want_the_energy_and_parts_of_steps_are_refused(kit: Any, kind: Any) -> None:
+    problem = kit.Chain()
+    with pytest.raises(BilevelError, match="LBFGS evaluates the energy itself"):
+        kind().init(problem, [optim.LBFGS(problem.theta), optim.SGD(problem.omega, lr=0.1)])
+    if kind is not Tbgl:
+        with pytest.raises(BilevelError, match=r"a number of lower steps, at least one, got steps=2\.5"):
+            kit.run(kind(), problem, Batches(kit.batch(0), [kit.batch(1)], 2.5))
+
+
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [
+        (partial(TruncatedRhg, last=1.5), "last"),
+        (partial(Cg, iterations=2.5), "iterations"),
+        (partial(Cg, damping=float("inf")), "damping"),
+        (partial(Ibgl, groups="samples"), "groups"),
+        (partial(Ibgl, groups=2.5), "groups"),
+    ],
+)
+def test_options_of_another_kind_are_refused(make: Any, option: str) -> None:
+    with pytest.raises(OptionError, match=option):
+        make()

@@ -130,7 +130,9 @@ def test_an_upper_energy_may_see_theta_through_the_response_alone() -> None:
     _, logs = run(Ibgl(), problem, Batches(None, [None], 2))
     assert logs["direct_norm"] == 0
     assert problem.theta[0].grad.item() == pytest.approx(-(2 * (problem.omega[0] - 4)).sum().item(), rel=1e-12)
-    with pytest.raises(BilevelError, match="F_upper depends on no tensor of x"):
+    with pytest.raises(
+        BilevelError, match="F_upper depends on no tensor of x: theta acts through the lower level alone"
+    ):
         run(Alternating(), problem, Batches(None, [None]))
 
 
