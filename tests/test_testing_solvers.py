@@ -181,7 +181,7 @@ def test_a_solver_that_breaks_a_rule_is_told(solver: Any, said: str) -> None:
 
 @pytest.mark.parametrize("groups", ["sample", 4])
 def test_solvers_with_options_and_instances_pass(groups: Any) -> None:
-    """One with groups, one that remembers more than its optimizers, and one that is made already: it stays as it was."""
+    """One with groups, one that remembers more than its optimizers, and one made already, which stays as it was."""
     check_solver(Ibgl, groups=groups)
     check_solver(F2sa, penalty=100.0)
     solver = _afterwards(lambda own, *_: setattr(own, "seen", 1))()
