@@ -1,4 +1,4 @@
-"""Every block of the README, and of the guides to RAW files, training and deploying, runs, in order, in one folder."""
+"""Every block of the README and of the guides that it links to runs, in order, in one folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _run(folder: Path, language: str, text: str) -> None:
+def _run(folder: Path, language: str, text: str) -> str:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment["PYTHONSAFEPATH"] = ""
@@ -56,6 +56,7 @@ def _run(folder: Path, language: str, text: str) -> None:
     command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 @pytest.mark.timeout(900)  # two runs and three exports
@@ -116,6 +117,20 @@ def test_every_block_of_the_guide_to_deploying_runs(folder: Path, tmp_path: Path
     assert [language for language, _ in blocks] == ["sh", "python", "python", "sh", "python", "js"]
     assert (tmp_path / "twice.png").is_file()
     assert [path.name for path in (tmp_path / "tiffs").glob("*.tif")] == ["cat.tif"]
+
+
+def test_every_block_of_the_guide_to_plugins_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8"), re.S)
+    said = ""
+    for _, text in blocks:
+        if named := re.match(r"# file: (\S+)\n", text):
+            (tmp_path / named[1]).write_text(text, encoding="utf-8")
+    for language, text in blocks:
+        if language != "yaml":
+            said += _run(tmp_path, language, text)
+    assert [language for language, _ in blocks] == ["python", "python", "python", "python", "yaml", "sh"]
+    assert "greedy/t1-t2 steps theta in the right direction" in said
+    assert re.search(r"weight_error, end of stage 1 +0\.63\d+ +0\.70\d+", said)
 
 
 def _sh_blocks() -> list[str]:

@@ -24,7 +24,6 @@ from restore_hub.testing import (
     check_loss,
     check_metric,
     check_network,
-    check_solver,
 )
 
 
@@ -355,14 +354,3 @@ def test_dataset_checks(tmp_path: Path) -> None:
     for dataset, message in broken.items():
         with pytest.raises(AssertionError, match=message):
             check_dataset(dataset(path))
-
-
-def test_solver_check_names_what_is_missing() -> None:
-    class Half:
-        levels = 2
-        responds = True
-
-        def init(self) -> None: ...
-
-    with pytest.raises(AssertionError, match="Half has no method 'step'"):
-        check_solver(Half)

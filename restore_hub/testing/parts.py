@@ -1,4 +1,4 @@
-"""Checks of losses, metrics, datasets and solvers."""
+"""Checks of losses, metrics and datasets."""
 
 from __future__ import annotations
 
@@ -141,21 +141,3 @@ def _check_sample(name: str, dataset: Any, index: int, rng: Callable[[], np.rand
         require(np.array_equal(array, again[key]), f"{where}: {key!r} does not repeat itself")
         pictures.add((array.shape[1] / port.scale, array.shape[2] / port.scale))
     require(len(pictures) == 1, f"{where}: its arrays belong to pictures of sizes {sorted(pictures)}")
-
-
-def check_solver(target: Any, /, **options: Any) -> None:
-    """Check what a solver declares about itself; its steps are tested with a problem.
-
-    Args:
-        target: a class (made with `options`) or a solver.
-        options: options of the class.
-
-    Raises:
-        AssertionError: what failed.
-    """
-    solver, name = made(target, options)
-    require(getattr(solver, "levels", None) in (1, 2), f"{name}.levels is not 1 or 2")
-    require(isinstance(getattr(solver, "responds", None), bool), f"{name}.responds is not a bool")
-    for method in ("init", "step", "evaluations"):
-        require(callable(getattr(solver, method, None)), f"{name} has no method {method!r}")
-    require(solver.evaluations(1) >= 1, f"{name}.evaluations(1) is {solver.evaluations(1)}, not 1 or more")

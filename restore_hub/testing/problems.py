@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore_hub.testing.require import finite, made, require
+from restore_hub.testing.require import finite, made, reason_of, require
 
 
 def check_problem(target: Any, /, **options: Any) -> None:
@@ -52,11 +52,11 @@ def _check_batches(name: str, problem: Any, split: str) -> None:
 
 
 def _check_energy(name: str, problem: Any, energy: str) -> None:
-    """Find a split that the energy takes; compare it with its parts, sample by sample."""
+    """Compare an energy on a split that it takes with its parts, sample by sample."""
     function = problem.energies[energy]
     variables = {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
     kept = {key: value.clone() for key, value in problem.blocks.state_dict().items()}
-    batch = problem.batch(next(iter(problem.splits)), 0, 0)
+    batch = _batch_for(name, problem, energy, variables)
     total, count = _terms(name, energy, function, variables, batch)
     require(total.requires_grad, f"{name}: the energy {energy!r} carries no gradient")
     parts = [{key: tensor[i : i + 1] for key, tensor in batch.items()} for i in range(len(next(iter(batch.values()))))]
@@ -70,6 +70,20 @@ def _check_energy(name: str, problem: Any, energy: str) -> None:
     )
     unchanged = all(torch.equal(value, kept[key]) for key, value in problem.blocks.state_dict().items())
     require(unchanged, f"{name}: the energy {energy!r} changes the variables")
+
+
+def _batch_for(name: str, problem: Any, energy: str, variables: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """Return a batch of the first split whose tensors the energy takes."""
+    refused = []
+    for split in problem.splits:
+        batch: Mapping[str, Tensor] = problem.batch(split, 0, 0)
+        try:
+            problem.energies[energy](variables, batch)
+        except Exception as error:  # of names or shapes that it cannot read
+            refused.append(f"{split!r}: {reason_of(error)}")
+        else:
+            return batch
+    raise AssertionError(f"{name}: the energy {energy!r} takes a batch of no split ({'; '.join(refused)})")
 
 
 def _terms(

@@ -32,3 +32,8 @@ def difference_of(x: Tensor, y: Tensor) -> float:
     if not x.numel():
         return 0.0
     return float((x.double() - y.double()).abs().max()) / max(1.0, float(y.abs().max()))
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's type and message on one line, cut to a length that can be read."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

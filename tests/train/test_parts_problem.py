@@ -263,3 +263,35 @@ def test_a_problem_without_what_it_promises_is_told(parts: ProblemParts) -> None
     parts.energies = {"none": lambda _, b: (b["y"].sum(), len(b["y"]))}
     with pytest.raises(AssertionError, match="carries no gradient"):
         check_contract(parts)
+
+
+class Apart:
+    """Two splits with tensors of their own names, and an energy for each."""
+
+    metrics = {"slope": False}
+
+    def __init__(self) -> None:
+        self.blocks = nn.ModuleDict({"line": nn.Linear(2, 1, bias=False)})
+        self.energies = {"fit": self._on("train"), "held": self._on("held")}
+        self.splits = {"train": 3, "held": 4}
+
+    def _on(self, split: str) -> Any:
+        return lambda v, b: ((b[f"X_{split}"] @ v["line"]["weight"][0]).square().sum(), len(b[f"X_{split}"]))
+
+    def batch(self, split: str, seed: int, index: int) -> dict[str, Tensor]:
+        return {f"X_{split}": torch.arange(2.0 * self.splits[split]).reshape(-1, 2)}
+
+    def measure(self) -> dict[str, float]:
+        return {"slope": float(self.blocks["line"].weight.detach().norm())}
+
+
+def test_each_energy_is_checked_on_a_split_that_it_takes() -> None:
+    check_contract(Apart)
+    problem = Apart()
+    problem.energies["lost"] = problem._on("none")
+    with pytest.raises(AssertionError, match=r"'lost' takes a batch of no split \('train': KeyError: 'X_none'; 'held'"):
+        check_contract(problem)
+    problem = Apart()
+    problem.energies["held"] = lambda _, b: (b["X_held"].sum(), len(b["X_held"]))
+    with pytest.raises(AssertionError, match="the energy 'held' carries no gradient"):
+        check_contract(problem)

@@ -21,6 +21,9 @@ response; `s` and `capped` (0 or 1) for the outer product; `residual` and `negat
 linear system.
 `g_lower` is exactly 0 where the response of the outer product was 0/0 and is taken as zero.
 
+For solvers of one's own: `new_state` and `State` (what is carried from step to step), `report` and `Logs` (what is
+logged), beside the functions of `restore_hub.bilevel`; a whole one is in docs/plugins.md.
+
 An energy or gradient that is not finite is found before the step that it would spoil: that level and those
 after it stay as they were, while lower steps that were sound stand.
 """
@@ -36,7 +39,7 @@ from restore_hub.bilevel.solvers.joint import Joint
 from restore_hub.bilevel.solvers.lwcl import Lwcl
 from restore_hub.bilevel.solvers.neumann import Neumann
 from restore_hub.bilevel.solvers.rhg import Rhg
-from restore_hub.bilevel.solvers.state import State
+from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.solvers.tbgl import Tbgl
 from restore_hub.bilevel.solvers.truncated_rhg import TruncatedRhg
 
@@ -47,10 +50,13 @@ __all__ = [
     "F2sa",
     "Ibgl",
     "Joint",
+    "Logs",
     "Lwcl",
     "Neumann",
     "Rhg",
     "State",
     "Tbgl",
     "TruncatedRhg",
+    "new_state",
+    "report",
 ]
