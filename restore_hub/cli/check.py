@@ -29,15 +29,17 @@ MEANING = """\
 @plugin_option
 @click.option("--hypergradient", is_flag=True, help="Also compare the solvers with exact gradients, on a tiny copy.")
 def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], hypergradient: bool) -> None:
-    """Check SPEC: names, options, graph, level rules, then shapes on the meta device, parameters and cost."""
+    """Check SPEC: names, options, graph, level rules, solvers with their optimizers, shapes, parameters and cost."""
     from restore_hub.plan import make_plan
     from restore_hub.plan.report import report
     from restore_hub.plan.shipped import find_spec
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
+    from restore_hub.train.fit import check_fit
 
     plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
     found = report(plan)
+    check_fit(plan, found.samples.__getitem__)
     of = "each split" if plan.problem else "the first split, at its crop or 128 pixels"
     click.echo(f"tensors (of one batch of {of})")
     width = max(14, *map(len, found.shapes))

@@ -135,9 +135,16 @@ class _Lookup:
         try:
             options = check_options(component.name, target, use.options, skip=INJECTED.get(kind, frozenset()))
         except OptionError as error:
-            reserved = did_you_mean(error.option, type(use).model_fields) if "has no option" in str(error) else ""
-            raise self.document.error(f"{error}{reserved}", *place, error.option) from None
+            hint = self._without(use, str(error), *place, error.option) if "has no option" in str(error) else ""
+            raise self.document.error(f"{error}{hint}", *place, error.option) from None
         return Part(component, target, options, inputs)
+
+    def _without(self, use: WithOptions, error: str, *place: str | int) -> str:
+        """Say what to do about an option that a component does not have: write it right, or leave it out."""
+        reserved = did_you_mean(str(place[-1]), type(use).model_fields)
+        if reserved or "did you mean" in error or place in self.document.overridden:
+            return reserved
+        return f"; `--set {'.'.join(map(str, place))}=` leaves it out"
 
     def _at(self, call: Callable[[], T], *place: str | int) -> T:
         try:

@@ -30,6 +30,7 @@ class Report:
             batch of each split, `split.name`, where the spec has a problem.
         makers: block (or `data`) that makes each tensor.
         parameters: number of parameters of each block.
+        samples: in one batch of each split.
         costs: for each stage, a line with its levels and the gradient evaluations of one outer step.
         remarks: what a person should read.
     """
@@ -37,6 +38,7 @@ class Report:
     shapes: Mapping[str, tuple[int, ...]]
     makers: Mapping[str, str]
     parameters: Mapping[str, int]
+    samples: Mapping[str, int]
     costs: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -56,7 +58,8 @@ def report(plan: Plan) -> Report:
     shapes = _shapes(plan, chain)
     makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
-    return Report(shapes, makers, parameters, costs, (*plan.remarks, *remarks))
+    samples = {name: split.batch_size for name, split in plan.spec.data.items()}
+    return Report(shapes, makers, parameters, samples, costs, (*plan.remarks, *remarks))
 
 
 def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
@@ -65,8 +68,9 @@ def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
     batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
     shapes = {f"{split}.{key}": tuple(t.shape) for split, batch in batches.items() for key, t in batch.items()}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
-    notes = tuple(getattr(problem, "notes", ()))
-    return Report(shapes, dict.fromkeys(shapes, "data"), parameters, costs, (*plan.remarks, *remarks, *notes))
+    samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}
+    notes = (*plan.remarks, *remarks, *getattr(problem, "notes", ()))
+    return Report(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes)
 
 
 def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:

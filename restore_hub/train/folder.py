@@ -23,6 +23,7 @@ import torch
 from restore_hub.errors import DataError, TrainingError
 
 JOURNALS = ("metrics.jsonl", "holdout.jsonl", "left_out.jsonl")
+SHOWN, WIDTH = 5, 60  # of the differences between two specs, and characters of a value
 RECORDED_PACKAGES = ("restore-hub", "torch", "numpy", "onnx", "onnxruntime", "onnxscript", "rawpy", "mlflow")
 
 
@@ -195,19 +196,24 @@ def find_unfinished(runs: Path, name: str, resolved: Mapping[str, Any], at: Path
     `None` where there is none yet.
 
     Raises:
-        TrainingError: `at` is no run, is finished, or is of another spec (the text names the first key that differs).
+        TrainingError: `at` is no run, is finished, or is of another spec (the text names the keys that differ).
     """
+    resolved = json.loads(json.dumps(resolved))  # as it is saved: tuples are lists
     if at is None:
         found = [RunFolder(path) for path in runs.glob(f"{name}-*") if (path / "spec.json").is_file()]
-        fit = [f for f in found if f.read_status() != "FINISHED" and not _difference(_saved(f.path), resolved)]
+        fit = [f for f in found if f.read_status() != "FINISHED" and not _differences(_saved(f.path), resolved)]
         return _prepared(max(fit, key=lambda f: _order(f.path)).path) if fit else None
     if not at.exists():
         return None
     if not [path for path in at.rglob("*") if path.is_file() and path.name[0] != "." and path.name != "log.txt"]:
         return _prepared(at)  # ended before it wrote anything of worth
-    difference = _difference(_saved(at), resolved)
-    if difference:
-        raise TrainingError(f"{at} is a run of another spec, {difference}; run it as it was, or begin anew")
+    differences = _differences(_saved(at), resolved)
+    if differences:
+        more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        raise TrainingError(
+            f"{at} is a run of another spec: {', '.join(differences[:SHOWN])}{more}; run it as it was, or begin anew "
+            "with another --out"
+        )
     if RunFolder(at).read_status() == "FINISHED":
         raise TrainingError(f"{at} is finished, so there is nothing to go on with; begin anew with another --out")
     return _prepared(at)
@@ -249,18 +255,33 @@ def _saved(path: Path) -> Any:
         raise TrainingError(f"{path} is not the folder of a run: it has no readable spec.json") from error
 
 
-def _difference(saved: Any, resolved: Mapping[str, Any]) -> str:
-    """Return the first dotted key at which two resolved specs differ, with both values; their source may."""
-    one: Any = {key: value for key, value in saved.items() if key != "source"}
-    other: Any = {key: value for key, value in resolved.items() if key != "source"}
-    path: list[str] = []
-    while isinstance(one, Mapping) and isinstance(other, Mapping):
-        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-        if not keys:
-            return ""
-        path.append(str(keys[0]))
-        one, other = one.get(keys[0]), other.get(keys[0])
-    return f"{'.'.join(path)} was {one!r} and is {other!r}"
+def _differences(saved: Any, resolved: Mapping[str, Any]) -> list[str]:
+    """Return `key.path old -> new` of each value in which two resolved specs differ; their source may."""
+    one, other = ({key: value for key, value in spec.items() if key != "source"} for spec in (saved, resolved))
+    return list(_between(one, other, ""))
+
+
+def _between(one: Any, other: Any, path: str) -> Iterator[str]:
+    if one == other:
+        return
+    tables = [_table(value) for value in (one, other)]
+    if tables[0] is None or tables[1] is None:
+        yield f"{path.removeprefix('spec.')} {_short(one)} -> {_short(other)}"
+        return
+    for key in {**tables[0], **tables[1]}:
+        yield from _between(tables[0].get(key), tables[1].get(key), f"{path}.{key}" if path else str(key))
+
+
+def _table(value: Any) -> Mapping[Any, Any] | None:
+    """Return what has keys of its own: a mapping, or a list of mappings by position."""
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        return dict(enumerate(value))
+    return value if isinstance(value, Mapping) else None
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
 def environment() -> dict[str, Any]:

@@ -24,17 +24,21 @@ def sizes_of(batch: Sequence[Mapping[str, Tensor]], groups: Grouping, ranks: int
     Raises:
         BilevelError: more groups than samples, or a number that the parts, or the processes, do not share evenly.
     """
-    samples = [len(next(iter(part.values()))) for part in batch]
+    return divide([len(next(iter(part.values()))) for part in batch], groups, ranks)
+
+
+def divide(samples: Sequence[int], groups: Grouping, ranks: int = 1) -> Sizes:
+    """Return what `sizes_of` does, and raise what it raises, from how many samples each part has."""
     if groups == "sample":
         return [[1] * count for count in samples]
-    each, rest = divmod(groups, len(batch) * ranks)
+    each, rest = divmod(groups, len(samples) * ranks)
     if ranks > 1 and (rest or any(count % each for count in samples)):
         raise BilevelError(
             f"groups: {groups} do not divide evenly among {ranks} processes; give a number of groups of one size that "
             "does"
         )
     if rest:
-        raise BilevelError(f"groups: {groups} do not divide evenly among the {len(batch)} parts of a lower batch")
+        raise BilevelError(f"groups: {groups} do not divide evenly among the {len(samples)} parts of a lower batch")
     if each > min(samples):
         raise BilevelError(
             f"groups: {groups} of a lower batch of {sum(samples) * ranks} samples; give one for each sample at most, "

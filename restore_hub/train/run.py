@@ -168,7 +168,10 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         run.record.finish("FAILED")
         if any(folder.checkpoints.glob("*.pt")):
             _close(folder, "FAILED")
-            note(f"the checkpoints are in {folder.checkpoints}; to go on once it is mended: {_resume_line(run)}")
+            note(
+                f"the checkpoints are in {folder.checkpoints}; to go on where it stopped, with the same spec, once the "
+                f"cause is mended: {_resume_line(run)}"
+            )
         else:
             shutil.rmtree(folder.path, ignore_errors=True)  # a disk that became read-only keeps it
         raise

@@ -23,6 +23,7 @@ from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.data import Samples, Stream
+from restore_hub.train.fit import check_fit
 from restore_hub.train.parts_problem import PartsStream
 from restore_hub.train.ranks import Ranks
 
@@ -62,6 +63,12 @@ class Setup:
             return self.problem.blocks
         assert self.chain is not None
         return self.chain.blocks
+
+    def batch_samples(self, split: str) -> int:
+        """Return how many samples a batch of a split has, on all processes together."""
+        if self.problem is None:
+            return self.plan.spec.data[split].batch_size
+        return len(next(iter(self.problem.batch(split, 0, 0).values())))
 
     def stream(self, split: str, key: str) -> Stream | PartsStream:
         """Return the batches of a split; streams with different keys are independent.
@@ -104,6 +111,7 @@ def set_up(
         made.ranks.check_same(made.blocks.state_dict())
         if not ranks.first:
             torch.manual_seed(int(np.random.SeedSequence((plan.spec.seed, ranks.rank)).generate_state(1)[0]))
+    check_fit(plan, made.batch_samples, made.ranks.size)
     return made
 
 

@@ -23,6 +23,7 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
         ("blocks.generate.network=raw/unett", r"blocks\.generate\.network: unknown network .*did you mean 'raw/unet'"),
         ("blocks.generate.wdith=4", r"has no option 'wdith' \(did you mean 'width'\?\)"),
         ("blocks.generate.width=wide", r"blocks\.generate\.width: option 'width' of raw/unet: .*got 'wide'"),
+        ("stages.1.capp=0.5", r"has no option 'capp' \(did you mean 'cap'\?\); it takes cap, groups, damping$"),
         ("data.train.bach_size=2", r"'bach_size'.*did you mean 'batch_size'"),
         ("objectives.fidelity.inputs.predicton=rgb", r"has no input 'predicton' \(did you mean 'prediction'"),
         ("objectives.fidelity.inputs={target: data.rgb}", "needs the input 'prediction'"),
@@ -39,6 +40,20 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
 def test_what_is_wrong_is_said_at_its_place(make: Callable[..., Plan], override: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         make(override)
+
+
+def test_an_option_that_another_solver_had_can_be_left_out_as_the_error_says() -> None:
+    def plan(*overrides: str) -> Plan:
+        path = PIPELINE.with_name("hyper_cleaning.yaml")
+        return make_plan(read_spec(path, ["stages.0.solver=rhg", *overrides]), default_registry())
+
+    with pytest.raises(SpecError, match=r"std/rhg has no option 'groups'; it takes none; (.*)$") as caught:
+        plan()
+    hint = str(caught.value).rpartition("; ")[2]
+    assert hint == "`--set stages.0.groups=` leaves it out"
+    assert plan("stages.0.groups=").solvers[0].options == {}
+    with pytest.raises(SpecError, match=r"it takes none$"):
+        plan("stages.0.groups=3")  # who just wrote it knows
 
 
 @pytest.mark.parametrize(

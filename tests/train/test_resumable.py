@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from restore_hub import run
 from restore_hub.errors import TrainingError
 from restore_hub.train import Result
+from restore_hub.train.folder import RunFolder, find_unfinished
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 Same = Callable[[Path, Path], None]
@@ -35,12 +37,40 @@ def test_resume_finds_the_newest_unfinished_run_of_the_same_spec(frequent: list[
 def test_what_cannot_be_resumed_is_refused(frequent: list[str], whole: Result, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="is finished"):
         run(PIPELINE, overrides=frequent, out=whole.folder, resume=True)
-    with pytest.raises(TrainingError, match=r"another spec, spec\.seed was 0 and is 1"):
+    with pytest.raises(TrainingError, match=r"another spec: seed 0 -> 1; run it as it was"):
         run(PIPELINE, overrides=[*frequent, "seed=1"], out=whole.folder, resume=True)
+    with pytest.raises(TrainingError, match=r"another spec: stages\.1\.lower\.lr 0\.0003 -> 0\.1; run it as it was"):
+        run(PIPELINE, overrides=[*frequent, "stages.1.lower.lr=0.1"], out=whole.folder, resume=True)
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "spec.json").write_text("{")
     with pytest.raises(TrainingError, match="no readable spec"):
         run(PIPELINE, overrides=frequent, out=tmp_path / "odd", resume=True)
+
+
+def test_another_spec_is_told_by_a_few_short_differences(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    stages = [{"solver": "std/joint"}, {"solver": "std/rhg", "blocks": ["a", "b"]}]
+    saved = {
+        "source": "a.yaml",
+        "spec": {"stages": stages, "long": "x" * 500, "size": (3, 4), "seed": 0},
+        "restore_hub": "1",
+    }
+    (folder / "spec.json").write_text(json.dumps(saved))
+    assert find_unfinished(tmp_path, "r", {**saved, "source": "b.yaml"}, folder) == RunFolder(folder)
+    (folder / "last.pt").touch()  # something of worth
+    assert find_unfinished(tmp_path, "r", {**saved, "source": "b.yaml"}, folder) == RunFolder(folder)
+
+    changed = [stages[0], {**stages[1], "blocks": ["a"], "last": 2}, {"solver": "std/cg", "steps": 3, "minutes": 1}]
+    spec = {"stages": changed, "long": "y" * 500, "size": [3, 4], "seed": 1}
+    with pytest.raises(TrainingError) as caught:
+        find_unfinished(tmp_path, "r", {"spec": spec, "restore_hub": "2"}, folder)
+    told = str(caught.value).partition("another spec: ")[2].partition("; run it")[0]
+    assert told == (
+        "stages.1.blocks ['a', 'b'] -> ['a'], stages.1.last nothing -> 2, "
+        "stages.2 nothing -> {'solver': 'std/cg', 'steps': 3, 'minutes': 1}, "
+        f"long '{'x' * 58}… -> '{'y' * 58}…, seed 0 -> 1, and 1 more"
+    )
 
 
 @pytest.mark.parametrize(

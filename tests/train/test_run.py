@@ -123,6 +123,16 @@ def test_failures_are_one_error(small: list[str], tmp_path: Path, override: str,
     assert not (tmp_path / "r").exists(), "the corrected command may use the same folder"
 
 
+def test_a_run_that_fails_late_says_that_it_goes_on_with_the_same_spec(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TrainingError, match=r"stage 2/2 ibgl, step \d: "):
+        run(PIPELINE, overrides=[*small, "stages.1.lower.lr=1e30"], out=tmp_path / "r")
+    said = capsys.readouterr().err
+    line = f"restore-hub run {tmp_path}/r/spec.json --out {tmp_path}/r --resume"
+    assert f"to go on where it stopped, with the same spec, once the cause is mended: {line}" in said
+
+
 def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_path: Path) -> None:
     from restore_hub.runtime.images import read_picture, write_picture
 
