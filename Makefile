@@ -36,7 +36,11 @@ test-long: $(READY)
 	$(BIN)/pytest -v -m long --durations=10 --timeout 1800
 
 bench: $(READY)
-	for name in toy cleaning step_cost peers groups tracking runtime; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python benchmarks/toy.py
+	$(BIN)/python benchmarks/cleaning.py
+	$(BIN)/python benchmarks/step_cost.py --size 256 --repeats 5 --hold
+	$(BIN)/python benchmarks/peers.py --hold
+	for name in groups tracking runtime; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
