@@ -27,7 +27,7 @@ def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> 
 
 
 def _is_bare_sgd(optimizer: optim.Optimizer) -> bool:
-    """Whether a step is w -= lr g and nothing else, for which calling the optimizer takes a fifth of a small step."""
+    """Whether a step is w -= lr g and nothing else, so that the optimizer's own bookkeeping can be spared."""
     if not optimizer.param_groups[0]["params"][0].is_cpu:  # where torch steps all tensors at once
         return False
     if type(optimizer) is not optim.SGD or "step" in vars(optimizer):  # torch's schedulers put a `step` of theirs there
