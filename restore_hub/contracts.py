@@ -71,7 +71,9 @@ class Network(Protocol):
 class Loss(Protocol):
     """Called with named tensors; returns (sum, count), so that ratios survive accumulation and ranks.
 
-    The energy is `sum / count`. Names of the tensors are the parameters of `__call__`.
+    The energy is `sum / count`. Names of the tensors are the parameters of `__call__`, or of `forward` where the loss
+    is a PyTorch module. The weights of a module are those of no level: they are frozen, go to the device of the run
+    with it, and it is in evaluation mode.
     """
 
     def __call__(self, **inputs: Tensor) -> tuple[Tensor, Tensor | int]:

@@ -34,6 +34,13 @@ def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
     ]
 
 
+def tensors_of(target: Any) -> list[inspect.Parameter]:
+    """Return the parameters that a loss or metric, a class or an instance, is called with."""
+    # A PyTorch module's own `__call__` takes anything and hands it to `forward`.
+    call = target.forward if hasattr(target, "forward") else target.__call__
+    return [p for name, p in inspect.signature(call).parameters.items() if name != "self"]
+
+
 def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:
     """Return a pydantic model of the options, which refuses unknown keys; used for checking and for the schema."""
     fields: dict[str, Any] = _fields(target, skip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
@@ -238,6 +239,68 @@ class RootLoss:
         return (0 * (prediction - target)).sqrt().sum(), prediction.numel()
 
 
+class Square(torch.autograd.Function):
+    """x^2 with a gradient that has no graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0].detach() * grad
+
+
+class OnceSquare(Square):
+    """Torch lets it pass where the gradient that comes in has no graph, as that of an energy has none."""
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 2 * ctx.saved_tensors[0] * grad
+
+
+class RefusingSquare(Square):
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("no second derivatives")
+        return 2 * ctx.saved_tensors[0] * grad
+
+
+class SilentLoss:
+    square = Square
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        return self.square.apply(prediction - target).sum(), prediction.numel()
+
+
+class CubeBesideSilentLoss(SilentLoss):
+    """A part of the second derivatives is there."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Any:
+        total, count = super().__call__(prediction, target)
+        return total + prediction.pow(3).sum(), count
+
+
+class OnceLoss(SilentLoss):
+    square = OnceSquare
+
+
+class RefusingLoss(SilentLoss):
+    square = RefusingSquare
+
+
+class SinglePrecisionLoss(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Any:
+        return (self.conv(prediction) - self.conv(target)).abs().sum(), prediction.numel()
+
+
 class TwoChannelLoss:
     def __call__(self, flow: Tensor) -> Any:
         if flow.shape[1] != 2:
@@ -248,6 +311,37 @@ class TwoChannelLoss:
 def test_loss_that_returns_sums_passes() -> None:
     check_loss(SumLoss)
     check_loss(TwoChannelLoss(), inputs={"flow": torch.rand(2, 2, 4, 4)})
+    check_loss(SinglePrecisionLoss)
+
+
+def test_loss_that_refuses_second_derivatives_passes() -> None:
+    check_loss(RefusingLoss)
+
+
+def test_a_loss_that_was_handed_in_keeps_its_precision() -> None:
+    loss = SinglePrecisionLoss()
+    check_loss(loss)
+    assert loss.conv.weight.dtype == torch.float32
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not any(shutil.which(c) for c in ("g++", "clang++")), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_loss_is_told_that_its_second_derivatives_are_missing() -> None:
+    """They raise, or, with the setting that torch's own error names, are zero in silence."""
+    import torch._functorch.config as functorch
+
+    class Compiled(nn.Module):
+        def forward(self, prediction: Tensor, target: Tensor) -> Any:
+            return self.total(prediction, target), prediction.numel()
+
+        @torch.compile
+        def total(self, prediction: Tensor, target: Tensor) -> Tensor:
+            return ((prediction - target) ** 2).sum()
+
+    check_loss(Compiled)
+    torch.compiler.reset()
+    with functorch.patch(donated_buffer=False), pytest.raises(AssertionError, match="second derivatives differ"):
+        check_loss(Compiled)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +351,9 @@ def test_loss_that_returns_sums_passes() -> None:
         (ScalarLoss, r"not \(sum, count\)"),
         (DetachedLoss, "carries no gradient"),
         (RootLoss, "a gradient is not finite"),
+        (SilentLoss, "second derivatives differ from differences of the gradient"),
+        (CubeBesideSilentLoss, "second derivatives differ"),
+        (OnceLoss, "second derivatives differ"),
         (TwoChannelLoss, "two channels, please.*give the check `inputs`"),
     ],
 )

@@ -51,7 +51,7 @@ def grouped_product(
     Args:
         rows: by group, at the response point.
         g_u: g_u = dF_upper/domega at the same point.
-        damping: >= 0; at the default angle and norm were right over 1 to 1000 lower steps of hyper-cleaning.
+        damping: >= 0; how it bears on angle, norm and training: `benchmarks/response.py`.
         limit: largest |R|.
         length: the norm of tensors shaped like x.
 

@@ -63,11 +63,9 @@ def _lines(component: Component, registry: Registry) -> Iterator[str]:
     if component.kind == "network":
         yield from _ports(target)
     elif component.kind == "loss":
-        import inspect
+        from restore_hub.options import tensors_of
 
-        # A PyTorch module's own `__call__` takes anything and hands it to `forward`.
-        call = target.forward if hasattr(target, "forward") else target.__call__
-        yield f"  tensors: {', '.join(list(inspect.signature(call).parameters)[1:])}"
+        yield f"  tensors: {', '.join(p.name for p in tensors_of(target))}"
 
 
 def _options(target: Any, kind: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from operator import add
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restore_hub.bilevel.reduction import ALONE, Reduction, summed
 from restore_hub.errors import RestoreHubError, TrainingError
@@ -20,11 +20,22 @@ Sums = tuple[tuple[Tensor, Tensor | int], ...]  # (sum, count) of each loss
 
 
 class Objectives:
-    """The losses of a spec, wired to named tensors."""
+    """The losses of a spec, wired to named tensors. Those with weights, as of a network, are frozen as they are."""
 
     def __init__(self, losses: Mapping[str, LossCall], inputs: Mapping[str, Mapping[str, str]]) -> None:
         self._losses = losses
         self._inputs = inputs
+        for module in self._modules():
+            module.requires_grad_(False).eval()
+
+    def _modules(self) -> list[nn.Module]:
+        return [loss for loss in self._losses.values() if isinstance(loss, nn.Module)]
+
+    def to(self, place: torch.device | torch.dtype) -> Objectives:
+        """Move the losses' weights to a device or make them another type, in place; return self."""
+        for module in self._modules():
+            module.to(place)
+        return self
 
     def tensors(self, weights: Mapping[str, float]) -> set[str]:
         """Return the names of the tensors that a weighted objective reads."""

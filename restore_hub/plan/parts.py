@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from restore_hub.errors import (
     UnknownComponentError,
     did_you_mean,
 )
-from restore_hub.options import check_options
+from restore_hub.options import check_options, tensors_of
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import (
     DATA,
@@ -189,8 +188,8 @@ def _metrics(document: Document, spec: Spec, graph: Graph, look: _Lookup) -> dic
 
 
 def _check_call(document: Document, part: Part, *place: str | int) -> None:
-    """Compare the tensors wired to a loss or metric with the parameters of its `__call__`."""
-    parameters = [p for name, p in inspect.signature(part.target.__call__).parameters.items() if name != "self"]
+    """Compare the tensors wired to a loss or metric with the parameters it is called with."""
+    parameters = tensors_of(part.target)
     known = [p.name for p in parameters]
     for given in part.inputs:
         if given not in known:

@@ -110,7 +110,7 @@ def _check_losses(plan: Plan, wires: Wires) -> None:
     """Call every loss on tensors without data, so that shapes that do not fit are found before training."""
     for name, part in plan.losses.items():
         try:
-            Objectives({name: part.make()}, {name: part.inputs}).value({name: 1.0}, wires)
+            Objectives({name: part.make()}, {name: part.inputs}).to(torch.device("meta")).value({name: 1.0}, wires)
         except (TrainingError, DataError, OptionError) as error:
             if isinstance(error.__cause__, NotImplementedError):
                 continue  # it looks at values, which the meta device has not

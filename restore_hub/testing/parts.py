@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import copy
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,14 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restore_hub.errors import RestoreHubError
+from restore_hub.options import tensors_of
 from restore_hub.testing.require import finite, made, require
 
 
 def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **options: Any) -> None:
     """Check a loss: (sum, count) that add up over the pictures of a batch, finite, with a gradient.
+
+    Second derivatives, which some solvers take, are compared with differences of the gradient in float64, where the
+    loss can be computed so: they are right, or asking for them raises.
 
     Args:
         target: a class (made with `options`) or a loss.
@@ -41,18 +45,50 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
     pictures = min(len(x) for x in tensors.values())
     require(pictures >= 2, f"{name}: give the check two pictures or more")
     parts = [_sum_and_count(name, loss(**{k: v[i : i + 1] for k, v in tensors.items()})) for i in range(pictures)]
-    sums, counts = sum(float(s) for s, _ in parts), sum(float(c) for _, c in parts)
+    sums, counts = sum(float(s.detach()) for s, _ in parts), sum(float(c) for _, c in parts)
     close = math.isclose(sums, float(total), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
     require(
         close,
         f"{name}: ({float(total):.6g}, {float(count):g}) on a batch, but its pictures add up to "
         f"({sums:.6g}, {counts:g}); return sums and counts, not means",
     )
+    _check_second_derivatives(name, loss, tensors)
+
+
+def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Compare d^2 F v with a difference of dF; a few entries may lie beside a kink, as those of |x| do."""
+    loss = copy.deepcopy(loss).double() if isinstance(loss, nn.Module) else loss
+    at = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+    generator = torch.Generator().manual_seed(0)
+    along = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in at.items()}
+
+    def gradient(step: float, again: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+        leaves = {k: (v + step * along[k]).requires_grad_() if v.is_floating_point() else v for k, v in at.items()}
+        inputs = [x for x in leaves.values() if x.requires_grad]
+        found = torch.autograd.grad(loss(**leaves)[0], inputs, create_graph=again, materialize_grads=True)
+        return inputs, list(found)
+
+    try:
+        (_, ahead), (_, behind), (inputs, here) = gradient(1e-6), gradient(-1e-6), gradient(0.0, again=True)
+        floats = [along[k] for k, v in at.items() if v.is_floating_point()]
+        product = torch.stack([(g * v).sum() for g, v in zip(here, floats, strict=True)]).sum()
+        graph = product if product.requires_grad else torch.zeros((), dtype=torch.float64, requires_grad=True)
+        second = torch.autograd.grad(graph, inputs, materialize_grads=True)
+    except (RuntimeError, TypeError, RestoreHubError):
+        return  # it says that it cannot, or takes float32 alone
+    wanted = torch.cat([(a - b).flatten() / 2e-6 for a, b in zip(ahead, behind, strict=True)])
+    off = (torch.cat([s.flatten() for s in second]) - wanted).abs() > 1e-3 * (wanted.abs().max() + 1.0)
+    require(
+        int(off.sum()) <= 0.01 * len(off),
+        f"{name}: {int(off.sum())} of {len(off)} second derivatives differ from differences of the gradient; use what "
+        "torch differentiates twice (compiled code is not, nor is what once_differentiable marks), or a backward that "
+        "raises where torch.is_grad_enabled()",
+    )
 
 
 def _loss_inputs(name: str, loss: Any) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    names = list(inspect.signature(loss).parameters)
+    names = [p.name for p in tensors_of(loss)]
     refused = ""
     for channels in (3, 12):
         tensors = {key: torch.rand((2, channels, 24, 20), generator=generator) for key in names}

@@ -140,6 +140,7 @@ def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[ChainProblem |
     above = below if stage.share_batch else [_tiny(setup, upper.data, 0, part) for part in range(upper.accumulate)]
     narrow = Batches(above, [below], lower.steps)
     setup.blocks.double()
+    setup.objectives.to(torch.float64)
     wide_below = [_double(part) for part in below]
     wide_above = wide_below if stage.share_batch else [_double(part) for part in above]
     wide = Batches(wide_above, [wide_below], lower.steps)
@@ -150,6 +151,7 @@ def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[ChainProblem |
         raise
     except Exception:  # constants of a block or a loss that are float32, say; what else is wrong shows again
         setup.blocks.float()
+        setup.objectives.to(torch.float32)
         return problem, narrow, "float32"
     return problem, wide, "float64"
 

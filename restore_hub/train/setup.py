@@ -124,7 +124,7 @@ def _with_chain(plan: Plan, where: torch.device, plugins: Sequence[Path]) -> Set
     return Setup(
         plan=plan,
         chain=chain,
-        objectives=Objectives(losses, {name: part.inputs for name, part in plan.losses.items()}),
+        objectives=Objectives(losses, {name: part.inputs for name, part in plan.losses.items()}).to(where),
         data={name: Samples(dataset, name, plan.spec.data[name].strict) for name, dataset in datasets.items()},
         metrics={name: _make(plan, "metrics", name, part) for name, part in plan.metrics.items()},
         device=where,

@@ -1,0 +1,92 @@
+"""Losses that are PyTorch modules with weights of their own, as one that compares features of a network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from restore_hub import run
+from restore_hub.errors import SpecError
+from restore_hub.plugins import load_plugins
+from restore_hub.train import check_hypergradients
+from restore_hub.train.problem import problem_of
+from restore_hub.train.setup import Setup, set_up
+
+from .conftest import PIPELINE
+
+PLUGIN = """
+from torch import nn
+from restore_hub import hookimpl
+
+class Features(nn.Module):
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.5), nn.ReLU())
+
+    def forward(self, prediction, target):
+        gap = (self.net(prediction) - self.net(target)).square()
+        return gap.sum(), gap.numel()
+
+@hookimpl
+def register_losses(register):
+    register("l2", "features:Features", summary="Distance of features")
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "features.py"
+    path.write_text(PLUGIN)
+    load_plugins.cache_clear()
+    yield path
+    load_plugins.cache_clear()
+    sys.modules.pop("features", None)
+
+
+@pytest.fixture
+def spec(small: list[str]) -> list[str]:
+    return [*small, "objectives.fidelity.loss=features/l2"]
+
+
+def _module(setup: Setup) -> torch.nn.Module:
+    loss = setup.objectives._losses["fidelity"]
+    assert isinstance(loss, torch.nn.Module)
+    return loss
+
+
+def test_its_weights_belong_to_no_level(spec: list[str], plugin: Path) -> None:
+    setup = set_up(PIPELINE, spec, [plugin], "cpu")
+    loss, stage = _module(setup), setup.plan.spec.stages[1]
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    assert setup.chain is not None
+    problem = problem_of(setup.chain, setup.objectives, stage)
+    assert stage.upper is not None
+    batch = [setup.stream(stage.upper.data, "here").batch(0)]
+    values = [problem.upper(problem.couple(batch), problem.omega, batch) for _ in range(2)]
+    assert torch.equal(*values), "its dropout is off"
+    torch.autograd.backward(values[0])
+    assert all(t.grad is not None and t.grad.any() for t in problem.theta[-1:])
+    assert all(p.grad is None for p in loss.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in loss.state_dict().items()), "its statistics stay"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_run_trains_through_it(spec: list[str], plugin: Path, tmp_path: Path, precision: str) -> None:
+    result = run(PIPELINE, overrides=[*spec, f"precision={precision}"], plugins=[plugin], out=tmp_path / "r")
+    assert result.metrics["psnr"] > 0
+
+
+def test_its_hypergradient_is_compared_in_float64(spec: list[str], plugin: Path) -> None:
+    found = check_hypergradients(PIPELINE, overrides=[*spec, "stages.1.solver=rhg"], plugins=[plugin])
+    assert [agreement.dtype for agreement in found] == ["float64"]
+    assert any(c.reference == "steps" and abs(c.whole.cosine - 1) < 1e-9 for c in found[0].comparisons), found
+
+
+def test_inputs_that_its_forward_does_not_take_are_an_error_with_a_hint(spec: list[str], plugin: Path) -> None:
+    inputs = "objectives.fidelity.inputs={predicton: enhanced, target: data.rgb}"
+    with pytest.raises(SpecError, match=r"has no input 'predicton' \(did you mean 'prediction'\?\)"):
+        set_up(PIPELINE, [*spec, inputs], [plugin], "cpu")
