@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from restore_hub.errors import SpecError
+from restore_hub.errors import SpecError, did_you_mean
 
 Path_ = tuple[str | int, ...]
 _READ = (CommentedMap, CommentedSeq, bool, int, float, str, type(None))
@@ -138,28 +138,37 @@ def _place(find: Callable[[Any], Any], key: Any, above: tuple[int, int]) -> tupl
 
 
 def _override(document: Document, override: str) -> None:
-    """Set one `key.path=value`, read as YAML; missing mappings on the way are made; no value removes the key."""
+    """Set one `key.path=value`, read as YAML; missing mappings on the way are made; no value removes a key."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise SpecError(f"--set {override!r}: write key.path=value")
-    value = _plain(f"--set {dotted}", _parse(f"--set {dotted}", text), (), {(): (1, 1)}) if text.strip() else None
+    remove = not text.strip()
+    value = None if remove else _plain(f"--set {dotted}", _parse(f"--set {dotted}", text), (), {(): (1, 1)})
     keys: Path_ = ()
     place: Any = document.data
     *way, last = dotted.split(".")
     for part in way:
         key = _step(dotted, place, keys, part)
-        keys = (*keys, key)
         if isinstance(place, dict) and key not in place:
+            if remove:
+                raise _nothing_to_remove(dotted, key, place)
             place[key] = {}
-            document.overridden[keys] = dotted
+            document.overridden[*keys, key] = dotted
+        keys = (*keys, key)
         place = place[key]
     key = _step(dotted, place, keys, last)
+    if remove and isinstance(place, dict) and key not in place:
+        raise _nothing_to_remove(dotted, key, place)
     _forget(document, (*keys, key))
-    if isinstance(place, dict) and key in place and not text.strip():
+    if remove and isinstance(place, dict):
         del place[key]
         return
     place[key] = value
     document.overridden[*keys, key] = dotted
+
+
+def _nothing_to_remove(dotted: str, key: str | int, place: Any) -> SpecError:
+    return SpecError(f"--set {dotted}=: there is no key {key!r} to remove{did_you_mean(str(key), list(place))}")
 
 
 def _step(dotted: str, place: Any, keys: Path_, part: str) -> str | int:

@@ -75,7 +75,7 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
 
 def test_overrides_reach_into_lists_make_mappings_and_read_yaml(write) -> None:
     path = write("a: {b: 1}\nl: [{x: 1}, {x: 2}]\n")
-    data = read_spec(path, ["a.b=2.5", "l.1.x=[1, 2]", "new.deep.key=text", "a.c="]).data
+    data = read_spec(path, ["a.b=2.5", "l.1.x=[1, 2]", "new.deep.key=text", "a.c=null"]).data
     assert data == {"a": {"b": 2.5, "c": None}, "l": [{"x": 1}, {"x": [1, 2]}], "new": {"deep": {"key": "text"}}}
     assert read_spec(path, ["a.b=", "l.1.x=null"]).data == {"a": {}, "l": [{"x": 1}, {"x": None}]}
     assert read_spec(path, ["a.b=", "a.b=3"]).data["a"] == {"b": 3}
@@ -91,6 +91,8 @@ def test_overrides_reach_into_lists_make_mappings_and_read_yaml(write) -> None:
         ("l.²=1", "has items 0 to 1, and '²' is none of them"),
         ("l.-1=1", "has items 0 to 1"),
         ("e.0=1", "e is an empty list"),
+        ("a.bb=", r"^--set a\.bb=: there is no key 'bb' to remove \(did you mean 'b'\?\)"),
+        ("new.b=", "there is no key 'new' to remove"),
         ("a.b=[", r"^--set a\.b:1:2: not valid YAML"),
         ("a.b=!x 1", r"^--set a\.b:1:1: tags"),
     ],
