@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from restore_hub import run
 from restore_hub.contracts import Scalar
+from restore_hub.plan import Chain, Plan, build_chain
+from restore_hub.plan.objectives import Objectives
 from restore_hub.train import Result, checkpoint, loop
+from restore_hub.train.problem import ChainProblem, problem_of
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SMALL = (
@@ -298,3 +301,40 @@ def call(start: Callable[..., Any], tmp_path: Path) -> Callable[..., tuple[int, 
         return process.exitcode, (tmp_path / f"{name}.txt").read_text()
 
     return whole
+
+
+@pytest.fixture
+def plain_plan(make: Callable[..., Plan]) -> Plan:
+    """Return the small pipeline without batch normalisation, whose running statistics tell two evaluations apart."""
+    return make(
+        "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}",
+        "stages.1.lower.objective={fidelity: 1, retinex: 0.5}",
+    )
+
+
+@pytest.fixture
+def drawn() -> Callable[[int], dict[str, torch.Tensor]]:
+    """Return a function that draws a batch of two samples, in float64."""
+
+    def draw(seed: int) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            "raw": torch.rand(2, 4, 8, 8, generator=generator, dtype=torch.float64),
+            "rgb": torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64),
+        }
+
+    return draw
+
+
+@pytest.fixture
+def built() -> Callable[..., tuple[Chain, ChainProblem]]:
+    """Return a function that makes a plan's chain, in float64, and the problem of one of its stages."""
+
+    def build(plan: Plan, index: int = 1) -> tuple[Chain, ChainProblem]:
+        torch.manual_seed(3)
+        chain = build_chain(plan).double()
+        losses = {name: part.make() for name, part in plan.losses.items()}
+        objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+        return chain, problem_of(chain, objectives, plan.spec.stages[index])
+
+    return build

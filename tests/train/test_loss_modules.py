@@ -16,7 +16,7 @@ from restore_hub.train import check_hypergradients
 from restore_hub.train.problem import problem_of
 from restore_hub.train.setup import Setup, set_up
 
-from .conftest import PIPELINE
+PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 
 PLUGIN = """
 from torch import nn
