@@ -131,6 +131,23 @@ class BatchMean(Good):
         return super().forward(image - image.mean())
 
 
+class BatchMeanInTraining(Good):
+    """Beside a dropout, which draws the same for the same shapes."""
+
+    def forward(self, image: Tensor) -> Any:
+        image = nn.functional.dropout(image, 0.1, self.training)
+        return super().forward(image - image.mean() if self.training else image)
+
+
+class DroppingAndNormalising(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(nn.functional.dropout(self.norm(image), 0.1, self.training))
+
+
 class Unused(Good):
     def __init__(self) -> None:
         super().__init__()
@@ -178,6 +195,7 @@ class OtherWhenExported(Good):
         (Random, "differs between"),
         (Counting, "evaluation changes the state 'calls'"),
         (BatchMean, "depends on the others of its batch"),
+        (BatchMeanInTraining, "in training, 'restored' of a picture depends on the others of its batch"),
         (Unused, "no gradient reaches the parameter 'spare.weight'"),
         (Detached, "no gradient reaches the input 'image'"),
         (Forgetful, "saving and loading|differs by"),
@@ -207,6 +225,10 @@ def test_global_random_state_is_left_alone() -> None:
     with pytest.raises(AssertionError, match="spare"):
         check_network(Unused)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_dropout_and_torch_s_batch_normalisation_pass() -> None:
+    check_network(DroppingAndNormalising)
 
 
 def test_options_with_an_instance_are_refused() -> None:

@@ -184,10 +184,13 @@ def _check_accumulation(plan: Plan, networks: Mapping[str, nn.Module]) -> None:
     """Refuse batches in parts where a block takes its statistics from the whole batch."""
     for index, stage in enumerate(plan.spec.stages):
         for place, level in zip(("upper", "lower") if stage.upper else (None,), stage.levels, strict=True):
-            active = (block for each in stage.levels for block in each.blocks) if level.accumulate > 1 else ()
-            for block in active:
-                for name, module in networks[block].named_modules():
-                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            trained = {block for each in stage.levels for block in each.blocks}
+            for block, network in networks.items() if level.accumulate > 1 else ():
+                for name, module in network.named_modules():
+                    # A block of no level takes the batch's statistics, too, where it has none of its own.
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+                        block in trained or module.running_mean is None
+                    ):
                         path: tuple[str | int, ...] = ("stages", index, *((place,) if place else ()), "accumulate")
                         raise plan.document.error(
                             f"the block {block!r} normalises by the statistics of the batch ({type(module).__name__} "

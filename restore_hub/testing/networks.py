@@ -28,7 +28,8 @@ def check_network(target: Any, /, **options: Any) -> None:
 
     Checked are: declared ports; shapes at several sizes down to one pixel; dtype and finite values in float32,
     float64 and under bfloat16 autocast; evaluation that repeats itself, changes no state and treats the pictures
-    of a batch alone; gradients to every parameter and input in training; weights that survive saving; and ONNX
+    of a batch alone, as training does but in torch's layers of batch normalisation; gradients to every parameter and
+    input in training; weights that survive saving; and ONNX
     export with dynamic sizes, run by onnxruntime at two further sizes, equal to 1e-4.
 
     Args:
@@ -46,6 +47,7 @@ def check_network(target: Any, /, **options: Any) -> None:
         _check_forward(name, network, size)
     _check_evaluation(name, network)
     _check_dtypes(name, make())
+    _check_training(name, make())
     _check_gradients(name, make())
     _check_state(name, network, make())
     _check_export(name, network)
@@ -154,6 +156,26 @@ def _check_evaluation(name: str, network: Any) -> None:
         require(difference <= 1e-4, f"{name}: {port!r} of a picture depends on the others of its batch")
     for key, value in network.state_dict().items():
         require(torch.equal(value, before[key]), f"{name}: evaluation changes the state {key!r}")
+
+
+def _check_training(name: str, network: Any) -> None:
+    """Batches are cut into groups and parts, and put together, wherever no layer of batch normalisation is seen."""
+    network.train()
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+        return
+    inputs = _inputs(network, (9, 14), batch=2)
+    found = []
+    for batch in (inputs, [torch.cat([x[:1], x[1:].flip(2)]) for x in inputs]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # for dropout
+            found.append(_run(name, network, batch))
+    for port in network.outputs:
+        difference = difference_of(found[0][port][:1], found[1][port][:1])
+        require(
+            difference <= 1e-4,
+            f"{name}: in training, {port!r} of a picture depends on the others of its batch; solvers know of that only "
+            "where a layer is one of torch's for batch normalisation",
+        )
 
 
 def _check_gradients(name: str, network: Any) -> None:

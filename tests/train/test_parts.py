@@ -210,6 +210,20 @@ def test_blocks_that_change_as_they_run_are_refused(small: list[str], tmp_path: 
         in_parts.step(0, 0.0)
 
 
+def test_a_frozen_block_that_takes_the_statistics_of_the_batch_is_refused(small: list[str], tmp_path: Path) -> None:
+    plugin = tmp_path / "stateless.py"
+    layer = "nn.BatchNorm2d(3, track_running_stats=False)"
+    plugin.write_text(MOVING.replace("LAYER", layer).replace("moving:", "stateless:"))
+    overrides = [
+        *small,
+        "blocks.enhance={network: stateless/moving, inputs: {image: rgb}, outputs: [enhanced]}",
+        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
+        "stages=[{solver: joint, steps: 2, blocks: [generate], objective: fidelity, data: train, accumulate: 2}]",
+    ]
+    with pytest.raises(SpecError, match=r"stages\.0\.accumulate.*'enhance' normalises by the statistics of the batch"):
+        set_up(PIPELINE, overrides, [plugin], "cpu")
+
+
 def test_a_shared_batch_has_one_number_of_parts(make: Callable[..., Plan]) -> None:
     shared = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.1.lower.batches=one")
     with pytest.raises(SpecError, match="the same `accumulate` at both levels, not 2 and 1"):
