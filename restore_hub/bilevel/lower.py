@@ -36,7 +36,7 @@ def descend(
     every step. Only the last batch's graph is built, and only where `graph` asks for it.
 
     Args:
-        problem: omega is updated in place, its `.grad` holds the last gradient.
+        problem: omega is updated in place, its `.grad` is left empty.
         optimizer: any torch optimizer over omega.
         batches: `lower` holds one batch, or one for each step.
         graph: keep the graph from theta to the last batch's x.
@@ -49,4 +49,6 @@ def descend(
     for x, batch in coupled(problem, batches, graphs=int(graph), levels=levels):
         found = evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",))
         apply(optimizer, problem.omega, found.omega)
+    for w in problem.omega:
+        w.grad = None  # a vector of the size of omega, which whoever wants it has from below
     return Descent(x, found.value, found.omega)

@@ -67,9 +67,9 @@ def test_warm_adam_response_uses_its_diagonal(chain: Any, make_batch: Any, kind:
     optimizer = kind(chain.omega, lr=rate, betas=(beta1, beta2), eps=eps)
     m, v = ([torch.zeros_like(w) for w in chain.omega] for _ in range(2))
     for _ in range(100):
-        descend(chain, optimizer, Batches(None, [batches[0]]), graph=False)
-        m = [beta1 * a + (1 - beta1) * w.grad for a, w in zip(m, chain.omega, strict=True)]
-        v = [beta2 * a + (1 - beta2) * w.grad**2 for a, w in zip(v, chain.omega, strict=True)]
+        g_l = descend(chain, optimizer, Batches(None, [batches[0]]), graph=False).omega_grad
+        m = [beta1 * a + (1 - beta1) * g for a, g in zip(m, g_l, strict=True)]
+        v = [beta2 * a + (1 - beta2) * g**2 for a, g in zip(v, g_l, strict=True)]
     x, before, v_upper = take_step(chain, optimizer, batches)
     x = tuple(t.detach().requires_grad_() for t in x)
     g = torch.autograd.grad(chain.lower(x, before, batches[0]), before, create_graph=True)

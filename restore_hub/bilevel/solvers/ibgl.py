@@ -64,7 +64,7 @@ class Ibgl:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
         x, x_lower = levels = couple_levels(problem, batches)
-        below = descend(problem, state.optimizers[1], batches, levels=levels)
+        lower_loss = descend(problem, state.optimizers[1], batches, levels=levels).loss
         lower: Gradients | Rows
         if shared and self.groups is None:
             lower, above = evaluate_both(problem, x, problem.omega, batches.upper)
@@ -77,7 +77,7 @@ class Ibgl:
             cap.record(state.history, response.raw_norm)
         return state, {
             "loss/upper": above.value,
-            "loss/lower": below.loss,
+            "loss/lower": lower_loss,
             "s": response.s,
             "g_lower": response.g_lower,
             "cosine": response.cosine,

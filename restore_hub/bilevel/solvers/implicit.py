@@ -43,12 +43,12 @@ class ImplicitSolver(ABC):
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
         x, x_lower = levels = couple_levels(problem, batches)
-        below = descend(problem, state.optimizers[1], batches, levels=levels)
+        lower_loss = descend(problem, state.optimizers[1], batches, levels=levels).loss
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
         response = implicit(problem, x_lower, batches.lower[-1], above.omega, partial(self.solve, state))
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         return state, {
-            **report(problem, below.loss, response.g_lower, above, response.x),
+            **report(problem, lower_loss, response.g_lower, above, response.x),
             "residual": response.solution.residual,
             "negative_curvature": response.solution.negative_curvature,
         }

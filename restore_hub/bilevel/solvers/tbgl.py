@@ -52,10 +52,12 @@ class Tbgl:
         x, x_lower = levels = couple_levels(problem, batches)
         below = descend(problem, state.optimizers[1], batches, levels=levels)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        direction = along(preconditioner(state.optimizers[1], problem.omega), above.omega)
+        logs = report(problem, below.loss, below.omega_grad, above)
+        direct, direction = above.x, along(preconditioner(state.optimizers[1], problem.omega), above.omega)
+        del below, above  # vectors of the size of omega, so that the difference has room for its own
         response = finite_difference(problem, x_lower, before, direction, batches.lower[-1], self.radius)
-        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
-        return state, report(problem, below.loss, below.omega_grad, above, response.x)
+        step_upper(problem, state.optimizers[0], Pull(x, direct), Pull(x_lower, response.x))
+        return state, {**logs, "response_norm": response.norm}
 
     def evaluations(self, lower_steps: int) -> int:
         """Return 4: the lower step, F_upper, and the two ends; BilevelError for more than one lower step."""

@@ -9,6 +9,7 @@ from torch import optim
 from restore_hub.bilevel.coupling import couple_levels
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.outer import Pull, step_upper
+from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.unroll import reverse, unroll
 from restore_hub.bilevel.update import check_differentiable
@@ -53,9 +54,11 @@ class TruncatedRhg:
         x = levels.upper
         below = unroll(problem, state.optimizers[1], batches, last=self.last, levels=levels)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
+        logs = report(problem, below.loss, below.omega_grad, above)
+        below = below._replace(omega_grad=())  # a vector of the size of omega, which the way back has no use for
         response = reverse(below, above.omega)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), *map(Pull, below.x, response))
-        return state, report(problem, below.loss, below.omega_grad, above, *response)
+        return state, {**logs, "response_norm": reduction_of(problem).norm(*response)}
 
     def evaluations(self, lower_steps: int) -> int:
         """Return K + T + 1: the lower gradients, the reverse pass through T of them, and those of F_upper."""
