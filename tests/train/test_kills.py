@@ -49,7 +49,7 @@ def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode not in (0, None)
     assert f"restore-hub run {tmp_path / 'r' / 'spec.json'} --out {tmp_path / 'r'} --resume" in said
     state = torch.load(tmp_path / "r" / "checkpoints" / "state.pt")
@@ -83,7 +83,7 @@ def test_a_quiet_run_that_is_stopped_still_says_how_to_go_on_with_its_plugins(
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert f"--resume {' '.join(plugin)}" in said
 
 

@@ -176,6 +176,7 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
 ) -> None:
     monkeypatch.setattr(courier, "EVERY_SECONDS", 0.02)
     monkeypatch.setattr(courier, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(courier, "FINISH_SECONDS", 60.0)
     monkeypatch.setattr(courier, "SLOW_SECONDS", 0.3)  # MLflow itself waits 20 seconds for the lock
     database = tmp_path / "m.db"
     uri = f"sqlite:///{database}"
@@ -264,7 +265,7 @@ def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_
     command += [part for override in sets for part in ("--set", override)]
     with _server(tmp_path, port):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-        _until(lambda: _sent(out, uri) > 0, 120.0)
+        _until(lambda: _sent(out, uri) > 0)
         assert process.poll() is None, "it still trains"
     _, said = process.communicate()
     assert (process.returncode, "Traceback" in said) == (0, False), said
@@ -303,7 +304,7 @@ def _server(folder: Path, port: int) -> Iterator[None]:
     with (folder / "server.txt").open("a") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, cwd=folder, start_new_session=True)
     try:
-        _until(lambda: _answers(port), 120.0)
+        _until(lambda: _answers(port))
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -322,7 +323,7 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def _until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it never came to pass"
