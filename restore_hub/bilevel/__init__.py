@@ -69,6 +69,33 @@ A method of one's own is a few lines:
 ...     step_upper(problem, above, Pull(x, upper.x), Pull(x_lower, response.x))
 >>> print(f"{problem.theta[0].item():.4f}")
 1.5000
+
+What omega holds before a solver's step is a constant to it. So a lower level that begins at theta, as in few-shot
+learning, has for omega the way that it goes from there, with the energies at x + omega; `Start` puts it back to zero:
+
+>>> from restore_hub.bilevel import Start
+>>> network = torch.nn.Linear(1, 1, dtype=torch.float64)
+>>> class Adapted:
+...     theta_names = omega_names = tuple(name for name, _ in network.named_parameters())
+...     def __init__(self):
+...         self.theta = tuple(network.parameters())
+...         self.omega = tuple(torch.zeros_like(p, requires_grad=True) for p in self.theta)
+...     def couple(self, batch):
+...         return self.theta
+...     def upper(self, x, omega, batch):
+...         adapted = {name: p + w for name, p, w in zip(self.theta_names, x, omega)}
+...         return (torch.func.functional_call(network, adapted, batch[0]) - batch[1]).square().mean()
+...     lower = upper  # on other samples of the same task
+>>> problem, inputs = Adapted(), torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+>>> optimizers = [torch.optim.SGD(problem.theta, lr=0.05), torch.optim.SGD(problem.omega, lr=0.1)]
+>>> solver, start = Rhg(), Start(optimizers[1])
+>>> state = solver.init(problem, optimizers)
+>>> for step in range(400):
+...     start.restore(state)
+...     few, many = ((part, (1.0, 3.0)[step % 2] * part) for part in (inputs[::3], inputs))
+...     state, logs = solver.step(problem, state, Batches(upper=many, lower=[few], steps=3))
+>>> print(f"{network.weight.item():.1f}")
+2.0
 """
 
 from __future__ import annotations

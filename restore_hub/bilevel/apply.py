@@ -13,10 +13,10 @@ def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> 
     """Hand gradients to the variables' `.grad` and step the optimizer, in place."""
     taken: set[int] = set()
     for variable, g in zip(variables, gradient, strict=True):
-        # Autograd gives variables that are summed one gradient; clipping, or Nesterov's momentum, would write there
-        # once for each.
+        # Autograd gives variables that are summed one gradient, and a sum one number for all of its terms; clipping, or
+        # Nesterov's momentum, would write there once for each.
         place = g.data_ptr()
-        variable.grad = g.clone() if place in taken else g
+        variable.grad = g.clone() if place in taken or 0 in g.stride() else g
         taken.add(place)
     if _is_bare_sgd(optimizer):
         _descend(optimizer)

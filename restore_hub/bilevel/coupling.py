@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
@@ -83,13 +84,25 @@ def _couple(problem: Problem, batch: Any) -> Tensors:
         raise BilevelError(
             f"couple must return a tuple of tensors, got {type(x).__name__}; `return (x,)` for one tensor"
         )
+    for i, t in enumerate(x):
+        if not isinstance(t, Tensor) or not t.is_floating_point():
+            kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
+            raise BilevelError(
+                f"couple must return tensors of real numbers, got {kind} for x[{i}]; labels and the like belong into "
+                "the batch, complex numbers are pairs (`torch.view_as_real`)"
+            )
     return x
 
 
 def check_batches(batches: Batches) -> None:
-    """Raise BilevelError unless there is at least one lower step, and one lower batch or one for each step."""
+    """Raise BilevelError unless there is at least one lower step, and a list of one lower batch or one a step."""
     if not isinstance(batches.steps, int) or batches.steps < 1:
         raise BilevelError(f"a solver takes a number of lower steps, at least one, got steps={batches.steps}")
+    if not isinstance(batches.lower, Sequence):
+        raise BilevelError(
+            f"`lower` of Batches is a list of batches, got {type(batches.lower).__name__}; `[batch]` for one that "
+            "serves all steps"
+        )
     if len(batches.lower) not in (1, batches.steps):
         raise BilevelError(
             f"{len(batches.lower)} lower batches for {batches.steps} lower steps; give one batch for each step, or "

@@ -42,7 +42,7 @@ def preconditioner(optimizer: optim.Optimizer, omega: Tensors) -> Tensors:
 
 
 def check_supported(optimizer: optim.Optimizer) -> None:
-    """Raise BilevelError where P of an optimizer is not known, naming the setting."""
+    """Raise BilevelError where P of an optimizer is not known, naming the setting; hooks may change its gradient."""
     if not isinstance(optimizer, optim.SGD | optim.Adam | optim.AdamW):
         raise BilevelError(
             f"tbgl needs the diagonal of the lower optimizer, and knows none for {type(optimizer).__name__}; "
@@ -54,6 +54,11 @@ def check_supported(optimizer: optim.Optimizer) -> None:
                 f"tbgl cannot differentiate a lower step of {type(optimizer).__name__} with "
                 f"{setting}={group[setting]}; leave {setting} at its default"
             )
+    if optimizer._optimizer_step_pre_hooks:
+        raise BilevelError(
+            f"tbgl does not know what the hooks before a step of the lower {type(optimizer).__name__} make of its "
+            "gradient; remove them, or use another solver"
+        )
 
 
 def _unsupported(group: dict[str, Any]) -> Iterator[str]:

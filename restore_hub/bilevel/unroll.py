@@ -12,7 +12,7 @@ from torch import Tensor, optim
 from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.coupling import Levels, coupled
 from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
-from restore_hub.bilevel.update import keep, recall, update
+from restore_hub.bilevel.update import check_differentiable, keep, recall, update
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 
@@ -63,8 +63,10 @@ def unroll(
         aggregate: what to step along instead of g_l.
 
     Raises:
-        BilevelError: as `descend` does. A step whose gradient is not finite is not taken; those before it stand.
+        BilevelError: as `descend` and `check_differentiable` do. A step whose gradient is not finite is not taken;
+            those before it stand.
     """
+    check_differentiable(optimizer)  # settings and hooks may have changed since the solver's `init`
     kept = batches.steps if last is None else min(last, batches.steps)
     walk = coupled(problem, batches, graphs=kept, levels=levels)
     for x, batch in islice(walk, batches.steps - kept):

@@ -16,7 +16,10 @@ Memory: TypeAlias = tuple[dict[str, Tensor], ...]
 
 
 def check_differentiable(optimizer: optim.Optimizer) -> None:
-    """Raise BilevelError where no written-out step of an optimizer is known, naming the optimizer or its setting."""
+    """Raise BilevelError where no written-out step of an optimizer is known, naming the optimizer or its setting.
+
+    One with hooks is refused, too: they are not part of what is written out, so that clipping, say, would be left out.
+    """
     kind = type(optimizer)
     if kind not in (optim.SGD, optim.Adam, optim.AdamW):  # a subclass may step in another way
         raise BilevelError(
@@ -29,6 +32,11 @@ def check_differentiable(optimizer: optim.Optimizer) -> None:
                 f"reverse mode cannot pass through a lower step of {kind.__name__} with {setting}={group[setting]}; "
                 f"leave {setting} at its default, or use another solver"
             )
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        raise BilevelError(
+            f"reverse mode writes the lower steps of {kind.__name__} out and would not run the hooks registered on it; "
+            "do what they do elsewhere, or use another solver"
+        )
 
 
 def recall(optimizer: optim.Optimizer, variables: Tensors) -> Memory:
@@ -43,6 +51,7 @@ def keep(optimizer: optim.Optimizer, variables: Tensors, memory: Memory) -> None
     """Hand an optimizer what it shall remember of its variables, cut from any graph."""
     for w, remembered in zip(variables, memory, strict=True):
         optimizer.state[w] = {name: value.detach() for name, value in remembered.items()}
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # torch's schedulers warn where no step was seen
 
 
 def update(

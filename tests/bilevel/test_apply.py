@@ -78,6 +78,22 @@ def test_hooks_schedulers_and_subclasses_are_heard() -> None:
         scheduler.step()  # warns where no step was seen
 
 
+def test_a_gradient_that_is_one_number_for_all_entries_is_clipped() -> None:
+    """As that of a sum, in which no entry can be changed alone."""
+    ours, theirs = (torch.arange(3.0, dtype=torch.float64).requires_grad_() for _ in range(2))
+
+    def shorten(optimizer: optim.Optimizer, *_: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
+
+    for each, own in ((ours, True), (theirs, False)):
+        optimizer = optim.SGD([each], lr=0.1)
+        optimizer.register_step_pre_hook(shorten)
+        (gradient,) = torch.autograd.grad(each.sum(), each)
+        assert gradient.stride() == (0,)
+        apply(optimizer, (each,), (gradient if own else gradient.clone(),))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("options", [{"foreach": True}, {"foreach": False}], ids=["foreach", "one by one"])
 def test_one_gradient_of_two_variables_is_changed_once_for_each(options: dict[str, Any]) -> None:
     """Nesterov's momentum and clipping write into `.grad`; autograd gives summed variables the very same gradient."""

@@ -81,3 +81,18 @@ def test_a_coupling_that_is_no_tuple_is_refused(chain: Any, make_batch: Any) -> 
         descend(chain, optimizer, Batches(None, [make_batch(0)]))
     with pytest.raises(BilevelError, match="couple must return a tuple"):
         couple_levels(chain, Batches(make_batch(0), [make_batch(1)]))
+
+
+@pytest.mark.parametrize(("second", "kind"), [(torch.arange(3), "torch.int64"), (None, "NoneType")])
+def test_a_coupling_of_other_than_real_numbers_is_refused(chain: Any, make_batch: Any, second: Any, kind: str) -> None:
+    chain.couple = lambda _: (chain.theta[0], second)
+    with pytest.raises(BilevelError, match=rf"got {kind} for x\[1\]"):
+        descend(chain, optim.SGD(chain.omega, lr=0.01), Batches(None, [make_batch(0)]))
+
+
+@pytest.mark.parametrize("wrap", [lambda batch: {"pairs": batch}, lambda batch: batch[0], lambda _: None])
+def test_a_batch_in_the_place_of_a_list_of_batches_is_refused(chain: Any, make_batch: Any, wrap: Any) -> None:
+    """The rows of a tensor would pass for the batches of as many steps."""
+    batches = Batches(None, wrap(make_batch(0)), steps=5)
+    with pytest.raises(BilevelError, match="is a list of batches"):
+        descend(chain, optim.SGD(chain.omega, lr=0.01), batches)

@@ -8,7 +8,8 @@ Which one: where second derivatives can be had, `Rhg`, `TruncatedRhg` with as ma
 lower steps; each is right on every problem that meets its conditions. `F2sa` needs none, and a large penalty. The outer
 product of `Ibgl` and `Lwcl` is the cheapest and no general hypergradient: one number scales all of dF_lower/dx. Where
 that is far off, theta can run away uphill: on ridge regression with log lambda above, |g_l| falls and s grows without
-end. Take it with `groups`, or where `cosine` is near one in absolute value, and hold it against an exact solver first.
+end. Take it with `groups` (no help where all of them share the term that theta acts through), or where `cosine` is near
+one in absolute value, and hold it against an exact solver first.
 
 On the toy problem of LwCL Eq. 9, from equal starts, n = 1 .. 10^4, these reach theta* to 2e-4: `lwcl`, `cg`,
 `neumann`, and `f2sa` at penalty 10^4, all with one lower step already; `rhg` with 20. These do not for small
@@ -20,6 +21,9 @@ step); `g_lower` = |g_l|, `cosine` of g_l and g_u, `response_norm` and `direct_n
 response; `s` and `capped` (0 or 1) for the outer product; `residual` and `negative_curvature` (0 or 1) of an implicit
 linear system.
 `g_lower` is exactly 0 where the response of the outer product was 0/0 and is taken as zero.
+
+A state holds what the optimizers remember and the solver, not theta and omega: save these beside its `state_dict()`,
+and a `Start`'s, to go on to the same bits.
 
 For solvers of one's own: `new_state` and `State` (what is carried from step to step), `report` and `Logs` (what is
 logged), beside the functions of `restore_hub.bilevel`; a whole one is in docs/plugins.md.

@@ -17,7 +17,7 @@ from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
-from restore_hub.errors import OptionError
+from restore_hub.errors import BilevelError, OptionError
 
 
 class ImplicitSolver(ABC):
@@ -37,8 +37,14 @@ class ImplicitSolver(ABC):
         """Return z with H z = g_u, from p -> H p."""
 
     def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
-        """Return the state; BilevelError where an optimizer does not hold its level's variables."""
-        return new_state(optimizers, (problem.theta, problem.omega))
+        """Return the state; BilevelError where an optimizer is not its level's, or the lower one maximises."""
+        state = new_state(optimizers, (problem.theta, problem.omega))
+        if any(group.get("maximize") for group in state.optimizers[1].param_groups):
+            raise BilevelError(
+                "the lower optimizer maximises F_lower, whose Hessian is then not positive definite, as an implicit "
+                "response needs it; minimise the negative energy instead"
+            )
+        return state
 
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""

@@ -45,13 +45,24 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
     """Pair optimizers with levels, upper first.
 
     Raises:
-        BilevelError: another number of optimizers, one that does not hold exactly the variables of its level, or a
-            variable of both levels.
+        BilevelError: another number of optimizers, one that does not hold exactly the variables of its level, a
+            variable of both levels, one that is twice in omega, or one that is not of real numbers.
     """
     if len(optimizers) != len(variables):
         raise BilevelError(f"the solver takes {len(variables)} optimizers, one a level, got {len(optimizers)}")
     if len(variables) == 2 and any(_overlap(a, b) for a in variables[0] for b in variables[1]):
         raise BilevelError("a variable belongs to both levels, theta and omega; leave it in one, or give each its own")
+    if len(variables) == 2 and len({id(w) for w in variables[1]}) < len(variables[1]):
+        raise BilevelError(
+            "a variable is twice in omega: energies would be handed two tensors, and a step follow the gradient of "
+            "one; leave it in once, and let the energies use it in both places"
+        )
+    for tensor in (t for tensors in variables for t in tensors):
+        if not tensor.is_floating_point():
+            raise BilevelError(
+                f"variables are tensors of real numbers, got {tensor.dtype}; for complex ones take "
+                "`torch.view_as_real` of them, and `torch.view_as_complex` in the energies"
+            )
     for optimizer in optimizers:
         if isinstance(optimizer, optim.LBFGS):
             raise BilevelError("LBFGS evaluates the energy itself, which no solver lets it; use SGD, Adam or another")

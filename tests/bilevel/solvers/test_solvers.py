@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import statistics
+import warnings
 from functools import partial
 from typing import Any
 
@@ -177,7 +178,7 @@ def test_zero_sum_pair_on_one_batch_is_explained_and_leaves_theta(kit: Any) -> N
     with pytest.raises(BilevelError, match=r"-1 times F_lower .*zero-sum"):
         kit.run(Lwcl(), problem, kit.feed("shared", 1))
     torch.testing.assert_close([t.detach() for t in problem.theta], before, rtol=0, atol=0)
-    kit.run(Lwcl(), problem, kit.feed("one", 1))  # on separate batches there is something to learn
+    kit.run(Lwcl(), problem, kit.feed("one", 1))  # on separate batches their noise is left
     assert problem.theta[0].grad.abs().max() > 1e-6
 
 
@@ -241,6 +242,48 @@ def test_optimizers_must_hold_their_levels_variables(kit: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", TWO_LEVELS)
+def test_a_variable_that_is_twice_in_omega_is_refused(kit: Any, kind: Any) -> None:
+    """Energies would see two tensors; the step would follow the gradient of one of them."""
+    problem = kit.Chain()
+    optimizers = kit.sgd(problem)
+    problem.omega = (*problem.omega, problem.omega[0])
+    with pytest.raises(BilevelError, match="a variable is twice in omega"):
+        kind().init(problem, optimizers)
+
+
+@pytest.mark.parametrize("level", ["theta", "omega"])
+def test_variables_that_are_not_real_are_refused(kit: Any, level: str) -> None:
+    problem = kit.Chain()
+    setattr(problem, level, tuple(t.detach().to(torch.complex128).requires_grad_() for t in getattr(problem, level)))
+    with pytest.raises(BilevelError, match=r"real numbers, got torch\.complex128"):
+        Rhg().init(problem, kit.sgd(problem))
+
+
+@pytest.mark.parametrize("kind", [Rhg, TruncatedRhg, Bda, Tbgl])
+def test_hooks_that_would_not_count_are_refused_whenever_they_come(kit: Any, kind: Any) -> None:
+    """Reverse mode would not run them, and tbgl take the clipped gradient's step for one along the whole."""
+    problem, solver = kit.Chain(), kind()
+    state = solver.init(problem, kit.sgd(problem))
+    state.optimizers[1].register_step_pre_hook(lambda *_: None)
+    with pytest.raises(BilevelError, match="hooks"):
+        solver.init(problem, state.optimizers)
+    with pytest.raises(BilevelError, match="hooks"):
+        solver.step(problem, state, kit.feed("one", 1))
+
+
+@pytest.mark.parametrize("kind", TWO_LEVELS)
+def test_schedulers_of_both_levels_see_the_steps(kit: Any, kind: Any) -> None:
+    problem, solver = kit.Chain(), kind()
+    optimizers = kit.sgd(problem)
+    schedulers = [optim.lr_scheduler.StepLR(optimizer, 1, 0.5) for optimizer in optimizers]
+    solver.step(problem, solver.init(problem, optimizers), kit.feed("one", 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for scheduler in schedulers:
+            scheduler.step()  # warns where no step was seen
+
+
+@pytest.mark.parametrize("kind", TWO_LEVELS)
 def test_a_variable_of_both_levels_is_refused(kit: Any, kind: Any) -> None:
     problem = kit.Chain()
     problem.omega = (*problem.omega, problem.theta[0])
@@ -256,6 +299,8 @@ def test_a_variable_of_both_levels_is_refused(kit: Any, kind: Any) -> None:
         (Bda(), lambda p: optim.Adagrad(p), "no derivative of a step of Adagrad"),
         (Neumann(), lambda p: optim.Adam(p), "give `rate` for another optimizer"),
         (Neumann(), lambda p: optim.SGD(p, lr=0.1, momentum=0.9), "give `rate` for another optimizer"),
+        (Neumann(), lambda p: optim.SGD(p, lr=0.1, maximize=True), "maximises F_lower"),
+        (Cg(), lambda p: optim.RMSprop(p, maximize=True), "maximises F_lower"),
     ],
 )
 def test_a_lower_optimizer_that_does_not_serve_is_refused_at_init(
