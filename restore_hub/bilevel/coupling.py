@@ -39,13 +39,13 @@ def couple_levels(problem: Problem, batches: Batches) -> Levels:
     check_batches(batches)
     last = batches.lower[-1]
     if last is batches.upper:
-        x = _couple(problem, last)
+        x = couple(problem, last)
         return Levels(x, x)
     if hasattr(problem, "couple_both"):
         lower, upper = problem.couple_both(last, batches.upper)
         return Levels(upper, lower)
-    lower = _couple(problem, last)
-    return Levels(_couple(problem, batches.upper), lower)
+    lower = couple(problem, last)
+    return Levels(couple(problem, batches.upper), lower)
 
 
 def coupled(
@@ -73,11 +73,11 @@ def coupled(
             x = levels.upper
         elif i <= last:
             with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
-                x = _couple(problem, batch)
+                x = couple(problem, batch)
         yield x, batch
 
 
-def _couple(problem: Problem, batch: Any) -> Tensors:
+def couple(problem: Problem, batch: Any) -> Tensors:
     """Return x; a tensor alone would be taken for a tuple of its rows, of which energies see the first one."""
     x = problem.couple(batch)
     if not isinstance(x, (tuple, list)):

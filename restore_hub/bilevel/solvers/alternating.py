@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import optim
 
-from restore_hub.bilevel.coupling import shares_batch
+from restore_hub.bilevel.coupling import couple, shares_batch
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, step_upper
@@ -36,7 +36,7 @@ class Alternating:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
         below = descend(problem, state.optimizers[1], batches, graph=shared)
-        x = below.x if shared else problem.couple(batches.upper)
+        x = below.x if shared else couple(problem, batches.upper)
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, wrt=("x",))
         step_upper(problem, state.optimizers[0], Pull(x, above.x))
         return state, {"loss/upper": above.value, "loss/lower": below.loss}

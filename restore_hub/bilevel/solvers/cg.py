@@ -27,9 +27,7 @@ class Cg(ImplicitSolver):
     Args:
         iterations: most products H p; in exact arithmetic the number of variables suffices. It is a regulariser, too:
             directions of small curvature come last.
-        damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda). Where SGD
-            or Adam below decays weights, which is no part of F_lower, set it to that decay, for which it makes up; or
-            write the term into F_lower.
+        damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).
         tolerance: relative residual at which the iteration ends, >= 0.
 
     Reference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from typing import Any
 
 from torch import optim
 
@@ -22,6 +22,10 @@ from restore_hub.errors import BilevelError, OptionError
 
 class ImplicitSolver(ABC):
     """k lower steps without a graph, then the response of `restore_hub.bilevel.implicit` on the last lower batch.
+
+    Weight decay of the lower optimizer counts as the term of F_lower that it stands for, decay |omega|^2 / 2, whose
+    curvature is the decay. Not so where it is decoupled from the gradient, as in AdamW: such a lower level settles
+    where no energy is least, though near the minimum of F_lower.
 
     Attributes:
         iterations: most Hessian-vector products of an outer step.
@@ -51,7 +55,12 @@ class ImplicitSolver(ABC):
         x, x_lower = levels = couple_levels(problem, batches)
         lower_loss = descend(problem, state.optimizers[1], batches, levels=levels).loss
         above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        response = implicit(problem, x_lower, batches.lower[-1], above.omega, partial(self.solve, state))
+        decays = weight_decays(state.optimizers[1], problem.omega)
+
+        def solve(product: Operator, g_u: Tensors) -> Solution:
+            return self.solve(state, decayed(product, decays), g_u)
+
+        response = implicit(problem, x_lower, batches.lower[-1], above.omega, solve)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         return state, {
             **report(problem, lower_loss, response.g_lower, above, response.x),
@@ -62,6 +71,24 @@ class ImplicitSolver(ABC):
     def evaluations(self, lower_steps: int) -> int:
         """Return k + 2 + iterations: lower steps, g_l with its graph, F_upper, and each product H p as one."""
         return lower_steps + 2 + self.iterations
+
+
+def weight_decays(optimizer: optim.Optimizer, omega: Tensors) -> list[float]:
+    """Return by how much an optimizer's weight decay, where it is part of the gradient, curves F_lower."""
+    decays = {id(w): _decay(optimizer, group) for group in optimizer.param_groups for w in group["params"]}
+    return [decays[id(w)] for w in omega]
+
+
+def _decay(optimizer: optim.Optimizer, group: dict[str, Any]) -> float:
+    decoupled = isinstance(optimizer, optim.AdamW | optim.Adafactor) or group.get("decoupled_weight_decay", False)
+    return 0.0 if decoupled else float(group.get("weight_decay", 0.0))
+
+
+def decayed(product: Operator, decays: Sequence[float]) -> Operator:
+    """Return p -> H p + decay p, tensor by tensor."""
+    if not any(decays):
+        return product
+    return lambda p: tuple(h + decay * v for h, decay, v in zip(product(p), decays, p, strict=True))
 
 
 def check_system(iterations: int, damping: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -125,21 +126,29 @@ def test_implicit_solvers_use_their_options(quadratic: Any, kind: Any, damping: 
     assert logs["g_lower"] == pytest.approx((A @ omega - B.T @ x).norm().item())
 
 
-def test_damping_makes_up_for_the_weight_decay_of_the_lower_optimizer(quadratic: Any) -> None:
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop])
+@pytest.mark.parametrize("solver", [Cg(iterations=30, tolerance=1e-13), Neumann(iterations=4000, rate=0.02)])
+def test_weight_decay_of_the_lower_optimizer_is_part_of_the_curvature(quadratic: Any, solver: Any, kind: Any) -> None:
     """With decay the lower level settles where (A + decay I) w = B'x, and no more where F_lower is least."""
     A, B, D, e = quadratic.A, quadratic.B, quadratic.D, quadratic.e
-    x, damped = quadratic.theta[0].detach().clone(), A + 0.5 * torch.eye(4, dtype=torch.float64)
-    omega = torch.linalg.solve(damped, B.T @ x)
+    x, curvature = quadratic.theta[0].detach().clone(), A + 0.5 * torch.eye(4, dtype=torch.float64)
+    omega = torch.linalg.solve(curvature, B.T @ x)
     quadratic.omega[0].data.copy_(omega)
-    exact = D @ x + B @ torch.linalg.solve(damped, omega - e)
-    off = []
-    for damping in (0.0, 0.5):
-        solver = Cg(iterations=30, damping=damping, tolerance=1e-13)
-        optimizers = [optim.SGD(quadratic.theta, lr=0.0), optim.SGD(quadratic.omega, lr=0.05, weight_decay=0.5)]
+    exact = D @ x + B @ torch.linalg.solve(curvature, omega - e)
+    optimizers = [optim.SGD(quadratic.theta, lr=0.0), kind(quadratic.omega, lr=1e-12, weight_decay=0.5)]
+    solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None]))
+    torch.testing.assert_close(quadratic.theta[0].grad, exact, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [optim.AdamW, partial(optim.NAdam, decoupled_weight_decay=True)])
+def test_decay_that_is_no_part_of_the_gradient_is_none_of_the_curvature(quadratic: Any, kind: Any) -> None:
+    found = []
+    for decay in (0.0, 0.5):
+        solver = Cg(iterations=30, tolerance=1e-13)
+        optimizers = [optim.SGD(quadratic.theta, lr=0.0), kind(quadratic.omega, lr=1e-14, weight_decay=decay)]
         solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None]))
-        off.append(((quadratic.theta[0].grad - exact).norm() / exact.norm()).item())
-    assert off[0] > 0.1
-    assert off[1] < 1e-9
+        found.append(quadratic.theta[0].grad.clone())
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
 def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: Any) -> None:

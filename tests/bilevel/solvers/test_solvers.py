@@ -251,6 +251,17 @@ def test_a_variable_that_is_twice_in_omega_is_refused(kit: Any, kind: Any) -> No
         kind().init(problem, optimizers)
 
 
+@pytest.mark.parametrize("kind", TWO_LEVELS)
+def test_a_coupling_of_the_upper_batch_that_is_no_tuple_is_refused(kit: Any, kind: Any) -> None:
+    problem, batches = kit.Chain(), kit.feed("one", 1)
+    solver = kind()
+    state = solver.init(problem, kit.sgd(problem))
+    plain = problem.couple
+    problem.couple = lambda batch: plain(batch)[0] if batch is batches.upper else plain(batch)
+    with pytest.raises(BilevelError, match="couple must return a tuple of tensors, got Tensor"):
+        solver.step(problem, state, batches)
+
+
 @pytest.mark.parametrize("level", ["theta", "omega"])
 def test_variables_that_are_not_real_are_refused(kit: Any, level: str) -> None:
     problem = kit.Chain()
