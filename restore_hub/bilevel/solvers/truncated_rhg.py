@@ -22,7 +22,9 @@ class TruncatedRhg:
 
     Gradient: G = dF_upper/dtheta + (d omega_K / dtheta)^T dF_upper/domega, with omega_(K-T) taken for a constant; the
     steps before run in place. With T = K it is `rhg`. What is left out shrinks like (1 - eta mu)^T, where mu is the
-    least curvature of F_lower. The lower optimizer is SGD (momentum, too), Adam or AdamW.
+    least curvature of F_lower. The lower optimizer is SGD (momentum, too), Adam or AdamW. Where |g_l| has fallen far
+    below Adam's `eps`, a step multiplies a change of g_l by up to lr / eps: exact for these steps, and far from the
+    response of the optimum.
 
     Memory grows with T. Cost: K gradients of F_lower, one of F_upper, and T Hessian-vector products.
 
