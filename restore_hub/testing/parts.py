@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from restore_hub.errors import RestoreHubError
 from restore_hub.options import tensors_of
+from restore_hub.plan.parts import NOT_LAZY, lazy_tensor
 from restore_hub.testing.require import finite, made, require
 
 
@@ -33,6 +34,10 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
         AssertionError: what failed.
     """
     loss, name = made(target, options)
+    lazy = lazy_tensor(loss)
+    require(not lazy, f"{name}: its {lazy} has no size yet; {NOT_LAZY}")
+    if isinstance(loss, nn.Module):  # as a run has it
+        loss = copy.deepcopy(loss).requires_grad_(False).eval()
     tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)
     leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
     total, count = _sum_and_count(name, loss(**leaves))
@@ -81,8 +86,8 @@ def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor
     require(
         int(off.sum()) <= 0.01 * len(off),
         f"{name}: {int(off.sum())} of {len(off)} second derivatives differ from differences of the gradient; use what "
-        "torch differentiates twice (compiled code is not, nor is what once_differentiable marks), or a backward that "
-        "raises where torch.is_grad_enabled()",
+        "torch differentiates twice (compiled code is not, nor is what once_differentiable marks, or detach and item "
+        "hide), or a backward that raises where torch.is_grad_enabled()",
     )
 
 
