@@ -313,6 +313,14 @@ class FeatureLoss(nn.Module):
         return gap.sum(), gap.numel()
 
 
+class FixedReferenceLoss(FeatureLoss):
+    def forward(self, prediction: Tensor, target: Tensor) -> Any:
+        with torch.no_grad():
+            wanted = self.net(target)
+        gap = (self.net(prediction) - wanted).square()
+        return gap.sum(), gap.numel()
+
+
 class LazyLoss(FeatureLoss):
     def __init__(self) -> None:
         super().__init__()
@@ -338,6 +346,7 @@ def test_loss_that_refuses_second_derivatives_passes() -> None:
 
 def test_a_loss_with_weights_is_checked_as_a_run_has_it() -> None:
     check_loss(FeatureLoss)
+    check_loss(FixedReferenceLoss)
     loss = FeatureLoss()
     check_loss(loss)
     assert loss.training

@@ -37,6 +37,11 @@ class Objectives:
             module.to(place)
         return self
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the losses' weights and buffers, as `objective.name`."""
+        modules = {name: loss for name, loss in self._losses.items() if isinstance(loss, nn.Module)}
+        return {f"{name}.{key}": t for name, module in modules.items() for key, t in module.state_dict().items()}
+
     def tensors(self, weights: Mapping[str, float]) -> set[str]:
         """Return the names of the tensors that a weighted objective reads."""
         return {tensor for name in weights for tensor in self._inputs[name].values()}

@@ -109,7 +109,7 @@ def set_up(
     made = _with_problem(plan, where, plugins) if plan.problem is not None else _with_chain(plan, where, plugins)
     if ranks is not None:
         made.ranks = ranks
-        made.ranks.check_same(made.blocks.state_dict())
+        made.ranks.check_same({**made.blocks.state_dict(), **made.objectives.state_dict()})
         if not ranks.first:
             torch.manual_seed(int(np.random.SeedSequence((plan.spec.seed, ranks.rank)).generate_state(1)[0]))
     check_fit(plan, made.batch_samples, made.ranks.size)
