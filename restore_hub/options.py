@@ -36,10 +36,14 @@ def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
 
 def tensors_of(target: Any) -> list[inspect.Parameter]:
     """Return the parameters that a loss or metric, a class or an instance, takes by name."""
-    # A PyTorch module's own `__call__` takes anything and hands it to `forward`.
-    call = target.forward if hasattr(target, "forward") else target.__call__
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p for p in inspect.signature(call).parameters.values() if p.kind in named and p.name != "self"]
+    # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
+    for call in (target.__call__, getattr(target, "forward", None)):
+        parameters = inspect.signature(call).parameters.values() if call is not None else ()
+        found = [p for p in parameters if p.kind in named and p.name != "self"]
+        if found:
+            return found
+    return []
 
 
 def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:

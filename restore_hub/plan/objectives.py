@@ -71,7 +71,8 @@ class Objectives:
             raise
         except Exception as error:
             raise TrainingError(f"the loss of objective {name!r} raised {type(error).__name__}: {error}") from error
-        if not (isinstance(result, tuple) and len(result) == 2 and result[0].ndim == 0):
+        scalar = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and not result[0].ndim
+        if not scalar:
             raise TrainingError(
                 f"the loss of objective {name!r} must return (sum, count): a scalar tensor with the sum over all "
                 f"terms, and their number; it returned {_describe(result)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -146,6 +147,9 @@ class _Lookup:
     def part(self, kind: str, name: str, use: WithOptions, inputs: Mapping[str, str], *place: str | int) -> Part:
         component = self._at(lambda: self.registry.find(kind, name), *place, kind)
         target = self._at(component.load, *place, kind)
+        if kind in ("loss", "metric") and not inspect.isclass(target):
+            text = f"{component.name} of {component.owner} is no class; write one whose `__call__` takes the tensors"
+            raise self.document.error(text, *place, kind)
         try:
             options = check_options(component.name, target, use.options, skip=INJECTED.get(kind, frozenset()))
         except OptionError as error:

@@ -207,6 +207,23 @@ class Lazy(nn.Module):
     def forward(self, prediction, target):
         return self.net(prediction - target).abs().sum(), 1
 
+class Helped:
+    def forward(self, gap):
+        return gap.abs().sum(), gap.numel()
+    def __call__(self, prediction, target):
+        return self.forward(prediction - target)
+
+class Called(nn.Module):
+    def __call__(self, prediction, target):
+        return (prediction - target).abs().sum(), prediction.numel()
+
+class Number:
+    def __call__(self, prediction, target):
+        return 1.0, 1
+
+def function(prediction, target):
+    return (prediction - target).abs().sum(), prediction.numel()
+
 class Nowhere:
     def __call__(self, prediction, target):
         return 0.0
@@ -226,7 +243,8 @@ class Anything(Nowhere):
 @hookimpl
 def register_losses(register):
     register("scaled", "odd_parts:Scaled", summary="looks at values")
-    register("lazy", "odd_parts:Lazy", summary="layers without sizes")
+    for name in ("Lazy", "Helped", "Called", "Number", "function"):
+        register(name.lower(), f"odd_parts:{name}", summary=name)
 
 @hookimpl
 def register_metrics(register):
@@ -248,14 +266,18 @@ def odd(overrides: list[str], tmp_path: Path) -> Iterator[Callable[[str], Plan]]
     sys.modules.pop("odd_parts", None)
 
 
-def test_a_loss_that_looks_at_values_is_left_to_the_run(odd: Callable[[str], Plan]) -> None:
-    assert report(odd("objectives.fidelity.loss=odd-parts/scaled")).shapes
+@pytest.mark.parametrize("loss", ["scaled", "helped", "called"])
+def test_odd_losses_that_a_run_can_use_pass(odd: Callable[[str], Plan], loss: str) -> None:
+    """One looks at values, which there are none of; two have a `forward` that is not what is called."""
+    assert report(odd(f"objectives.fidelity.loss=odd-parts/{loss}")).shapes
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("objectives.fidelity.loss=odd-parts/lazy", r"objectives\.fidelity: .*its net\.weight has no size yet"),
+        ("objectives.fidelity.loss=odd-parts/number", r"objectives\.fidelity: .*it returned \(float, int\)"),
+        ("objectives.fidelity.loss=odd-parts/function", r"fidelity\.loss: odd-parts/function of .* is no class"),
         ("metrics=[psnr, odd-parts/nowhere]", r"metrics\.1: odd-parts/nowhere of .* must say `higher_is_better`"),
         ("metrics=[odd-parts/broken]", r"metrics\.0: odd-parts/broken cannot be made: ValueError: no table"),
         ("metrics={m: {metric: odd-parts/broken}}", r"metrics\.m: odd-parts/broken cannot be made"),
