@@ -35,10 +35,15 @@ def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
 
 
 def tensors_of(target: Any) -> list[inspect.Parameter]:
-    """Return the parameters that a loss or metric, a class or an instance, is called with."""
-    # A PyTorch module's own `__call__` takes anything and hands it to `forward`.
-    call = target.forward if hasattr(target, "forward") else target.__call__
-    return [p for name, p in inspect.signature(call).parameters.items() if name != "self"]
+    """Return the parameters that a loss or metric, a class or an instance, takes by name."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
+    for call in (target.__call__, getattr(target, "forward", None)):
+        parameters = inspect.signature(call).parameters.values() if call is not None else ()
+        found = [p for p in parameters if p.kind in named and p.name != "self"]
+        if found:
+            return found
+    return []
 
 
 def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:
@@ -77,9 +82,17 @@ def check_options(
             text = f"{name} needs the option {key!r}"
         else:
             path, value = _reach(given, first["loc"])
-            text = f"option {path!r} of {name}: {first['msg']}, got {value!r}"
+            text = f"option {path!r} of {name}: {_wanted(error, key, given[key])}, got {value!r}"
         raise OptionError(text, key) from None
     return {key: getattr(checked, key) for key in given}
+
+
+def _wanted(error: ValidationError, key: str, value: Any) -> str:
+    """Return what a value should have been: all that it may be, where that is a choice of types."""
+    first, *others = [e["msg"] for e in error.errors() if e["loc"][0] == key]
+    if isinstance(value, Mapping | list):
+        return first  # the others may be of other places in it
+    return " or ".join(dict.fromkeys([first, *(message.removeprefix("Input should be ") for message in others)]))
 
 
 def _reach(given: Mapping[str, Any], place: tuple[int | str, ...]) -> tuple[str, Any]:

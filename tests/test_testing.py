@@ -323,6 +323,32 @@ class SinglePrecisionLoss(nn.Module):
         return (self.conv(prediction) - self.conv(target)).abs().sum(), prediction.numel()
 
 
+class FeatureLoss(nn.Module):
+    """Its batch normalisation and dropout are in evaluation mode in a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Any:
+        gap = (self.net(prediction) - self.net(target)).square()
+        return gap.sum(), gap.numel()
+
+
+class FixedReferenceLoss(FeatureLoss):
+    def forward(self, prediction: Tensor, target: Tensor) -> Any:
+        with torch.no_grad():
+            wanted = self.net(target)
+        gap = (self.net(prediction) - wanted).square()
+        return gap.sum(), gap.numel()
+
+
+class LazyLoss(FeatureLoss):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.LazyConv2d(4, 3))
+
+
 class TwoChannelLoss:
     def __call__(self, flow: Tensor) -> Any:
         if flow.shape[1] != 2:
@@ -338,6 +364,15 @@ def test_loss_that_returns_sums_passes() -> None:
 
 def test_loss_that_refuses_second_derivatives_passes() -> None:
     check_loss(RefusingLoss)
+
+
+def test_a_loss_with_weights_is_checked_as_a_run_has_it() -> None:
+    check_loss(FeatureLoss)
+    check_loss(FixedReferenceLoss)
+    loss = FeatureLoss()
+    check_loss(loss)
+    assert loss.training
+    assert all(p.requires_grad and p.grad is None for p in loss.parameters()), "what is handed in stays as it was"
 
 
 def test_a_loss_that_was_handed_in_keeps_its_precision() -> None:
@@ -376,6 +411,7 @@ def test_a_compiled_loss_is_told_that_its_second_derivatives_are_missing() -> No
         (SilentLoss, "second derivatives differ from differences of the gradient"),
         (CubeBesideSilentLoss, "second derivatives differ"),
         (OnceLoss, "second derivatives differ"),
+        (LazyLoss, r"its net\.0\.weight has no size yet"),
         (TwoChannelLoss, "two channels, please.*give the check `inputs`"),
     ],
 )

@@ -37,6 +37,11 @@ class Objectives:
             module.to(place)
         return self
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the losses' weights and buffers, as `objective.name`."""
+        modules = {name: loss for name, loss in self._losses.items() if isinstance(loss, nn.Module)}
+        return {f"{name}.{key}": t for name, module in modules.items() for key, t in module.state_dict().items()}
+
     def tensors(self, weights: Mapping[str, float]) -> set[str]:
         """Return the names of the tensors that a weighted objective reads."""
         return {tensor for name in weights for tensor in self._inputs[name].values()}
@@ -66,7 +71,8 @@ class Objectives:
             raise
         except Exception as error:
             raise TrainingError(f"the loss of objective {name!r} raised {type(error).__name__}: {error}") from error
-        if not (isinstance(result, tuple) and len(result) == 2 and result[0].ndim == 0):
+        scalar = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and not result[0].ndim
+        if not scalar:
             raise TrainingError(
                 f"the loss of objective {name!r} must return (sum, count): a scalar tensor with the sum over all "
                 f"terms, and their number; it returned {_describe(result)}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from restore_hub.contracts import INJECTED, Port
 from restore_hub.errors import (
@@ -34,6 +38,7 @@ from restore_hub.spec import (
 from restore_hub.spec.models import MetricUse, WithOptions
 
 T = TypeVar("T")
+NOT_LAZY = "give its layer the number of channels, in place of a lazy one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +54,26 @@ class Part:
         """Construct the component.
 
         Raises:
-            OptionError: it refuses an option, or raises anything else.
+            OptionError: it refuses an option, or raises anything else; or has lazy layers, whose sizes are not known.
         """
         try:
-            return self.target(**self.options)
+            made = self.target(**self.options)
         except RestoreHubError:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise OptionError(f"{self.component.name} cannot be made: {type(error).__name__}: {reason}") from error
+        lazy = lazy_tensor(made)
+        if lazy:
+            raise OptionError(f"{self.component.name} cannot be used: its {lazy} has no size yet; {NOT_LAZY}")
+        return made
+
+
+def lazy_tensor(made: Any) -> str:
+    """Return the name of a module's first parameter or buffer that waits for a first call; empty without one."""
+    if not isinstance(made, nn.Module):
+        return ""
+    return next((name for name, t in (*made.named_parameters(), *made.named_buffers()) if is_lazy(t)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,9 @@ class _Lookup:
     def part(self, kind: str, name: str, use: WithOptions, inputs: Mapping[str, str], *place: str | int) -> Part:
         component = self._at(lambda: self.registry.find(kind, name), *place, kind)
         target = self._at(component.load, *place, kind)
+        if kind in ("loss", "metric") and not inspect.isclass(target):
+            text = f"{component.name} of {component.owner} is no class; write one whose `__call__` takes the tensors"
+            raise self.document.error(text, *place, kind)
         try:
             options = check_options(component.name, target, use.options, skip=INJECTED.get(kind, frozenset()))
         except OptionError as error:
@@ -191,9 +210,10 @@ def _check_call(document: Document, part: Part, *place: str | int) -> None:
     """Compare the tensors wired to a loss or metric with the parameters it is called with."""
     parameters = tensors_of(part.target)
     known = [p.name for p in parameters]
+    none = "none by name: it is to have a parameter for each tensor, as `prediction, target`"
     for given in part.inputs:
         if given not in known:
-            hint = did_you_mean(given, known) or f"; it takes {', '.join(known)}"
+            hint = did_you_mean(given, known) or f"; it takes {', '.join(known) or none}"
             raise document.error(f"{part.component.name} has no input {given!r}{hint}", *place, "inputs", given)
     for parameter in parameters:
         if parameter.default is parameter.empty and parameter.name not in part.inputs:

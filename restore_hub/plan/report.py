@@ -11,6 +11,7 @@ import torch
 
 from restore_hub.errors import DataError, OptionError, TrainingError
 from restore_hub.plan.chain import Chain, Wires, build_chain
+from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Plan
 from restore_hub.plan.problems import check_problem, make_problem
@@ -55,6 +56,7 @@ def report(plan: Plan) -> Report:
     remarks = _look_at_data(plan)
     chain = build_chain(plan, "meta")
     load_block_weights(plan, chain)
+    make_metrics(plan)
     shapes = _shapes(plan, chain)
     makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
@@ -112,7 +114,8 @@ def _check_losses(plan: Plan, wires: Wires) -> None:
         try:
             Objectives({name: part.make()}, {name: part.inputs}).to(torch.device("meta")).value({name: 1.0}, wires)
         except (TrainingError, DataError, OptionError) as error:
-            if isinstance(error.__cause__, NotImplementedError):
+            cause = error.__cause__
+            if isinstance(cause, NotImplementedError) or "meta tensor" in str(cause) or "meta device" in str(cause):
                 continue  # it looks at values, which the meta device has not
             raise plan.document.error(str(error), "objectives", name) from error
 

@@ -40,6 +40,7 @@ class Document:
 
         For a value from the command line it is `--set key.path`, followed by the value's own path where it lies deeper.
         """
+        keys = tuple(key for key in keys if key != "")  # what is wrong with a whole component names no option
         dotted = ".".join(map(str, keys))
         for length in range(len(keys), -1, -1):
             if keys[:length] in self.overridden:
@@ -140,7 +141,7 @@ def _place(find: Callable[[Any], Any], key: Any, above: tuple[int, int]) -> tupl
 def _override(document: Document, override: str) -> None:
     """Set one `key.path=value`, read as YAML; missing mappings on the way are made; no value removes a key."""
     dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
+    if not equals or not all(dotted.split(".")):
         raise SpecError(f"--set {override!r}: write key.path=value")
     remove = not text.strip()
     value = None if remove else _plain(f"--set {dotted}", _parse(f"--set {dotted}", text), (), {(): (1, 1)})
@@ -157,10 +158,13 @@ def _override(document: Document, override: str) -> None:
         keys = (*keys, key)
         place = place[key]
     key = _step(dotted, place, keys, last)
-    if remove and isinstance(place, dict) and key not in place:
+    if remove and isinstance(place, list):
+        here = ".".join(map(str, keys))
+        raise SpecError(f"--set {dotted}=: items of a list are not removed; write what stays: --set {here}=[…]")
+    if remove and key not in place:
         raise _nothing_to_remove(dotted, key, place)
     _forget(document, (*keys, key))
-    if remove and isinstance(place, dict):
+    if remove:
         del place[key]
         return
     place[key] = value

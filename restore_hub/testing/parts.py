@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from restore_hub.errors import RestoreHubError
 from restore_hub.options import tensors_of
+from restore_hub.plan.parts import NOT_LAZY, lazy_tensor
 from restore_hub.testing.require import finite, made, require
 
 
@@ -33,6 +34,10 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
         AssertionError: what failed.
     """
     loss, name = made(target, options)
+    lazy = lazy_tensor(loss)
+    require(not lazy, f"{name}: its {lazy} has no size yet; {NOT_LAZY}")
+    if isinstance(loss, nn.Module):  # as a run has it
+        loss = copy.deepcopy(loss).requires_grad_(False).eval()
     tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)
     leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
     total, count = _sum_and_count(name, loss(**leaves))
@@ -52,26 +57,29 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
         f"{name}: ({float(total):.6g}, {float(count):g}) on a batch, but its pictures add up to "
         f"({sums:.6g}, {counts:g}); return sums and counts, not means",
     )
-    _check_second_derivatives(name, loss, tensors)
+    _check_second_derivatives(name, loss, tensors, [k for k, x in leaves.items() if x.grad is not None])
 
 
-def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Compare d^2 F v with a difference of dF; a few entries may lie beside a kink, as those of |x| do."""
+def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor], moved: Sequence[str]) -> None:
+    """Compare d^2 F v with a difference of dF; a few entries may lie beside a kink, as those of |x| do.
+
+    Inputs that are not `moved` have no gradient, such as a reference whose features are made without a graph.
+    """
     loss = copy.deepcopy(loss).double() if isinstance(loss, nn.Module) else loss
     at = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
     generator = torch.Generator().manual_seed(0)
-    along = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in at.items()}
+    along = {k: torch.randn(at[k].shape, generator=generator, dtype=torch.float64) for k in moved}
 
     def gradient(step: float, again: bool = False) -> tuple[list[Tensor], list[Tensor]]:
-        leaves = {k: (v + step * along[k]).requires_grad_() if v.is_floating_point() else v for k, v in at.items()}
-        inputs = [x for x in leaves.values() if x.requires_grad]
-        found = torch.autograd.grad(loss(**leaves)[0], inputs, create_graph=again, materialize_grads=True)
+        leaves = {k: (at[k] + step * v).requires_grad_() for k, v in along.items()}
+        inputs = list(leaves.values())
+        total = loss(**{**at, **leaves})[0]
+        found = torch.autograd.grad(total, inputs, create_graph=again, materialize_grads=True)
         return inputs, list(found)
 
     try:
         (_, ahead), (_, behind), (inputs, here) = gradient(1e-6), gradient(-1e-6), gradient(0.0, again=True)
-        floats = [along[k] for k, v in at.items() if v.is_floating_point()]
-        product = torch.stack([(g * v).sum() for g, v in zip(here, floats, strict=True)]).sum()
+        product = torch.stack([(g * v).sum() for g, v in zip(here, along.values(), strict=True)]).sum()
         graph = product if product.requires_grad else torch.zeros((), dtype=torch.float64, requires_grad=True)
         second = torch.autograd.grad(graph, inputs, materialize_grads=True)
     except (RuntimeError, TypeError, RestoreHubError):
@@ -81,8 +89,8 @@ def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor
     require(
         int(off.sum()) <= 0.01 * len(off),
         f"{name}: {int(off.sum())} of {len(off)} second derivatives differ from differences of the gradient; use what "
-        "torch differentiates twice (compiled code is not, nor is what once_differentiable marks), or a backward that "
-        "raises where torch.is_grad_enabled()",
+        "torch differentiates twice (compiled code is not, nor is what once_differentiable marks, or detach and item "
+        "hide), or a backward that raises where torch.is_grad_enabled()",
     )
 
 

@@ -60,13 +60,14 @@ def run_stages(run: Run, start: Position) -> None:
     """Run the stages that are left, from a position on.
 
     Raises:
-        TrainingError: as `run_stage`; what a solver of any stage refuses, before the first step of all.
+        TrainingError: as `run_stage`; what a solver of any stage refuses, or its first batch lacks, before the first
+            step of all.
         KeyboardInterrupt: somebody asked to stop; the state is saved.
     """
     left = range(start.stage, len(run.plan.spec.stages))
     for index in left:
         with named(_label(run, index)):
-            Stepper(run, index)
+            Stepper(run, index).look()
     for index in left:
         run_stage(run, index, start if index == start.stage else Position(index))
         # Before the state: a run that ends between the two must not take them for written.

@@ -126,8 +126,7 @@ class ChainProblem:
             BilevelError: more groups than samples, a number that the parts of the batch do not share evenly, or a
                 block that normalises by the statistics of the batch, which no group has.
         """
-        fails = "so that the lower energy is no sum over groups of samples; leave `groups` out"
-        check_statistics({name: self._chain.blocks[name] for name in self._after}, fails)
+        self.check_groups()
         width, sizes = len(self._coupled), sizes_of(batch, groups, self.reduction.size)
         late = x[width * len(batch) :]
         parts: list[tuple[Any, ...]] = []
@@ -140,6 +139,11 @@ class ChainProblem:
         found = [of_lower for (of_lower,) in each]
         rows = rows_by_parts(shares(self._weights[1], found, self.reduction), omega, [part[1:] for part in parts], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
+
+    def check_groups(self) -> None:
+        """Raise BilevelError where a block normalises by the statistics of the batch, which no group has."""
+        fails = "so that the lower energy is no sum over groups of samples; leave `groups` out"
+        check_statistics({name: self._chain.blocks[name] for name in self._after}, fails)
 
     def _energies(
         self, levels: Sequence[int], x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch

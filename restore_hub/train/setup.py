@@ -14,6 +14,7 @@ from torch import nn
 from restore_hub.contracts import Metric, ProblemParts
 from restore_hub.errors import OptionError, TrainingError
 from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.parts import Part, Plan, make_plan
 from restore_hub.plan.problems import check_problem, make_problem
@@ -108,7 +109,7 @@ def set_up(
     made = _with_problem(plan, where, plugins) if plan.problem is not None else _with_chain(plan, where, plugins)
     if ranks is not None:
         made.ranks = ranks
-        made.ranks.check_same(made.blocks.state_dict())
+        made.ranks.check_same({**made.blocks.state_dict(), **made.objectives.state_dict()})
         if not ranks.first:
             torch.manual_seed(int(np.random.SeedSequence((plan.spec.seed, ranks.rank)).generate_state(1)[0]))
     check_fit(plan, made.batch_samples, made.ranks.size)
@@ -120,13 +121,13 @@ def _with_chain(plan: Plan, where: torch.device, plugins: Sequence[Path]) -> Set
     load_block_weights(plan, chain)
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
-    losses = {name: _make(plan, "objectives", name, part) for name, part in plan.losses.items()}
+    losses = {name: _make_loss(plan, name, part) for name, part in plan.losses.items()}
     return Setup(
         plan=plan,
         chain=chain,
         objectives=Objectives(losses, {name: part.inputs for name, part in plan.losses.items()}).to(where),
         data={name: Samples(dataset, name, plan.spec.data[name].strict) for name, dataset in datasets.items()},
-        metrics={name: _make(plan, "metrics", name, part) for name, part in plan.metrics.items()},
+        metrics=make_metrics(plan),
         device=where,
         plugins=plugins,
     )
@@ -152,12 +153,12 @@ def require_stages(plan: Plan) -> None:
         )
 
 
-def _make(plan: Plan, kind: str, name: str, part: Part) -> Any:
-    """Make a component; where it refuses an option, say which one of the spec that is."""
+def _make_loss(plan: Plan, name: str, part: Part) -> Any:
+    """Make a loss; where it refuses an option, say which one of the spec that is."""
     try:
         return part.make()
     except OptionError as error:
-        raise plan.document.error(str(error), kind, name, error.option) from error
+        raise plan.document.error(str(error), "objectives", name, error.option) from error
 
 
 def _device(name: str) -> torch.device:

@@ -39,6 +39,7 @@ class Stepper:
         self._stage = setup.plan.spec.stages[index]
         self._device, self._dtype = setup.device, AUTOCAST[setup.plan.spec.precision]
         self._solver: Solver = setup.plan.solvers[index].make()
+        self._grouped = setup.plan.solvers[index].options.get("groups") is not None
         self._problem = _problem(setup, self._stage)
         self._optimizers = [make_optimizer(*pair) for pair in _variables(self._stage, self._problem)]
         self._ranks = setup.ranks
@@ -53,6 +54,16 @@ class Stepper:
                 self._start.load_state_dict(carried["start"])
         self._feed = _Feed(setup, self._stage)
         self._blocks, self._checked, self._compared = setup.blocks, False, False
+
+    def look(self) -> None:
+        """Read the first batch of each level, and see whether groups can be had, before any stage trains.
+
+        Raises:
+            RestoreHubError: data that cannot be read or cropped; a block that groups of a batch cannot pass.
+        """
+        self._feed.look()
+        if self._grouped and isinstance(self._problem, ChainProblem):
+            self._problem.check_groups()
 
     def step(self, taken: int, done: float) -> dict[str, float]:
         """Take one outer step; return what the solver logs.
@@ -161,6 +172,10 @@ class _Feed:
         ]
         self._parts = [level.accumulate for level in stage.levels]
         self.seconds = 0.0
+
+    def look(self) -> None:
+        for place in range(len(self._streams)):
+            self._batch(place, 0)
 
     def batches(self, step: int) -> Batches:
         if self._lower_level is None:

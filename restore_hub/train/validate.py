@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Metric
-from restore_hub.errors import TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError
 from restore_hub.plan.chain import Chain, Wires
 from restore_hub.plan.parts import Part
 from restore_hub.spec import DATA, HOLDOUT
@@ -70,7 +70,7 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
     left out count in no mean.
 
     Raises:
-        DataError: no picture can be read.
+        DataError: no picture can be read. TrainingError: a metric raises, or returns no number.
     """
     modes = {name: block.training for name, block in chain.blocks.items()}
     chain.eval()
@@ -87,7 +87,7 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
             with torch.inference_mode():
                 wires = chain(wires)
             name = _name(index, holdout.dataset.files(index))
-            each[name] = {metric: _value(made[metric], part, wires) for metric, part in metrics.items()}
+            each[name] = {metric: _value(metric, made[metric], part, wires) for metric, part in metrics.items()}
             if left:
                 left -= 1
                 pictures.update({f"{name}-{role}": _picture(wires[tensor]) for role, tensor in shown.items()})
@@ -100,8 +100,14 @@ def validate(chain: Chain, metrics: Mapping[str, Part], made: Mapping[str, Metri
     return Validation(means, each, pictures)
 
 
-def _value(metric: Metric, part: Part, wires: Wires) -> float:
-    return float(metric(**{port: _rounded(wires[tensor]) / 255.0 for port, tensor in part.inputs.items()}))
+def _value(name: str, metric: Metric, part: Part, wires: Wires) -> float:
+    pictures = {port: _rounded(wires[tensor]) / 255.0 for port, tensor in part.inputs.items()}
+    try:
+        return float(metric(**pictures))
+    except RestoreHubError:
+        raise
+    except Exception as error:
+        raise TrainingError(f"the metric {name!r} raised {type(error).__name__}: {error}") from error
 
 
 def _name(index: int, files: Sequence[Path]) -> str:

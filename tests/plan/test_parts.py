@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
         ("objectives.fidelity.inputs={target: data.rgb}", "needs the input 'prediction'"),
         ("objectives.fidelity.inputs.target=data.rbg", r"has no 'data\.rbg' \(did you mean 'data\.rgb'"),
         ("stages.1.solver=ibg", "unknown solver 'ibg'.*did you mean 'std/ibgl'"),
+        ("stages.1.groups=sampl", r"groups: .*a valid integer or 'sample', got 'sampl'"),
         ("stages.1.cap=0.5", r"stages\.1\.cap: cap is a factor above 1"),
         ("metrics=[psrn]", "unknown metric 'psrn'.*did you mean"),
         ("export.chain=enhancd", "did you mean 'enhanced'"),
@@ -187,3 +189,104 @@ def test_qualified_and_bare_names_are_the_same(make: Callable[..., Plan]) -> Non
     assert make("objectives.fidelity.loss=std/l1").losses["fidelity"].component.name == "std/l1"
     assert make().losses["fidelity"].component.name == "std/l1"
     assert "std/l1" in default_registry().names("loss")
+
+
+ODD = """
+from torch import nn
+from restore_hub import hookimpl
+
+class Scaled:
+    def __call__(self, prediction, target):
+        gap = (prediction - target).abs()
+        return (gap.sum() if gap.max() > 1 else gap.sum() * (1 + gap.mean().item())), gap.numel()
+
+class Lazy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.LazyConv2d(4, 3)
+    def forward(self, prediction, target):
+        return self.net(prediction - target).abs().sum(), 1
+
+class Helped:
+    def forward(self, gap):
+        return gap.abs().sum(), gap.numel()
+    def __call__(self, prediction, target):
+        return self.forward(prediction - target)
+
+class Called(nn.Module):
+    def __call__(self, prediction, target):
+        return (prediction - target).abs().sum(), prediction.numel()
+
+class Number:
+    def __call__(self, prediction, target):
+        return 1.0, 1
+
+def function(prediction, target):
+    return (prediction - target).abs().sum(), prediction.numel()
+
+class Nowhere:
+    def __call__(self, prediction, target):
+        return 0.0
+
+class Broken(Nowhere):
+    def __init__(self) -> None:
+        raise ValueError("no table")
+
+class ByPosition(Nowhere):
+    def __call__(self, prediction, target, /):
+        return 0.0
+
+class Anything(Nowhere):
+    def __call__(self, **pictures):
+        return 0.0
+
+@hookimpl
+def register_losses(register):
+    register("scaled", "odd_parts:Scaled", summary="looks at values")
+    for name in ("Lazy", "Helped", "Called", "Number", "function"):
+        register(name.lower(), f"odd_parts:{name}", summary=name)
+
+@hookimpl
+def register_metrics(register):
+    for name in ("Nowhere", "Broken", "ByPosition", "Anything"):
+        register(name.lower(), f"odd_parts:{name}", summary=name)
+"""
+
+
+@pytest.fixture
+def odd(overrides: list[str], tmp_path: Path) -> Iterator[Callable[[str], Plan]]:
+    """Return a function that plans the small pipeline with one more override and a plugin of odd parts."""
+    (tmp_path / "odd_parts.py").write_text(ODD)
+
+    def plan(override: str) -> Plan:
+        registry = registry_of(load_plugins((tmp_path / "odd_parts.py",)))
+        return make_plan(read_spec(PIPELINE, [*overrides, override]), registry)
+
+    yield plan
+    sys.modules.pop("odd_parts", None)
+
+
+@pytest.mark.parametrize("loss", ["scaled", "helped", "called"])
+def test_odd_losses_that_a_run_can_use_pass(odd: Callable[[str], Plan], loss: str) -> None:
+    """One looks at values, which there are none of; two have a `forward` that is not what is called."""
+    assert report(odd(f"objectives.fidelity.loss=odd-parts/{loss}")).shapes
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("objectives.fidelity.loss=odd-parts/lazy", r"objectives\.fidelity: .*its net\.weight has no size yet"),
+        ("objectives.fidelity.loss=odd-parts/number", r"objectives\.fidelity: .*it returned \(float, int\)"),
+        ("objectives.fidelity.loss=odd-parts/function", r"fidelity\.loss: odd-parts/function of .* is no class"),
+        ("metrics=[psnr, odd-parts/nowhere]", r"metrics\.1: odd-parts/nowhere of .* must say `higher_is_better`"),
+        ("metrics=[odd-parts/broken]", r"metrics\.0: odd-parts/broken cannot be made: ValueError: no table"),
+        ("metrics={m: {metric: odd-parts/broken}}", r"metrics\.m: odd-parts/broken cannot be made"),
+        ("metrics=[odd-parts/byposition]", "has no input 'prediction'; it takes none by name"),
+        ("metrics=[odd-parts/anything]", "has no input 'prediction'; it takes none by name"),
+    ],
+)
+def test_losses_and_metrics_that_would_fail_in_the_run_are_named(
+    odd: Callable[[str], Plan], override: str, said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        report(odd(override))

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from restore_hub import run
 from restore_hub.bilevel.solvers import Alternating
 from restore_hub.cli import group
-from restore_hub.errors import BilevelError, SpecError
+from restore_hub.errors import BilevelError, SpecError, TrainingError
 from restore_hub.plan import Plan, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
@@ -41,6 +41,7 @@ MISFITS = [
         r"stages\.1\.groups: groups: 3 do not divide evenly among the 2 parts of a lower batch",
     ),
 ]
+NORMALISED = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
 FITS = [
     ["stages.1.solver=neumann", "stages.1.rate=0.1"],
     ["stages.1.solver=neumann", "stages.1.lower.optimizer=sgd"],
@@ -65,6 +66,24 @@ def test_what_does_not_fit_is_found_by_check_and_before_the_first_stage(
     with pytest.raises(SpecError, match=said):
         run(RAW, overrides=[*small, *overrides], out=tmp_path / "r")
     assert not (tmp_path / "r").exists(), "the corrected command may use the same folder"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.upper.crop=1000"], "stage 2/2 ibgl: .*a crop of 1000 does not fit"),
+        (
+            ["stages.1.groups=2", f"blocks.enhance={NORMALISED}", "stages.1.lower.objective=fidelity"],
+            "stage 2/2 ibgl: the block 'enhance' normalises by the statistics of the batch",
+        ),
+    ],
+)
+def test_what_a_later_stage_lacks_is_found_before_the_first_stage(
+    small: list[str], tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(TrainingError, match=said):
+        run(RAW, overrides=[*small, "checkpoint_seconds=0", *overrides], out=tmp_path / "r")
+    assert not (tmp_path / "r").exists(), "no step was taken"
 
 
 @pytest.mark.parametrize("overrides", FITS)

@@ -275,3 +275,32 @@ def test_statistics_of_ones_own_that_differ_among_processes_end_the_run(
     ]
     (error,) = launch("r", overrides, "--plugin", str(tmp_path / "running.py")).errors()
     assert "stage 1/2 joint, step 1: enhance.mean differs among the 2 processes" in error
+
+
+DRAWN = """
+import os
+import torch
+from torch import nn
+from restore_hub import hookimpl
+
+class Drawn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(float(int(os.environ["RANK"]) + 1)))
+
+    def forward(self, prediction, target):
+        return (self.weight * (prediction - target)).abs().sum(), prediction.numel()
+
+@hookimpl
+def register_losses(register):
+    register("l1", "drawn:Drawn", summary="Its weight is another one in each process")
+"""
+
+
+def test_weights_of_a_loss_that_differ_among_processes_end_the_run(
+    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path
+) -> None:
+    (tmp_path / "drawn.py").write_text(DRAWN)
+    overrides = [*frequent, "objectives.fidelity.loss=drawn/l1"]
+    (error,) = launch("r", overrides, "--plugin", str(tmp_path / "drawn.py")).errors()
+    assert "error: fidelity.weight differs among the 2 processes" in error

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.errors import DataError, TrainingError, UnreadableFileError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.train.data import Samples
 from restore_hub.train.validate import better, validate
@@ -119,3 +119,14 @@ def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Pl
         validate(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, bad=range(4)), "holdout"))
     with pytest.raises(UnreadableFileError, match=r"p2\.dng: cut off"):
         validate(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))
+
+
+def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
+    class Raises(Seen):
+        def __call__(self, prediction: np.ndarray, target: np.ndarray) -> float:
+            raise ValueError("bad picture")
+
+    plan = make("metrics=[psnr, ssim]")
+    holdout = Samples(plan.datasets["holdout"].make(), "holdout")
+    with pytest.raises(TrainingError, match="the metric 'ssim' raised ValueError: bad picture"):
+        validate(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
