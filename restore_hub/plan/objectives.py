@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 from typing import Any
 
@@ -41,6 +42,16 @@ class Objectives:
         """Return the losses' weights and buffers, as `objective.name`."""
         modules = {name: loss for name, loss in self._losses.items() if isinstance(loss, nn.Module)}
         return {f"{name}.{key}": t for name, module in modules.items() for key, t in module.state_dict().items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the losses' weights, which no step changes; empty where there are none."""
+        weights = self.state_dict()
+        found = hashlib.sha256()
+        for name, tensor in sorted(weights.items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()[:12] if weights else ""
 
     def tensors(self, weights: Mapping[str, float]) -> set[str]:
         """Return the names of the tensors that a weighted objective reads."""

@@ -53,7 +53,7 @@ def save_state(run: Run, position: Position) -> None:
                 run.data[name].leave_out(index, reason)
     state = {
         "version": VERSION,
-        "machine": {**machine(run.device), "processes": run.ranks.size},
+        "machine": _conditions(run),
         "position": {name: getattr(position, name) for name in Position.__dataclass_fields__},
         "step": run.step,
         "best": run.best,
@@ -95,7 +95,7 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
         raise TrainingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}; begin anew") from error
     if version != VERSION:
         raise TrainingError(f"{path} is of version {version}, this restore_hub reads {VERSION}; begin anew")
-    _compare(state["machine"], {**machine(run.device), "processes": run.ranks.size}, inexact)
+    _compare(state["machine"], _conditions(run), inexact)
     for name, weights in state["blocks"].items():
         run.blocks[name].load_state_dict(weights)
     run.step, run.best, run.stale = state["step"], state["best"], state["stale"]
@@ -106,6 +106,11 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
     if run.ranks.rank < len(state["random"]):  # more processes than before begin with their own
         _set_random(run.device, state["random"][run.ranks.rank])
     return Position(**state["position"])
+
+
+def _conditions(run: Run) -> dict[str, Any]:
+    losses = run.objectives.fingerprint
+    return {**machine(run.device), "processes": run.ranks.size, "the hash of the losses' weights": losses}
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.errors import SpecError
+from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plugins import load_plugins
 from restore_hub.train import check_hypergradients
 from restore_hub.train.problem import problem_of
@@ -19,13 +19,17 @@ from restore_hub.train.setup import Setup, set_up
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 
 PLUGIN = """
+from pathlib import Path
+import torch
 from torch import nn
 from restore_hub import hookimpl
 
 class Features(nn.Module):
-    def __init__(self, channels: int = 4) -> None:
+    def __init__(self, channels: int = 4, weights: Path | None = None) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.5), nn.ReLU())
+        if weights is not None:
+            self.net.load_state_dict(torch.load(weights))
 
     def forward(self, prediction, target):
         gap = (self.net(prediction) - self.net(target)).square()
@@ -84,6 +88,24 @@ def test_its_hypergradient_is_compared_in_float64(spec: list[str], plugin: Path)
     found = check_hypergradients(PIPELINE, overrides=[*spec, "stages.1.solver=rhg"], plugins=[plugin])
     assert [agreement.dtype for agreement in found] == ["float64"]
     assert any(c.reference == "steps" and abs(c.whole.cosine - 1) < 1e-9 for c in found[0].comparisons), found
+
+
+def test_a_run_does_not_go_on_with_other_weights_of_a_loss(
+    spec: list[str], plugin: Path, tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    weights = tmp_path / "features.pt"
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    overrides = [*spec, f"objectives.fidelity.weights={weights}", "checkpoint_seconds=0"]
+    torch.save(net.state_dict(), weights)
+    stop_after(2, overrides=overrides, plugins=[plugin], out=tmp_path / "r")
+    first = net[0].weight.data[0, 0, 0, 0].clone()
+    net[0].weight.data[0, 0, 0, 0] += 1e-3
+    torch.save(net.state_dict(), weights)
+    with pytest.raises(TrainingError, match=r"the hash of the losses' weights was \w{12} and is \w{12}"):
+        run(PIPELINE, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
+    net[0].weight.data[0, 0, 0, 0] = first
+    torch.save(net.state_dict(), weights)
+    run(PIPELINE, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
 
 
 def test_inputs_that_its_forward_does_not_take_are_an_error_with_a_hint(spec: list[str], plugin: Path) -> None:
