@@ -1,6 +1,6 @@
 """How right the response by groups is at each damping, on the pipeline hyper_cleaning with a group for each sample.
 
-The first table holds the cosine with the exact response, and length over length: for theta as it starts and trained
+The table holds the cosine with the exact response, and length over length: for theta as it starts and trained
 for some outer steps, omega after so many lower steps from its start. The exact response solves with the dense Hessian,
 damped by 1e-3 of its largest eigenvalue, as in `groups.py`. The last row is 1 - F1 where all has been trained, with ten
 lower steps a step: the worst of three choices of samples.

@@ -72,8 +72,8 @@ class Loss(Protocol):
     """Called with named tensors; returns (sum, count), so that ratios survive accumulation and ranks.
 
     The energy is `sum / count`. Names of the tensors are the parameters of `__call__`, or of `forward` where the loss
-    is a PyTorch module. The weights of a module are those of no level: they are frozen, go to the device of the run
-    with it, and it is in evaluation mode.
+    is a PyTorch module; each is written out, since `**inputs` would name none. A module is moved to the device of the
+    run, put into evaluation mode and frozen: its weights are those of no level.
     """
 
     def __call__(self, **inputs: Tensor) -> tuple[Tensor, Tensor | int]:

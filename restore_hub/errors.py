@@ -62,6 +62,12 @@ class MissingExtraError(RestoreHubError):
     """A package of an optional extra is needed and not installed."""
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice: Python's own, NumPy's, or torch's on any device."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest known name, or an empty text when none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -82,17 +82,18 @@ def check_options(
             text = f"{name} needs the option {key!r}"
         else:
             path, value = _reach(given, first["loc"])
-            text = f"option {path!r} of {name}: {_wanted(error, key, given[key])}, got {value!r}"
+            text = f"option {path!r} of {name}: {_wanted(error, key, given.get(key))}, got {value!r}"
         raise OptionError(text, key) from None
     return {key: getattr(checked, key) for key in given}
 
 
 def _wanted(error: ValidationError, key: str, value: Any) -> str:
     """Return what a value should have been: all that it may be, where that is a choice of types."""
-    first, *others = [e["msg"] for e in error.errors() if e["loc"][0] == key]
-    if isinstance(value, Mapping | list):
-        return first  # the others may be of other places in it
-    return " or ".join(dict.fromkeys([first, *(message.removeprefix("Input should be ") for message in others)]))
+    said = [str(e["msg"]) for e in error.errors() if not e["loc"] or e["loc"][0] == key]
+    start = "Input should be "
+    if isinstance(value, Mapping | list) or not all(message.startswith(start) for message in said):
+        return said[0]  # the others may be of other places in it
+    return start + " or ".join(dict.fromkeys(message.removeprefix(start) for message in said))
 
 
 def _reach(given: Mapping[str, Any], place: tuple[int | str, ...]) -> tuple[str, Any]:

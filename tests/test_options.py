@@ -63,6 +63,19 @@ def test_wrong_types_are_refused_and_named(given: dict[str, Any], option: str) -
     assert "x/target" in str(caught.value)
 
 
+def _nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", ["\ud800", _nested(300)], ids=["surrogate", "deep"])
+def test_values_that_are_no_json_are_refused_too(value: Any) -> None:
+    with pytest.raises(OptionError, match="x/target"):
+        check({"root": "a", "note": value})
+
+
 def test_unknown_option_suggests_the_nearest() -> None:
     with pytest.raises(OptionError, match=r"no option 'widht' \(did you mean 'width'\?\)") as caught:
         check({"root": "a", "widht": 8})

@@ -26,15 +26,25 @@ def apply(optimizer: optim.Optimizer, variables: Tensors, gradient: Tensors) -> 
     torch.clear_autocast_cache()
 
 
+def release(variables: Tensors) -> None:
+    """Empty the variables' `.grad`: vectors of their size that nobody reads after the last lower step."""
+    for variable in variables:
+        variable.grad = None
+
+
+def has_hooks(optimizer: optim.Optimizer) -> bool:
+    """Whether anything runs around the steps of this optimizer, or of all."""
+    own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    return bool(own or _global_optimizer_pre_hooks or _global_optimizer_post_hooks)
+
+
 def _is_bare_sgd(optimizer: optim.Optimizer) -> bool:
     """Whether a step is w -= lr g and nothing else, so that the optimizer's own bookkeeping can be spared."""
     if not optimizer.param_groups[0]["params"][0].is_cpu:  # where torch steps all tensors at once
         return False
     if type(optimizer) is not optim.SGD or "step" in vars(optimizer):  # torch's schedulers put a `step` of theirs there
         return False
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-        return False
-    if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+    if has_hooks(optimizer):
         return False
     options = ("momentum", "weight_decay", "maximize", "differentiable")
     return not any(group[option] for group in optimizer.param_groups for option in options)

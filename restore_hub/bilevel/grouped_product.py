@@ -51,7 +51,7 @@ def grouped_product(
     Args:
         rows: by group, at the response point.
         g_u: g_u = dF_upper/domega at the same point.
-        damping: >= 0; how it bears on angle, norm and training: `benchmarks/response.py`.
+        damping: >= 0; how it bears on angle, norm and training is in docs/solvers.md.
         limit: largest |R|.
         length: the norm of tensors shaped like x.
 

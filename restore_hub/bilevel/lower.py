@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, optim
 
-from restore_hub.bilevel.apply import apply
+from restore_hub.bilevel.apply import apply, release
 from restore_hub.bilevel.coupling import Levels, coupled
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.vectors import Tensors
@@ -49,6 +49,5 @@ def descend(
     for x, batch in coupled(problem, batches, graphs=int(graph), levels=levels):
         found = evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",))
         apply(optimizer, problem.omega, found.omega)
-    for w in problem.omega:
-        w.grad = None  # a vector of the size of omega, which whoever wants it has from below
+    release(problem.omega)
     return Descent(x, found.value, found.omega)

@@ -109,6 +109,6 @@ def check_zero_sum(
         kind = "a zero-sum pair" if s < 0 else "one energy for both levels"
         raise BilevelError(
             f"F_upper is {s:.4g} times F_lower on the same batch ({kind}): the outer-product response cancels "
-            "the direct gradient and the upper level cannot move, on separate batches by their noise alone; take "
-            "another upper energy (for a GAN the non-saturating generator loss), or the solver `alternating`"
+            "the direct gradient and the upper level cannot move (on separate batches, no further than their noise); "
+            "take another upper energy (for a GAN the non-saturating generator loss), or the solver `alternating`"
         )

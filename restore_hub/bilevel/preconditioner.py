@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.apply import has_hooks
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.errors import BilevelError
 
@@ -42,7 +43,7 @@ def preconditioner(optimizer: optim.Optimizer, omega: Tensors) -> Tensors:
 
 
 def check_supported(optimizer: optim.Optimizer) -> None:
-    """Raise BilevelError where P of an optimizer is not known, naming the setting; hooks may change its gradient."""
+    """Raise BilevelError where P of an optimizer is not known, naming the setting; hooks may change its step."""
     if not isinstance(optimizer, optim.SGD | optim.Adam | optim.AdamW):
         raise BilevelError(
             f"tbgl needs the diagonal of the lower optimizer, and knows none for {type(optimizer).__name__}; "
@@ -54,10 +55,10 @@ def check_supported(optimizer: optim.Optimizer) -> None:
                 f"tbgl cannot differentiate a lower step of {type(optimizer).__name__} with "
                 f"{setting}={group[setting]}; leave {setting} at its default"
             )
-    if optimizer._optimizer_step_pre_hooks:
+    if has_hooks(optimizer):
         raise BilevelError(
-            f"tbgl does not know what the hooks before a step of the lower {type(optimizer).__name__} make of its "
-            "gradient; remove them, or use another solver"
+            f"tbgl does not know what the hooks on a step of the lower {type(optimizer).__name__} make of it; remove "
+            "them, or use another solver"
         )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.apply import apply
+from restore_hub.bilevel.apply import apply, release
 from restore_hub.bilevel.coupling import Levels, coupled
 from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
 from restore_hub.bilevel.update import check_differentiable, keep, recall, update
@@ -71,6 +71,7 @@ def unroll(
     walk = coupled(problem, batches, graphs=kept, levels=levels)
     for x, batch in islice(walk, batches.steps - kept):
         apply(optimizer, problem.omega, evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
+    release(problem.omega)
     xs: list[Tensors] = []
     roots: list[Tensors] = []
     # `data`, since a detached tensor would count the steps that omega takes in other memory later as its own changes.

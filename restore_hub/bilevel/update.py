@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, optim
 
+from restore_hub.bilevel.apply import has_hooks
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.errors import BilevelError
 
@@ -32,7 +33,7 @@ def check_differentiable(optimizer: optim.Optimizer) -> None:
                 f"reverse mode cannot pass through a lower step of {kind.__name__} with {setting}={group[setting]}; "
                 f"leave {setting} at its default, or use another solver"
             )
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    if has_hooks(optimizer):
         raise BilevelError(
             f"reverse mode writes the lower steps of {kind.__name__} out and would not run the hooks registered on it; "
             "do what they do elsewhere, or use another solver"

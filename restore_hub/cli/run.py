@@ -18,7 +18,9 @@ from restore_hub.cli.options import plugin_option, set_option
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the newest unfinished one of this spec.")
 @click.option(
-    "--inexact", is_flag=True, help="Resume with other threads, torch, machine or processes; not to the same bits."
+    "--inexact",
+    is_flag=True,
+    help="Resume with other threads, torch, machine, processes or loss; not to the same bits.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only; log.txt in the run folder has every line.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every value of every step.")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.bilevel.reduction import ALONE, Reduction, summed
-from restore_hub.errors import RestoreHubError, TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory
 from restore_hub.plan.chain import Wires
 
 LossCall = Callable[..., tuple[Tensor, Tensor | int]]
@@ -39,13 +39,17 @@ class Objectives:
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the losses' weights and buffers, as `objective.name`."""
-        modules = {name: loss for name, loss in self._losses.items() if isinstance(loss, nn.Module)}
-        return {f"{name}.{key}": t for name, module in modules.items() for key, t in module.state_dict().items()}
+        """Return the losses' weights and buffers, as `objectives.name.key`."""
+        return {
+            f"objectives.{name}.{key}": value
+            for name, loss in self._losses.items()
+            for key, value in (loss.state_dict() if isinstance(loss, nn.Module) else {}).items()
+            if isinstance(value, Tensor)  # a module may add what is none
+        }
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the losses' weights, which no step changes; empty where there are none."""
+        """A hash of the losses' weights as they were made; empty where there are none."""
         weights = self.state_dict()
         found = hashlib.sha256()
         for name, tensor in sorted(weights.items()):
@@ -78,9 +82,9 @@ class Objectives:
     def _call(self, name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | int]:
         try:
             result = self._losses[name](**tensors)
-        except RestoreHubError:
-            raise
         except Exception as error:
+            if isinstance(error, RestoreHubError) or lacks_memory(error):
+                raise
             raise TrainingError(f"the loss of objective {name!r} raised {type(error).__name__}: {error}") from error
         scalar = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and not result[0].ndim
         if not scalar:

@@ -29,8 +29,8 @@ def check_network(target: Any, /, **options: Any) -> None:
     Checked are: declared ports; shapes at several sizes down to one pixel; dtype and finite values in float32,
     float64 and under bfloat16 autocast; evaluation that repeats itself, changes no state and treats the pictures
     of a batch alone, as training does but in torch's layers of batch normalisation; gradients to every parameter and
-    input in training; weights that survive saving; and ONNX
-    export with dynamic sizes, run by onnxruntime at two further sizes, equal to 1e-4.
+    input in training; weights that survive saving; and ONNX export with dynamic sizes, run by onnxruntime at two
+    further sizes, equal to 1e-4.
 
     Args:
         target: a class (made with `options`) or a network, which is left as it was.
@@ -164,8 +164,10 @@ def _check_training(name: str, network: Any) -> None:
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
         return
     inputs = _inputs(network, (9, 14), batch=2)
+    lows = [port.low for port in network.inputs.values()]
+    other = [torch.cat([x[:1], low + 0.5 * (x[1:] - low)]) for x, low in zip(inputs, lows, strict=True)]
     found = []
-    for batch in (inputs, [torch.cat([x[:1], x[1:].flip(2)]) for x in inputs]):
+    for batch in (inputs, other):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # for dropout
             found.append(_run(name, network, batch))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 NAME = "state"
+LOSSES = "the hash of the losses' weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
 
     Args:
         run: made from the same spec.
-        inexact: go on although threads, torch, the machine or the number of processes differ; the bits will then
-            differ too.
+        inexact: go on although threads, torch, the machine, the number of processes or a loss differ; the bits will
+            then differ too.
 
     Raises:
         TrainingError: a damaged or newer file, or another machine, torch or number of threads.
@@ -109,8 +110,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
 
 
 def _conditions(run: Run) -> dict[str, Any]:
-    losses = run.objectives.fingerprint
-    return {**machine(run.device), "processes": run.ranks.size, "the hash of the losses' weights": losses}
+    losses = {LOSSES: run.objectives.fingerprint} if run.objectives.fingerprint else {}
+    return {**machine(run.device), "processes": run.ranks.size, **losses}
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -140,7 +141,10 @@ def _compare(then: Mapping[str, Any], now: Mapping[str, Any], inexact: bool) -> 
         f"{name} was {then.get(name)} and is {value}" for name, value in now.items() if then.get(name) != value
     ]
     if differing and not inexact:
+        how = "OMP_NUM_THREADS sets the threads"
+        if any(text.startswith(LOSSES) for text in differing):
+            how = "with the file that a loss had its weights from"
         raise TrainingError(
-            f"{'; '.join(differing)}: the run would not go on to the same bits; run it as before (OMP_NUM_THREADS sets "
-            "the threads), or pass --inexact"
+            f"{'; '.join(differing)}: the run would not go on to the same bits; run it as before ({how}), or pass "
+            "--inexact"
         )

@@ -117,8 +117,8 @@ class TorchRanks(Ranks):
             if not bool((column == column[0]).all()):
                 raise TrainingError(
                     f"{name} differs among the {self.size} processes, as statistics that a block takes from its own "
-                    "part of a batch do, and weights that are not drawn from torch; train on one process, or with a "
-                    "network or loss that has none"
+                    "part of a batch do, or weights that are not drawn from torch's generator; train on one process, "
+                    "or with a network or loss that has neither"
                 )
 
     def claim(self) -> bool:

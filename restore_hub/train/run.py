@@ -73,7 +73,7 @@ def run(
         resume: go on with the run in `out`, or with the newest unfinished one in `runs` of the same resolved spec, to
             the same bits as if it had not been stopped; begin where there is none. (Stages limited by minutes take as
             many steps as they can.)
-        inexact: resume although threads, torch, the machine or the number of processes differ.
+        inexact: resume although threads, torch, the machine, the number of processes or weights of a loss differ.
         quiet: print nothing while training; `log.txt` in the run folder has every line all the same.
         verbose: say every value of every step, and how long it waited for its data.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from restore_hub.bilevel import Start
 from restore_hub.contracts import Batches, Solver
-from restore_hub.errors import BilevelError, RestoreHubError, TrainingError, UnreadableFileError
+from restore_hub.errors import BilevelError, RestoreHubError, TrainingError, UnreadableFileError, lacks_memory
 from restore_hub.spec import Level, LowerLevel, Stage
 from restore_hub.train.groups import check_statistics
 from restore_hub.train.optimizers import make_optimizer, set_rate
@@ -39,7 +39,6 @@ class Stepper:
         self._stage = setup.plan.spec.stages[index]
         self._device, self._dtype = setup.device, AUTOCAST[setup.plan.spec.precision]
         self._solver: Solver = setup.plan.solvers[index].make()
-        self._grouped = setup.plan.solvers[index].options.get("groups") is not None
         self._problem = _problem(setup, self._stage)
         self._optimizers = [make_optimizer(*pair) for pair in _variables(self._stage, self._problem)]
         self._ranks = setup.ranks
@@ -61,8 +60,8 @@ class Stepper:
         Raises:
             RestoreHubError: data that cannot be read or cropped; a block that groups of a batch cannot pass.
         """
-        self._feed.look()
-        if self._grouped and isinstance(self._problem, ChainProblem):
+        self._feed.batches(0).lower[0]  # lower batches are made when they are asked for
+        if getattr(self._solver, "groups", None) is not None and isinstance(self._problem, ChainProblem):
             self._problem.check_groups()
 
     def step(self, taken: int, done: float) -> dict[str, float]:
@@ -141,10 +140,9 @@ def named(place: str, less_memory: str = LESS_MEMORY) -> Iterator[None]:
         raise TrainingError(f"{place}: {error}{hint}") from error
     except Exception as error:
         text = " ".join(str(error).split())[:300]
-        memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
         if not isinstance(error, RuntimeError):  # torch's own says what it is: sizes that do not fit, memory
             text = f"{type(error).__name__}: {text}; RESTORE_HUB_TRACEBACK=1 shows where"
-        raise TrainingError(f"{place}: {text}{f'; {less_memory}' if memory else ''}") from error
+        raise TrainingError(f"{place}: {text}{f'; {less_memory}' if lacks_memory(error) else ''}") from error
 
 
 def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -172,10 +170,6 @@ class _Feed:
         ]
         self._parts = [level.accumulate for level in stage.levels]
         self.seconds = 0.0
-
-    def look(self) -> None:
-        for place in range(len(self._streams)):
-            self._batch(place, 0)
 
     def batches(self, step: int) -> Batches:
         if self._lower_level is None:

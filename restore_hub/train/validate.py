@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Metric
-from restore_hub.errors import RestoreHubError, TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory
 from restore_hub.plan.chain import Chain, Wires
 from restore_hub.plan.parts import Part
 from restore_hub.spec import DATA, HOLDOUT
@@ -104,9 +104,9 @@ def _value(name: str, metric: Metric, part: Part, wires: Wires) -> float:
     pictures = {port: _rounded(wires[tensor]) / 255.0 for port, tensor in part.inputs.items()}
     try:
         return float(metric(**pictures))
-    except RestoreHubError:
-        raise
     except Exception as error:
+        if isinstance(error, RestoreHubError) or lacks_memory(error):
+            raise
         raise TrainingError(f"the metric {name!r} raised {type(error).__name__}: {error}") from error
 
 

@@ -192,6 +192,7 @@ def test_qualified_and_bare_names_are_the_same(make: Callable[..., Plan]) -> Non
 
 
 ODD = """
+import torch
 from torch import nn
 from restore_hub import hookimpl
 
@@ -206,6 +207,12 @@ class Lazy(nn.Module):
         self.net = nn.LazyConv2d(4, 3)
     def forward(self, prediction, target):
         return self.net(prediction - target).abs().sum(), 1
+
+class Constant:
+    mean = torch.full((1, 3, 1, 1), 0.4)
+    def __call__(self, prediction, target):
+        gap = (prediction - self.mean) / 0.2 - (target - self.mean) / 0.2
+        return gap.abs().sum(), gap.numel()
 
 class Helped:
     def forward(self, gap):
@@ -243,7 +250,7 @@ class Anything(Nowhere):
 @hookimpl
 def register_losses(register):
     register("scaled", "odd_parts:Scaled", summary="looks at values")
-    for name in ("Lazy", "Helped", "Called", "Number", "function"):
+    for name in ("Lazy", "Constant", "Helped", "Called", "Number", "function"):
         register(name.lower(), f"odd_parts:{name}", summary=name)
 
 @hookimpl
@@ -266,9 +273,9 @@ def odd(overrides: list[str], tmp_path: Path) -> Iterator[Callable[[str], Plan]]
     sys.modules.pop("odd_parts", None)
 
 
-@pytest.mark.parametrize("loss", ["scaled", "helped", "called"])
+@pytest.mark.parametrize("loss", ["scaled", "constant", "helped", "called"])
 def test_odd_losses_that_a_run_can_use_pass(odd: Callable[[str], Plan], loss: str) -> None:
-    """One looks at values, which there are none of; two have a `forward` that is not what is called."""
+    """Some look at values or hold tensors where there are none; two have a `forward` that is not what is called."""
     assert report(odd(f"objectives.fidelity.loss=odd-parts/{loss}")).shapes
 
 

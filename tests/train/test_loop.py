@@ -156,6 +156,7 @@ def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
     ("body", "said"),
     [
         ("return undefined_name", "the loss of objective 'fidelity' raised NameError: name 'undefined_name'"),
+        ("raise MemoryError", r"stage 1/2 joint.*MemoryError: .*lower `crop`"),
         ("return (prediction - target).abs().mean()", r"must return \(sum, count\): .* a tensor of shape \(\)"),
         ("return (prediction - target).abs(), 3", r"returned \(a tensor of shape \(2, 3, 16, 16\), int\)"),
     ],

@@ -130,3 +130,14 @@ def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
     holdout = Samples(plan.datasets["holdout"].make(), "holdout")
     with pytest.raises(TrainingError, match="the metric 'ssim' raised ValueError: bad picture"):
         validate(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
+
+
+def test_a_metric_that_lacks_memory_leaves_the_advice_to_the_run(make: Callable[..., Plan]) -> None:
+    class Large(Seen):
+        def __call__(self, prediction: np.ndarray, target: np.ndarray) -> float:
+            raise MemoryError
+
+    plan = make("metrics=[psnr, ssim]")
+    holdout = Samples(plan.datasets["holdout"].make(), "holdout")
+    with pytest.raises(MemoryError):
+        validate(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Large()}, holdout)

@@ -22,7 +22,7 @@ response; `s` and `capped` (0 or 1) for the outer product; `residual` and `negat
 linear system.
 `g_lower` is exactly 0 where the response of the outer product was 0/0 and is taken as zero.
 
-A state holds what the optimizers remember and the solver, not theta and omega: save these beside its `state_dict()`,
+A state holds what the optimizers and the solver remember, not theta and omega: save these beside its `state_dict()`,
 and a `Start`'s, to go on to the same bits.
 
 For solvers of one's own: `new_state` and `State` (what is carried from step to step), `report` and `Logs` (what is

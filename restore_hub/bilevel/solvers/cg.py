@@ -15,8 +15,9 @@ class Cg(ImplicitSolver):
     """k lower steps, answered for by the implicit function theorem: `restore_hub.bilevel.conjugate_gradient`.
 
     Gradient: G = dF_upper/dtheta - d^2 F_lower / dtheta domega (H + damping I)^-1 dF_upper/domega, everything at the
-    omega after the last lower step, F_lower on the last lower batch. Exact where the lower level has converged and H is
-    positive definite. Any torch optimizer serves at either level, and memory does not grow with k.
+    omega after the last lower step, F_lower on the last lower batch. H is its Hessian, plus the weight decay that the
+    lower optimizer adds to the gradient. Exact where the lower level has converged and H is positive definite. Any
+    torch optimizer that minimises serves at either level, and memory does not grow with k.
 
     Logged beside the usual: `residual`, relative, of the linear system (1 says that nothing was solved), and
     `negative_curvature`, 1 where H + damping I was met as not positive definite, so that the solution was cut short:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.apply import apply
+from restore_hub.bilevel.apply import apply, release
 from restore_hub.bilevel.coupling import couple_levels, coupled
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.outer import Pull, step_upper
@@ -137,6 +137,7 @@ class F2sa:
         for x, batch in coupled(problem, batches, graphs=0, levels=levels):
             with torch.autocast(device, enabled=False):
                 below = self._step_both(problem, state, x, batch, x_upper, batches.upper)
+        release(problem.omega)
         with torch.autocast(device, enabled=False):
             above = evaluate(problem, "upper", x_upper, state.copy, batches.upper, optional=("x",))
             drawn = evaluate(problem, "lower", x, state.copy, batch, wrt=("x",))

@@ -19,13 +19,20 @@ from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, Problem
 from restore_hub.errors import BilevelError, OptionError
 
+# Optimizers that add their weight decay to the gradient. Others, which shrink the weights beside it, are many.
+COUPLED = (
+    *(optim.SGD, optim.ASGD, optim.Adam, optim.NAdam, optim.RAdam, optim.Adamax),
+    *(optim.Adagrad, optim.Adadelta, optim.RMSprop),
+)
+
 
 class ImplicitSolver(ABC):
     """k lower steps without a graph, then the response of `restore_hub.bilevel.implicit` on the last lower batch.
 
     Weight decay of the lower optimizer counts as the term of F_lower that it stands for, decay |omega|^2 / 2, whose
-    curvature is the decay. Not so where it is decoupled from the gradient, as in AdamW: such a lower level settles
-    where no energy is least, though near the minimum of F_lower.
+    curvature is the decay, where the optimizer adds it to the gradient (SGD, Adam, RMSprop and the like). Not so where
+    it shrinks the weights beside it, as in AdamW: such a lower level settles where no energy is least, though near the
+    minimum of F_lower.
 
     Attributes:
         iterations: most Hessian-vector products of an outer step.
@@ -80,8 +87,8 @@ def weight_decays(optimizer: optim.Optimizer, omega: Tensors) -> list[float]:
 
 
 def _decay(optimizer: optim.Optimizer, group: dict[str, Any]) -> float:
-    decoupled = isinstance(optimizer, optim.AdamW | optim.Adafactor) or group.get("decoupled_weight_decay", False)
-    return 0.0 if decoupled else float(group.get("weight_decay", 0.0))
+    coupled = isinstance(optimizer, COUPLED) and not isinstance(optimizer, optim.AdamW)  # which is an Adam to torch
+    return float(group["weight_decay"]) if coupled and not group.get("decoupled_weight_decay") else 0.0
 
 
 def decayed(product: Operator, decays: Sequence[float]) -> Operator:

@@ -29,8 +29,8 @@ class Neumann(ImplicitSolver):
 
     Args:
         iterations: terms of the series, each but the first one product H p.
-        rate: below 2 / (largest curvature of F_lower). None: the learning rate of the lower optimizer, which must then
-            be SGD; a rate at which the lower steps converge makes the series converge, too.
+        rate: below 2 / (largest curvature of F_lower, weight decay included). None: the learning rate of the lower
+            optimizer, which must then be SGD; a rate at which the lower steps converge makes the series converge, too.
         damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).
 
     Reference:

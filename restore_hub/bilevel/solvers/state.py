@@ -90,13 +90,13 @@ def _bytes(t: Tensor) -> tuple[Any, Any]:
 
 
 def report(problem: Any, lower_loss: Tensor, g_l: Tensors, above: Gradients, *responses: Tensors) -> Logs:
-    """Return what every solver with a response logs: both losses, |g_l|, its angle to g_u, |R| and |dF_upper/dx|."""
+    """Return what every solver with a response logs: losses, |g_l|, its angle to g_u, |dF_upper/dx|, |R| if given."""
     lengths, size = (norm(g_l), norm(above.omega)), reduction_of(problem).norm
-    return {
+    logs: Logs = {
         "loss/upper": above.value,
         "loss/lower": lower_loss,
         "g_lower": lengths[0],
         "cosine": cosine(g_l, above.omega, lengths),
-        "response_norm": size(*responses),
         "direct_norm": size(above.x),
     }
+    return {**logs, "response_norm": size(*responses)} if responses else logs

@@ -48,6 +48,7 @@ class Tbgl:
     def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take one lower step and one upper step."""
         self.evaluations(batches.steps)
+        check_supported(state.optimizers[1])  # settings and hooks may have changed since `init`
         before = tuple(w.detach().clone() for w in problem.omega)
         x, x_lower = levels = couple_levels(problem, batches)
         below = descend(problem, state.optimizers[1], batches, levels=levels)

@@ -140,7 +140,38 @@ def test_weight_decay_of_the_lower_optimizer_is_part_of_the_curvature(quadratic:
     torch.testing.assert_close(quadratic.theta[0].grad, exact, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [optim.AdamW, partial(optim.NAdam, decoupled_weight_decay=True)])
+class Decaying(optim.Optimizer):
+    """Shrinks the weights beside the gradient, under the usual name, as many optimizers outside of torch do."""
+
+    def __init__(self, variables: Any, lr: float, weight_decay: float) -> None:
+        super().__init__(variables, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for w in group["params"]:
+                w.mul_(1 - group["lr"] * group["weight_decay"]).sub_(w.grad, alpha=group["lr"])
+
+
+def test_decays_go_by_tensor_whatever_the_order_of_the_groups(quadratic: Any) -> None:
+    """omega in two halves, of which one decays."""
+    whole = quadratic.omega[0].detach()
+    first, second = (part.clone().requires_grad_() for part in (whole[:1], whole[1:]))
+    lower, upper = quadratic.lower, quadratic.upper
+    quadratic.lower = lambda x, omega, batch: lower(x, (torch.cat(omega),), batch)
+    quadratic.upper = lambda x, omega, batch: upper(x, (torch.cat(omega),), batch)
+    quadratic.omega, quadratic.omega_names = (first, second), ("first", "second")
+    groups = [{"params": [second], "weight_decay": 0.7}, {"params": [first], "weight_decay": 0.0}]
+    optimizers = [optim.SGD(quadratic.theta, lr=0.0), optim.SGD(groups, lr=1e-15)]
+    solver = Cg(iterations=30, tolerance=1e-13)
+    solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None]))
+    A, B, D, e, x = quadratic.A, quadratic.B, quadratic.D, quadratic.e, quadratic.theta[0].detach()
+    curvature = A + 0.7 * torch.diag(torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=torch.float64))
+    exact = D @ x + B @ torch.linalg.solve(curvature, whole - e)
+    torch.testing.assert_close(quadratic.theta[0].grad, exact, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [optim.AdamW, partial(optim.NAdam, decoupled_weight_decay=True), Decaying])
 def test_decay_that_is_no_part_of_the_gradient_is_none_of_the_curvature(quadratic: Any, kind: Any) -> None:
     found = []
     for decay in (0.0, 0.5):

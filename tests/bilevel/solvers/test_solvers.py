@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import optim
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from restore_hub.bilevel import cap
 from restore_hub.bilevel.solvers import (
@@ -270,16 +271,27 @@ def test_variables_that_are_not_real_are_refused(kit: Any, level: str) -> None:
         Rhg().init(problem, kit.sgd(problem))
 
 
+@pytest.mark.parametrize("when", ["pre", "post", "global"])
 @pytest.mark.parametrize("kind", [Rhg, TruncatedRhg, Bda, Tbgl])
-def test_hooks_that_would_not_count_are_refused_whenever_they_come(kit: Any, kind: Any) -> None:
+def test_hooks_that_would_not_count_are_refused_whenever_they_come(kit: Any, kind: Any, when: str) -> None:
     """Reverse mode would not run them, and tbgl take the clipped gradient's step for one along the whole."""
     problem, solver = kit.Chain(), kind()
     state = solver.init(problem, kit.sgd(problem))
-    state.optimizers[1].register_step_pre_hook(lambda *_: None)
-    with pytest.raises(BilevelError, match="hooks"):
-        solver.init(problem, state.optimizers)
-    with pytest.raises(BilevelError, match="hooks"):
-        solver.step(problem, state, kit.feed("one", 1))
+    registers = {
+        "pre": state.optimizers[1].register_step_pre_hook,
+        "post": state.optimizers[1].register_step_post_hook,
+        "global": register_optimizer_step_post_hook,
+    }
+    handle = registers[when](lambda *_: None)
+    before = [w.detach().clone() for w in problem.omega]
+    try:
+        with pytest.raises(BilevelError, match="hooks"):
+            solver.init(problem, state.optimizers)
+        with pytest.raises(BilevelError, match="hooks"):
+            solver.step(problem, state, kit.feed("one", 1))
+    finally:
+        handle.remove()
+    torch.testing.assert_close([w.detach() for w in problem.omega], before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", TWO_LEVELS)
