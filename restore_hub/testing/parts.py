@@ -84,7 +84,7 @@ def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor
 
 
 def _share_off(loss: Any, at: Mapping[str, Tensor], moved: Sequence[str], generator: torch.Generator) -> float:
-    """Return the share of entries of d^2 F v that a difference does not confirm; zero for a loss not in float64."""
+    """Return the share of entries of d^2 F v that a difference does not confirm; TypeError where none is in float64."""
     along = {k: torch.randn(at[k].shape, generator=generator, dtype=torch.float64) for k in moved}
 
     def gradient(step: float, again: bool = False) -> tuple[list[Tensor], tuple[Tensor, ...]]:
