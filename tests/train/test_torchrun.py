@@ -303,4 +303,4 @@ def test_weights_of_a_loss_that_differ_among_processes_end_the_run(
     (tmp_path / "drawn.py").write_text(DRAWN)
     overrides = [*frequent, "objectives.fidelity.loss=drawn/l1"]
     (error,) = launch("r", overrides, "--plugin", str(tmp_path / "drawn.py")).errors()
-    assert "error: fidelity.weight differs among the 2 processes" in error
+    assert "error: objectives.fidelity.weight differs among the 2 processes" in error
