@@ -12,8 +12,9 @@ import torch
 
 from arena.results import parser, publish, table
 from groups import digits, exact_response, train
-from restore_hub.bilevel import Tensors, cosine, grouped_product, norm
+from restore_hub.bilevel import Tensors, cosine, descend, grouped_product, norm
 from restore_hub.bilevel.solvers import Lwcl
+from restore_hub.contracts import Batches
 
 DAMPINGS = (0.001, 0.01, 0.05, 0.1, 0.3, 1.0)
 
@@ -29,12 +30,7 @@ def compare(lower: int, outer: int) -> list[str]:
         for w, first in zip(problem.omega, start, strict=True):
             w.copy_(first)
     x = tuple(t.detach() for t in problem.theta)
-    descent = torch.optim.SGD(problem.omega, lr=task.optimizers[1].param_groups[0]["lr"])
-    for _ in range(lower):
-        g_l = torch.autograd.grad(problem.lower(x, problem.omega, batch.lower[0]), problem.omega)
-        for w, g in zip(problem.omega, g_l, strict=True):
-            w.grad = g
-        descent.step()
+    descend(problem, task.optimizers[1], Batches(None, batch.lower, lower))
     g_u = torch.autograd.grad(problem.upper(x, problem.omega, batch.upper), problem.omega)
     exact = exact_response(problem, x, batch.lower[0], g_u, 1e-3)
     rows = problem.lower_groups(x, problem.omega, batch.lower[0], "sample")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import cached_property, reduce
+from functools import reduce
 from operator import add
 from typing import Any
 
@@ -21,13 +21,18 @@ Sums = tuple[tuple[Tensor, Tensor | int], ...]  # (sum, count) of each loss
 
 
 class Objectives:
-    """The losses of a spec, wired to named tensors. Those with weights, as of a network, are frozen as they are."""
+    """The losses of a spec, wired to named tensors. Those with weights, as of a network, are frozen as they are.
+
+    Attributes:
+        fingerprint: a hash of the losses' weights as they were made; empty where there are none.
+    """
 
     def __init__(self, losses: Mapping[str, LossCall], inputs: Mapping[str, Mapping[str, str]]) -> None:
         self._losses = losses
         self._inputs = inputs
         for module in self._modules():
             module.requires_grad_(False).eval()
+        self.fingerprint = _hash(self.state_dict())
 
     def _modules(self) -> list[nn.Module]:
         return [loss for loss in self._losses.values() if isinstance(loss, nn.Module)]
@@ -46,16 +51,6 @@ class Objectives:
             for key, value in (loss.state_dict() if isinstance(loss, nn.Module) else {}).items()
             if isinstance(value, Tensor)  # a module may add what is none
         }
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of the losses' weights as they were made; empty where there are none."""
-        weights = self.state_dict()
-        found = hashlib.sha256()
-        for name, tensor in sorted(weights.items()):
-            found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return found.hexdigest()[:12] if weights else ""
 
     def tensors(self, weights: Mapping[str, float]) -> set[str]:
         """Return the names of the tensors that a weighted objective reads."""
@@ -129,6 +124,14 @@ def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduc
         [weight * part[index][0] / counts[index] for index, weight in enumerate(weights.values())] for part in parts
     ]
     return [torch.stack(each).sum() for each in terms]
+
+
+def _hash(weights: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:12] if weights else ""
 
 
 def _sum(values: Iterable[Any]) -> Any:

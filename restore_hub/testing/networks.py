@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
 from restore_hub.testing.require import difference_of, finite, require
+from restore_hub.train.groups import normalises_by_batch
 
 # In units that give every port whole sizes: one pixel, odd, flat and wide ones.
 SIZES = ((1, 1), (2, 3), (17, 5), (16, 16), (9, 31))
@@ -161,7 +162,7 @@ def _check_evaluation(name: str, network: Any) -> None:
 def _check_training(name: str, network: Any) -> None:
     """Batches are cut into groups and parts, and put together, wherever no layer of batch normalisation is seen."""
     network.train()
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+    if normalises_by_batch(network):
         return
     inputs = _inputs(network, (9, 14), batch=2)
     lows = [port.low for port in network.inputs.values()]
