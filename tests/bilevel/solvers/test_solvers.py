@@ -196,6 +196,7 @@ def test_schedulers_of_both_levels_see_the_steps(kit: Any, kind: Any) -> None:
         warnings.simplefilter("error")
         for scheduler in schedulers:
             scheduler.step()  # warns where no step was seen
+    assert [o.param_groups[0]["lr"] / o.param_groups[0]["initial_lr"] for o in optimizers] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("kind", [Cg, partial(Neumann, rate=0.05), F2sa, Ibgl, Alternating])
