@@ -30,7 +30,7 @@ from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Lwcl, Neumann, Rh
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.parts_problem import PartsProblem, parts_problem_of
+from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
 from restore_hub.train.setup import set_up
 from restore_hub.train.validate import measure
 
@@ -57,8 +57,8 @@ class Run:
         self.setup = set_up(PIPELINE, overrides, [], "cpu")
         self.stage = self.setup.plan.spec.stages[0]
         assert self.setup.problem is not None
-        problem = parts_problem_of(self.setup.problem, self.stage)
-        assert isinstance(problem, PartsProblem)
+        problem = pair_of_problem(self.setup.problem, self.stage)
+        assert isinstance(problem, ProblemPair)
         self.problem, self._solver, self._taken = problem, SOLVERS[solver](), 0
         self.groups = getattr(self._solver, "groups", None)
         pairs = zip(self.stage.levels, (problem.theta, problem.omega), strict=True)

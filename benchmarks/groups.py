@@ -25,7 +25,7 @@ from restore_hub.bilevel.solvers import Alternating, Ibgl, Lwcl
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.parts_problem import PartsProblem, parts_problem_of
+from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
 from restore_hub.train.setup import set_up
 from restore_hub.train.validate import measure
 
@@ -148,8 +148,8 @@ def pipeline(name: str, error: Callable[[Mapping[str, float]], float], k: int, *
     setup = set_up(PIPELINES / f"{name}.yaml", ["tracker=", *overrides], [], "cpu")
     stage = setup.plan.spec.stages[0]
     assert setup.problem is not None
-    problem = parts_problem_of(setup.problem, stage)
-    assert isinstance(problem, PartsProblem)
+    problem = pair_of_problem(setup.problem, stage)
+    assert isinstance(problem, ProblemPair)
     pairs = zip(stage.levels, (problem.theta, problem.omega), strict=True)
     upper, lower = ([setup.stream(level.data, "all").batch(0)] for level in stage.levels)
     batches = Batches(upper, [lower], k)

@@ -25,21 +25,23 @@ from arena.results import parser, publish, table
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.gate import save
 from restore_hub.export.qdq import to_int8
+from restore_hub.machine import usable_cpus
+from restore_hub.model.model import Model, probe_feeds
+from restore_hub.model.sequence import load
+from restore_hub.model.tiled import run
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime import Model, load, restore, restore_folder
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.large import run
-from restore_hub.runtime.limits import usable_cpus
-from restore_hub.runtime.model import probe_feeds
-from restore_hub.runtime.mosaic import RawImage
+from restore_hub.runtime.folder import restore_folder
+from restore_hub.runtime.restore import restore
 from restore_hub.spec import read_spec
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 Work = Callable[[], Any]
 
 # In processes of their own: each restores one file and prints the most bytes that it held.
-PEAK = "from restore_hub.runtime.limits import peak_memory; print(peak_memory())"
+PEAK = "from restore_hub.machine import peak_memory; print(peak_memory())"
 OURS = "import sys; from restore_hub import restore; restore(*sys.argv[1:4], overwrite=True, tile=0)"
 PLAIN = """
 import sys, numpy, onnxruntime, rawpy

@@ -34,7 +34,7 @@ from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train.problem import Batch, ChainProblem, problem_of
+from restore_hub.train.problems.chain import Batch, ChainPair, pair_of_chain
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 RADIUS, RATE = 0.01, 1e-4
@@ -55,7 +55,7 @@ CASES: list[tuple[str, int]] = [("alternating", 1), ("alternating", 5), ("tbgl",
 CASES += [("rhg", 1), ("rhg", 5), ("cg", 5), ("neumann", 5), ("f2sa", 1), ("f2sa", 5)]
 
 
-def problem(compiled: bool = False) -> ChainProblem:
+def problem(compiled: bool = False) -> ChainPair:
     """Return the bilevel stage of the shipped pipeline, freshly initialised, each of its blocks compiled or not."""
     plan = make_plan(read_spec(PIPELINE), default_registry())
     torch.manual_seed(0)
@@ -65,8 +65,8 @@ def problem(compiled: bool = False) -> ChainProblem:
         # With `fullgraph` a break of the graph, or too many graphs, is an error instead of eager code.
         block.compile(fullgraph=True, dynamic=False)
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    made = problem_of(chain, objectives, plan.spec.stages[-1])
-    assert isinstance(made, ChainProblem)
+    made = pair_of_chain(chain, objectives, plan.spec.stages[-1])
+    assert isinstance(made, ChainPair)
     return made
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from arena.results import parser, publish, table
 from restore_hub.contracts import Scalar
 from restore_hub.plugins import default_registry
-from restore_hub.train.folder import RunFolder
-from restore_hub.train.record import Record
+from restore_hub.train.recording.folder import RunFolder
+from restore_hub.train.recording.recorder import Record
 
 NAMES = [f"value/{number}" for number in range(10)]  # about what a bilevel step logs
 

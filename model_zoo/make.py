@@ -21,10 +21,10 @@ import sklearn
 from PIL import Image
 
 from restore_hub import run
+from restore_hub.export.quantise import open_judge, quantise
+from restore_hub.photo.pictures import write_atomic
 from restore_hub.plugins import default_registry
 from restore_hub.report import card_of, write_entry
-from restore_hub.runtime.images import write_atomic
-from restore_hub.train import open_judge, quantise
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = Path("runs/zoo")

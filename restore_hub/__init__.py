@@ -13,14 +13,16 @@ __all__ = ["__version__", "hookimpl", "load", "restore", "restore_folder", "run"
 
 if TYPE_CHECKING:
     from restore_hub.hookspecs import hookimpl
-    from restore_hub.runtime import load, restore, restore_folder
+    from restore_hub.model.sequence import load
+    from restore_hub.runtime.folder import restore_folder
+    from restore_hub.runtime.restore import restore
     from restore_hub.train import run
 
 _LAZY = {
     "hookimpl": "restore_hub.hookspecs",
-    "load": "restore_hub.runtime",
-    "restore": "restore_hub.runtime",
-    "restore_folder": "restore_hub.runtime",
+    "load": "restore_hub.model.sequence",
+    "restore": "restore_hub.runtime.restore",
+    "restore_folder": "restore_hub.runtime.folder",
     "run": "restore_hub.train",
 }
 

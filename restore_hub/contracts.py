@@ -184,7 +184,7 @@ class Tracker(Protocol):
         ...
 
 
-class Problem(Protocol):
+class LevelPair(Protocol):
     """Two energies and two sets of variables, coupled through `x = couple(batch)`, a function of `theta` alone.
 
     Every solver works on `x` detached, and sends one combined cotangent back through `couple`; for a problem
@@ -219,7 +219,7 @@ class Problem(Protocol):
 
 
 @runtime_checkable
-class GroupedProblem(Problem, Protocol):
+class GroupedPair(LevelPair, Protocol):
     """A problem whose lower energy is a sum over groups, F_lower = sum_j F_j: what `groups` of a solver needs."""
 
     def lower_groups(
@@ -240,7 +240,7 @@ class GroupedProblem(Problem, Protocol):
         ...
 
 
-class ProblemParts(Protocol):
+class Problem(Protocol):
     """What the levels of a spec are made of where there is no chain of blocks: variables, energies, data, metrics.
 
     It never says which level is which: a stage does, by naming blocks, an energy and a split for each level. Options

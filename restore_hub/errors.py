@@ -1,13 +1,78 @@
-"""Every error that a user can see. Each message says what is wrong, where, and how to mend it."""
+"""Every error a user can see: a code, the place it concerns, what is wrong, and how to mend it.
+
+The texts stand in one table, `restore_hub/messages/*.toml`, beside the mend of each; a plugin keeps its own
+(`add_messages`). A program matches on `code` and `place`, which stay; the English may change.
+
+>>> raise SpecError("spec.unknown-key", "a.yaml:3:5 blocks.generate", key="wdith", mend=nearest("wdith", known))
+SpecError: a.yaml:3:5 blocks.generate: unknown key 'wdith'; did you mean 'width'?
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import string
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+E = TypeVar("E", bound="RestoreHubError")
 
 
 class RestoreHubError(Exception):
-    """Base of all errors raised on purpose; the command line prints it as one line and exits with 2."""
+    """Base of all errors raised on purpose; the command line prints it as one line and exits with 2.
+
+    Args:
+        code: `area.what-is-wrong`, a key of the table of messages.
+        place: the file, key, stage or variable it concerns; empty where there is none.
+        what, mend: texts in place of the table's. A plugin without a table gives `what`; a near name is a `mend`.
+        facts: values for the names in braces of the table's texts.
+
+    Attributes:
+        code, place, facts: as given.
+        what, mend: the texts, filled in.
+    """
+
+    def __init__(self, code: str, place: object = "", *, what: str = "", mend: str = "", **facts: Any) -> None:
+        super().__init__(code)
+        self.code = code
+        self.place = str(place)
+        self.facts = facts
+        self._what, self._mend = what, mend
+
+    @property
+    def what(self) -> str:
+        """What is wrong."""
+        return self._what or _fill(_message(self.code).what, self.facts)
+
+    @property
+    def mend(self) -> str:
+        """How to mend it; empty where that is plain."""
+        return self._mend or _fill(_message(self.code).mend, self.facts)
+
+    def __str__(self) -> str:
+        """Return one line: `place: what; mend`."""
+        text = f"{self.place}: {self.what}" if self.place else self.what
+        return f"{text}; {self.mend}" if self.mend else text
+
+    def at(self, place: object, kind: type[E] | None = None) -> E:
+        """Return this error with a place before its own, as another kind of error where one is given."""
+        made = kind or type(self)
+        places = ": ".join(part for part in (str(place), self.place) if part)
+        return made(self.code, places, what=self._what, mend=self._mend, **self.facts)  # type: ignore[return-value]
+
+    def as_json(self) -> dict[str, str]:
+        """Return what a program needs: `code`, `kind`, `place`, `what`, `mend`."""
+        return {
+            "code": self.code,
+            "kind": type(self).__name__,
+            "place": self.place,
+            "what": self.what,
+            "mend": self.mend,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the facts when the error crosses to another process."""
+        return _again, (type(self), self.code, self.place, self._what, self._mend, self.facts)
 
 
 class PluginError(RestoreHubError):
@@ -19,15 +84,16 @@ class UnknownComponentError(RestoreHubError):
 
 
 class OptionError(RestoreHubError):
-    """An option that a component does not take, or a value of the wrong type; `option` names it."""
+    """An option that a component does not take, or a value it refuses; the place is the option's name."""
 
-    def __init__(self, message: str, option: str = "") -> None:
-        super().__init__(message)
-        self.option = option
+    @property
+    def option(self) -> str:
+        """The option's name."""
+        return self.place
 
 
 class SpecError(RestoreHubError):
-    """A pipeline spec that cannot be read or makes no sense; the text begins with `file:line:col key.path:`."""
+    """A pipeline spec that cannot be read or makes no sense; the place is `file:line:col key.path`."""
 
 
 class DataError(RestoreHubError):
@@ -35,7 +101,7 @@ class DataError(RestoreHubError):
 
 
 class UnreadableFileError(DataError):
-    """A file that is empty, cut off, damaged, or of a format nobody here knows; training may leave it out."""
+    """A file that is empty, cut off, damaged, or of an unknown format; training may leave it out."""
 
 
 class BilevelError(RestoreHubError):
@@ -43,11 +109,11 @@ class BilevelError(RestoreHubError):
 
 
 class TrainingError(RestoreHubError):
-    """A training run that cannot go on, such as a loss that is not finite."""
+    """A training run that cannot continue, such as a loss that is not finite."""
 
 
 class LostRankError(TrainingError):
-    """Another process of a run on several has ended, or is not heard of any more."""
+    """Another process of a run on several has ended, or no longer answers."""
 
 
 class ExportError(RestoreHubError):
@@ -55,11 +121,60 @@ class ExportError(RestoreHubError):
 
 
 class ModelFileError(RestoreHubError):
-    """An ONNX file that is not one of restore_hub's, or is asked for what it cannot do."""
+    """An ONNX file that restore_hub did not make, or that cannot do what was asked."""
 
 
 class MissingExtraError(RestoreHubError):
     """A package of an optional extra is needed and not installed."""
+
+
+class Message(NamedTuple):
+    """A row of the table: what is wrong, and how to mend it, with names of facts in braces."""
+
+    what: str
+    mend: str = ""
+
+
+_tables: list[Path] = sorted((Path(__file__).parent / "messages").glob("*.toml"))
+_read: dict[str, Message] = {}
+
+
+def add_messages(table: Path) -> None:
+    """Add a plugin's table of messages, a TOML file of `[area.what-is-wrong]` with `what` and `mend`.
+
+    It is read when the first error is shown. Call this in the plugin's `__init__.py`.
+    """
+    _tables.append(table)
+
+
+def messages() -> Mapping[str, Message]:
+    """Return the whole table, by code."""
+    import tomllib
+
+    while _tables:
+        areas = tomllib.loads(_tables.pop(0).read_text(encoding="utf-8"))
+        _read.update({f"{area}.{name}": Message(**row) for area, rows in areas.items() for name, row in rows.items()})
+    return _read
+
+
+def _message(code: str) -> Message:
+    # An error about an error would hide the first: a code without a row is shown as it is.
+    return messages().get(code, Message(code))
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def _fill(text: str, facts: Mapping[str, Any]) -> str:
+    return string.Formatter().vformat(text, (), _Facts(facts)) if facts else text
+
+
+def _again(
+    kind: type[RestoreHubError], code: str, place: str, what: str, mend: str, facts: Mapping[str, Any]
+) -> RestoreHubError:
+    return kind(code, place, what=what, mend=mend, **facts)
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -68,7 +183,20 @@ def lacks_memory(error: BaseException) -> bool:
     return named or "can't allocate memory" in str(error)
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the nearest known name, or an empty text when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest known name, or an empty text when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    near = nearest(name, known)
+    return f" ({near})" if near else ""
+
+
+def reason_of(error: BaseException, limit: int = 300) -> str:
+    """Return what another library's error says, in one line: an `OSError`'s own words, else type and text."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:limit]}"

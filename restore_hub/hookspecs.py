@@ -45,7 +45,7 @@ def register_datasets(register: Register) -> None:
 
 @hookspec
 def register_problems(register: Register) -> None:
-    """Register problems that are no chain of blocks: `restore_hub.contracts.ProblemParts` classes."""
+    """Register problems, for models that aren't a chain of blocks: `restore_hub.contracts.Problem` classes."""
 
 
 @hookspec
@@ -56,6 +56,16 @@ def register_solvers(register: Register) -> None:
 @hookspec
 def register_trackers(register: Register) -> None:
     """Register trackers: `restore_hub.contracts.Tracker` classes."""
+
+
+@hookspec
+def register_readers(register: Register) -> None:
+    """Register sensor layouts: `restore_hub.contracts.Reader` classes, which turn RAW files into mosaics."""
+
+
+@hookspec
+def register_exporters(register: Register) -> None:
+    """Register formats that an exported file is packed into for another program: `restore_hub.contracts.Exporter`."""
 
 
 @hookspec

@@ -11,7 +11,7 @@ from typing import Any
 
 from restore_hub.errors import PluginError, UnknownComponentError
 
-KINDS = ("network", "loss", "metric", "dataset", "problem", "solver", "tracker", "command")
+KINDS = ("network", "loss", "metric", "dataset", "problem", "solver", "tracker", "reader", "exporter", "command")
 RESERVED_NAMESPACE = "std"
 
 

@@ -15,17 +15,18 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.export.raw_input import RAW_INPUTS
+from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
+from restore_hub.model.model import probe_feeds
+from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.images import write_picture
-from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
-from restore_hub.runtime.model import probe_feeds
-from restore_hub.runtime.mosaic import RawImage
 from restore_hub.spec import read_spec
+from support import LOWLIGHT
 
-ROOT = Path(__file__).resolve().parent.parent
-PIPELINE = ROOT / "pipelines" / "raw_lowlight.yaml"
+pytest_plugins = ["support.raw_files", "support.runs"]
+
 SPLITS = {"train": 2, "upper": 1, "holdout": 1}
 # Small enough for a test: narrow blocks, small crops, few steps, no tracker.
 SMALL = (
@@ -51,7 +52,7 @@ def photograph(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the splits `train`, `upper`, `holdout` of short/long DNG pairs."""
-    from restore_hub_raw.make_raw import Recipe, make_folder
+    from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 
     root = tmp_path_factory.mktemp("pairs")
     seed = 0
@@ -75,7 +76,7 @@ def make(overrides: list[str]) -> Callable[..., Plan]:
     """Return a function that plans the small pipeline with further overrides."""
 
     def plan(*more: str) -> Plan:
-        return make_plan(read_spec(PIPELINE, [*overrides, *more]), default_registry())
+        return make_plan(read_spec(LOWLIGHT, [*overrides, *more]), default_registry())
 
     return plan
 
@@ -84,7 +85,7 @@ def make(overrides: list[str]) -> Callable[..., Plan]:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with `chain.onnx` (RAW in) and `enhance.onnx` (RGB in)."""
     folder = tmp_path_factory.mktemp("models")
-    plan = make_plan(read_spec(PIPELINE, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
+    plan = make_plan(read_spec(LOWLIGHT, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
     torch.manual_seed(1)
     chain = build_chain(plan).eval()
     facts = {"licence": None, "metrics": {}, "provenance": {}}

@@ -10,15 +10,15 @@ from types import ModuleType
 
 import pytest
 
+from restore_hub.model.verify import verify
+from restore_hub.model.zoo import Entry, zoo_entries
+from restore_hub.photo.history import file_hash
 from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.report import card_of
-from restore_hub.runtime.record import file_hash
-from restore_hub.runtime.verify import verify
-from restore_hub.runtime.zoo import Entry, zoo_entries
 from restore_hub.spec import read_spec
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 MOST = 5_000_000  # bytes of an entry
 ENTRIES = list(zoo_entries().values())
 entries = pytest.mark.parametrize("entry", ENTRIES, ids=[entry.name for entry in ENTRIES])

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.runtime import load
+from restore_hub.model.sequence import load
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 HEIGHT, WIDTH = 140, 168
 
 

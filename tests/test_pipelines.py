@@ -8,12 +8,12 @@ import pytest
 
 from restore_hub import run
 from restore_hub.plan import make_plan
-from restore_hub.plan.report import report
+from restore_hub.plan.dry_run import report
 from restore_hub.plan.shipped import shipped_pipelines
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # What makes each pipeline small; a new pipeline needs its line here.
 SMALL = {
     "raw_lowlight": [

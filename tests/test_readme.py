@@ -15,14 +15,14 @@ import pytest
 
 from restore_hub.errors import DataError
 from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.raw.reader import read_raw
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime.images import write_picture
-from restore_hub.runtime.raw import read_raw
 from restore_hub.spec import read_spec
-from restore_hub_raw.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.S)
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}

@@ -15,12 +15,11 @@ import pytest
 import torch
 
 from restore_hub import restore
+from restore_hub.photo.pictures import read_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import Plan
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.images import read_picture
-from restore_hub.runtime.mosaic import RawImage
-
-ROOT = Path(__file__).resolve().parent.parent
+from support import ROOT
 
 
 @pytest.fixture(scope="module")

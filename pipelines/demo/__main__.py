@@ -17,8 +17,9 @@ from pathlib import Path
 
 import classical
 from photographs import SPLITS, copy_photographs
-from report import Row, table, write_report
 from sheet import write_sheet
+
+from report import Row, table, write_report
 
 RATIO = 100.0  # long over short exposure time; noise is make-raw's default for it, stated in pairs.json
 
@@ -86,7 +87,7 @@ def classical_rows(data: Path) -> list[Row]:
 
 def restored(chain: Path, data: Path, folder: Path) -> dict[str, classical.Picture]:
     """Restore the held-out dark files with an ONNX file, in processes that cannot import torch."""
-    from restore_hub.runtime.images import read_picture
+    from restore_hub.photo.pictures import read_picture
 
     folder.mkdir(parents=True)
     pictures = {}

@@ -10,7 +10,7 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
-from restore_hub.runtime.raw import read_raw, render_raw
+from restore_hub.photo.raw.reader import read_raw, render_raw
 
 Picture = NDArray[np.float64]
 STRENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of the denoiser, in estimated deviations of the noise; best on train wins

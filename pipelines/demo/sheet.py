@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from classical import Picture
 from PIL import Image, ImageDraw, ImageFont
+
 from report import Row, scores
 
 CELL = 240  # width of a picture on the sheet, pixels

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from restore_hub.runtime.images import write_atomic
+from restore_hub.photo.pictures import write_atomic
 
 LONGEST_WAIT = 60.0  # seconds, for another process that makes the same file
 

@@ -25,19 +25,19 @@ def register_networks(register: Register) -> None:
 def register_datasets(register: Register) -> None:
     register(
         "pairs",
-        "restore_hub_raw.pairs:Pairs",
+        "restore_hub_raw.datasets.pairs:Pairs",
         summary="Short-exposure RAW files with their long exposures as the reference",
         references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
     )
     register(
         "sid",
-        "restore_hub_raw.sid:Sid",
+        "restore_hub_raw.datasets.sid:Sid",
         summary="The See-in-the-Dark set (Sony) by its official lists",
         references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
     )
     register(
         "photos",
-        "restore_hub_raw.photos:Photos",
+        "restore_hub_raw.datasets.photos:Photos",
         summary="Ordinary photos turned into dark RAW exposures while training, with augmentation",
         references=(
             "Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",
@@ -50,13 +50,13 @@ def register_datasets(register: Register) -> None:
 def register_commands(register: Register) -> None:
     register(
         "make-raw",
-        "restore_hub_raw.make_raw:make_raw",
+        "restore_hub_raw.synthesis.make_raw:make_raw",
         summary="Make pairs of short and long RAW exposures (DNG) from ordinary photos",
         references=("Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",),
     )
     register(
         "noise",
-        "restore_hub_raw.noise_command:noise",
+        "restore_hub_raw.noise.command:noise",
         summary="Measure a sensor's shot and read noise from RAW files, for `make-raw --noise`",
         references=(
             "Foi et al., Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data, "
@@ -65,7 +65,7 @@ def register_commands(register: Register) -> None:
     )
     register(
         "check",
-        "restore_hub_raw.check_data:check_data",
+        "restore_hub_raw.checks.check_data:check_data",
         summary="Find misaligned pairs, wrong exposure ratios, duplicates and unreadable files in training data",
         references=(
             "Kuglin & Hines, The Phase Correlation Image Alignment Method, 1975",

@@ -6,9 +6,9 @@ r"""The mathematics of bilevel training: pure functions on tensors, usable witho
 ======================  ==========================================================================
 symbol                  here
 ======================  ==========================================================================
-theta, omega            `Problem.theta`, `Problem.omega`: upper and lower variables, live leaf tensors
-x(theta)                `Problem.couple(batch)`: all that the energies see of theta
-F_upper, F_lower        `Problem.upper`, `Problem.lower`: scalars, pure functions of (x, omega, batch)
+theta, omega            `LevelPair.theta`, `LevelPair.omega`: upper and lower variables, live leaf tensors
+x(theta)                `LevelPair.couple(batch)`: all that the energies see of theta
+F_upper, F_lower        `LevelPair.upper`, `LevelPair.lower`: scalars, pure functions of (x, omega, batch)
 g_u, g_l                dF_upper/domega, dF_lower/domega
 R                       response: what the movement of omega(theta) adds to dF_upper/dx
 s                       ratio of the outer product, <g_l, g_u> / <g_l, g_l>
@@ -100,7 +100,7 @@ learning, has for omega the way that it goes from there, with the energies at x 
 
 from __future__ import annotations
 
-from restore_hub.bilevel import cap
+from restore_hub.bilevel import norm_cap
 from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.coupling import Levels, check_batches, couple_levels, coupled, shares_batch
 from restore_hub.bilevel.finite_difference import FiniteDifference, along, finite_difference
@@ -148,7 +148,6 @@ __all__ = [
     "Unrolled",
     "along",
     "apply",
-    "cap",
     "check_batches",
     "check_differentiable",
     "check_finite",
@@ -176,6 +175,7 @@ __all__ = [
     "lower_rows",
     "neumann_series",
     "norm",
+    "norm_cap",
     "outer_product",
     "preconditioner",
     "pull_back",

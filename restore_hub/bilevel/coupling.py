@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError
 
 
@@ -30,7 +30,7 @@ def shares_batch(batches: Batches) -> bool:
     return batches.upper is batches.lower[-1]
 
 
-def couple_levels(problem: Problem, batches: Batches) -> Levels:
+def couple_levels(problem: LevelPair, batches: Batches) -> Levels:
     """Return x of the upper batch and of the last lower one: from one pass if it is one batch, or the problem can.
 
     Raises:
@@ -49,7 +49,7 @@ def couple_levels(problem: Problem, batches: Batches) -> Levels:
 
 
 def coupled(
-    problem: Problem, batches: Batches, *, graphs: int, levels: Levels | None = None
+    problem: LevelPair, batches: Batches, *, graphs: int, levels: Levels | None = None
 ) -> Iterator[tuple[Tensors, Any]]:
     """Yield x and the batch of each lower step; where there is one lower batch, all steps get the very same x.
 
@@ -77,7 +77,7 @@ def coupled(
         yield x, batch
 
 
-def couple(problem: Problem, batch: Any) -> Tensors:
+def couple(problem: LevelPair, batch: Any) -> Tensors:
     """Return x; a tensor alone would be taken for a tuple of its rows, of which energies see the first one."""
     x = problem.couple(batch)
     if not isinstance(x, (tuple, list)):

@@ -9,7 +9,7 @@ import torch
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors, norm
-from restore_hub.contracts import Problem
+from restore_hub.contracts import LevelPair
 from restore_hub.errors import OptionError
 
 
@@ -21,7 +21,7 @@ class FiniteDifference(NamedTuple):
 
 
 def finite_difference(
-    problem: Problem, x: Tensors, omega: Tensors, direction: Tensors, batch: Any, radius: float = 0.01
+    problem: LevelPair, x: Tensors, omega: Tensors, direction: Tensors, batch: Any, radius: float = 0.01
 ) -> FiniteDifference:
     r"""Return the response of one lower step with d omega'/dx = -P d g_l(x, omega)/dx, P held fixed.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Problem
+from restore_hub.contracts import LevelPair
 from restore_hub.errors import BilevelError
 
 Level = Literal["upper", "lower"]
@@ -31,7 +31,7 @@ class Gradients(NamedTuple):
 
 
 def evaluate(
-    problem: Problem,
+    problem: LevelPair,
     level: Level,
     x: Tensors,
     omega: Tensors,
@@ -66,7 +66,7 @@ def evaluate(
     )
 
 
-def evaluate_both(problem: Problem, x: Tensors, omega: Tensors, batch: Any) -> tuple[Gradients, Gradients]:
+def evaluate_both(problem: LevelPair, x: Tensors, omega: Tensors, batch: Any) -> tuple[Gradients, Gradients]:
     """Return F_lower and F_upper with their derivatives at one point, on one batch; F_upper need not depend on x.
 
     Where the problem has `both`, what the energies have in common runs forward once, and only backward twice.
@@ -85,7 +85,7 @@ def evaluate_both(problem: Problem, x: Tensors, omega: Tensors, batch: Any) -> t
 
 
 def gradient_graph(
-    problem: Problem, level: Level, x: Tensors, omega: Tensors, batch: Any, *, optional: Sequence[str] = ()
+    problem: LevelPair, level: Level, x: Tensors, omega: Tensors, batch: Any, *, optional: Sequence[str] = ()
 ) -> tuple[Tensor, Tensors]:
     """Return an energy, detached, and its gradient by omega with the graph from x and omega to it.
 

@@ -12,7 +12,7 @@ from torch.func import grad, vmap
 from restore_hub.bilevel.gradients import Gradients, check_finite, fill
 from restore_hub.bilevel.reduction import ALONE, Reduction
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Problem
+from restore_hub.contracts import LevelPair
 from restore_hub.errors import BilevelError
 
 Grouping = int | Literal["sample"]
@@ -56,11 +56,11 @@ class Rows(NamedTuple):
         return Gradients(self.value, tuple(s.weighted(ones) for s in self.x), tuple(g.sum(0) for g in self.omega))
 
 
-def lower_rows(problem: Problem, x: Tensors, omega: Tensors, batch: Any, groups: Grouping) -> Rows:
+def lower_rows(problem: LevelPair, x: Tensors, omega: Tensors, batch: Any, groups: Grouping) -> Rows:
     """Return the lower energy's gradients by group, at x and omega cut from any graph.
 
     Args:
-        problem: has `lower_groups` (`restore_hub.contracts.GroupedProblem`).
+        problem: has `lower_groups` (`restore_hub.contracts.GroupedPair`).
         x, omega: the point.
         batch: the lower batch.
         groups: `sample`, or how many parts of the batch, 1 or more.

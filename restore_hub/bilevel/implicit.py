@@ -10,7 +10,7 @@ import torch
 
 from restore_hub.bilevel.gradients import check_finite, fill, gradient_graph, pull_back
 from restore_hub.bilevel.vectors import Tensors, inner, norm, scaled
-from restore_hub.contracts import Problem
+from restore_hub.contracts import LevelPair
 from restore_hub.errors import BilevelError
 
 Operator: TypeAlias = Callable[[Tensors], Tensors]
@@ -48,7 +48,7 @@ class Implicit(NamedTuple):
 
 
 def implicit(
-    problem: Problem, x: Tensors, batch: Any, g_u: Tensors, solve: Callable[[Operator, Tensors], Solution]
+    problem: LevelPair, x: Tensors, batch: Any, g_u: Tensors, solve: Callable[[Operator, Tensors], Solution]
 ) -> Implicit:
     r"""Return the response of a lower level at its optimum, by the implicit function theorem.
 

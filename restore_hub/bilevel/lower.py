@@ -10,7 +10,7 @@ from restore_hub.bilevel.apply import apply, release
 from restore_hub.bilevel.coupling import Levels, coupled
 from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 
 
 class Descent(NamedTuple):
@@ -28,7 +28,12 @@ class Descent(NamedTuple):
 
 
 def descend(
-    problem: Problem, optimizer: optim.Optimizer, batches: Batches, *, graph: bool = False, levels: Levels | None = None
+    problem: LevelPair,
+    optimizer: optim.Optimizer,
+    batches: Batches,
+    *,
+    graph: bool = False,
+    levels: Levels | None = None,
 ) -> Descent:
     """Take `batches.steps` lower steps on F_lower(x_i, omega), i = 1..k, where x_i = couple(lower batch i).
 

@@ -12,7 +12,7 @@ from restore_hub.bilevel.apply import apply
 from restore_hub.bilevel.gradients import check_finite, fill
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Problem
+from restore_hub.contracts import LevelPair
 from restore_hub.errors import BilevelError
 
 
@@ -23,7 +23,7 @@ class Pull(NamedTuple):
     cotangent: Tensors
 
 
-def hypergradient(problem: Problem, *pulls: Pull) -> Tensors:
+def hypergradient(problem: LevelPair, *pulls: Pull) -> Tensors:
     r"""Return the gradient by theta of all levels' cotangents, in one call of autograd.
 
     .. math:: G = \sum_b \Big(\frac{\partial x_b}{\partial \theta}\Big)^T c_b,  \qquad
@@ -53,7 +53,7 @@ def hypergradient(problem: Problem, *pulls: Pull) -> Tensors:
     return gradient
 
 
-def step_upper(problem: Problem, optimizer: optim.Optimizer, *pulls: Pull) -> None:
+def step_upper(problem: LevelPair, optimizer: optim.Optimizer, *pulls: Pull) -> None:
     """Step the upper optimizer along the hypergradient, which stays in `theta[i].grad`."""
     apply(optimizer, problem.theta, hypergradient(problem, *pulls))
 

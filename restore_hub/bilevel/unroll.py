@@ -14,7 +14,7 @@ from restore_hub.bilevel.coupling import Levels, coupled
 from restore_hub.bilevel.gradients import evaluate, fill, gradient_graph, pull_back
 from restore_hub.bilevel.update import check_differentiable, keep, recall, update
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 
 # (number of the lower step from 0, omega before it, g_l there) -> the gradient to step along
 Aggregate: TypeAlias = Callable[[int, Tensors, Tensors], Tensors]
@@ -39,7 +39,7 @@ class Unrolled(NamedTuple):
 
 
 def unroll(
-    problem: Problem,
+    problem: LevelPair,
     optimizer: optim.Optimizer,
     batches: Batches,
     *,

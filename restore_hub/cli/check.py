@@ -13,7 +13,7 @@ from restore_hub.cli.options import plugin_option, set_option
 from restore_hub.cli.table import table
 
 if TYPE_CHECKING:
-    from restore_hub.train.agreement import Agreement, Closeness, Comparison
+    from restore_hub.trial.hypergradient_check import Agreement, Closeness, Comparison
 
 MEANING = """\
   theta is held still. `whole` is the gradient that steps theta, `response` the part of it that stands for the lower
@@ -31,11 +31,11 @@ MEANING = """\
 def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], hypergradient: bool) -> None:
     """Check SPEC: names, options, graph, level rules, solvers with their optimizers, shapes, parameters and cost."""
     from restore_hub.plan import make_plan
-    from restore_hub.plan.report import report
+    from restore_hub.plan.dry_run import report
     from restore_hub.plan.shipped import find_spec
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
-    from restore_hub.train.fit import check_fit
+    from restore_hub.train.problems.fit import check_fit
 
     plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
     found = report(plan)
@@ -59,7 +59,7 @@ def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], h
 
 
 def _hypergradients(spec: Path, overrides: Sequence[str], plugins: Sequence[Path]) -> Iterator[str]:
-    from restore_hub.train import check_hypergradients
+    from restore_hub.trial.hypergradient_check import check_hypergradients
 
     found = check_hypergradients(spec, overrides=overrides, plugins=plugins)
     for agreement in found:

@@ -57,8 +57,8 @@ def command(
             raise click.UsageError(
                 f"{run} is no run folder; of a spec, give -o OUT, and neither --weights nor --int8: it has no run"
             )
+        from restore_hub.export.publish import export_spec
         from restore_hub.plugins import default_registry
-        from restore_hub.train import export_spec
 
         _say(export_spec(run, default_registry(plugins), out, overrides))
 
@@ -66,8 +66,9 @@ def command(
 def _export_run(
     run: Path, weights: str | None, out: Path | None, budget: float | None, plugins: tuple[Path, ...]
 ) -> None:
+    from restore_hub.export.publish import export_run
+    from restore_hub.export.quantise import open_judge, quantise
     from restore_hub.plugins import default_registry
-    from restore_hub.train import export_run, open_judge, quantise
 
     registry = default_registry(plugins)
     judge = None if budget is None else open_judge(run, registry)  # before the work, since it may refuse

@@ -13,7 +13,7 @@ from restore_hub.cli.options import FilePath, device_option
 from restore_hub.cli.units import printable, size
 
 if TYPE_CHECKING:
-    from restore_hub.runtime import Model
+    from restore_hub.model.model import Model
 
 
 @click.command()
@@ -34,9 +34,9 @@ def command(file: Path, as_json: bool, device: str) -> None:
 
 
 def _inspect_models(source: Path, as_json: bool, device: str) -> None:
-    from restore_hub.runtime.chained import misfit
-    from restore_hub.runtime.model import load
-    from restore_hub.runtime.source import paths_of
+    from restore_hub.model.locate import paths_of
+    from restore_hub.model.model import load
+    from restore_hub.model.sequence import misfit
 
     models = [load(path, device=device) for path in paths_of(source)]
     wrong = misfit(models)
@@ -106,9 +106,9 @@ def _inspect_raw(file: Path, as_json: bool) -> None:
 
 def _raw_facts(file: Path) -> dict[str, Any]:
     """Return what is known of a RAW file as plain values; lists of four are in the order R, Gr, Gb, B."""
-    from restore_hub.runtime.mosaic import PHASES, exposure_gain
-    from restore_hub.runtime.raw import read_raw
-    from restore_hub.runtime.sensor import repair_hot_pixels
+    from restore_hub.photo.raw.hot_pixels import repair_hot_pixels
+    from restore_hub.photo.raw.mosaic import PHASES, exposure_gain
+    from restore_hub.photo.raw.reader import read_raw
 
     raw = read_raw(file)
     gain, rule = exposure_gain(raw)

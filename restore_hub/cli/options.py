@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from restore_hub.runtime.devices import PROVIDERS
+from restore_hub.model.devices import PROVIDERS
 
 
 class FilePath(click.Path):

@@ -15,9 +15,9 @@ from restore_hub.cli.table import table
 from restore_hub.cli.units import duration, size
 
 if TYPE_CHECKING:
-    from restore_hub.train.contest import Contest, Entry
-    from restore_hub.train.forecast import Forecast, StageForecast
-    from restore_hub.train.probe import Measured
+    from restore_hub.trial.compare_solvers import Contest, Entry
+    from restore_hub.trial.forecast import Forecast, StageForecast
+    from restore_hub.trial.stage_probe import Measured
 
 
 @click.command()
@@ -38,7 +38,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Forecast time, memory and disk of a run of SPEC from its first steps, on its data; write nothing."""
-    from restore_hub.train import compare_solvers, forecast
+    from restore_hub.trial.compare_solvers import compare_solvers
+    from restore_hub.trial.forecast import forecast
 
     if compare is None:
         found = forecast(spec, overrides=overrides, plugins=plugins, runs=runs, device=device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from restore_hub.terminal import SECONDS_BETWEEN_LINES, has_bar
 
 if TYPE_CHECKING:
-    from restore_hub.runtime import Result
+    from restore_hub.runtime.folder import Result
 
 
 class Progress:

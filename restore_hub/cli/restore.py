@@ -76,7 +76,7 @@ def command(
         return
     if format is not None or jobs is not None:
         raise click.UsageError("--format and --jobs are for a folder; of one photograph, OUT's suffix is the format")
-    from restore_hub.runtime import restore
+    from restore_hub.runtime.restore import restore
 
     done = restore(model, photo, out, overwrite=overwrite, device=device, **wishes)
     for note in done.notes:

@@ -14,14 +14,14 @@ from restore_hub.cli.table import table
 from restore_hub.cli.units import printable
 
 if TYPE_CHECKING:
-    from restore_hub.runtime import RestoredFolder
+    from restore_hub.runtime.folder import RestoredFolder
 
 _HEAD = ("done", "skipped", "failed", "MP/s", "gain", "red", "green", "blue")
 
 
 def run(model: Path, folder: Path, out: Path, **asked: Any) -> None:
     """Restore a folder as `restore_hub.restore_folder` does; with failures, end with status 1 and their list."""
-    from restore_hub.runtime import restore_folder
+    from restore_hub.runtime.folder import restore_folder
 
     before = signal.signal(signal.SIGINT, _stop)
     try:

@@ -16,7 +16,7 @@ from restore_hub.cli.options import plugin_option, set_option
 def command(run: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:
     """Send the tracker of RUN, a run folder, what it has not had; another tracker, with --set, gets all of it."""
     from restore_hub.plugins import default_registry
-    from restore_hub.train.track import track_run
+    from restore_hub.train.recording.send_later import track_run
 
     where = track_run(run, default_registry(plugins), overrides)
     click.echo("nothing to send: the tracker has all of the run" if where is None else f"tracker   {where}")

@@ -20,7 +20,7 @@ def command(context: click.Context, files: tuple[Path, ...], device: str) -> Non
     A model of the zoo is zoo:NAME. Of files with a + in between each is checked, and then whether they fit. The exit
     code is 1 where a check failed.
     """
-    from restore_hub.runtime.source import paths_of
+    from restore_hub.model.locate import paths_of
 
     sound = True
     for source in files:
@@ -34,7 +34,7 @@ def command(context: click.Context, files: tuple[Path, ...], device: str) -> Non
 def _verify(file: Path, device: str, name: str) -> bool:
     """Print the checks of a file, and return whether all are well."""
     from restore_hub.cli.table import table
-    from restore_hub.runtime.verify import verify
+    from restore_hub.model.verify import verify
 
     checks = verify(file, device=device)
     wrong = [check.name for check in checks if check.result == "WRONG"]
@@ -44,8 +44,8 @@ def _verify(file: Path, device: str, name: str) -> bool:
 
 
 def _fit(source: Path, paths: tuple[Path, ...]) -> bool:
-    from restore_hub.runtime.chained import misfit
-    from restore_hub.runtime.model import load
+    from restore_hub.model.model import load
+    from restore_hub.model.sequence import misfit
 
     wrong = misfit([load(path) for path in paths])
     click.echo(printable(f"{source}: {wrong or 'fit, and run one after the other'}"))

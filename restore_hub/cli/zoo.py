@@ -12,7 +12,7 @@ def command(name: str | None) -> None:
 
     `restore`, `inspect` and `verify` take one as zoo:NAME.
     """
-    from restore_hub.runtime.zoo import said_of_hidden, zoo_entries, zoo_entry, zoo_folder
+    from restore_hub.model.zoo import said_of_hidden, zoo_entries, zoo_entry, zoo_folder
 
     if name is not None:
         click.echo(zoo_entry(name).card(), nl=False)

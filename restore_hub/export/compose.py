@@ -10,7 +10,7 @@ import onnx
 from onnx import inliner, version_converter
 
 from restore_hub.errors import ExportError
-from restore_hub.runtime.manifest import TensorInfo
+from restore_hub.model.manifest import TensorInfo
 
 _STANDARD = ("", "ai.onnx")
 

@@ -21,10 +21,10 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from restore_hub.errors import ExportError
-from restore_hub.runtime.images import write_atomic
-from restore_hub.runtime.manifest import Manifest
-from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.mosaic import GAIN_RANGE, MIDDLE_GREY
+from restore_hub.model.manifest import Manifest
+from restore_hub.model.model import Model, load
+from restore_hub.photo.pictures import write_atomic
+from restore_hub.photo.raw.mosaic import GAIN_RANGE, MIDDLE_GREY
 
 SUFFIX = ".dtmodel"
 TILE = 512  # side of a tile in planes, the one that darktable's own model has

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
 from restore_hub.export.raw_input import RAW_INPUTS, pack, unpack, unpad
+from restore_hub.model.manifest import TensorInfo
 from restore_hub.plan.chain import Chain
-from restore_hub.runtime.manifest import TensorInfo
 
 MOSAIC_OUTPUT = TensorInfo(
     name="denoised",

@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 
 from restore_hub.errors import ExportError
-from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
-from restore_hub.runtime.measure import measure
-from restore_hub.runtime.model import Model, load, probe_feeds
+from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
+from restore_hub.model.memory_use import measure
+from restore_hub.model.model import Model, load, probe_feeds
 
 # What a file is made from: named inputs to its output (1, C, H, W); inputs with defaults may be left out.
 Reference: TypeAlias = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]

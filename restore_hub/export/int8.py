@@ -14,10 +14,10 @@ from restore_hub.errors import ExportError
 from restore_hub.export.gate import make_probe, opset_of, publishing, save, trials
 from restore_hub.export.qdq import SCHEME, to_int8
 from restore_hub.export.tiling import retry_tiling
-from restore_hub.runtime.manifest import QUANTISED_VERSION, Manifest, Quantisation
-from restore_hub.runtime.measure import measure
-from restore_hub.runtime.model import Model, load
-from restore_hub.runtime.speed import compare_speed
+from restore_hub.model.manifest import QUANTISED_VERSION, Manifest, Quantisation
+from restore_hub.model.memory_use import measure
+from restore_hub.model.model import Model, load
+from restore_hub.model.run_time import compare_speed
 
 # Integers are the same on every CPU (see `qdq`). Where float32 becomes uint8 a value on the edge may fall to the other
 # side elsewhere, which is a step of one value among thousands; this is some steps less than what it would hide.

@@ -17,8 +17,8 @@ from restore_hub.export.deploy import Deployed
 from restore_hub.export.gate import Reference, make_probe, opset_of, publish
 from restore_hub.export.tiling import find_tiling
 from restore_hub.export.trace import trace
-from restore_hub.runtime.manifest import Manifest
-from restore_hub.runtime.model import probe_feeds
+from restore_hub.model.manifest import Manifest
+from restore_hub.model.model import probe_feeds
 
 EXAMPLE_SIZE = (66, 98)  # even, unequal, no multiple of common strides: nothing may be specialised to it
 

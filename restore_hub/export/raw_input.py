@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore_hub.runtime.manifest import TensorInfo
+from restore_hub.model.manifest import TensorInfo
 
 RAW_INPUTS = [
     TensorInfo(
@@ -28,7 +28,7 @@ RAW_INPUTS = [
 def pack(mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: Tensor, gain: Tensor) -> Tensor:
     """Return planes R, Gr, Gb, B (1, 4, h, w) of a mosaic (1, 1, H, W), with h = (H + 2) // 2 and w likewise.
 
-    The same as `restore_hub.runtime.mosaic.pack`, in operations that export with dynamic sizes: the mosaic is read
+    The same as `restore_hub.photo.raw.mosaic.pack`, in operations that export with dynamic sizes: the mosaic is read
     through an index that shifts red to the corner and mirrors the border, which keeps every colour on its sites.
     """
     rows = _mirrored(mosaic.shape[2], phase[0])

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from restore_hub.export.deploy import Deployed
 from restore_hub.export.reach import reach
-from restore_hub.runtime.large import run
-from restore_hub.runtime.manifest import Tiling
-from restore_hub.runtime.model import Model, probe_feeds
+from restore_hub.model.manifest import Tiling
+from restore_hub.model.model import Model, probe_feeds
+from restore_hub.model.tiled import run
 
 EXACT = 1e-4
 APPROXIMATE = 8 / 255  # beyond that, tiles are another picture

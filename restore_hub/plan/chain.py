@@ -11,7 +11,8 @@ from torch.func import functional_call
 
 from restore_hub.contracts import Network, Port
 from restore_hub.errors import OptionError, SpecError, did_you_mean
-from restore_hub.plan.parts import Part, Plan
+from restore_hub.plan.lookup import Part
+from restore_hub.plan.plan import Plan
 from restore_hub.spec import DATA, Document, Graph
 
 Wires = dict[str, Tensor]

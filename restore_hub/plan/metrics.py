@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from restore_hub.contracts import Metric
 from restore_hub.errors import OptionError
-from restore_hub.plan.parts import Plan
+from restore_hub.plan.plan import Plan
 
 
 def make_metrics(plan: Plan) -> dict[str, Metric]:

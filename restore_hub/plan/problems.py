@@ -7,25 +7,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from restore_hub.contracts import ProblemParts
+from restore_hub.contracts import Problem
 from restore_hub.errors import DataError, MissingExtraError, OptionError, RestoreHubError, did_you_mean
-from restore_hub.plan.parts import Plan
+from restore_hub.plan.plan import Plan
 from restore_hub.spec import Ground, Level, check_stages, weights_of
 
 PROMISED = ("blocks", "energies", "splits", "metrics", "batch", "measure")
 
 
-def make_problem(plan: Plan) -> ProblemParts:
+def make_problem(plan: Plan) -> Problem:
     """Make the problem of a spec.
 
     Raises:
-        SpecError: an option or data that it refuses, or something that `ProblemParts` promises and it lacks; with the
+        SpecError: an option or data that it refuses, or something that `Problem` promises and it lacks; with the
             place in the file.
     """
     part = plan.problem
     assert part is not None
     try:
-        problem: ProblemParts = part.make()
+        problem: Problem = part.make()
     except OptionError as error:
         raise plan.document.error(str(error), "problem", error.option) from error
     except (DataError, MissingExtraError) as error:
@@ -33,11 +33,11 @@ def make_problem(plan: Plan) -> ProblemParts:
     missing = [name for name in PROMISED if not hasattr(problem, name)]
     if missing or not isinstance(problem.blocks, nn.ModuleDict):
         what = f"has no {missing[0]!r}" if missing else f"has blocks of {type(problem.blocks).__name__}, no ModuleDict"
-        raise plan.document.error(f"{part.component.name} {what}; see ProblemParts in restore_hub.contracts", "problem")
+        raise plan.document.error(f"{part.component.name} {what}; see Problem in restore_hub.contracts", "problem")
     return problem
 
 
-def check_problem(plan: Plan, problem: ProblemParts) -> list[str]:
+def check_problem(plan: Plan, problem: Problem) -> list[str]:
     """Check the stages and metrics of a spec against its problem; return remarks that a person should read.
 
     Each energy in use runs once forward and backward on the first batch of its split, since this alone tells which
@@ -57,12 +57,12 @@ def check_problem(plan: Plan, problem: ProblemParts) -> list[str]:
         return check_stages(plan.document, plan.spec, ground, {i: part.target for i, part in plan.solvers.items()})
 
 
-def variables_of(problem: ProblemParts) -> dict[str, dict[str, Tensor]]:
+def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:
     """Return the live variables by block and name."""
     return {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
 
 
-def _reach(plan: Plan, problem: ProblemParts, level: Level) -> frozenset[str]:
+def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
     variables = variables_of(problem)
     leaves = {
@@ -79,7 +79,7 @@ def _reach(plan: Plan, problem: ProblemParts, level: Level) -> frozenset[str]:
 
 def _run(
     plan: Plan,
-    problem: ProblemParts,
+    problem: Problem,
     name: str,
     variables: Mapping[str, Mapping[str, Tensor]],
     batch: Mapping[str, Tensor],

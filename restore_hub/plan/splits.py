@@ -8,7 +8,7 @@ from pathlib import Path
 
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, OptionError
-from restore_hub.plan.parts import Plan
+from restore_hub.plan.plan import Plan
 
 
 def make_dataset(plan: Plan, split: str) -> Dataset:

@@ -12,7 +12,7 @@ from torch import nn
 
 from restore_hub.errors import DataError
 from restore_hub.plan.chain import Chain
-from restore_hub.plan.parts import Plan
+from restore_hub.plan.plan import Plan
 
 
 def load_weights(block: nn.Module, name: str, path: Path) -> None:

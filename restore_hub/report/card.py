@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from restore_hub.model.manifest import Manifest, TensorInfo
 from restore_hub.report.scale import number
-from restore_hub.runtime.manifest import Manifest, TensorInfo
 
 _DOES = {
     "raw-to-rgb": "Takes a RAW photograph (Bayer) and gives a finished picture (sRGB).",
@@ -34,7 +34,7 @@ def card(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool, pictures: S
     """Return the card.
 
     Args:
-        facts: what `metrics.json` holds, see `restore_hub.report.entry.entry_facts`.
+        facts: what `metrics.json` holds, see `restore_hub.report.zoo_entry.entry_facts`.
         manifest: of the file.
         in_zoo: whether the entry is found as `zoo:NAME`, or by its path.
         pictures: names of the files of pictures.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from restore_hub.report.downsample import thin
 from restore_hub.report.html import Node, element, note
 from restore_hub.report.scale import Scale, number, value_scale
-from restore_hub.report.thin import thin
 
 Values = Mapping[int, float]  # step to value
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from restore_hub.photo.pictures import write_atomic
 from restore_hub.report.curves import overlaid
 from restore_hub.report.html import Child, element, note, page, section, table
 from restore_hub.report.pictures import Group, grouped, viewers
@@ -14,7 +15,6 @@ from restore_hub.report.reading import RunFacts, read_run
 from restore_hub.report.scale import number
 from restore_hub.report.scores import exported_models, scores
 from restore_hub.report.single import status
-from restore_hub.runtime.images import write_atomic
 
 ABSENT = "–"
 Rows = list[tuple[str, list[str]]]  # what, and its value for each run

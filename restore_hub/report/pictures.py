@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from restore_hub.photo.pictures import read_picture
 from restore_hub.report.html import Node, element, note
-from restore_hub.runtime.images import read_picture
 
 BUDGET = 7_000_000  # bytes of JPEG on one page; as text they take a third more
 SIZES = ((1024, 90), (720, 86), (512, 82), (320, 76))  # longest side, JPEG quality

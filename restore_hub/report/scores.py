@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from restore_hub.errors import ModelFileError, RestoreHubError
+from restore_hub.model.model import Model, load
 from restore_hub.plugins import default_registry
 from restore_hub.report.html import Child, Node, element, note, section, table
 from restore_hub.report.reading import RunFacts
 from restore_hub.report.scale import number
-from restore_hub.runtime.model import Model, load
 
 RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
 

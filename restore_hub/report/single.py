@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from restore_hub.model.model import Model
+from restore_hub.photo.pictures import write_atomic
 from restore_hub.report.curves import diagnostic_curves, loss_curves, metric_curves
-from restore_hub.report.facts import data_section, environment_section, export_section, spec_section, stage_section
+from restore_hub.report.fact_sections import (
+    data_section,
+    environment_section,
+    export_section,
+    spec_section,
+    stage_section,
+)
 from restore_hub.report.html import Node, element, note, page, section
 from restore_hub.report.pictures import grouped, viewers
 from restore_hub.report.reading import RunFacts, read_run
 from restore_hub.report.scale import number
 from restore_hub.report.scores import exported_models, exported_step, metric_section, scores
-from restore_hub.runtime import Model
-from restore_hub.runtime.images import write_atomic
 
 STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped", "RUNNING": "running, or cut off"}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restore_hub.errors import ModelFileError
-from restore_hub.runtime.devices import PACKAGES, PROVIDERS
-from restore_hub.runtime.limits import free_disk, machine_memory, usable_cpus
+from restore_hub.machine import free_disk, machine_memory, usable_cpus
+from restore_hub.model.devices import PACKAGES, PROVIDERS
 
 GIB, MIB = 1 << 30, 1 << 20
 _LITTLE_MEMORY, _LITTLE_DISK = 2 * GIB, 512 * MIB  # for photographs of some 24 megapixels
@@ -104,7 +104,7 @@ def _runtime() -> Iterator[Finding]:
         import onnxruntime
         import rawpy
 
-        import restore_hub.runtime.photo  # noqa: F401  # all that restoring imports
+        import restore_hub.runtime.restore  # noqa: F401  # all that restoring imports
     except Exception as error:  # a library that is missing or damaged raises what it likes
         yield Finding("runtime", "error", f"{type(error).__name__}: {error}".splitlines()[0], _REINSTALL)
         return
@@ -117,7 +117,7 @@ def _devices() -> Iterator[Finding]:
     """Every provider that onnxruntime offers, started and timed: many are offered and lack their libraries."""
     import onnxruntime
 
-    from restore_hub.runtime.convolution import time_convolution
+    from restore_hub.runtime.device_benchmark import time_convolution
 
     names = {provider: device for device, provider in PROVIDERS.items()}
     for provider in onnxruntime.get_available_providers():

@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from restore_hub.errors import DataError
-from restore_hub.runtime.images import write_atomic
-from restore_hub.runtime.record import file_hash
+from restore_hub.photo.history import file_hash
+from restore_hub.photo.pictures import write_atomic
 
 FOLDER = ".restore_hub"  # inside the folder of results: journal, lock, and files that are being written
 JOURNAL = "journal.jsonl"

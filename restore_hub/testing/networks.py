@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
 from restore_hub.testing.require import difference_of, finite, require
-from restore_hub.train.groups import normalises_by_batch
+from restore_hub.train.problems.groups import normalises_by_batch
 
 # In units that give every port whole sizes: one pixel, odd, flat and wide ones.
 SIZES = ((1, 1), (2, 3), (17, 5), (16, 16), (9, 31))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from restore_hub.errors import RestoreHubError
 from restore_hub.options import tensors_of
-from restore_hub.plan.parts import NOT_LAZY, lazy_tensor
+from restore_hub.plan.lookup import NOT_LAZY, lazy_tensor
 from restore_hub.testing.require import finite, made, require
 
 STEP = 1e-8  # of differences in float64

@@ -65,7 +65,7 @@ class _OneLevel:
 
 
 class _TwoLevels:
-    """omega follows theta and the lower batch, and F_upper draws it to the upper one; a `GroupedProblem`."""
+    """omega follows theta and the lower batch, and F_upper draws it to the upper one; a `GroupedPair`."""
 
     theta_names, omega_names = ("theta",), ("omega",)
 

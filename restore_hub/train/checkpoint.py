@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 
 from restore_hub.errors import TrainingError
-
-if TYPE_CHECKING:
-    from restore_hub.train.loop import Run
+from restore_hub.train.run_state import Position, Run, StageResult
 
 VERSION = 2
 NAME = "state"
 LOSSES = "the hash of the losses' weights"
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a run stands.
-
-    Attributes:
-        stage: index of the stage.
-        step, seconds: how many of its steps are done, and how long they took.
-        solver: what its `Stepper` carries, `state_dict()`; `None` before the stage's first step.
-    """
-
-    stage: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    solver: Mapping[str, Any] | None = None
 
 
 def save_state(run: Run, position: Position) -> None:
@@ -81,8 +63,6 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
     Raises:
         TrainingError: a damaged or newer file, or another machine, torch or number of threads.
     """
-    from restore_hub.train.loop import StageResult
-
     folder = run.record.folder
     path = folder.checkpoints / f"{NAME}.pt"
     if not path.exists():

@@ -4,56 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from restore_hub.spec import HOLDOUT
-from restore_hub.train.checkpoint import Position, save_state
+from restore_hub.train.checkpoint import save_state
 from restore_hub.train.progress import Progress, note
-from restore_hub.train.record import Record
-from restore_hub.train.setup import Setup
+from restore_hub.train.run_state import Position, Run, StageResult
 from restore_hub.train.stepper import SMALLER_PICTURES, Stepper, named
-from restore_hub.train.stopping import StopRequest
 from restore_hub.train.validate import better, measure
-
-
-@dataclass(frozen=True, slots=True)
-class StageResult:
-    """What one stage took and reached.
-
-    Attributes:
-        solver: its name in the spec.
-        steps, seconds: outer steps, and how long they took.
-        evaluations: energy gradients taken, forward and backward.
-        metrics: holdout means at its end.
-    """
-
-    solver: str
-    steps: int
-    seconds: float
-    evaluations: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(kw_only=True)
-class Run(Setup):
-    """A run under way: where it stands, and where it is recorded.
-
-    Attributes:
-        step: outer steps over all stages.
-        best: best mean of the first metric so far.
-        stale: measurements since then.
-        verbose: whether each step's values are said.
-    """
-
-    record: Record
-    stop: StopRequest = field(default_factory=StopRequest)
-    verbose: bool = False
-    step: int = 0
-    best: float | None = None
-    stale: int = 0
-    stages: list[StageResult] = field(default_factory=list)
 
 
 def run_stages(run: Run, start: Position) -> None:

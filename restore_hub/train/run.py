@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub.errors import RestoreHubError, TrainingError
-from restore_hub.plan.parts import Plan
+from restore_hub.export.publish import Published, publish
+from restore_hub.plan.plan import Plan
+from restore_hub.plan.resolved_spec import resolve
+from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import notes_of
 from restore_hub.plan.weights import load_checkpoint
 from restore_hub.report import write_report
-from restore_hub.train.checkpoint import Position, load_state
-from restore_hub.train.data import Samples
-from restore_hub.train.folder import OtherFolder, RunFolder, create_run_folder, environment, find_unfinished
-from restore_hub.train.loop import Run, StageResult, run_stages
+from restore_hub.train.checkpoint import load_state
+from restore_hub.train.loop import run_stages
 from restore_hub.train.progress import logging_to, note
-from restore_hub.train.publish import Published, publish
 from restore_hub.train.ranks import Ranks, joined, restarted
-from restore_hub.train.record import Record
-from restore_hub.train.resolve import resolve
+from restore_hub.train.recording.folder import OtherFolder, RunFolder, create_run_folder, environment, find_unfinished
+from restore_hub.train.recording.recorder import Record
+from restore_hub.train.run_state import Position, Run, StageResult
 from restore_hub.train.setup import set_up
 
 

@@ -11,21 +11,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from restore_hub.contracts import Metric, ProblemParts
+from restore_hub.contracts import Metric, Problem
 from restore_hub.errors import OptionError, TrainingError
 from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.plan.lookup import Part
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
-from restore_hub.plan.parts import Part, Plan, make_plan
+from restore_hub.plan.plan import Plan, make_plan
 from restore_hub.plan.problems import check_problem, make_problem
+from restore_hub.plan.samples import Samples
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.splits import check_splits_apart, make_dataset
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train.data import Samples, Stream
-from restore_hub.train.fit import check_fit
-from restore_hub.train.parts_problem import PartsStream
+from restore_hub.train.batches import Stream
+from restore_hub.train.problems.fit import check_fit
+from restore_hub.train.problems.plugin import ProblemStream
 from restore_hub.train.ranks import Ranks
 
 
@@ -54,7 +56,7 @@ class Setup:
     metrics: Mapping[str, Metric | Direction]
     device: torch.device
     plugins: Sequence[Path] = ()
-    problem: ProblemParts | None = None
+    problem: Problem | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
     @property
@@ -71,7 +73,7 @@ class Setup:
             return self.plan.spec.data[split].batch_size
         return len(next(iter(self.problem.batch(split, 0, 0).values())))
 
-    def stream(self, split: str, key: str) -> Stream | PartsStream:
+    def stream(self, split: str, key: str) -> Stream | ProblemStream:
         """Return the batches of a split; streams with different keys are independent.
 
         Raises:
@@ -79,7 +81,7 @@ class Setup:
         """
         seed, own = self.plan.spec.seed, (self.ranks.rank, self.ranks.size)
         if self.problem is not None:
-            return PartsStream(self.problem, split, seed, key, *own)
+            return ProblemStream(self.problem, split, seed, key, *own)
         size = self.plan.spec.data[split].batch_size
         if size < self.ranks.size:
             raise self.plan.document.error(

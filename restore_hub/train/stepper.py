@@ -15,10 +15,10 @@ from restore_hub.bilevel import Start
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError, RestoreHubError, TrainingError, UnreadableFileError, lacks_memory
 from restore_hub.spec import Level, LowerLevel, Stage
-from restore_hub.train.groups import check_statistics
 from restore_hub.train.optimizers import make_optimizer, set_rate
-from restore_hub.train.parts_problem import PartsLevel, PartsProblem, parts_problem_of
-from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
+from restore_hub.train.problems.chain import Batch, ChainLevel, ChainPair, pair_of_chain
+from restore_hub.train.problems.groups import check_statistics
+from restore_hub.train.problems.plugin import ProblemLevel, ProblemPair, pair_of_problem
 from restore_hub.train.setup import Setup
 
 SMALLER_PICTURES = "whole pictures of the holdout take more than its steps, use smaller ones"
@@ -61,7 +61,7 @@ class Stepper:
             RestoreHubError: data that cannot be read or cropped; a block that groups of a batch cannot pass.
         """
         self._feed.batches(0).lower[0]  # lower batches are made when they are asked for
-        if getattr(self._solver, "groups", None) is not None and isinstance(self._problem, ChainProblem):
+        if getattr(self._solver, "groups", None) is not None and isinstance(self._problem, ChainPair):
             self._problem.check_groups()
 
     def step(self, taken: int, done: float) -> dict[str, float]:
@@ -210,11 +210,11 @@ class _Batches(Sequence[Batch]):
         return self._kept[place]
 
 
-def _problem(setup: Setup, stage: Stage) -> ChainLevel | ChainProblem | PartsLevel | PartsProblem:
+def _problem(setup: Setup, stage: Stage) -> ChainLevel | ChainPair | ProblemLevel | ProblemPair:
     if setup.problem is not None:
-        return parts_problem_of(setup.problem, stage, setup.ranks.reduction)
+        return pair_of_problem(setup.problem, stage, setup.ranks.reduction)
     assert setup.chain is not None
-    return problem_of(setup.chain, setup.objectives, stage, setup.ranks.reduction)
+    return pair_of_chain(setup.chain, setup.objectives, stage, setup.ranks.reduction)
 
 
 def _check_ranks(setup: Setup, stage: Stage, solver: Solver) -> None:
@@ -225,8 +225,8 @@ def _check_ranks(setup: Setup, stage: Stage, solver: Solver) -> None:
 
 
 def _variables(
-    stage: Stage, problem: ChainLevel | ChainProblem | PartsLevel | PartsProblem
+    stage: Stage, problem: ChainLevel | ChainPair | ProblemLevel | ProblemPair
 ) -> list[tuple[Level, tuple[Tensor, ...]]]:
-    if isinstance(problem, ChainProblem | PartsProblem):
+    if isinstance(problem, ChainPair | ProblemPair):
         return list(zip(stage.levels, (problem.theta, problem.omega), strict=True))
     return [(stage.levels[0], problem.variables)]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from restore_hub.contracts import Metric
 from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory
 from restore_hub.plan.chain import Chain, Wires
-from restore_hub.plan.parts import Part
+from restore_hub.plan.lookup import Part
+from restore_hub.plan.samples import Samples
 from restore_hub.spec import DATA, HOLDOUT
-from restore_hub.train.data import Samples
 from restore_hub.train.setup import Setup
 
 PICTURES_KEPT = 3

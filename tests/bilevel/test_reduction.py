@@ -150,7 +150,7 @@ def test_the_hypergradient_sums_slices_and_takes_shared_coupling_tensors_once(
 
 
 def test_a_gradient_that_is_not_finite_on_one_process_is_an_error_on_all(together: Callable[..., list[Any]]) -> None:
-    class Problem:
+    class LevelPair:
         theta_names, omega_names = ("t",), ("w",)
         theta = (torch.ones(1),)
 
@@ -163,7 +163,7 @@ def test_a_gradient_that_is_not_finite_on_one_process_is_an_error_on_all(togethe
 
     def call(reduction: Reduction) -> str:
         with pytest.raises(BilevelError) as raised:
-            evaluate(Problem(reduction), "upper", (torch.ones(1),), (torch.ones(1),), None)  # type: ignore[arg-type]
+            evaluate(LevelPair(reduction), "upper", (torch.ones(1),), (torch.ones(1),), None)  # type: ignore[arg-type]
         return str(raised.value)
 
     assert together(call) == ["the value of F_upper is not finite; lower the learning rate, or look for a division by "

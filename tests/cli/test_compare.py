@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from restore_hub.cli import group
+from restore_hub.photo.pictures import write_picture
 from restore_hub.report.comparison import flatten
-from restore_hub.runtime.images import write_picture
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from restore_hub import plugins as plugins_module
 from restore_hub.cli import group
 from restore_hub.errors import ModelFileError
 from restore_hub.plugins import Plugin
-from restore_hub.runtime import convolution, doctor
-from restore_hub.runtime.convolution import Speed
+from restore_hub.runtime import device_benchmark, doctor
+from restore_hub.runtime.device_benchmark import Speed
 
 CHECKS = ["python", "packages", "training", "runtime", "device cpu", "memory", "cpus", "current folder",
           "temporary folder", "plugins"]  # fmt: skip
@@ -26,7 +26,7 @@ CHECKS = ["python", "packages", "training", "runtime", "device cpu", "memory", "
 @pytest.fixture
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take no time for convolutions."""
-    monkeypatch.setattr(convolution, "time_convolution", lambda _: Speed(25.0, 193.27))
+    monkeypatch.setattr(device_benchmark, "time_convolution", lambda _: Speed(25.0, 193.27))
 
 
 def _findings(exit_code: int = 0) -> dict[str, dict[str, Any]]:
@@ -87,7 +87,7 @@ def test_an_offered_provider_that_does_not_start_is_a_warning(monkeypatch: pytes
             raise ModelFileError("its library is missing")
         return Speed(25.0, 193.27)
 
-    monkeypatch.setattr(convolution, "time_convolution", only_cpu)
+    monkeypatch.setattr(device_benchmark, "time_convolution", only_cpu)
     offered = ["CUDAExecutionProvider", "AzureExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
     found = _findings()
@@ -101,7 +101,7 @@ def test_a_cpu_that_fails_ends_non_zero(monkeypatch: pytest.MonkeyPatch) -> None
     def fail(device: str) -> Speed:
         raise ModelFileError(f"{device} computes a convolution wrongly, by 3")
 
-    monkeypatch.setattr(convolution, "time_convolution", fail)
+    monkeypatch.setattr(device_benchmark, "time_convolution", fail)
     assert _findings(exit_code=1)["device cpu"]["status"] == "error"
 
 

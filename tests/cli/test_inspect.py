@@ -11,18 +11,17 @@ from click.testing import CliRunner
 
 from restore_hub.cli import group
 from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.mosaic import RawImage
 from restore_hub.spec import read_spec
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from support import LOWLIGHT
 
 
 def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    plan = make_plan(read_spec(PIPELINE, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
+    plan = make_plan(read_spec(LOWLIGHT, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
     path = tmp_path / "chain.onnx"
     module = deployed_chain(build_chain(plan).eval(), "enhanced")
     export_onnx(module, path, name="t/chain", licence="CC0-1.0", metrics={"psnr": 21.5}, provenance={})

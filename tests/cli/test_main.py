@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from restore_hub.cli import COMMANDS, group
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 HEAVY = ("rich", "pydantic", "numpy", "torch", "onnxruntime", "rawpy", "pluggy", "ruamel", "restore_hub_std", "tqdm")
 
 
@@ -46,7 +46,7 @@ def test_every_command_has_help_of_its_own(name: str) -> None:
 
 
 def test_an_error_is_one_line_and_status_2() -> None:
-    done = _run("check", str(PIPELINE), "--set", "blocks.generate.wdith=3")
+    done = _run("check", str(LOWLIGHT), "--set", "blocks.generate.wdith=3")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -62,7 +62,7 @@ def test_unknown_commands_are_refused() -> None:
 
 def test_check_prints_shapes_parameters_and_cost(overrides: list[str]) -> None:
     arguments = [part for override in overrides for part in ("--set", override)]
-    result = CliRunner().invoke(group, ["check", str(PIPELINE), *arguments])
+    result = CliRunner().invoke(group, ["check", str(LOWLIGHT), *arguments])
     assert result.exit_code == 0, result.output
     assert "2 x 3 x 16 x 16" in result.output
     assert "parameters  raw/unet" in result.output
@@ -110,7 +110,7 @@ def test_a_spec_with_a_plugin_from_a_file(tmp_path: Path, overrides: list[str]) 
     )
     arguments = [part for override in overrides for part in ("--set", override)]
     arguments += ["--set", "objectives.fidelity.loss=mine/huber", "--set", "objectives.fidelity.delta=0.2"]
-    without = CliRunner().invoke(group, ["check", str(PIPELINE), *arguments])
+    without = CliRunner().invoke(group, ["check", str(LOWLIGHT), *arguments])
     assert "unknown loss 'mine/huber'" in str(without.exception)
-    result = CliRunner().invoke(group, ["check", str(PIPELINE), *arguments, "--plugin", str(tmp_path / "mine.py")])
+    result = CliRunner().invoke(group, ["check", str(LOWLIGHT), *arguments, "--plugin", str(tmp_path / "mine.py")])
     assert result.exit_code == 0, result.output

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from restore_hub.cli import group
 from restore_hub.cli.units import duration, size
-from restore_hub.train.contest import Contest, Entry
-from restore_hub.train.forecast import Forecast, StageForecast
-from restore_hub.train.probe import Measured
+from restore_hub.trial.compare_solvers import Contest, Entry
+from restore_hub.trial.forecast import Forecast, StageForecast
+from restore_hub.trial.stage_probe import Measured
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 MIB = 1 << 20
 
 
@@ -29,7 +29,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _arguments(overrides: list[str]) -> list[str]:
-    return [str(PIPELINE), *(part for override in overrides for part in ("--set", override))]
+    return [str(LOWLIGHT), *(part for override in overrides for part in ("--set", override))]
 
 
 def test_a_real_forecast_is_consistent_and_writes_nothing(files: Path, overrides: list[str], pairs: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_forecast_is_a_table_and_sums(monkeypatch: pytest.MonkeyPatch) -> None
     )
     made = Forecast("n", stages, 188.4, 1500 * MIB, 24 << 30, 9 * MIB, 1 << 30, 42 * MIB, 1 << 40, ("too little",))
     fake = MagicMock(return_value=made)
-    monkeypatch.setattr("restore_hub.train.forecast", fake)
+    monkeypatch.setattr("restore_hub.trial.forecast", fake)
     done = CliRunner().invoke(group, ["plan", "x.yaml", "--set", "a=1", "--device", "cuda", "--runs", "there"])
     assert done.output.splitlines() == [
         "stage    steps     a step    for data  in all    holdout  memory   with holdout",
@@ -111,7 +111,7 @@ def test_solvers_are_a_table_and_what_was_refused_a_line(monkeypatch: pytest.Mon
     )
     contests = (Contest(2, "mine/own", entries), Contest(3, "std/ibgl", entries))
     fake = MagicMock(return_value=contests)
-    monkeypatch.setattr("restore_hub.train.compare_solvers", fake)
+    monkeypatch.setattr("restore_hub.trial.compare_solvers.compare_solvers", fake)
     done = CliRunner().invoke(group, ["plan", "x.yaml", "--compare", "tbgl, mine/own,joint"])
     assert fake.call_args.args == (Path("x.yaml"), ["tbgl", "mine/own", "joint"])
     first, second = done.output.split("\n\n")

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from restore_hub.cli import group, progress
-from restore_hub.runtime.images import write_picture
+from restore_hub.photo.pictures import write_picture
 
 COMMAND = [sys.executable, "-m", "restore_hub", "restore"]
 
@@ -183,7 +183,7 @@ def test_a_bar_on_a_terminal(models: Path, photos: Path, tmp_path: Path) -> None
 
 
 def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from restore_hub.runtime import Result as Outcome
+    from restore_hub.runtime.folder import Result as Outcome
 
     now = 100.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)

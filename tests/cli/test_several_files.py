@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from restore_hub.cli import group
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import gate
-from restore_hub.runtime.images import read_picture, write_picture
-from restore_hub.runtime.manifest import Memory
+from restore_hub.model.manifest import Memory
+from restore_hub.photo.pictures import read_picture, write_picture
 
 Write = Callable[..., Path]
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from restore_hub import run
 from restore_hub.cli import group
 from restore_hub.errors import TrainingError
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 TRACKER = "tracker={tracker: mlflow/tracking}"
 SHORT = ("stages.0.steps=3", "stages.1.steps=2", "stages.1.lower.steps=1", "validate_every=2")
 
@@ -27,7 +27,7 @@ def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(
 ) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    done = run(PIPELINE, overrides=[*overrides, *SHORT], out=tmp_path / "runs" / "r")
+    done = run(LOWLIGHT, overrides=[*overrides, *SHORT], out=tmp_path / "runs" / "r")
 
     none = _track(done.folder)
     assert isinstance(none.exception, TrainingError)

@@ -25,10 +25,10 @@ from onnx.helper import (
 
 from restore_hub.cli import group
 from restore_hub.export.raw_input import RAW_INPUTS
-from restore_hub.runtime.devices import PROVIDERS
-from restore_hub.runtime.manifest import METADATA_KEY, Manifest, Probe, TensorInfo
-from restore_hub.runtime.model import probe_feeds
-from restore_hub.runtime.verify import verify
+from restore_hub.model.devices import PROVIDERS
+from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo
+from restore_hub.model.model import probe_feeds
+from restore_hub.model.verify import verify
 
 Shape = Sequence[int | str]
 OPSET = 20

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from restore_hub.cli import group
 from restore_hub.errors import DataError, ExportError
 from restore_hub.export.darktable import export_darktable
-from restore_hub.runtime import load, zoo
+from restore_hub.model import zoo
+from restore_hub.model.sequence import load
 
 BLACK, WHITE = 512, 16383
 BALANCE = np.array([2.1, 1.0, 1.6])  # as shot, green 1

@@ -19,18 +19,18 @@ from restore_hub.cli import group
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import compose as compose_module
 from restore_hub.export import deployed_block, export_onnx, gate, merge
+from restore_hub.model.manifest import Memory, Quantisation, Speed, TensorInfo, Tiling
+from restore_hub.model.memory_use import measure
+from restore_hub.model.model import probe_feeds
+from restore_hub.model.sequence import load
+from restore_hub.model.tiled import run
+from restore_hub.model.verify import verify
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
-from restore_hub.runtime import load
-from restore_hub.runtime.large import run
-from restore_hub.runtime.manifest import Memory, Quantisation, Speed, TensorInfo, Tiling
-from restore_hub.runtime.measure import measure
-from restore_hub.runtime.model import probe_feeds
-from restore_hub.runtime.verify import verify
 from restore_hub.spec import read_spec
+from support import LOWLIGHT
 
 Write = Callable[..., Path]
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 PHASES = list(itertools.product((0, 1), (0, 1)))
 
 
@@ -48,7 +48,7 @@ def _join(*paths: Path) -> str:
 def parts(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with `generate.onnx` beside `enhance.onnx` and `chain.onnx`, all of the same weights."""
     folder = tmp_path_factory.mktemp("parts")
-    plan = make_plan(read_spec(PIPELINE, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
+    plan = make_plan(read_spec(LOWLIGHT, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
     torch.manual_seed(1)
     facts = {"licence": "CC0-1.0", "metrics": {"psnr": 20.0}, "provenance": {"step": 7}}
     module = deployed_block(build_chain(plan).eval(), "generate")

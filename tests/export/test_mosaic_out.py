@@ -14,11 +14,13 @@ import torch
 
 from restore_hub.errors import DataError
 from restore_hub.export.raw_input import pack, unpack
-from restore_hub.runtime import load, restore, restore_folder
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.mosaic import RawImage
-from restore_hub.runtime.mosaic import pack as pack_planes
-from restore_hub.runtime.raw import read_raw
+from restore_hub.model.sequence import load
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import pack as pack_planes
+from restore_hub.photo.raw.reader import read_raw
+from restore_hub.runtime.folder import restore_folder
+from restore_hub.runtime.restore import restore
 
 PHASES = list(itertools.product((0, 1), (0, 1)))
 

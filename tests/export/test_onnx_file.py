@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
+from restore_hub.model.manifest import METADATA_KEY
+from restore_hub.model.sequence import load
+from restore_hub.photo.raw.mosaic import pack
 from restore_hub.plan import Chain, Plan, build_chain
-from restore_hub.runtime import load
-from restore_hub.runtime.manifest import METADATA_KEY
-from restore_hub.runtime.mosaic import pack
+from support import LOWLIGHT
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chain, Path]:
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
 
-    pipeline = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+    pipeline = LOWLIGHT
     torch.manual_seed(0)
     plan = make_plan(read_spec(pipeline, ["blocks.generate.width=2", "blocks.generate.depth=2"]), default_registry())
     chain = build_chain(plan).eval()

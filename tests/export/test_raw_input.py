@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from restore_hub.export.raw_input import pack, unpad
-from restore_hub.runtime import mosaic as packing
+from restore_hub.photo.raw import mosaic as packing
 
 SIZES = [(1, 1), (1, 4), (2, 2), (2, 5), (3, 3), (4, 5), (6, 7), (9, 2)]
 

@@ -14,10 +14,10 @@ from restore_hub.errors import ModelFileError
 from restore_hub.export import Deployed, deployed_chain, export_onnx
 from restore_hub.export import tiling as tiling_module
 from restore_hub.export.tiling import find_tiling
+from restore_hub.model.model import probe_feeds
+from restore_hub.model.sequence import load
+from restore_hub.model.tiled import run
 from restore_hub.plan import Plan, build_chain
-from restore_hub.runtime import load
-from restore_hub.runtime.large import run
-from restore_hub.runtime.model import probe_feeds
 
 
 def exported(chain: Deployed, path: Path) -> Path:
@@ -107,9 +107,9 @@ def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> 
 def test_a_file_whose_memory_cannot_be_measured_is_not_published(
     make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from restore_hub.runtime import measure
+    from restore_hub.model import memory_use
 
-    monkeypatch.setattr(measure.sys, "executable", "/bin/false")
+    monkeypatch.setattr(memory_use.sys, "executable", "/bin/false")
     module = deployed_chain(build_chain(make()).eval(), "enhanced")
     with pytest.raises(ModelFileError, match=r"memory that .* could not be measured"):
         exported(module, tmp_path / "c.onnx")

@@ -12,13 +12,13 @@ from restore_hub.plan.schema import spec_schema
 from restore_hub.plugins import default_registry
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import read_spec
+from support import LOWLIGHT
 
 
 class Wrapping:
     def __init__(self, inner: torch.nn.Module, width: int = 8) -> None: ...
 
 
-LOWLIGHT = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 PIPELINES = sorted(LOWLIGHT.parent.glob("*.yaml"))
 
 

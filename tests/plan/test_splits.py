@@ -14,8 +14,8 @@ from restore_hub.plan import Plan, make_plan
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plugins import load_plugins, registry_of
 from restore_hub.spec import read_spec
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 NOTED = """
 from restore_hub import hookimpl
 from restore_hub.contracts import Port
@@ -65,7 +65,7 @@ def noted(tmp_path: Path, overrides: list[str]) -> Callable[..., Plan]:
     def plan(name: str, notes: str, length: int = 2) -> Plan:
         (tmp_path / f"{name}.py").write_text(NOTED.format(name=name, notes=notes, length=length))
         registry = registry_of(load_plugins((tmp_path / f"{name}.py",)))
-        return make_plan(read_spec(PIPELINE, [*overrides, f"data.train={{dataset: {name}/data}}"]), registry)
+        return make_plan(read_spec(LOWLIGHT, [*overrides, f"data.train={{dataset: {name}/data}}"]), registry)
 
     return plan
 

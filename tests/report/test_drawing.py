@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from restore_hub.report.chart import Mark, chart
+from restore_hub.report.downsample import thin
 from restore_hub.report.scale import Scale, number, value_scale
-from restore_hub.report.thin import thin
 
 
 def test_thinning_keeps_spikes_and_ends() -> None:

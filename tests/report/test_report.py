@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from restore_hub.errors import DataError
+from restore_hub.photo.pictures import write_picture
 from restore_hub.report import pictures, write_report
-from restore_hub.runtime.images import write_picture
 
 VOID = {"meta", "br", "img", "input"}
 Make = Callable[..., Path]

@@ -22,13 +22,13 @@ import restore_hub
 from restore_hub import load, restore
 from restore_hub.cli.restore import command
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.exif import read_exif
-from restore_hub.runtime.icc import srgb_profile
-from restore_hub.runtime.images import orient, read_picture, write_picture
-from restore_hub.runtime.manifest import Manifest, parse_manifest
-from restore_hub.runtime.mosaic import RawImage
-from restore_hub.runtime.raw import read_raw
+from restore_hub.model.manifest import Manifest, parse_manifest
+from restore_hub.photo.exif import read_exif
+from restore_hub.photo.icc import srgb_profile
+from restore_hub.photo.pictures import orient, read_picture, write_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.reader import read_raw
 
 CAMERA = np.array([[0.7034, -0.0804, -0.1014], [-0.442, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 

@@ -11,8 +11,7 @@ import pytest
 from restore_hub.errors import SpecError
 from restore_hub.plan import Plan
 from restore_hub.spec import Stage, build_graph, parse, read_spec
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from support import LOWLIGHT
 
 
 @pytest.mark.parametrize(
@@ -64,30 +63,30 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yam
 )
 def test_each_wrong_key_or_value_is_one_error_at_its_place(override: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        parse(read_spec(PIPELINE, [override]))
+        parse(read_spec(LOWLIGHT, [override]))
 
 
 def test_a_misspelt_required_key_is_named_at_its_line(tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(PIPELINE.read_text().replace("objectives:", "objectivs:"))
+    (tmp_path / "s.yaml").write_text(LOWLIGHT.read_text().replace("objectives:", "objectivs:"))
     with pytest.raises(SpecError, match=r"s\.yaml:13:1 objectivs: unknown key \(did you mean 'objectives'"):
         parse(read_spec(tmp_path / "s.yaml"))
 
 
 def test_no_message_prints_a_long_value() -> None:
     with pytest.raises(SpecError) as caught:
-        parse(read_spec(PIPELINE, [f"stages.0.steps={'long' * 100}"]))
+        parse(read_spec(LOWLIGHT, [f"stages.0.steps={'long' * 100}"]))
     assert len(str(caught.value).partition("got ")[2]) == 60
     with pytest.raises(SpecError, match=r"got a mapping$"):
-        parse(read_spec(PIPELINE, ["stages.0.steps={a: 1}"]))
+        parse(read_spec(LOWLIGHT, ["stages.0.steps={a: 1}"]))
 
 
 def test_the_exported_weights_are_the_last_unless_asked() -> None:
-    assert parse(read_spec(PIPELINE)).export.weights == "last"
-    assert parse(read_spec(PIPELINE, ["export.weights=best"])).export.weights == "best"
+    assert parse(read_spec(LOWLIGHT)).export.weights == "last"
+    assert parse(read_spec(LOWLIGHT, ["export.weights=best"])).export.weights == "best"
 
 
 def test_a_spec_written_out_is_read_again_as_the_same(tmp_path: Path) -> None:
-    spec = parse(read_spec(PIPELINE))
+    spec = parse(read_spec(LOWLIGHT))
     written = spec.model_dump(mode="json", exclude_none=True)
     assert "lr" not in written["stages"][1], "a flat key would be refused beside the levels"
     assert written["stages"][0]["optimizer"] == "adam", "defaults are written out"
@@ -109,13 +108,13 @@ def test_a_spec_written_out_is_read_again_as_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_graph_errors(override: str, said: str) -> None:
-    document = read_spec(PIPELINE, [override])
+    document = read_spec(LOWLIGHT, [override])
     with pytest.raises(SpecError, match=said):
         build_graph(document, parse(document))
 
 
 def test_the_order_comes_from_the_wiring_not_from_the_file(tmp_path: Path) -> None:
-    lines = PIPELINE.read_text().splitlines()
+    lines = LOWLIGHT.read_text().splitlines()
     i, j = (
         next(n for n, line in enumerate(lines) if line.startswith(f"  {name}:")) for name in ("generate", "enhance")
     )

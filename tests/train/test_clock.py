@@ -12,11 +12,12 @@ import pytest
 
 from restore_hub import run
 from restore_hub.report import read_runs, write_comparison
-from restore_hub.train import courier, folder, loop, record
-from restore_hub.train.folder import RunFolder, create_run_folder, find_unfinished
-from restore_hub.train.record import Record
+from restore_hub.train import loop
+from restore_hub.train.recording import folder, recorder, tracker_thread
+from restore_hub.train.recording.folder import RunFolder, create_run_folder, find_unfinished
+from restore_hub.train.recording.recorder import Record
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 STEADY = ("export={}", "metrics={psnr: {metric: psnr, inputs: {prediction: enhanced, target: data.rgb}}}")
 
@@ -35,7 +36,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(time, "time", made)
-    monkeypatch.setattr(record, "MARK_SECONDS", 0.0)  # every step has its time
+    monkeypatch.setattr(recorder, "MARK_SECONDS", 0.0)  # every step has its time
     return made
 
 
@@ -60,7 +61,7 @@ def test_steps_and_checkpoints_are_counted_by_another_clock(
     save = loop.save_state
     monkeypatch.setattr(loop, "save_state", lambda *given: (saved.append(given), save(*given)))
     begun = time.time()
-    result = run(PIPELINE, overrides=[*small, *STEADY, f"checkpoint_seconds={seconds}"], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, *STEADY, f"checkpoint_seconds={seconds}"], out=tmp_path / "r")
     assert [stage.steps for stage in result.stages] == [3, 2]
     assert len(saved) == saves, "one for each step where there is no pause, and one for each stage"
     lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
@@ -80,7 +81,7 @@ def test_steps_and_checkpoints_are_counted_by_another_clock(
 @pytest.mark.usefixtures("jumping")
 def test_minutes_are_counted_by_another_clock(small: list[str], tmp_path: Path) -> None:
     limit = ("stages.0.steps=", "stages.0.minutes=0.02")
-    result = run(PIPELINE, overrides=[*small, *STEADY, *limit], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, *STEADY, *limit], out=tmp_path / "r")
     assert 1.2 <= result.stages[0].seconds < DAY
 
 
@@ -91,8 +92,8 @@ def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
     mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     from restore_hub_mlflow.tracking import Mlflow
 
-    monkeypatch.setattr(courier, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(courier, "FINISH_SECONDS", 60.0)
+    monkeypatch.setattr(tracker_thread, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 60.0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     place = RunFolder(tmp_path / "r")
     place.path.mkdir()

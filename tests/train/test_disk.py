@@ -15,10 +15,10 @@ import onnx
 import pytest
 import torch
 
-from restore_hub.runtime.manifest import METADATA_KEY
-from restore_hub.train.folder import RunFolder
+from restore_hub.model.manifest import METADATA_KEY
+from restore_hub.train.recording.folder import RunFolder
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 ROOM = "size=64m,nr_inodes=10000"
 SHORT = ("checkpoint_seconds=0", "validate_every=2")
 # Long enough for a test to step in, without what takes most of a short run.
@@ -76,7 +76,7 @@ def weights(run: Path) -> dict[str, Any]:
 def fail_and_go_on(call: Call, disk: Any, limit: str, arguments: list[str], whole: Path) -> str:
     """Run on a disk that is too small, then resume with room; return what could not be written, or nothing."""
     disk.remount(limit)
-    code, said = call("full", "run", PIPELINE, "--out", disk.path / "r", *arguments, on=disk)
+    code, said = call("full", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk)
     seen = disk.seen / "r"
     assert "Traceback" not in said, said
     *_, last = said.splitlines()
@@ -90,7 +90,7 @@ def fail_and_go_on(call: Call, disk: Any, limit: str, arguments: list[str], whol
     assert last.startswith("error: "), said
     assert "cannot be written: No space left on device" in last
     assert "--resume" in last or not seen.exists()
-    code, resumed = call("resumed", "run", PIPELINE, "--out", disk.path / "r", *arguments, "--resume", on=disk)
+    code, resumed = call("resumed", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, "--resume", on=disk)
     assert code == 0, resumed
     same(seen, whole)
     return last.partition(" cannot be written")[0].rpartition("/")[2]
@@ -104,7 +104,7 @@ def steady(small: list[str]) -> list[str]:
 
 @pytest.fixture
 def whole(call: Call, steady: list[str], tmp_path: Path) -> Path:
-    code, said = call("whole", "run", PIPELINE, "--out", tmp_path / "whole", *steady)
+    code, said = call("whole", "run", LOWLIGHT, "--out", tmp_path / "whole", *steady)
     assert code == 0, said
     return tmp_path / "whole"
 
@@ -122,7 +122,7 @@ def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to
     assert len(set(failed)) > 1, failed
 
     journal = disk.seen / "r" / "metrics.jsonl"
-    process = start("cut", "run", PIPELINE, "--out", disk.path / "r", *steady, on=disk)
+    process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *steady, on=disk)
     stop_after(process, journal, 5)
     disk.read_only()
     os.kill(process.pid, signal.SIGCONT)
@@ -133,12 +133,12 @@ def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to
     assert "--resume" in said.splitlines()[-1]
     weights(disk.seen / "r")
     before = journal.read_bytes()
-    code, said = call("refused", "run", PIPELINE, "--out", disk.path / "r", *steady, "--resume", on=disk)
+    code, said = call("refused", "run", LOWLIGHT, "--out", disk.path / "r", *steady, "--resume", on=disk)
     assert (code, len(said.splitlines())) == (2, 1), said
     assert f"the run folder {disk.path / 'r'} cannot be written: Read-only file system" in said
     assert journal.read_bytes() == before
     disk.writable()
-    code, said = call("resumed", "run", PIPELINE, "--out", disk.path / "r", *steady, "--resume", on=disk)
+    code, said = call("resumed", "run", LOWLIGHT, "--out", disk.path / "r", *steady, "--resume", on=disk)
     assert code == 0, said
     same(disk.seen / "r", whole)
 
@@ -148,7 +148,7 @@ def test_a_disk_that_is_read_only_from_the_start_gets_nothing(
     call: Call, disk: Any, steady: list[str], where: str
 ) -> None:
     disk.read_only()
-    code, said = call("refused", "run", PIPELINE, where, disk.path / "r", *steady, on=disk)
+    code, said = call("refused", "run", LOWLIGHT, where, disk.path / "r", *steady, on=disk)
     assert (code, len(said.splitlines())) == (2, 1), said
     assert f"error: the run folder {disk.path / 'r'}" in said
     assert "cannot be written: Read-only file system; mend that, or choose --runs DIR or --out DIR" in said
@@ -160,8 +160,8 @@ def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
     call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path
 ) -> None:
     arguments = sets(*small, *STEADY, "checkpoint_seconds=3600", "validate_every=1000")
-    assert call("whole", "run", PIPELINE, "--out", tmp_path / "whole", *arguments)[0] == 0
-    process = start("cut", "run", PIPELINE, "--out", disk.path / "r", *arguments, on=disk)
+    assert call("whole", "run", LOWLIGHT, "--out", tmp_path / "whole", *arguments)[0] == 0
+    process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk)
     stop_after(process, disk.seen / "r" / "metrics.jsonl", 5)
     disk.read_only()
     os.kill(process.pid, signal.SIGCONT)
@@ -170,7 +170,7 @@ def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
     assert (process.exitcode, "Traceback" in said) == (2, False), said
     assert "metrics.jsonl cannot be written: Read-only file system" in said.splitlines()[-1]
     disk.writable()
-    code, said = call("resumed", "run", PIPELINE, "--out", disk.path / "r", *arguments, "--resume", on=disk)
+    code, said = call("resumed", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, "--resume", on=disk)
     assert code == 0, said
     same(disk.seen / "r", tmp_path / "whole")
 
@@ -179,7 +179,7 @@ def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
 def test_a_disk_that_is_full_at_any_write(call: Call, disk: Any, small: list[str], tmp_path: Path) -> None:
     wide = ("blocks.enhance.width=12", "export={blocks: [generate, enhance], chain: enhanced}")
     arguments = sets(*small, *SHORT, *wide)
-    assert call("whole", "run", PIPELINE, "--out", tmp_path / "whole", *arguments)[0] == 0
+    assert call("whole", "run", LOWLIGHT, "--out", tmp_path / "whole", *arguments)[0] == 0
     sizes = [*range(8, 44, 8), *range(100, 208, 12), *range(220, 500, 30)]  # KiB; a run takes about 270
     counts = [*range(4, 29, 5), *range(25, 29)]  # files; the last ones are the exports
     failed = {}
@@ -205,7 +205,7 @@ def test_a_tracker_whose_disk_is_full_stops_no_run_and_gets_the_rest_later(
     store = f"sqlite:///{disk.path / 'm.db'}"
     arguments = sets(*small, *STEADY, f"tracker={{tracker: mlflow/tracking, uri: '{store}'}}")
     disk.remount(f"size={(tmp_path / 'empty.db').stat().st_size + more * 1024}")
-    code, said = call("full", "run", PIPELINE, "--out", tmp_path / "r", *arguments, on=disk)
+    code, said = call("full", "run", LOWLIGHT, "--out", tmp_path / "r", *arguments, on=disk)
     assert (code, "Traceback" in said) == (0, False), said
     assert RunFolder(tmp_path / "r").read_status() == "FINISHED"
     if more < 1000:

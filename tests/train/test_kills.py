@@ -16,20 +16,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from restore_hub.train.folder import RunFolder
+from restore_hub.train.recording.folder import RunFolder
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 Same = Callable[[Path, Path], None]
 
 
 def command(overrides: list[str], out: Path) -> list[str]:
     sets = [part for override in overrides for part in ("--set", override)]
-    return [sys.executable, "-m", "restore_hub", "run", str(PIPELINE), "--out", str(out), "--resume", *sets]
+    return [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out), "--resume", *sets]
 
 
 def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
-    from restore_hub.train.folder import create_run_folder
+    from restore_hub.train.recording.folder import create_run_folder
 
     with create_run_folder(tmp_path, "raw_lowlight", tmp_path / "r").hold():
         other = subprocess.run(command(frequent, tmp_path / "r"), capture_output=True, text=True, check=False)

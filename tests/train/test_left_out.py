@@ -10,8 +10,8 @@ import pytest
 
 from restore_hub import run
 from restore_hub.errors import DataError, SpecError, TrainingError
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1", "export={chain: enhanced}")
 
 
@@ -36,7 +36,7 @@ def _overrides(small: list[str], roots: dict[str, Path]) -> list[str]:
 def test_damaged_files_are_left_out_named_once_and_recorded(
     small: list[str], damaged: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = run(PIPELINE, overrides=[*_overrides(small, damaged), "validate_every=1"], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*_overrides(small, damaged), "validate_every=1"], out=tmp_path / "r")
     said = capsys.readouterr().err.splitlines()
     cut = damaged["train"] / "short" / "p1.dng"
     assert len([line for line in said if line.startswith(f"left out of 'train': {cut}: ")]) == 1
@@ -57,13 +57,13 @@ def test_a_strict_split_ends_the_run(
     small: list[str], damaged: dict[str, Path], tmp_path: Path, split: str, file: str
 ) -> None:
     with pytest.raises((TrainingError, DataError), match=rf"{split}/short/{file}\.dng: .*(cut off|damaged|decode)"):
-        run(PIPELINE, overrides=[*_overrides(small, damaged), f"data.{split}.strict=true"], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*_overrides(small, damaged), f"data.{split}.strict=true"], out=tmp_path / "r")
 
 
 def test_a_run_over_sound_files_says_nothing_of_the_kind(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = run(PIPELINE, overrides=[*small, *SHORT], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, *SHORT], out=tmp_path / "r")
     assert "left out" not in capsys.readouterr().err
     assert not (result.folder / "left_out.jsonl").exists()
 
@@ -119,18 +119,18 @@ def test_notes_of_datasets_are_said_and_recorded(
     small: list[str], noted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from restore_hub.plan import make_plan
-    from restore_hub.plan.report import report
+    from restore_hub.plan.dry_run import report
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
 
-    plan = make_plan(read_spec(PIPELINE, _with_noted(small)), default_registry([noted]))
+    plan = make_plan(read_spec(LOWLIGHT, _with_noted(small)), default_registry([noted]))
     assert "data.train: scene 7 is left out" in report(plan).remarks
-    result = run(PIPELINE, overrides=_with_noted(small), plugins=[noted], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=_with_noted(small), plugins=[noted], out=tmp_path / "r")
     assert "data.train: scene 7 is left out" in capsys.readouterr().err.splitlines()
     assert json.loads((result.folder / "data.json").read_text())["train"]["notes"] == ["scene 7 is left out"]
 
 
 def test_a_split_without_samples_is_refused_with_its_place(small: list[str], noted: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"data\.train: the split has no samples"):
-        run(PIPELINE, overrides=_with_noted(small, count=0), plugins=[noted], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=_with_noted(small, count=0), plugins=[noted], out=tmp_path / "r")
     assert not (tmp_path / "r").exists()

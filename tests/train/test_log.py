@@ -10,14 +10,13 @@ import pytest
 from restore_hub import run
 from restore_hub.train import progress
 from restore_hub.train.progress import Progress, logging_to, note
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from support import LOWLIGHT
 
 
 def test_a_quiet_run_prints_nothing_and_logs_everything(
     small: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run(PIPELINE, overrides=small, out=tmp_path / "r", quiet=True)
+    run(LOWLIGHT, overrides=small, out=tmp_path / "r", quiet=True)
     assert capfd.readouterr().err == ""
     log = (tmp_path / "r" / "log.txt").read_text()
     for part in ("stage 1/2 joint: 3/3 steps", "step 3: holdout psnr", "stage 2/2 ibgl: 2/2 steps", "step 5: holdout"):
@@ -28,7 +27,7 @@ def test_a_quiet_run_prints_nothing_and_logs_everything(
 def test_a_verbose_run_says_every_value_of_every_step(
     small: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run(PIPELINE, overrides=small, out=tmp_path / "r", verbose=True)
+    run(LOWLIGHT, overrides=small, out=tmp_path / "r", verbose=True)
     said = capfd.readouterr().err
     assert len(re.findall(r"stage 1/2 joint: step [123]  loss \d", said)) == 3
     values = r"loss/upper \S+  loss/lower \S+ .*cosine \S+ .*\(data \d+\.\d{3} s\)"

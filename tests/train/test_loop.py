@@ -14,14 +14,14 @@ from restore_hub import load, run
 from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
+from restore_hub.plan.samples import Samples
 from restore_hub.train import loop
-from restore_hub.train.data import Samples
-from restore_hub.train.folder import RunFolder
-from restore_hub.train.problem import Batch
+from restore_hub.train.problems.chain import Batch
+from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.setup import Setup
 from restore_hub.train.stepper import _Feed
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.1.lower.batches=one")
 
 
@@ -88,7 +88,7 @@ def test_stages_of_another_solver_see_the_same_batches(make: Callable[..., Plan]
 
 
 def test_the_holdout_is_measured_every_so_many_steps(small: list[str], tmp_path: Path) -> None:
-    result = run(PIPELINE, overrides=[*small, "validate_every=1", "export={chain: enhanced}"], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, "validate_every=1", "export={chain: enhanced}"], out=tmp_path / "r")
     lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "holdout/psnr" in line] == [1, 2, 3, 4, 5]
 
@@ -96,7 +96,7 @@ def test_the_holdout_is_measured_every_so_many_steps(small: list[str], tmp_path:
 def test_the_best_weights_are_exported_on_request(small: list[str], tmp_path: Path) -> None:
     """An upper learning rate that ruins the last stage makes the end of the first one the best."""
     ruin = ["stages.1.upper.lr=10", "stages.1.upper.optimizer=sgd", "export={chain: enhanced, weights: best}"]
-    result = run(PIPELINE, overrides=[*small, *ruin], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, *ruin], out=tmp_path / "r")
     assert result.step == 3
     assert result.metrics == result.stages[0].metrics
     assert load(result.exported[0]).manifest.provenance["weights"] == "best"
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of
 
     monkeypatch.setattr(Joint, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(PIPELINE, overrides=[*small, "stages.0.steps=9", "validate_every=2"], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, "stages.0.steps=9", "validate_every=2"], out=tmp_path / "r")
     assert torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["about"]["step"] == kept
     said = capfd.readouterr().err
     assert "stopping after this step; once more stops at once" in said
@@ -146,7 +146,7 @@ def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
     monkeypatch.setattr(RunFolder, "save_weights", full)
     monkeypatch.setattr(RunFolder, "write_status", lambda _, status: full() if status == "KILLED" else None)
     with pytest.raises(KeyboardInterrupt):
-        run(PIPELINE, overrides=small, out=tmp_path / "r")
+        run(LOWLIGHT, overrides=small, out=tmp_path / "r")
     said = capsys.readouterr().err
     assert "No space left on device" in said
     assert "to go on: restore-hub run" in said
@@ -175,7 +175,7 @@ def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str,
     sys.modules.pop("faulty", None)
     with pytest.raises(TrainingError, match=said):
         run(
-            PIPELINE,
+            LOWLIGHT,
             overrides=[*small, "objectives.fidelity.loss=faulty/x"],
             plugins=[tmp_path / "faulty.py"],
             out=tmp_path / "r",
@@ -184,14 +184,14 @@ def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str,
 
 def test_a_device_that_is_not_there_is_one_error(small: list[str], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the device 'nonsense' cannot be used"):
-        run(PIPELINE, overrides=small, out=tmp_path / "r", device="nonsense")
+        run(LOWLIGHT, overrides=small, out=tmp_path / "r", device="nonsense")
 
 
 def test_a_tracker_that_cannot_be_opened_ends_the_run_before_it_begins(small: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     tracker = f"tracker={{tracker: mlflow/tracking, uri: 'sqlite:///{tmp_path}/file/x.db'}}"
     with pytest.raises(TrainingError, match="MLflow cannot open"):
-        run(PIPELINE, overrides=[*small, tracker], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, tracker], out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 
@@ -203,7 +203,7 @@ def test_an_error_while_the_holdout_is_measured_says_so(
 
     monkeypatch.setattr(loop, "measure", fail)
     with pytest.raises(TrainingError, match=r"stage 1/2 joint, holdout: MemoryError: .*smaller"):
-        run(PIPELINE, overrides=small, out=tmp_path / "r")
+        run(LOWLIGHT, overrides=small, out=tmp_path / "r")
 
 
 LOSSES = """
@@ -227,4 +227,4 @@ def test_an_option_that_a_loss_refuses_is_named_with_its_place(small: list[str],
     (tmp_path / "picky_loss.py").write_text(LOSSES)
     objective = "objectives.fidelity={loss: picky-loss/picky, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
     with pytest.raises(SpecError, match=r"objectives\.fidelity.* k must be even"):
-        run(PIPELINE, overrides=[*small, objective], plugins=[tmp_path / "picky_loss.py"], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, objective], plugins=[tmp_path / "picky_loss.py"], out=tmp_path / "r")

@@ -12,11 +12,10 @@ import torch
 from restore_hub import run
 from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plugins import load_plugins
-from restore_hub.train import check_hypergradients
-from restore_hub.train.problem import problem_of
+from restore_hub.train.problems.chain import pair_of_chain
 from restore_hub.train.setup import Setup, set_up
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from restore_hub.trial.hypergradient_check import check_hypergradients
+from support import LOWLIGHT
 
 PLUGIN = """
 from pathlib import Path
@@ -63,11 +62,11 @@ def _module(setup: Setup) -> torch.nn.Module:
 
 
 def test_its_weights_belong_to_no_level(spec: list[str], plugin: Path) -> None:
-    setup = set_up(PIPELINE, spec, [plugin], "cpu")
+    setup = set_up(LOWLIGHT, spec, [plugin], "cpu")
     loss, stage = _module(setup), setup.plan.spec.stages[1]
     before = {name: value.clone() for name, value in loss.state_dict().items()}
     assert setup.chain is not None
-    problem = problem_of(setup.chain, setup.objectives, stage)
+    problem = pair_of_chain(setup.chain, setup.objectives, stage)
     assert stage.upper is not None
     batch = [setup.stream(stage.upper.data, "here").batch(0)]
     values = [problem.upper(problem.couple(batch), problem.omega, batch) for _ in range(2)]
@@ -80,12 +79,12 @@ def test_its_weights_belong_to_no_level(spec: list[str], plugin: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_run_trains_through_it(spec: list[str], plugin: Path, tmp_path: Path, precision: str) -> None:
-    result = run(PIPELINE, overrides=[*spec, f"precision={precision}"], plugins=[plugin], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*spec, f"precision={precision}"], plugins=[plugin], out=tmp_path / "r")
     assert result.metrics["psnr"] > 0
 
 
 def test_its_hypergradient_is_compared_in_float64(spec: list[str], plugin: Path) -> None:
-    found = check_hypergradients(PIPELINE, overrides=[*spec, "stages.1.solver=rhg"], plugins=[plugin])
+    found = check_hypergradients(LOWLIGHT, overrides=[*spec, "stages.1.solver=rhg"], plugins=[plugin])
     assert [agreement.dtype for agreement in found] == ["float64"]
     assert any(c.reference == "steps" and abs(c.whole.cosine - 1) < 1e-9 for c in found[0].comparisons), found
 
@@ -102,13 +101,13 @@ def test_a_run_does_not_go_on_with_other_weights_of_a_loss(
     net[0].weight.data[0, 0, 0, 0] += 1e-3
     torch.save(net.state_dict(), weights)
     with pytest.raises(TrainingError, match=r"the hash of the losses' weights was \w{12} and is \w{12}"):
-        run(PIPELINE, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
+        run(LOWLIGHT, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
     net[0].weight.data[0, 0, 0, 0] = first
     torch.save(net.state_dict(), weights)
-    run(PIPELINE, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
+    run(LOWLIGHT, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
 
 
 def test_inputs_that_its_forward_does_not_take_are_an_error_with_a_hint(spec: list[str], plugin: Path) -> None:
     inputs = "objectives.fidelity.inputs={predicton: enhanced, target: data.rgb}"
     with pytest.raises(SpecError, match=r"has no input 'predicton' \(did you mean 'prediction'\?\)"):
-        set_up(PIPELINE, [*spec, inputs], [plugin], "cpu")
+        set_up(LOWLIGHT, [*spec, inputs], [plugin], "cpu")

@@ -15,8 +15,7 @@ from restore_hub.bilevel.preconditioner import preconditioner
 from restore_hub.errors import BilevelError, TrainingError
 from restore_hub.spec import Level
 from restore_hub.train.optimizers import make_optimizer, rate, set_rate
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from support import LOWLIGHT
 
 
 def level(**settings: object) -> Level:
@@ -106,6 +105,6 @@ def test_a_run_follows_its_schedule(small: list[str], tmp_path: Path, monkeypatc
         "stages.1.lower.lr=0.003",
         "stages.1.lower.clip=0.1",
     ]
-    run(PIPELINE, overrides=[*small, *settings], out=tmp_path / "r")
+    run(LOWLIGHT, overrides=[*small, *settings], out=tmp_path / "r")
     expected = [(0.005,), (0.0075,), (0.005,), (0.0025,), (0.002, 0.003), (0.001, 0.003)]
     assert [pytest.approx(rates) for rates in expected] == seen

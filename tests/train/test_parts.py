@@ -14,11 +14,11 @@ from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
-from restore_hub.train.problem import Batch, ChainLevel, ChainProblem, problem_of
+from restore_hub.train.problems.chain import Batch, ChainLevel, ChainPair, pair_of_chain
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 MOVING = """
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -63,19 +63,19 @@ def parts_of(samples: int, count: int, seed: int = 0) -> Batch:
     return [{"raw": planes, "rgb": picture} for planes, picture in pairs]
 
 
-def problem(plan: Plan, index: int) -> tuple[Chain, ChainLevel | ChainProblem]:
+def problem(plan: Plan, index: int) -> tuple[Chain, ChainLevel | ChainPair]:
     torch.manual_seed(3)
     chain = build_chain(plan).double()
     losses: dict[str, Callable[..., tuple[Tensor, Tensor | int]]] = {n: p.make() for n, p in plan.losses.items()}
     losses["fidelity"] = Bright()
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    return chain, problem_of(chain, objectives, plan.spec.stages[index])
+    return chain, pair_of_chain(chain, objectives, plan.spec.stages[index])
 
 
 def after_two_steps(plan: Plan, solver: str, lower_steps: int, count: int) -> dict[str, Tensor]:
     chain, made = problem(plan, 0 if solver == "joint" else 1)
     stepper = default_registry().find("solver", solver).load()()
-    levels = [made.theta, made.omega] if isinstance(made, ChainProblem) else [made.variables]
+    levels = [made.theta, made.omega] if isinstance(made, ChainPair) else [made.variables]
     rate = 0.01 if solver == "neumann" else 0.1  # which is the rate of its series, too
     state = stepper.init(made, [torch.optim.SGD(variables, lr=rate) for variables in levels])
     upper = None if solver == "joint" else parts_of(4, count, 9)
@@ -136,7 +136,7 @@ def held(value: Callable[[], Tensor]) -> int:
 
 def test_no_part_is_kept_while_others_run(make: Callable[..., Plan]) -> None:
     _, made = problem(make(CASCADE), 1)
-    assert isinstance(made, ChainProblem)
+    assert isinstance(made, ChainPair)
     one, whole, parts = parts_of(2, 1), parts_of(8, 1), parts_of(8, 4)
     graph = [held(lambda batch=batch: made.couple(batch)[0].sum()) for batch in (one, whole, parts)]
     assert graph[1] > 2 * graph[0]
@@ -204,8 +204,8 @@ def test_blocks_that_change_as_they_run_are_refused(small: list[str], tmp_path: 
         "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
         "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]",
     ]
-    Stepper(set_up(PIPELINE, overrides, [plugin], "cpu"), 0).step(0, 0.0)
-    in_parts = Stepper(set_up(PIPELINE, [*overrides, "stages.0.accumulate=2"], [plugin], "cpu"), 0)
+    Stepper(set_up(LOWLIGHT, overrides, [plugin], "cpu"), 0).step(0, 0.0)
+    in_parts = Stepper(set_up(LOWLIGHT, [*overrides, "stages.0.accumulate=2"], [plugin], "cpu"), 0)
     with pytest.raises(TrainingError, match=r"enhance\.layer\..* changes each time that its block runs.*`accumulate`"):
         in_parts.step(0, 0.0)
 
@@ -221,7 +221,7 @@ def test_a_frozen_block_that_takes_the_statistics_of_the_batch_is_refused(small:
         "stages=[{solver: joint, steps: 2, blocks: [generate], objective: fidelity, data: train, accumulate: 2}]",
     ]
     with pytest.raises(SpecError, match=r"stages\.0\.accumulate.*'enhance' normalises by the statistics of the batch"):
-        set_up(PIPELINE, overrides, [plugin], "cpu")
+        set_up(LOWLIGHT, overrides, [plugin], "cpu")
 
 
 def test_a_shared_batch_has_one_number_of_parts(make: Callable[..., Plan]) -> None:

@@ -14,8 +14,8 @@ from restore_hub import run
 from restore_hub.errors import SpecError
 from restore_hub.train import loop
 from restore_hub.train.validate import Validation
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 # Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
 SCORES = [1.0, 3.0, 5.0, 4.0, 5.0, 6.0, 2.0, 2.0, 2.0, 2.0]
 SETTINGS = ["stages.0.steps=20", "stages.1.steps=20", "stages.0.patience=2", "stages.1.patience=2", "validate_every=1"]
@@ -36,7 +36,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("scored")
 def test_stages_end_early_and_each_begins_to_count_anew(small: list[str], tmp_path: Path) -> None:
-    result = run(PIPELINE, overrides=[*small, *SETTINGS], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, *SETTINGS], out=tmp_path / "r")
     assert [stage.steps for stage in result.stages] == [5, 3]
     assert [stage.metrics["psnr"] for stage in result.stages] == [5.0, 2.0]
     lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
@@ -52,10 +52,10 @@ def test_a_resumed_run_stops_at_the_same_step(
     overrides = [*small, *SETTINGS, "checkpoint_seconds=0"]
     stop_after(steps, overrides=overrides, out=tmp_path / "r")
     assert torch.load(tmp_path / "r" / "checkpoints" / "state.pt")["step"] == steps
-    result = run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+    result = run(LOWLIGHT, overrides=overrides, out=tmp_path / "r", resume=True)
     assert [stage.steps for stage in result.stages] == [5, 3]
 
 
 def test_patience_needs_measurements(small: list[str], tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="needs `metrics` and `validate_every`"):
-        run(PIPELINE, overrides=[*small, "stages.0.patience=2"], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, "stages.0.patience=2"], out=tmp_path / "r")

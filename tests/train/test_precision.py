@@ -16,11 +16,10 @@ from restore_hub.contracts import Batches
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
-from restore_hub.train.problem import Batch, ChainProblem, problem_of
+from restore_hub.train.problems.chain import Batch, ChainPair, pair_of_chain
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from support import LOWLIGHT
 
 
 def batch(seed: int) -> Batch:
@@ -47,8 +46,8 @@ def test_the_hypergradient_points_where_that_of_float32_points(
             {name: part.make() for name, part in plan.losses.items()},
             {name: part.inputs for name, part in plan.losses.items()},
         )
-        made = problem_of(chain, objectives, plan.spec.stages[1])
-        assert isinstance(made, ChainProblem)
+        made = pair_of_chain(chain, objectives, plan.spec.stages[1])
+        assert isinstance(made, ChainPair)
         made_solver = default_registry().find("solver", name).load()()
         state = made_solver.init(made, [torch.optim.SGD(v, lr=1e-3) for v in (made.theta, made.omega)])
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
@@ -70,7 +69,7 @@ def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
     def watch(precision: str) -> None:
         for kinds in seen.values():
             kinds.clear()
-        setup = set_up(PIPELINE, [*small, f"precision={precision}"], (), "cpu")
+        setup = set_up(LOWLIGHT, [*small, f"precision={precision}"], (), "cpu")
         convolution = next(m for m in setup.chain.blocks["enhance"].modules() if isinstance(m, torch.nn.Conv2d))
         convolution.register_forward_hook(lambda _module, _inputs, output: seen["block"].add(output.dtype))
         inner = setup.objectives._losses["fidelity"]
@@ -112,21 +111,21 @@ def test_a_solver_that_steps_in_between_sees_the_new_weights(small: list[str]) -
                 energies.append(float(energy.detach()))
             return state, {}
 
-    made = Stepper(set_up(PIPELINE, [*small, "precision=bf16"], (), "cpu"), 0)
+    made = Stepper(set_up(LOWLIGHT, [*small, "precision=bf16"], (), "cpu"), 0)
     made._solver = Plain()  # type: ignore[assignment]
     made.step(0, 0.0)
     assert len(set(energies)) == 3
 
 
 def test_a_whole_run_in_bf16_keeps_and_exports_float32(small: list[str], tmp_path: Path) -> None:
-    result = run(PIPELINE, overrides=[*small, "precision=bf16", "export={chain: enhanced}"], out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=[*small, "precision=bf16", "export={chain: enhanced}"], out=tmp_path / "r")
     weights = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]
     assert {t.dtype for block in weights.values() for t in block.values()} == {torch.float32}
     assert result.exported  # the parity of the exported files was checked in float32
 
 
 def test_networks_train_channels_last(small: list[str]) -> None:
-    chain = set_up(PIPELINE, small, (), "cpu").chain
+    chain = set_up(LOWLIGHT, small, (), "cpu").chain
     wide = [p for p in chain.parameters() if p.ndim == 4 and min(p.shape) > 1]
     assert wide
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +13,14 @@ from torch import Tensor
 from restore_hub.bilevel import Reduction
 from restore_hub.bilevel.solvers import Joint
 from restore_hub.errors import BilevelError, DataError, RestoreHubError, TrainingError
-from restore_hub.train.data import Stream
-from restore_hub.train.groups import sizes_of
-from restore_hub.train.parts_problem import PartsStream
+from restore_hub.train.batches import Stream
+from restore_hub.train.problems.groups import sizes_of
+from restore_hub.train.problems.plugin import ProblemStream
 from restore_hub.train.ranks import Ranks, own_device
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 SOLVERS = {  # with their lower steps
     "joint": 1,
     "alternating": 2,
@@ -54,8 +53,8 @@ from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.spec import Level, read_spec
-from restore_hub.train.parts_problem import PartsLevel, PartsProblem
-from restore_hub.train.problem import problem_of
+from restore_hub.train.problems.plugin import ProblemLevel, ProblemPair
+from restore_hub.train.problems.chain import pair_of_chain
 from restore_hub.train.ranks import joined
 
 CASCADE = "{network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}"
@@ -86,7 +85,7 @@ def chain_problem(index, kind, reduction):
     losses = {name: part.make() for name, part in plan.losses.items()}
     losses["fidelity"] = Bright()
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    return chain, problem_of(chain, objectives, plan.spec.stages[index], reduction)
+    return chain, pair_of_chain(chain, objectives, plan.spec.stages[index], reduction)
 
 class Numbers:
     """Groups of variables on samples: y ~ fit scaled by theta, of a count that the data decide."""
@@ -128,7 +127,7 @@ def trained(case, reduction):
         upper = Level(blocks=["scale"], objective="error", data="high")
         lower = Level(blocks=["fit"], objective="weighted", data="low")
         both = Level(blocks=["scale", "fit"], objective="weighted", data="low")
-        made = PartsLevel(parts, both, reduction) if name == "joint" else PartsProblem(parts, upper, lower, reduction)
+        made = ProblemLevel(parts, both, reduction) if name == "joint" else ProblemPair(parts, upper, lower, reduction)
         blocks, batch = parts.blocks, lambda seed: numbers(seed, reduction)
     else:
         chain, made = chain_problem(0 if name == "joint" else 1, kind, reduction)
@@ -172,7 +171,7 @@ def trained(processes: Any, small: list[str], tmp_path_factory: pytest.TempPathF
             "port": port,
             "cases": CASES,
             "steps": SOLVERS,
-            "pipeline": PIPELINE,
+            "pipeline": LOWLIGHT,
             "overrides": small,
             "saved": str(folder / f"{size}-{rank}.pt"),
         }
@@ -225,7 +224,7 @@ class Two(Ranks):
 def test_what_several_processes_cannot_train_is_refused_before_a_step(
     small: list[str], index: int, overrides: list[str], words: str
 ) -> None:
-    setup = set_up(PIPELINE, [*small, *overrides], (), "cpu")
+    setup = set_up(LOWLIGHT, [*small, *overrides], (), "cpu")
     Stepper(setup, index)  # one process can
     setup.ranks = Two()
     with pytest.raises(RestoreHubError, match=words):
@@ -233,7 +232,7 @@ def test_what_several_processes_cannot_train_is_refused_before_a_step(
 
 
 def test_a_solver_of_a_plugin_is_refused_unless_it_says_that_it_can(small: list[str]) -> None:
-    setup = set_up(PIPELINE, small, (), "cpu")
+    setup = set_up(LOWLIGHT, small, (), "cpu")
     setup.ranks = Two()
 
     class Silent(Joint):
@@ -256,7 +255,7 @@ def test_groups_that_do_not_divide_are_refused() -> None:
 @pytest.mark.parametrize("size", [4, 5])
 def test_the_parts_of_a_batch_are_the_batch(small: list[str], size: int) -> None:
     """Each process reads its own samples, cropped and flipped as one process does it."""
-    samples = set_up(PIPELINE, small, (), "cpu").data["train"]
+    samples = set_up(LOWLIGHT, small, (), "cpu").data["train"]
     whole = Stream(samples, size, 7, "key").batch(3)
     parts = [Stream(samples, size, 7, "key", rank, 2).batch(3) for rank in range(2)]
     for name, tensor in whole.items():
@@ -268,10 +267,10 @@ def test_the_parts_of_a_batch_of_a_problem_are_the_batch() -> None:
         def batch(self, split: str, seed: int, index: int) -> dict[str, Tensor]:
             return {"number": torch.arange(5) + index}
 
-    streams = [PartsStream(Counting(), "s", 0, "key", rank, 2) for rank in range(2)]  # type: ignore[arg-type]
+    streams = [ProblemStream(Counting(), "s", 0, "key", rank, 2) for rank in range(2)]  # type: ignore[arg-type]
     assert [stream.batch(10)["number"].tolist() for stream in streams] == [[10, 11], [12, 13, 14]]
     with pytest.raises(DataError, match="a batch of 's' has 5 samples, which 6 processes cannot share"):
-        PartsStream(Counting(), "s", 0, "key", 0, 6).batch(0)  # type: ignore[arg-type]
+        ProblemStream(Counting(), "s", 0, "key", 0, 6).batch(0)  # type: ignore[arg-type]
 
 
 def test_a_device_is_one_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:

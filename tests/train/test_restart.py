@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import torch
 
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.train.stepper import Stepper
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 LEVELS = (
     "upper: {blocks: [generate], objective: fidelity, data: upper, schedule: linear}, "
     "lower: {blocks: [enhance], objective: fidelity, data: train, lr: 1e-2, warmup: 3, steps: 2, restart: %s}"
@@ -22,7 +21,7 @@ SOLVERS = ["alternating", "rhg", "truncated-rhg", "bda", "cg", "neumann, rate: 0
 
 def stage(small: list[str], solver: str, restart: str) -> tuple[Setup, list[str]]:
     overrides = [*small, f"stages.1={{solver: {solver}, steps: 4, {LEVELS % restart}}}"]
-    return set_up(PIPELINE, overrides, (), "cpu"), overrides
+    return set_up(LOWLIGHT, overrides, (), "cpu"), overrides
 
 
 def weights(setup: Setup) -> dict[str, torch.Tensor]:
@@ -39,7 +38,7 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_bits(small: list[str], sol
         if step == 2:
             torch.save((stepper.state_dict(), weights(setup), torch.get_rng_state()), file)
         logs = stepper.step(step, step / 4)
-    again = set_up(PIPELINE, overrides, (), "cpu")
+    again = set_up(LOWLIGHT, overrides, (), "cpu")
     file.seek(0)
     carried, blocks, random = torch.load(file, weights_only=True)
     again.chain.blocks.load_state_dict(blocks)

@@ -13,38 +13,38 @@ import torch
 from restore_hub import run
 from restore_hub.errors import TrainingError
 from restore_hub.train import Result
-from restore_hub.train.folder import RunFolder, find_unfinished
+from restore_hub.train.recording.folder import RunFolder, find_unfinished
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 Same = Callable[[Path, Path], None]
 Stop = Callable[..., None]
 
 
 def test_resume_finds_the_newest_unfinished_run_of_the_same_spec(frequent: list[str], tmp_path: Path) -> None:
     def begin(name: str, *more: str) -> None:
-        folder = run(PIPELINE, overrides=[*frequent, *more], out=tmp_path / name).folder
+        folder = run(LOWLIGHT, overrides=[*frequent, *more], out=tmp_path / name).folder
         (folder / "status.json").write_text('{"status": "KILLED"}')
 
     begin("raw_lowlight-1")
     begin("raw_lowlight-2", "seed=1")
     before = (tmp_path / "raw_lowlight-2" / "metrics.jsonl").read_bytes()
-    assert run(PIPELINE, overrides=frequent, runs=tmp_path, resume=True).folder == tmp_path / "raw_lowlight-1"
+    assert run(LOWLIGHT, overrides=frequent, runs=tmp_path, resume=True).folder == tmp_path / "raw_lowlight-1"
     assert (tmp_path / "raw_lowlight-2" / "metrics.jsonl").read_bytes() == before
-    fresh = run(PIPELINE, overrides=frequent, runs=tmp_path, resume=True).folder
+    fresh = run(LOWLIGHT, overrides=frequent, runs=tmp_path, resume=True).folder
     assert fresh not in (tmp_path / "raw_lowlight-1", tmp_path / "raw_lowlight-2"), "both others are no match"
 
 
 def test_what_cannot_be_resumed_is_refused(frequent: list[str], whole: Result, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="is finished"):
-        run(PIPELINE, overrides=frequent, out=whole.folder, resume=True)
+        run(LOWLIGHT, overrides=frequent, out=whole.folder, resume=True)
     with pytest.raises(TrainingError, match=r"another spec: seed 0 -> 1; run it as it was"):
-        run(PIPELINE, overrides=[*frequent, "seed=1"], out=whole.folder, resume=True)
+        run(LOWLIGHT, overrides=[*frequent, "seed=1"], out=whole.folder, resume=True)
     with pytest.raises(TrainingError, match=r"another spec: stages\.1\.lower\.lr 0\.0001 -> 0\.1; run it as it was"):
-        run(PIPELINE, overrides=[*frequent, "stages.1.lower.lr=0.1"], out=whole.folder, resume=True)
+        run(LOWLIGHT, overrides=[*frequent, "stages.1.lower.lr=0.1"], out=whole.folder, resume=True)
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "spec.json").write_text("{")
     with pytest.raises(TrainingError, match="no readable spec"):
-        run(PIPELINE, overrides=frequent, out=tmp_path / "odd", resume=True)
+        run(LOWLIGHT, overrides=frequent, out=tmp_path / "odd", resume=True)
 
 
 def test_another_spec_is_told_by_a_few_short_differences(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_states_that_would_not_give_the_same_bits(
     torch.save(state, path)
     before = path.read_bytes()
     with pytest.raises(TrainingError, match=words):
-        run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+        run(LOWLIGHT, overrides=frequent, out=tmp_path / "r", resume=True)
     assert path.read_bytes() == before
     if "was" in words:
-        run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True, inexact=True)
+        run(LOWLIGHT, overrides=frequent, out=tmp_path / "r", resume=True, inexact=True)
         same(tmp_path / "r", whole.folder)

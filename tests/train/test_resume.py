@@ -13,9 +13,9 @@ import torch
 from restore_hub import run
 from restore_hub.errors import TrainingError
 from restore_hub.train import Result, loop
-from restore_hub.train.folder import RunFolder
+from restore_hub.train.recording.folder import RunFolder
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 Same = Callable[[Path, Path], None]
 Stop = Callable[..., None]
 
@@ -28,7 +28,7 @@ def test_a_run_killed_after_a_step_goes_on_to_the_same_bits(
     assert (tmp_path / "r" / "checkpoints" / "state.pt").is_file()
     with (tmp_path / "r" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "loss"')  # what the process was writing when it died
-    result = run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+    result = run(LOWLIGHT, overrides=frequent, out=tmp_path / "r", resume=True)
     same(tmp_path / "r", whole.folder)
     assert [stage.steps for stage in result.stages] == [3, 2]
     assert result.metrics == whole.metrics
@@ -49,10 +49,10 @@ def test_the_lower_level_goes_on_to_the_same_bits_warm_or_cold(
     """A cold restart goes back to where the stage began, not to where the run went on; f2sa keeps a second copy."""
     stage = f"{{solver: {solver}, steps: 3, {LEVELS.replace('RESTART', restart)}}}"
     overrides = [*frequent, "stages.0.steps=1", f"stages.1={stage}"]
-    run(PIPELINE, overrides=overrides, out=tmp_path / "whole")
+    run(LOWLIGHT, overrides=overrides, out=tmp_path / "whole")
     # One step of the first stage and its end, two steps of the second.
     stop_after(4, overrides=overrides, out=tmp_path / "r")
-    run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+    run(LOWLIGHT, overrides=overrides, out=tmp_path / "r", resume=True)
     same(tmp_path / "r", tmp_path / "whole")
 
 
@@ -95,11 +95,11 @@ def test_dropout_and_running_statistics_go_on_to_the_same_bits(
         "stages.1.lower.objective=fidelity",
     ]
     given: dict[str, Any] = {"overrides": overrides, "plugins": [tmp_path / "dropping.py"]}
-    run(PIPELINE, **given, out=tmp_path / "whole")
+    run(LOWLIGHT, **given, out=tmp_path / "whole")
     stop_after(2, **given, out=tmp_path / "r")
     stop_after(3, **given, out=tmp_path / "r", resume=True)
     torch.manual_seed(99)  # what the process drew meanwhile
-    run(PIPELINE, **given, out=tmp_path / "r", resume=True)
+    run(LOWLIGHT, **given, out=tmp_path / "r", resume=True)
     same(tmp_path / "r", tmp_path / "whole")
 
 
@@ -116,10 +116,10 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     with monkeypatch.context() as patched:
         patched.setattr(loop, "_measure", kill)
         with pytest.raises(Killed):
-            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
+            run(LOWLIGHT, overrides=overrides, out=tmp_path / "r")
     assert (tmp_path / "r" / "metrics.jsonl").is_file()
-    run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
-    same(tmp_path / "r", run(PIPELINE, overrides=overrides, out=tmp_path / "other").folder)
+    run(LOWLIGHT, overrides=overrides, out=tmp_path / "r", resume=True)
+    same(tmp_path / "r", run(LOWLIGHT, overrides=overrides, out=tmp_path / "other").folder)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(
@@ -139,11 +139,11 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", full)
         with pytest.raises(TrainingError, match=r"No space left.*--resume"):
-            run(PIPELINE, overrides=frequent, out=tmp_path / "r")
+            run(LOWLIGHT, overrides=frequent, out=tmp_path / "r")
     assert not list((tmp_path / "r" / "checkpoints").glob("*.part"))
     assert RunFolder(tmp_path / "r").read_status() == "FAILED"
     assert torch.load(tmp_path / "r" / "checkpoints" / "state.pt")["step"] == 2
-    run(PIPELINE, overrides=frequent, out=tmp_path / "r", resume=True)
+    run(LOWLIGHT, overrides=frequent, out=tmp_path / "r", resume=True)
     same(tmp_path / "r", whole.folder)
 
 
@@ -160,8 +160,8 @@ def test_an_export_that_is_interrupted_leaves_the_weights_of_the_run(
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules["restore_hub.train.run"], "publish", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(PIPELINE, overrides=overrides, out=tmp_path / "r")
-    result = run(PIPELINE, overrides=overrides, out=tmp_path / "r", resume=True)
+            run(LOWLIGHT, overrides=overrides, out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=overrides, out=tmp_path / "r", resume=True)
     same(tmp_path / "r", whole.folder)
     assert result.metrics
 

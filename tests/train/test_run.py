@@ -10,11 +10,11 @@ import torch
 
 from restore_hub import load, restore, run
 from restore_hub.errors import DataError, ExportError, SpecError, TrainingError
+from restore_hub.export.publish import export_run
 from restore_hub.plugins import default_registry
-from restore_hub.train import Result, export_run
-from restore_hub.train.folder import create_run_folder
-
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
+from restore_hub.train import Result
+from restore_hub.train.recording.folder import create_run_folder
+from support import LOWLIGHT
 
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
@@ -50,12 +50,12 @@ def test_the_resolved_spec_names_everything_and_runs_again(finished: Result, tmp
 
 
 def test_the_same_spec_gives_the_same_bits(finished: Result, small: list[str], tmp_path: Path) -> None:
-    again = run(PIPELINE, overrides=small, out=tmp_path / "again")
+    again = run(LOWLIGHT, overrides=small, out=tmp_path / "again")
     one, two = (torch.load(r.folder / "checkpoints" / "last.pt")["blocks"] for r in (finished, again))
     for block in one:
         for name in one[block]:
             assert torch.equal(one[block][name], two[block][name]), f"{block}.{name}"
-    other = run(PIPELINE, overrides=[*small, "seed=1"], out=tmp_path / "other")
+    other = run(LOWLIGHT, overrides=[*small, "seed=1"], out=tmp_path / "other")
     three = torch.load(other.folder / "checkpoints" / "last.pt")["blocks"]
     assert not torch.equal(one["generate"]["last.weight"], three["generate"]["last.weight"])
 
@@ -87,7 +87,7 @@ def test_a_run_continues_from_weights_of_another(finished: Result, small: list[s
     path = finished.folder / "checkpoints" / "stage-1.pt"
     weights = [f"blocks.{name}.weights={path}" for name in ("generate", "enhance")]
     still = [*small, *weights, "stages.0.lr=1e-30", "stages.1.upper.lr=1e-30", "stages.1.lower.lr=1e-30"]
-    result = run(PIPELINE, overrides=still, out=tmp_path / "r")
+    result = run(LOWLIGHT, overrides=still, out=tmp_path / "r")
     one, two = (torch.load(p)["blocks"]["generate"] for p in (path, result.folder / "checkpoints" / "last.pt"))
     assert all(torch.allclose(one[name], two[name], atol=1e-12) for name in one)
     resolved = json.loads((result.folder / "spec.json").read_text())
@@ -96,7 +96,7 @@ def test_a_run_continues_from_weights_of_another(finished: Result, small: list[s
 
 def test_minutes_end_a_stage(small: list[str], tmp_path: Path) -> None:
     result = run(
-        PIPELINE,
+        LOWLIGHT,
         overrides=[*small, "stages.0.steps=", "stages.0.minutes=0.005", "export={chain: enhanced}"],
         out=tmp_path / "r",
     )
@@ -119,7 +119,7 @@ def test_failures_are_one_error(small: list[str], tmp_path: Path, override: str,
     train = next(o for o in small if o.startswith("data.train.root=")).partition("=")[2]
     override = override.replace("SELF", str(Path(__file__))).replace("SAME", train)
     with pytest.raises((SpecError, DataError, TrainingError), match=said):
-        run(PIPELINE, overrides=[*small, override], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, override], out=tmp_path / "r")
     assert not (tmp_path / "r").exists(), "the corrected command may use the same folder"
 
 
@@ -127,14 +127,14 @@ def test_a_run_that_fails_late_says_that_it_goes_on_with_the_same_spec(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(TrainingError, match=r"stage 2/2 ibgl, step \d: "):
-        run(PIPELINE, overrides=[*small, "stages.1.lower.lr=1e30"], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, "stages.1.lower.lr=1e30"], out=tmp_path / "r")
     said = capsys.readouterr().err
     line = f"restore-hub run {tmp_path}/r/spec.json --out {tmp_path}/r --resume"
     assert f"to go on where it stopped, with the same spec, once the cause is mended: {line}" in said
 
 
 def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_path: Path) -> None:
-    from restore_hub.runtime.images import read_picture, write_picture
+    from restore_hub.photo.pictures import read_picture, write_picture
 
     for kind in ("short", "long"):
         (tmp_path / "bad" / kind).mkdir(parents=True)
@@ -143,7 +143,7 @@ def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_p
     cut = read_picture(pairs / "photos" / "train" / "p1.png").pixels[:40]
     write_picture(tmp_path / "bad" / "long" / "p1.png", cut)
     with pytest.raises(TrainingError, match=r"p1\.dng and .*p1\.png: sizes differ, 48 x 64 and 40 x 64"):
-        run(PIPELINE, overrides=[*small, f"data.train.root={tmp_path / 'bad'}"], out=tmp_path / "r")
+        run(LOWLIGHT, overrides=[*small, f"data.train.root={tmp_path / 'bad'}"], out=tmp_path / "r")
 
 
 def test_a_folder_that_cannot_be_made_or_is_in_use_is_refused(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_weights_of_another_shape_are_refused_by_name(finished: Result, small: l
     path = finished.folder / "checkpoints" / "last.pt"
     with pytest.raises(SpecError, match=r"does not fit block 'generate': .*size mismatch"):
         run(
-            PIPELINE,
+            LOWLIGHT,
             overrides=[*small, "blocks.generate.width=3", f"blocks.generate.weights={path}"],
             out=tmp_path / "r",
         )

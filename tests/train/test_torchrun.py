@@ -18,8 +18,8 @@ import torch
 
 from restore_hub import run
 from restore_hub.errors import TrainingError
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "raw_lowlight.yaml"
 pytestmark = pytest.mark.long
 
 
@@ -27,7 +27,7 @@ class Launched:
     """`torchrun` with two processes of `restore-hub run`, and all that they say."""
 
     def __init__(
-        self, folder: Path, overrides: list[str], *more: str, restarts: int = 0, spec: Path = PIPELINE
+        self, folder: Path, overrides: list[str], *more: str, restarts: int = 0, spec: Path = LOWLIGHT
     ) -> None:
         sets = [part for override in overrides for part in ("--set", override)]
         how = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts), "-m", "restore_hub"]
@@ -125,7 +125,7 @@ def test_two_processes_leave_what_one_leaves(
     assert status == 0, said
     assert said.count("run       ") == 1
     assert said.count("stage 2/2") == 1
-    run(PIPELINE, overrides=overrides, out=tmp_path / "one", quiet=True)
+    run(LOWLIGHT, overrides=overrides, out=tmp_path / "one", quiet=True)
     files = [{p.relative_to(tmp_path / name) for p in (tmp_path / name).rglob("*")} for name in ("one", "two")]
     assert files[0] == files[1]
     loose = 2e-2 if "precision=bf16" in changes else 1e-3
@@ -145,7 +145,7 @@ def test_a_lost_process_ends_the_run_with_its_checkpoint_whole(
     assert "a process of the run was lost" in error
     assert "go on with --resume" in error
     with pytest.raises(TrainingError, match="processes was 2 and is 1"):
-        run(PIPELINE, overrides=slow, out=tmp_path / "r", resume=True)
+        run(LOWLIGHT, overrides=slow, out=tmp_path / "r", resume=True)
     status, said = launch("r", slow, "--resume").end()
     assert status == 0, said
     assert "going on with" in said
@@ -173,7 +173,7 @@ def test_a_run_of_two_goes_on_with_one_where_that_is_asked_for(
     made = launch("r", slow)
     made.kill(1)
     made.end()
-    result = run(PIPELINE, overrides=slow, out=tmp_path / "r", resume=True, inexact=True, quiet=True)
+    result = run(LOWLIGHT, overrides=slow, out=tmp_path / "r", resume=True, inexact=True, quiet=True)
     assert [stage.steps for stage in result.stages] == [150, 20]
     assert journal(tmp_path / "r")[-1] == pytest.approx(journal(whole)[-1], rel=2e-2)
 
@@ -227,7 +227,7 @@ def test_a_file_that_one_process_alone_cannot_read_is_told_by_it(
 
 
 def test_problems_train_on_two_processes_too(launch: Callable[..., Launched], tmp_path: Path) -> None:
-    spec, overrides = PIPELINE.with_name("numerical.yaml"), ["stages.0.steps=20", "tracker="]
+    spec, overrides = LOWLIGHT.with_name("numerical.yaml"), ["stages.0.steps=20", "tracker="]
     status, said = launch("two", overrides, spec=spec).end()
     assert status == 0, said
     run(spec, overrides=overrides, out=tmp_path / "one", quiet=True)

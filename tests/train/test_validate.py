@@ -12,7 +12,7 @@ import torch
 
 from restore_hub.errors import DataError, TrainingError, UnreadableFileError
 from restore_hub.plan import Plan, build_chain
-from restore_hub.train.data import Samples
+from restore_hub.plan.samples import Samples
 from restore_hub.train.validate import better, validate
 
 

@@ -10,7 +10,7 @@ from restore_hub.bilevel.solvers import Cg, Lwcl, Neumann, Rhg, Tbgl
 from restore_hub.contracts import Batches
 
 
-class Problem:
+class LevelPair:
     """A task as a problem."""
 
     def __init__(self, task: Task) -> None:
@@ -40,7 +40,7 @@ def make(task: Task, method: str, steps: int) -> Callable[[], object]:
         "neumann": lambda: Neumann(iterations=task.products[1]),
         "finite difference": lambda: Tbgl(radius=RADIUS),
     }
-    problem, solver = Problem(task), solvers[method]()
+    problem, solver = LevelPair(task), solvers[method]()
     state = solver.init(problem, task.optimizers())
     batches = Batches(None, [None], steps)  # one object at both levels
     return lambda: solver.step(problem, state, batches)

@@ -11,7 +11,7 @@ from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 
 
 class Alternating:
@@ -28,11 +28,11 @@ class Alternating:
     responds = False
     parallel = True
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer does not hold its level's variables."""
         return new_state(optimizers, (problem.theta, problem.omega))
 
-    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
         below = descend(problem, state.optimizers[1], batches, graph=shared)

@@ -14,7 +14,7 @@ from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.unroll import reverse, unroll
 from restore_hub.bilevel.update import check_differentiable
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import OptionError
 
 
@@ -53,13 +53,13 @@ class Bda:
             raise OptionError(f"weight must lie between 0 and 1, got {weight}", "weight")
         self.weight = weight
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer is not its level's, or the lower one's step not known."""
         state = new_state(optimizers, (problem.theta, problem.omega))
         check_differentiable(state.optimizers[1])
         return state
 
-    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
         levels = couple_levels(problem, batches)
         x = levels.upper

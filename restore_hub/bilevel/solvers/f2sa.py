@@ -18,7 +18,7 @@ from restore_hub.bilevel.gradients import evaluate
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import OptionError
 
 
@@ -124,12 +124,12 @@ class F2sa:
             raise OptionError(f"penalty must be positive and finite, got {penalty}", "penalty")
         self.penalty = penalty
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> F2saState:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> F2saState:
         """Return the state; BilevelError where an optimizer does not hold its level's variables."""
         state = new_state(optimizers, (problem.theta, problem.omega))
         return F2saState(state.optimizers, variables=problem.omega)
 
-    def step(self, problem: Problem, state: F2saState, batches: Batches) -> tuple[F2saState, Logs]:
+    def step(self, problem: LevelPair, state: F2saState, batches: Batches) -> tuple[F2saState, Logs]:
         """Take `batches.steps` lower steps of both copies and one upper step."""
         state.copy = state.copy or tuple(w.detach().clone() for w in problem.omega)
         device = problem.omega[0].device.type
@@ -148,7 +148,7 @@ class F2sa:
         return state, report(problem, below, free.omega, above, response)
 
     def _step_both(
-        self, problem: Problem, state: F2saState, x: Tensors, batch: Any, x_upper: Tensors, upper: Any
+        self, problem: LevelPair, state: F2saState, x: Tensors, batch: Any, x_upper: Tensors, upper: Any
     ) -> Tensor:
         """Step y and omega on the same batch; return F_lower at omega before it."""
         drawn = evaluate(problem, "lower", x, state.copy, batch, wrt=("omega",))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import optim
 
-from restore_hub.bilevel import cap
+from restore_hub.bilevel import norm_cap
 from restore_hub.bilevel.coupling import couple_levels, shares_batch
 from restore_hub.bilevel.gradients import Gradients, evaluate, evaluate_both
 from restore_hub.bilevel.grouped_product import DAMPING, grouped_product
@@ -19,7 +19,7 @@ from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, oute
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.solvers.state import Logs, State, new_state
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import OptionError
 
 
@@ -56,11 +56,11 @@ class Ibgl:
             raise OptionError(f"damping is a finite number from 0 up, got {damping}", "damping")
         self.cap, self.groups, self.damping = cap, groups, damping
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer does not hold its level's variables."""
         return new_state(optimizers, (problem.theta, problem.omega))
 
-    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
         shared = shares_batch(batches)
         x, x_lower = levels = couple_levels(problem, batches)
@@ -74,7 +74,7 @@ class Ibgl:
         response = self._respond(state, lower, above, shared, reduction_of(problem).norm)
         step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         if self.cap is not None:
-            cap.record(state.history, response.raw_norm)
+            norm_cap.record(state.history, response.raw_norm)
         return state, {
             "loss/upper": above.value,
             "loss/lower": lower_loss,
@@ -86,7 +86,7 @@ class Ibgl:
             "capped": response.capped,
         }
 
-    def _lower(self, problem: Problem, x: Tensors, batch: Any) -> Gradients | Rows:
+    def _lower(self, problem: LevelPair, x: Tensors, batch: Any) -> Gradients | Rows:
         if self.groups is None:
             return evaluate(problem, "lower", x, problem.omega, batch)
         return lower_rows(problem, x, problem.omega, batch, self.groups)
@@ -94,7 +94,7 @@ class Ibgl:
     def _respond(
         self, state: State, lower: Gradients | Rows, upper: Gradients, shared: bool, length: Callable[[Tensors], float]
     ) -> OuterProduct:
-        limit = math.inf if self.cap is None else cap.limit(state.history, self.cap)
+        limit = math.inf if self.cap is None else norm_cap.limit(state.history, self.cap)
         if isinstance(lower, Rows):
             response = grouped_product(lower, upper.omega, self.damping, limit, length)
         else:

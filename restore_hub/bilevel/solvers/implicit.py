@@ -16,7 +16,7 @@ from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError, OptionError
 
 # Optimizers that add their weight decay to the gradient. Others, which shrink the weights beside it, are many.
@@ -47,7 +47,7 @@ class ImplicitSolver(ABC):
     def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:
         """Return z with H z = g_u, from p -> H p."""
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer is not its level's, or the lower one maximises."""
         state = new_state(optimizers, (problem.theta, problem.omega))
         if any(group.get("maximize") for group in state.optimizers[1].param_groups):
@@ -57,7 +57,7 @@ class ImplicitSolver(ABC):
             )
         return state
 
-    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
         x, x_lower = levels = couple_levels(problem, batches)
         lower_loss = descend(problem, state.optimizers[1], batches, levels=levels).loss

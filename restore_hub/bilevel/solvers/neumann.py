@@ -10,7 +10,7 @@ from restore_hub.bilevel.implicit import Operator, Solution, neumann_series
 from restore_hub.bilevel.solvers.implicit import ImplicitSolver, check_system
 from restore_hub.bilevel.solvers.state import State
 from restore_hub.bilevel.vectors import Tensors
-from restore_hub.contracts import Problem
+from restore_hub.contracts import LevelPair
 from restore_hub.errors import BilevelError, OptionError
 
 
@@ -43,7 +43,7 @@ class Neumann(ImplicitSolver):
             raise OptionError(f"rate must be positive, got {rate}", "rate")
         self.iterations, self.rate, self.damping = iterations, rate, damping
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer is not its level's, or gives the series no rate."""
         state = super().init(problem, optimizers)
         lower = state.optimizers[1]

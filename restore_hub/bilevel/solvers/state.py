@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, optim
 
-from restore_hub.bilevel import cap
+from restore_hub.bilevel import norm_cap
 from restore_hub.bilevel.gradients import Gradients
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors, cosine, norm
@@ -24,11 +24,11 @@ class State:
 
     Attributes:
         optimizers: one a level, upper first.
-        history: norms of past responses, `restore_hub.bilevel.cap`; empty where there is no cap.
+        history: norms of past responses, `restore_hub.bilevel.norm_cap`; empty where there is no cap.
     """
 
     optimizers: tuple[optim.Optimizer, ...]
-    history: deque[float] = field(default_factory=cap.new_history)
+    history: deque[float] = field(default_factory=norm_cap.new_history)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain containers of tensors and numbers, for `torch.save`."""
@@ -38,7 +38,7 @@ class State:
         """Take over what `state_dict` returned; the run continues as if it had not stopped."""
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self.history = cap.new_history(saved["history"])
+        self.history = norm_cap.new_history(saved["history"])
 
 
 def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[Tensor, ...]]) -> State:

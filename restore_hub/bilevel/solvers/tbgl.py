@@ -13,7 +13,7 @@ from restore_hub.bilevel.lower import descend
 from restore_hub.bilevel.outer import Pull, step_upper
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
 from restore_hub.bilevel.solvers.state import Logs, State, new_state, report
-from restore_hub.contracts import Batches, Problem
+from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError, OptionError
 
 
@@ -39,13 +39,13 @@ class Tbgl:
             raise OptionError(f"radius must be positive, got {radius}", "radius")
         self.radius = radius
 
-    def init(self, problem: Problem, optimizers: Sequence[optim.Optimizer]) -> State:
+    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
         """Return the state; BilevelError where an optimizer is not its level's, or the lower one has no known P."""
         state = new_state(optimizers, (problem.theta, problem.omega))
         check_supported(state.optimizers[1])
         return state
 
-    def step(self, problem: Problem, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take one lower step and one upper step."""
         self.evaluations(batches.steps)
         check_supported(state.optimizers[1])  # settings and hooks may have changed since `init`

@@ -10,7 +10,7 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel import Rows, grouped_product, rows_by_vmap
 from restore_hub.bilevel.solvers import Ibgl, Lwcl
-from restore_hub.contracts import Batches, GroupedProblem
+from restore_hub.contracts import Batches, GroupedPair
 from restore_hub.errors import BilevelError, OptionError
 from restore_hub.options import check_options
 
@@ -69,7 +69,7 @@ def step(solver: Ibgl, problem: Any, steps: int = 1) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", [Ibgl, Lwcl])
 def test_one_undamped_group_is_the_solver_without_groups(kind: type[Ibgl]) -> None:
-    assert isinstance(Residuals(), GroupedProblem)
+    assert isinstance(Residuals(), GroupedPair)
     plain, grouped = Residuals(), Residuals()
     logs = step(kind(), plain, 3)
     found = step(kind(groups=1, damping=0.0), grouped, 3)

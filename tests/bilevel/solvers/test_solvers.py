@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import optim
 
-from restore_hub.bilevel import cap
+from restore_hub.bilevel import norm_cap
 from restore_hub.bilevel.solvers import (
     Alternating,
     Bda,
@@ -131,7 +131,7 @@ def test_cap_cuts_an_outlier_and_says_so(kit: Any) -> None:
     assert logs["response_norm"] == pytest.approx(bound)
     assert state.history[-1] > 100 * bound
     free = Ibgl(cap=None)
-    state.history = cap.new_history([1e-9] * 64)
+    state.history = norm_cap.new_history([1e-9] * 64)
     _, logs = free.step(problem, state, kit.feed("one", 1))
     assert logs["capped"] == 0
     assert logs["response_norm"] > 10 * bound

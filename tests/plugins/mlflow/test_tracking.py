@@ -24,13 +24,13 @@ from restore_hub.contracts import Scalar
 from restore_hub.errors import MissingExtraError, TrainingError
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.plan import Plan, build_chain
-from restore_hub.train import courier
-from restore_hub.train.folder import RunFolder
-from restore_hub.train.record import Record
+from restore_hub.train.recording import tracker_thread
+from restore_hub.train.recording.folder import RunFolder
+from restore_hub.train.recording.recorder import Record
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
+from support import LOWLIGHT
 
-PIPELINE = Path(__file__).resolve().parents[3] / "pipelines" / "raw_lowlight.yaml"
 SPEC: dict[str, Any] = {
     "name": "demo",
     "data": {"train": {"root": Path("photos"), "crop": 128}},
@@ -174,10 +174,10 @@ def test_an_onnx_file_becomes_a_model_with_its_inputs_and_free_sizes(
 def test_a_locked_database_keeps_no_value_and_no_step_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "EVERY_SECONDS", 0.02)
-    monkeypatch.setattr(courier, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(courier, "FINISH_SECONDS", 60.0)
-    monkeypatch.setattr(courier, "SLOW_SECONDS", 0.3)  # MLflow itself waits 20 seconds for the lock
+    monkeypatch.setattr(tracker_thread, "EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(tracker_thread, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 60.0)
+    monkeypatch.setattr(tracker_thread, "SLOW_SECONDS", 0.3)  # MLflow itself waits 20 seconds for the lock
     database = tmp_path / "m.db"
     uri = f"sqlite:///{database}"
     client = _client(uri)
@@ -227,8 +227,8 @@ def test_a_server_that_is_killed_and_started_again_gets_every_value_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
-    monkeypatch.setattr(courier, "EVERY_SECONDS", 0.1)
-    monkeypatch.setattr(courier, "FINISH_SECONDS", 60.0)
+    monkeypatch.setattr(tracker_thread, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 60.0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -261,7 +261,7 @@ def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_
     uri, out = f"http://127.0.0.1:{port}", tmp_path / "r"
     steps = ("stages.0.steps=1200", "stages.1.steps=2", "stages.1.lower.steps=2", "validate_every=400")
     sets = [*overrides, *steps, f"tracker={{tracker: mlflow/tracking, uri: '{uri}'}}"]
-    command = [sys.executable, "-m", "restore_hub", "run", str(PIPELINE), "--out", str(out)]
+    command = [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out)]
     command += [part for override in sets for part in ("--set", override)]
     with _server(tmp_path, port):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from restore_hub.runtime.dng import write_dng
-from restore_hub.runtime.images import write_picture
-from restore_hub.runtime.raw import read_raw
-from restore_hub_raw.check_data import check_data
-from restore_hub_raw.make_raw import Recipe, make_folder
+from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.reader import read_raw
+from restore_hub_raw.checks.check_data import check_data
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:

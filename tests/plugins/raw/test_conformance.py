@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 from restore_hub.testing import check_dataset
-from restore_hub_raw.make_raw import Recipe, make_folder
-from restore_hub_raw.pairs import Pairs
-from restore_hub_raw.photos import Photos
-from restore_hub_raw.sid import Sid
+from restore_hub_raw.datasets.pairs import Pairs
+from restore_hub_raw.datasets.photos import Photos
+from restore_hub_raw.datasets.sid import Sid
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 
 
 def test_pairs(photos: Path, tmp_path: Path) -> None:

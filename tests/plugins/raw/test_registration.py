@@ -7,10 +7,10 @@ import restore_hub_raw
 from restore_hub.contracts import Dataset, Network
 from restore_hub.options import options_of
 from restore_hub.registry import Component
-from restore_hub_raw.make_raw import make_raw
-from restore_hub_raw.pairs import Pairs
-from restore_hub_raw.photos import Photos
-from restore_hub_raw.sid import Sid
+from restore_hub_raw.datasets.pairs import Pairs
+from restore_hub_raw.datasets.photos import Photos
+from restore_hub_raw.datasets.sid import Sid
+from restore_hub_raw.synthesis.make_raw import make_raw
 from restore_hub_raw.unet import UNet
 
 
@@ -46,7 +46,8 @@ def test_listing_the_plugin_imports_nothing_heavy() -> None:
 
 def test_reading_and_making_data_needs_no_torch() -> None:
     code = (
-        "import sys, restore_hub_raw.make_raw, restore_hub_raw.sid, restore_hub_raw.photos, restore_hub.runtime.dng;"
+        "import sys, restore_hub_raw.synthesis.make_raw, restore_hub_raw.datasets.sid;"
+        "import restore_hub_raw.datasets.photos, restore_hub.photo.raw.dng_writer;"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,9 +15,12 @@ from PIL import Image
 
 from restore_hub.cli import group
 from restore_hub.errors import SpecError
+from restore_hub.export.publish import export_spec
+from restore_hub.model.sequence import load
 from restore_hub.plugins import default_registry
-from restore_hub.runtime import load, restore
-from restore_hub.train import export_spec, forecast, run
+from restore_hub.runtime.restore import restore
+from restore_hub.train import run
+from restore_hub.trial.forecast import forecast
 
 NAMES = ["easy", "medium", "difficult"]
 Weights = dict[str, torch.Tensor]

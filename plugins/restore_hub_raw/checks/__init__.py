@@ -1,0 +1,1 @@
+"""Checks of RAW data before training."""

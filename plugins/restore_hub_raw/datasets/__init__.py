@@ -1,0 +1,1 @@
+"""RAW data sets: pairs on disk, SID, and photographs turned into RAW."""

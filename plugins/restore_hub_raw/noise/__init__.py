@@ -1,0 +1,1 @@
+"""A camera's noise from its own frames."""

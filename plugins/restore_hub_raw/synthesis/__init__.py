@@ -1,0 +1,1 @@
+"""Photographs to RAW: unprocessing, sensor noise, DNG pairs."""

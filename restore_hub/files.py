@@ -1,0 +1,45 @@
+"""Files that appear whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, aside: Path | None = None, *, sync: bool = False) -> Iterator[Path]:
+    """Give a place to write to, which becomes `path` when the block ends well and is gone when it doesn't.
+
+    Args:
+        path: where the file goes; an older one stays until then.
+        aside: a free name on the same disk; without it, a hidden one beside `path`.
+        sync: wait until the disk has it, so that a power cut leaves either file whole.
+
+    Raises:
+        OSError: the file cannot be written; whoever calls says so in the words of their own error.
+    """
+    temporary = aside or path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        if sync:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""An exported ONNX file: its manifest, session, tiles and memory. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""Pictures in and out: reading, writing, metadata and colour. Nothing here imports torch."""

@@ -1,0 +1,146 @@
+"""A Bayer mosaic with what is needed to develop it, and the planes that networks see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from restore_hub.photo.colour import camera_from_srgb
+
+# Red's (row, column) in the 2x2 tile, by the letters of the tile read row by row.
+PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
+GAIN_RANGE = (1.0, 300.0)
+LARGEST_GAIN = 1e6  # far above any exposure ratio; larger ones overflow float32 in the networks
+MIDDLE_GREY = 0.18
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """A Bayer mosaic with what is needed to develop it. Planes are in the order R, Gr, Gb, B.
+
+    Gr is the green on red's row, Gb the one on blue's.
+
+    Attributes:
+        mosaic: (H, W), the visible area as stored, not turned; uint16, or float32 from arrays of floats.
+        phase: (row, column) of red in its 2x2 tile, one of `PHASES`.
+        black, white: float32 (4,), the levels of no light and of saturation.
+        balance: float32 (4,), white balance; the smallest factor is 1, so that what is saturated in every
+            colour stays white.
+        balance_source: `camera` (as shot), `daylight` (from the camera's colour matrix), `sidecar`, `given` by a
+            person, or `none` (all 1).
+        orientation: EXIF orientation 1..8 that `restore_hub.photo.pictures.orient` applies.
+        exposure_time: seconds, or `None` where the file does not say.
+        gain: exposure gain that the file asks for, or `None`: its sidecar's, or 2**BaselineExposure of a DNG from one
+            stop up. Less is what a camera model always states, however dark the photo is.
+        camera: make and model, or an empty text.
+        camera_from_xyz: float64 (3, 3), XYZ (D65) to camera RGB as DNG's ColorMatrix1, or `None`.
+        sensor: height and width of the whole sensor, masked border included.
+        origin: row and column of the visible area on the sensor.
+        noise: float64 (4, 2), shot and read noise that the file states (DNG's NoiseProfile): the variance at the
+            signal x in [0, 1] is `shot * x + read`; or `None`.
+        baseline_exposure: DNG tag 50730 in stops, or `None`.
+        hot_pixels: how many were repaired; 0 where none was looked for.
+        notes: what a person should know of the file, a few words each.
+    """
+
+    mosaic: NDArray[Any]
+    phase: tuple[int, int]
+    black: NDArray[np.float32]
+    white: NDArray[np.float32]
+    balance: NDArray[np.float32]
+    balance_source: Literal["camera", "daylight", "sidecar", "given", "none"]
+    orientation: int = 1
+    exposure_time: float | None = None
+    gain: float | None = None
+    camera: str = ""
+    camera_from_xyz: NDArray[np.float64] | None = None
+    sensor: tuple[int, int] = (0, 0)
+    origin: tuple[int, int] = (0, 0)
+    noise: NDArray[np.float64] | None = None
+    baseline_exposure: float | None = None
+    hot_pixels: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def to_srgb(self) -> NDArray[np.float32] | None:
+        """White-balanced camera RGB to linear sRGB, float32 (3, 3), rows summing to 1."""
+        if self.camera_from_xyz is None:
+            return None
+        return np.asarray(np.linalg.inv(camera_from_srgb(self.camera_from_xyz)), np.float32)
+
+    def clipped(self) -> float:
+        """Return the share of the sites that are saturated, 0 to 1."""
+        sites = [(y ^ self.phase[0], x ^ self.phase[1]) for y in (0, 1) for x in (0, 1)]
+        planes = zip(sites, self.white, strict=True)
+        return sum(int((self.mosaic[y::2, x::2] >= white).sum()) for (y, x), white in planes) / self.mosaic.size
+
+
+def in_levels(raw: RawImage) -> RawImage:
+    """Return a mosaic of floats as uint16, 4096 black and 65535 white; one of integers as it is.
+
+    Fourteen bits between black and white, and noise below black, keep what floats hold between two levels.
+    """
+    if raw.mosaic.dtype == np.uint16:
+        return raw
+    black, white = 4096.0, 65535.0
+    levels = np.empty(raw.mosaic.shape, np.uint16)
+    for plane in range(4):
+        y, x = plane // 2 ^ raw.phase[0], plane % 2 ^ raw.phase[1]
+        signal = (raw.mosaic[y::2, x::2] - raw.black[plane]) / (raw.white[plane] - raw.black[plane])
+        levels[y::2, x::2] = np.rint(np.clip(black + signal * (white - black), 0, white))
+    return replace(raw, mosaic=levels, black=np.full(4, black, np.float32), white=np.full(4, white, np.float32))
+
+
+def pack(
+    mosaic: NDArray[Any],
+    phase: tuple[int, int],
+    black: ArrayLike,
+    white: ArrayLike,
+    balance: ArrayLike,
+    gain: float,
+) -> NDArray[np.float32]:
+    """Pack a mosaic (H, W) into float32 planes (4, (H + 2) // 2, (W + 2) // 2) in the order R, Gr, Gb, B.
+
+        plane = min((m - black) / (white - black) * balance * gain, 1)
+
+    The mosaic is first extended to even size with red at (0, 0): row `i` is row `reflect(i - phase[0])` of the
+    mosaic, where `reflect(j) = min(abs((H - 1) - abs((H - 1) - abs(j))), H - 1)` mirrors without repeating the
+    edge, so that colours stay in their places; columns alike. (A side of 1 pixel has no neighbour to mirror:
+    its only row serves for all.) Noise below black stays negative. A picture at full resolution made from the
+    planes is aligned with the mosaic after cutting `[phase[0] : phase[0] + H, phase[1] : phase[1] + W]`.
+    Graphs exported to ONNX compute the same; this function is their reference.
+    """
+    rows, columns = (_reflect(size, start) for size, start in zip(mosaic.shape, phase, strict=True))
+    padded = mosaic[np.ix_(rows, columns)].astype(np.float32)
+    planes = np.stack([padded[::2, ::2], padded[::2, 1::2], padded[1::2, ::2], padded[1::2, 1::2]])
+    low, high, factor = (np.asarray(v, np.float32).reshape(4, 1, 1) for v in (black, white, balance))
+    planes -= low
+    planes *= factor * np.float32(gain) / (high - low)
+    return np.minimum(planes, np.float32(1), out=planes)
+
+
+def exposure_gain(raw: RawImage) -> tuple[float, str]:
+    """Return the gain to develop a picture with when nobody gives one, and the rule that it came from.
+
+    What the file asks for comes first. Without it, the mean of the green planes (black subtracted,
+    white-balanced) is brought to 0.18, middle grey, as far as a gain of 1 to 300 does.
+    """
+    if raw.gain is not None:
+        return raw.gain, "stated in the file's metadata"
+    greens = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, 1.0)[1:3]
+    mean = float(greens.mean(dtype=np.float64))
+    low, high = GAIN_RANGE
+    wanted = MIDDLE_GREY / mean if mean > 0 else float("inf")
+    gain = min(max(wanted, low), high)
+    if gain == wanted:
+        return gain, f"brings the mean green {mean:.4g} to {MIDDLE_GREY}"
+    return gain, f"towards {MIDDLE_GREY} for the mean green {mean:.4g}, limited to {gain:g}"
+
+
+def _reflect(size: int, start: int) -> NDArray[np.intp]:
+    """Return the source indices of an axis that is extended to even length with red first; see `pack`."""
+    wanted = np.abs(np.arange((size + 2) // 2 * 2) - start)
+    return np.asarray(np.minimum(np.abs(size - 1 - np.abs(size - 1 - wanted)), size - 1), np.intp)

@@ -1,0 +1,147 @@
+"""What `restore-hub check` finds out without training: shapes through the chain, parameters, cost of a step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restore_hub.errors import DataError, OptionError, TrainingError
+from restore_hub.plan.chain import Chain, Wires, build_chain
+from restore_hub.plan.metrics import make_metrics
+from restore_hub.plan.objectives import Objectives
+from restore_hub.plan.plan import Plan
+from restore_hub.plan.problems import check_problem, make_problem
+from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
+from restore_hub.plan.weights import load_block_weights
+from restore_hub.spec import DATA, LowerLevel
+
+DEFAULT_PICTURE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Findings about a plan.
+
+    Attributes:
+        shapes: shape of every tensor for one batch, in the order of the chain, by tensor name; those of the first
+            batch of each split, `split.name`, where the spec has a problem.
+        makers: block (or `data`) that makes each tensor.
+        parameters: number of parameters of each block.
+        samples: in one batch of each split.
+        costs: for each stage, a line with its levels and the gradient evaluations of one outer step.
+        remarks: what a person should read.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    makers: Mapping[str, str]
+    parameters: Mapping[str, int]
+    samples: Mapping[str, int]
+    costs: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def report(plan: Plan) -> Report:
+    """Run the chain on the meta device and look at the data that is there; or run the energies of the problem once.
+
+    Raises:
+        SpecError: tensors that do not fit each other; DataError: data that is there and cannot be used.
+    """
+    costs = tuple(_cost(plan, index) for index in range(len(plan.spec.stages)))
+    if plan.problem is not None:
+        return _of_problem(plan, costs)
+    remarks = _look_at_data(plan)
+    chain = build_chain(plan, "meta")
+    load_block_weights(plan, chain)
+    make_metrics(plan)
+    shapes = _shapes(plan, chain)
+    makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
+    parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
+    samples = {name: split.batch_size for name, split in plan.spec.data.items()}
+    return Report(shapes, makers, parameters, samples, costs, (*plan.remarks, *remarks))
+
+
+def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
+    problem = make_problem(plan)
+    remarks = check_problem(plan, problem)
+    batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
+    shapes = {f"{split}.{key}": tuple(t.shape) for split, batch in batches.items() for key, t in batch.items()}
+    parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
+    samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}
+    notes = (*plan.remarks, *remarks, *getattr(problem, "notes", ()))
+    return Report(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes)
+
+
+def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
+    split = next(iter(plan.spec.data), None)
+    crop: Any = None if split is None else plan.datasets[split].options.get("crop")
+    size = int(crop or DEFAULT_PICTURE) // 2 * 2  # packed planes have half of it
+    batch = 1 if split is None else plan.spec.data[split].batch_size
+    wires = {
+        name: torch.empty(batch, port.channels or 1, *[round(size * port.scale)] * 2, device="meta")
+        for name, port in chain.ports.items()
+        if name.startswith(DATA)
+    }
+    for name in chain.graph.order:
+        try:
+            wires = chain.run([name], wires)
+        except (RuntimeError, ValueError) as error:
+            raise plan.document.error(f"fails on a {size}x{size} picture: {error}", "blocks", name) from error
+        _check_channels(plan, chain, name, wires)
+    _check_losses(plan, wires)
+    return {name: tuple(tensor.shape) for name, tensor in wires.items()}
+
+
+def _check_channels(plan: Plan, chain: Chain, name: str, wires: Wires) -> None:
+    """Compare what a block returned with what it declares."""
+    for tensor in chain.outputs_of(name):
+        declared, made = chain.ports[tensor].channels, wires[tensor].shape[1]
+        if declared is not None and declared != made:
+            raise plan.document.error(
+                f"{plan.networks[name].component.name} declares {declared} channels for {tensor!r} and returns {made}",
+                "blocks",
+                name,
+                "outputs",
+            )
+
+
+def _check_losses(plan: Plan, wires: Wires) -> None:
+    """Call every loss on tensors without data, so that shapes that do not fit are found before training."""
+    for name, part in plan.losses.items():
+        try:
+            Objectives({name: part.make()}, {name: part.inputs}).to(torch.device("meta")).value({name: 1.0}, wires)
+        except (TrainingError, DataError, OptionError) as error:
+            cause = error.__cause__
+            if isinstance(cause, NotImplementedError) or re.search("meta (tensor|device)|device meta", str(cause)):
+                continue  # it looks at values, which the meta device has not, or holds tensors that stay on their own
+            raise plan.document.error(str(error), "objectives", name) from error
+
+
+def _cost(plan: Plan, index: int) -> str:
+    stage = plan.spec.stages[index]
+    lower = stage.lower.steps if isinstance(stage.lower, LowerLevel) else 1
+    solver = plan.solvers[index]
+    evaluations = solver.make().evaluations(lower)
+    length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
+    levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
+    plural = "" if evaluations == 1 else "s"
+    return f"{solver.component.name}: {length}, {levels}, {evaluations} gradient evaluation{plural} a step"
+
+
+def _look_at_data(plan: Plan) -> list[str]:
+    """Make the datasets whose root exists, so that broken data is found now; say which are not there yet."""
+    remarks, made = [], {}
+    for name, part in plan.datasets.items():
+        root: Any = part.options.get("root")
+        if isinstance(root, Path) and not root.exists():
+            remarks.append(
+                f"{plan.document.at('data', name, 'root')}: {root} does not exist here, so it is not checked"
+            )
+            continue
+        made[name] = make_dataset(plan, name)
+    check_splits_apart(made)
+    return remarks + notes_of(made)

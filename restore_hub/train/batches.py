@@ -1,0 +1,61 @@
+"""Batches as a pure function of (seed, stream, index): the same on every run, whatever ran before."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore_hub.errors import DataError
+from restore_hub.plan.samples import Arrays, Samples
+
+
+class Stream:
+    """An endless sequence of batches of a split, shuffled anew in each epoch.
+
+    A sample that is left out is replaced by the next one in the order of its epoch that can be read. Which one
+    that is depends on the files alone, not on what was tried before.
+
+    Args:
+        samples: the split.
+        batch_size: samples a batch; the last ones of an epoch are joined by the first of the next.
+        seed: of the run.
+        key: name of the stream; streams with different keys are independent.
+        rank, ranks: which of so many processes this is; each gets its part of every batch, in order.
+    """
+
+    def __init__(self, samples: Samples, batch_size: int, seed: int, key: str, rank: int = 0, ranks: int = 1) -> None:
+        self._samples = samples
+        self._batch_size = batch_size
+        self._entropy = (seed, zlib.crc32(key.encode()))
+        self._own = range(batch_size * rank // ranks, batch_size * (rank + 1) // ranks)
+
+    def batch(self, index: int, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+        """Return batch number `index`, tensors (batch_size, C, H, W), or this process's part of it.
+
+        Raises:
+            DataError: samples of different sizes in one batch (set `crop`), or none that can be read.
+        """
+        first = index * self._batch_size
+        samples = [self._sample(first + position) for position in self._own]
+        batch = {}
+        for name in samples[0]:
+            arrays = [sample[name] for sample in samples]
+            if len({array.shape for array in arrays}) > 1:
+                shapes = ", ".join(str(array.shape) for array in arrays)
+                raise DataError(f"samples of one batch differ in size ({name}: {shapes}); set `crop` or batch_size: 1")
+            batch[name] = torch.from_numpy(np.stack(arrays)).to(device)
+        return batch
+
+    def _sample(self, position: int) -> Arrays:
+        epoch, place = divmod(position, len(self._samples))
+        order = np.random.default_rng((*self._entropy, 0, epoch)).permutation(len(self._samples))
+        for index in np.roll(order, -place):
+            # Made anew for each try: one that failed may have drawn from it.
+            rng = np.random.default_rng((*self._entropy, 1, position))
+            sample = self._samples.read(int(index), rng)
+            if sample is not None:
+                return sample
+        raise self._samples.none_readable()

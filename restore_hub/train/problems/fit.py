@@ -1,0 +1,71 @@
+"""Whether what a stage is made of fits together: solver and optimizers, groups and batches; known before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore_hub.errors import BilevelError, RestoreHubError
+from restore_hub.plan.plan import Plan
+from restore_hub.spec import Stage
+from restore_hub.train.optimizers import make_optimizer
+from restore_hub.train.problems.groups import divide
+
+
+def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None:
+    """Check every stage of a plan, on variables of one number a level.
+
+    Args:
+        plan: of the spec.
+        samples: of a split, how many one of its batches has, on all processes together.
+        ranks: processes that share each batch.
+
+    Raises:
+        SpecError: a solver refuses an optimizer, or the groups of a lower batch are more than its samples or not
+            divided evenly; with the stage and its place in the file.
+    """
+    for index, stage in enumerate(plan.spec.stages):
+        _check_optimizers(plan, index, stage)
+        groups = plan.solvers[index].options.get("groups")
+        if isinstance(groups, int) and stage.lower is not None:
+            try:
+                _check_groups(groups, samples(stage.lower.data), stage.lower.accumulate, ranks)
+            except BilevelError as error:
+                raise plan.document.error(str(error), "stages", index, "groups") from None
+
+
+def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:
+    variables = [(torch.zeros(1, requires_grad=True),) for _ in stage.levels]
+    optimizers = [make_optimizer(level, own) for level, own in zip(stage.levels, variables, strict=True)]
+    try:
+        plan.solvers[index].make().init(_stub(variables), optimizers)
+    except RestoreHubError as error:
+        raise plan.document.error(str(error), "stages", index, "solver") from error
+    except Exception:
+        return  # a solver that asks for more than variables and optimizers sees the whole problem before the first step
+
+
+def _stub(variables: Sequence[tuple[Tensor, ...]]) -> SimpleNamespace:
+    """Return a problem (`restore_hub.contracts`) that has all that a stage's own has, but no energies."""
+    if len(variables) == 1:
+        return SimpleNamespace(variables=variables[0], names=("variable",), energy=_unknown)
+    theta, omega = variables
+    methods = dict.fromkeys(("couple", "couple_both", "upper", "lower", "both", "lower_groups"), _unknown)
+    return SimpleNamespace(theta=theta, omega=omega, theta_names=("theta",), omega_names=("omega",), **methods)
+
+
+def _unknown(*_: Any) -> Any:
+    raise NotImplementedError
+
+
+def _check_groups(groups: int, samples: int, parts: int, ranks: int) -> None:
+    """Raise BilevelError, on all processes alike, where one of them could not cut its part of a batch."""
+    if samples < ranks:
+        return  # refused where the batches are made, whatever the groups are
+    for rank in range(ranks):
+        own = samples * (rank + 1) // ranks - samples * rank // ranks
+        divide([own] * parts, groups, ranks)

@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, its values, and the tracker that is told of them."""

@@ -1,0 +1,100 @@
+"""One place that values, pictures and files go through on their way to the run folder, and from it to the tracker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_hub.contracts import Tracker
+from restore_hub.photo.pictures import write_picture
+from restore_hub.train.recording.folder import RunFolder, writing
+from restore_hub.train.recording.tracker_queue import About, Outbox
+from restore_hub.train.recording.tracker_thread import Courier
+
+MARK_SECONDS = 1.0  # how finely the times of values are known
+
+
+class Record:
+    """Writes to the run folder; where there is a tracker, a thread of its own reads from there.
+
+    `events.jsonl` in the folder lists pictures and files, and now and then the time of a step.
+    """
+
+    def __init__(self, folder: RunFolder, tracker: Tracker | None) -> None:
+        self.folder = folder
+        self._tracker = tracker
+        self._courier: Courier | None = None
+        self._pictures = threading.Lock()
+        self._step = -1
+        self._marked = -MARK_SECONDS
+
+    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Begin to send, or go on where an earlier process of this run left off.
+
+        Raises:
+            RestoreHubError: no waiting would mend what the tracker lacks, or another process records this run.
+        """
+        if self._tracker:
+            self._tracker.check()
+            about = About(name, params, {**tags, "spec_sha256": spec_hash(params)})
+            self._courier = Courier(Outbox(self.folder.path, self._tracker, about, self._pictures))
+
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Record scalars at a step, counted over all stages; steps never fall.
+
+        Raises:
+            TrainingError: the run folder cannot be written.
+        """
+        now = time.monotonic()
+        if step > self._step and now - self._marked >= MARK_SECONDS:
+            self.folder.append("events.jsonl", {"step": step, "time": round(time.time(), 3)})
+            self._marked = now
+        self._step = step
+        self.folder.append("metrics.jsonl", {"step": step, **values})
+
+    def holdout(self, step: int, each: Mapping[str, Mapping[str, float]]) -> None:
+        """Append the metrics of each holdout picture to `holdout.jsonl` in the run folder.
+
+        Raises:
+            TrainingError: the run folder cannot be written.
+        """
+        self.folder.append("holdout.jsonl", {"step": step, "pictures": each})
+
+    def left_out(self, split: str, files: Sequence[Path], reason: str) -> None:
+        """Append a sample that was left out to `left_out.jsonl` in the run folder."""
+        self.folder.append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})
+
+    def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
+        """Record a picture (H, W, 3); a tracker that is late gets the newest of each name.
+
+        Raises:
+            TrainingError: the run folder cannot be written.
+        """
+        with self._pictures:
+            path = self.folder.pictures / f"{name}.png"
+            with writing(path):
+                write_picture(path, image.astype(np.float32) / 255.0)
+            self.folder.append("events.jsonl", {"step": step, "picture": name})
+
+    def artifact(self, path: Path, *, model: bool = False) -> None:
+        """Record a file that lies in the run folder; `model` says that it is the ONNX file that the run was for."""
+        place = path.relative_to(self.folder.path).as_posix()
+        self.folder.append("events.jsonl", {"step": self._step, "artifact": place, "model": model})
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
+        """Send what is left, for ten seconds at most; return where the run can be seen."""
+        return self._courier.finish(status) if self._courier else ""
+
+
+def spec_hash(resolved: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a resolved spec, whatever file it was read from."""
+    content = {key: value for key, value in resolved.items() if key != "source"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Looks ahead without training: forecasts, comparisons of solvers, checks of hypergradients."""

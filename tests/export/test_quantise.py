@@ -1,0 +1,257 @@
+"""`export --int8`: calibrated on one split, judged on another, published only when it keeps the budget."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+
+from restore_hub import restore
+from restore_hub.cli import group
+from restore_hub.errors import ExportError
+from restore_hub.export import Scores, deployed_chain, export_onnx, publish
+from restore_hub.export.gate import save
+from restore_hub.export.quantise import Judge, mosaic_of, open_judge, planes_of, quantise
+from restore_hub.model.manifest import Speed
+from restore_hub.model.model import Model
+from restore_hub.model.sequence import load
+from restore_hub.model.verify import verify
+from restore_hub.photo.pictures import read_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage, pack
+from restore_hub.plan import build_chain, make_plan
+from restore_hub.plan.resolved_spec import resolve
+from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
+from support import ROOT
+
+
+@pytest.fixture(scope="module")
+def trained(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what `export` reads of a run folder whose U-Net is wide enough, and the chain with its first weights."""
+    folder = tmp_path_factory.mktemp("int8")
+    pipeline = ROOT / "pipelines" / "raw_lowlight.yaml"
+    more = ["blocks.generate.width=16", "export={chain: enhanced}", "metrics=[psnr, ssim]"]
+    plan = make_plan(read_spec(pipeline, [*small, *more]), default_registry())
+    (folder / "spec.json").write_text(json.dumps(resolve(plan)))
+    (folder / "export").mkdir()
+    torch.manual_seed(1)
+    module = deployed_chain(build_chain(plan).eval(), "enhanced")
+    facts = {"licence": None, "metrics": {"psnr": 1.0}, "provenance": {"step": 7}}
+    export_onnx(module, folder / "export" / "chain.onnx", name="t/chain", **facts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge(trained: Path) -> Judge:
+    return open_judge(trained, default_registry())
+
+
+@pytest.fixture(scope="module")
+def made(trained: Path, judge: Judge) -> Path:
+    """Return the int8 file beside the chain of the run."""
+    path, _ = quantise(trained / "export" / "chain.onnx", judge, 3.0)
+    return path
+
+
+def _psnr(file: Path, sample: dict[str, np.ndarray]) -> float:
+    """Return the PSNR of the file's picture against the reference, both of 8 bits."""
+    made = load(file)({"mosaic": mosaic_of(sample["raw"])})[0]
+    made, wanted = (np.round(np.clip(picture, 0, 1) * 255) for picture in (made, sample["rgb"]))
+    return 20 * np.log10(255) - 10 * np.log10(np.mean((made - wanted) ** 2, dtype=np.float64))
+
+
+def test_the_manifest_says_what_was_measured(trained: Path, made: Path, judge: Judge) -> None:
+    """Once more, from the files alone."""
+    sample = judge.holdout.read(0, None)
+    files = (trained / "export" / "chain.onnx", made)
+    before, after = (_psnr(file, sample) for file in files)
+    given, manifest = (load(file).manifest for file in files)
+    found = manifest.quantisation
+    assert found.psnr_loss == pytest.approx(before - after, abs=1e-6)
+    assert found.worst_loss == found.psnr_loss  # one picture
+    assert (found.budget, found.calibration, found.measured, found.convolutions) == (3, 2, 1, (6, 11))
+    assert found.speed[0].threads == 1
+    assert manifest.metrics["psnr"] == pytest.approx(after, abs=1e-6) != given.metrics["psnr"]
+    assert set(manifest.metrics) == {"psnr", "ssim"}
+    assert given.parity < manifest.parity < 0.2
+    assert (manifest.provenance, manifest.inputs) == (given.provenance, given.inputs)
+    assert manifest.tiling.margin == given.tiling.margin > 0
+    assert (given.version, given.quantisation, manifest.version) == (1, None, 2)
+
+
+def test_convolutions_run_in_integers_of_seven_bits_and_preprocessing_is_untouched(trained: Path, made: Path) -> None:
+    given, graph = (onnx.load(file).graph for file in (trained / "export" / "chain.onnx", made))
+    makers = {output: node for node in graph.node for output in node.output}
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    inside = [n for n in graph.node if "Conv" in n.op_type and makers[n.input[0]].op_type == "DequantizeLinear"]
+    assert len(inside) == 6
+    for node in inside:
+        values = weights[makers[node.input[1]].input[0]]
+        assert values.dtype == np.int8
+        assert 60 < np.abs(values.astype(int)).max() <= 64  # two products of 255 and 64 fit 16 bits
+        assert makers[makers[node.input[0]].input[0]].op_type == "QuantizeLinear"
+    first = next(index for index, node in enumerate(given.node) if node.op_type == "Conv")
+    assert first > 20
+    kept = [(n.op_type, list(n.input), list(n.output), list(map(str, n.attribute))) for n in given.node[: first + 1]]
+    found = {n.name: (n.op_type, list(n.input), list(n.output), list(map(str, n.attribute))) for n in graph.node}
+    assert [found[node.name] for node in given.node[: first + 1]] == kept
+    assert [tensor.name for tensor in graph.input] == [tensor.name for tensor in given.input]
+
+
+def test_the_file_is_sound_and_restores_a_photograph_of_odd_size(trained: Path, made: Path, tmp_path: Path) -> None:
+    assert [check.result for check in verify(made)] == ["ok"] * 13
+    mosaic = np.random.default_rng(0).integers(600, 1200, (27, 35)).astype(np.uint16)
+    facts = {"balance": np.float32([2, 1, 1, 1.5]), "balance_source": "camera", "camera": "Acme X1"}
+    write_dng(tmp_path / "p.dng", RawImage(mosaic, (1, 0), np.full(4, 512.0), np.full(4, 16383.0), **facts))
+    for name in ("chain.onnx", "chain.int8.onnx"):
+        restore(trained / "export" / name, tmp_path / "p.dng", tmp_path / f"{name}.png")
+    one, other = (read_picture(tmp_path / f"{name}.png").pixels for name in ("chain.onnx", "chain.int8.onnx"))
+    assert one.shape == other.shape == (27, 35, 3)
+    assert 0 < np.abs(one - other).max() < 0.1
+
+
+def test_an_export_of_other_weights_leaves_no_int8_file_of_these(
+    trained: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, small = load(made).manifest, tmp_path / "chain.int8.onnx"
+    save(onnx.load(made), manifest.model_copy(update={"provenance": {"weights_sha256": "these"}}), small)
+    monkeypatch.setattr(publish, "export_onnx", lambda *_, **__: None)
+    _, plan = publish.plan_of_run(trained, default_registry())
+    for weights, stays in (("these", True), ("others", False), ("others", False)):
+        publish._export(plan, build_chain(plan), tmp_path, {"weights_sha256": weights}, {})
+        assert small.exists() == stays
+
+
+def test_inspect_shows_it(trained: Path, made: Path) -> None:
+    done = CliRunner().invoke(group, ["inspect", str(made)])
+    assert "int8: 6 of 11 convolutions; loses " in done.output
+    assert "time over float32's at 512 x 512: " in done.output
+    assert "int8" not in CliRunner().invoke(group, ["inspect", str(trained / "export" / "chain.onnx")]).output
+
+
+@pytest.fixture
+def alone(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the chain in a folder of its own, whose sibling `temporary` has all temporary files."""
+    for name in ("files", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return shutil.copy(trained / "export" / "chain.onnx", tmp_path / "files" / "chain.onnx")
+
+
+def _left(alone: Path) -> list[str]:
+    return [path.name for path in sorted(alone.parent.parent.rglob("*")) if path.is_file()]
+
+
+class Pictures:
+    """Samples of a split whose reference is what a file gives; without one, Ctrl-C comes."""
+
+    def __init__(self, judge: Judge, answers: Model | None = None) -> None:
+        self.dataset, self.left_out = judge.holdout.dataset, {}
+        self._sample, self._answers = judge.holdout.read(0, None), answers
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, index: int, rng: None) -> dict[str, np.ndarray]:
+        if self._answers is None:
+            raise KeyboardInterrupt
+        return {**self._sample, "rgb": self._answers({"mosaic": mosaic_of(self._sample["raw"])})[0]}
+
+
+def test_what_loses_more_than_the_budget_is_refused(alone: Path, judge: Judge, capfd: pytest.CaptureFixture) -> None:
+    """Against what the float32 file gives, which it alone gives to the last bit."""
+    exacting = replace(judge, holdout=Pictures(judge, load(alone)))
+    said = (
+        r"would lose \d+\.\d\d dB .* \(100\.00 to .* budget is 0\.2 dB; it is not published; allow more with --budget"
+    )
+    with pytest.raises(ExportError, match=said):
+        quantise(alone, exacting, 0.2)
+    assert _left(alone) == ["chain.onnx"]
+    assert not any((alone.parent.parent / "temporary").iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_budget_is_of_the_mean_and_its_edge_is_kept(trained: Path, alone: Path, monkeypatch) -> None:
+    """Losses of 1 and 0 dB: a mean of half a dB, which a budget of 0.5 holds and one of 0.49 does not."""
+    scores = {"chain.onnx": Scores((30.0, 20.0), {}), "chain.int8.onnx.part": Scores((29.0, 20.0), {})}
+    monkeypatch.setattr(Judge, "score", lambda _, model: scores[model.path.name])
+    monkeypatch.setattr("restore_hub.export.publish.export_run", lambda *_: (alone,))
+    monkeypatch.setattr(
+        "restore_hub.export.int8.compare_speed", lambda *_: [Speed(ratio=0.5, threads=1, height=8, width=9)]
+    )
+    command = ["export", str(trained), "--int8", "--budget"]
+    refused = CliRunner().invoke(group, [*command, "0.49"])
+    said = r"0\.50 dB .* \(25\.00 to 24\.50; 1\.00 dB on the worst of 2 pictures\), and the budget is 0\.49 dB"
+    assert re.search(said, str(refused.exception))
+    assert _left(alone) == ["chain.onnx"]
+    done = CliRunner().invoke(group, [*command, "0.5"])
+    assert done.output.endswith(
+        "2 pictures (the worst 1.00; allowed 0.5); time over float32's at 9 x 8: 0.50 on 1 thread\n"
+    )
+    found = load(alone.with_name("chain.int8.onnx")).manifest.quantisation
+    assert (found.psnr_loss, found.worst_loss, found.speed[0].ratio) == (0.5, 1.0, 0.5)
+    assert _left(alone) == ["chain.int8.onnx", "chain.onnx"]
+
+
+@pytest.mark.parametrize("split", ["calibration", "holdout"])
+def test_ctrl_c_leaves_nothing(alone: Path, judge: Judge, split: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        quantise(alone, replace(judge, **{split: Pictures(judge)}), 3.0)
+    assert _left(alone) == ["chain.onnx"]
+    assert not any((alone.parent.parent / "temporary").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"export": {"blocks": ["generate"]}, "metrics": {}}, "exports no chain"),
+        ({"metrics": {}}, "has no metric that compares 'enhanced' with a picture"),
+        ({"metrics": {}, "data": "holdout"}, "lacks a split that trains or `holdout`"),
+    ],
+)
+def test_a_spec_that_cannot_be_judged_is_refused_before_anything_is_written(
+    trained: Path, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    resolved = json.loads((trained / "spec.json").read_text())
+    if "data" in change:
+        change = {
+            **change,
+            "data": {name: split for name, split in resolved["spec"]["data"].items() if name != "holdout"},
+        }
+    (tmp_path / "spec.json").write_text(json.dumps({**resolved, "spec": {**resolved["spec"], **change}}))
+    done = CliRunner().invoke(group, ["export", str(tmp_path), "--int8"])
+    assert done.exit_code != 0
+    assert said in str(done.exception)
+    assert not (tmp_path / "export").exists()
+
+
+def test_planes_go_in_as_the_mosaic_that_packs_to_them(judge: Judge) -> None:
+    planes = judge.holdout.read(0, None)["raw"]
+    mosaic = mosaic_of(planes)
+    again = pack(mosaic[0, 0], (0, 0), np.zeros(4), np.ones(4), np.ones(4), 1.0)
+    np.testing.assert_allclose(again[:, : planes.shape[1], : planes.shape[2]], planes, atol=1e-6)
+    assert np.array_equal(planes_of(mosaic), planes)
+
+
+def test_a_mosaic_that_comes_out_is_judged_as_planes(judge: Judge) -> None:
+    """A file that gives back what it took, against the planes that it took, and against others."""
+
+    class Echo:
+        manifest = SimpleNamespace(kind="raw-to-raw")
+
+        def __call__(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
+            return feeds["mosaic"]
+
+    same = replace(judge, reference="data.raw", metrics={})
+    assert same.score(Echo()).psnr == (100.0,)

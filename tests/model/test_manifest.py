@@ -1,0 +1,51 @@
+"""What a manifest says of its version, and numbers that make no sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restore_hub.errors import ModelFileError
+from restore_hub.model.manifest import Manifest, parse_manifest
+
+SOUND: dict[str, Any] = {
+    "name": "t",
+    "kind": "rgb-to-rgb",
+    "inputs": [{"name": "rgb", "shape": [1, 3, "height", "width"]}],
+    "outputs": [{"name": "made", "shape": [1, 3, "height", "width"]}],
+    "size_multiple": 4,
+    "opset": 20,
+    "parity": 1e-6,
+    "probe": {"seed": 1, "height": 4, "width": 5, "samples": [[0, 0, 0, 0.5]], "tolerance": 1e-4},
+    "licence": "MIT",
+}
+
+
+def test_a_newer_manifest_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    text = '{"version": 99, "name": "t", "something": "new"}'
+    with pytest.raises(ModelFileError, match=r"version 99, this restore_hub reads up to 2; update"):
+        parse_manifest(text, tmp_path / "c.onnx")
+    for damaged in ('{"version": "x"}', "[1]", "{", "[" * 5000):
+        with pytest.raises(ModelFileError, match="the manifest is damaged"):
+            parse_manifest(damaged, tmp_path / "c.onnx")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("version", -1), ("size_multiple", -5), ("opset", 0), ("parity", -1.0), ("parity", float("nan"))],
+)
+def test_numbers_that_make_no_sense_are_damage(tmp_path: Path, field: str, value: float) -> None:
+    assert parse_manifest(json.dumps(SOUND), tmp_path / "c.onnx") == Manifest(**SOUND)
+    with pytest.raises(ModelFileError, match=f"the manifest is damaged at {field}"):
+        parse_manifest(json.dumps({**SOUND, field: value}), tmp_path / "c.onnx")
+
+
+@pytest.mark.parametrize("field", ["low", "high", "default"])
+def test_values_that_float32_does_not_hold_are_damage(tmp_path: Path, field: str) -> None:
+    value = [1e300] if field == "default" else 1e300
+    spoilt = {**SOUND, "inputs": [{**SOUND["inputs"][0], field: value}]}
+    with pytest.raises(ModelFileError, match=f"the manifest is damaged at inputs.0.{field}"):
+        parse_manifest(json.dumps(spoilt), tmp_path / "c.onnx")

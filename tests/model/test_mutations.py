@@ -1,0 +1,92 @@
+"""A thousand damaged copies of each kind of file: one clear error or a picture; no crash, no hang, no gigabytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
+
+COUNT = 1000
+HANG = 300  # seconds for all copies; a run takes some 5
+LARGEST_GROWTH = 200  # MiB
+DATA = os.environ.get("RESTORE_HUB_DATA")
+SIDECAR = "size: 80x60\ncfa: rggb\nblack: [1, 2, 3, 4]\nwhite: 4095\nbalance: [2, 1, 1.5]\n"
+PLAIN = ("m.npy", "m.png", "m.tif", "z.tif", "m.raw")
+PICTURES = ("p.png", "p.jpg", "p.tif", "q.tif", "qz.tif")
+REAL = ("apple_quicktake_shared/QKTK/Image__1.qtk", "apple_quicktake_shared/QKTN/raw_Image_04.qtk",
+        "kodak_dc50/DC0008L.KDC")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole file of each kind."""
+    folder = tmp_path_factory.mktemp("whole")
+    rng = np.random.default_rng(0)
+    mosaic, four = rng.integers(0, 4000, (60, 80)).astype(np.uint16), np.ones(4, np.float32)
+    raw = RawImage(mosaic, (0, 0), 0 * four, 4095 * four, four, "camera", noise=np.ones((4, 2)), exposure_time=0.1)
+    write_dng(folder / "a.dng", raw)
+    np.save(folder / "m.npy", mosaic)
+    Image.fromarray(mosaic).save(folder / "m.png")
+    tifffile.imwrite(folder / "m.tif", mosaic)
+    tifffile.imwrite(folder / "z.tif", mosaic, compression="zlib")
+    mosaic.tofile(folder / "m.raw")
+    for name in PLAIN:
+        (folder / f"{name}.yaml").write_text(SIDECAR)
+    picture = rng.integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    for suffix in ("png", "jpg", "tif"):
+        Image.fromarray(picture).save(folder / f"p.{suffix}")
+    tifffile.imwrite(folder / "q.tif", picture.astype(np.uint16) * 257, photometric="rgb")
+    tifffile.imwrite(folder / "qz.tif", picture.astype(np.uint16) * 257, photometric="rgb", compression="zlib")
+    return folder
+
+
+def read_damaged(source: Path, reader: str, way: str) -> int:
+    """Return how many copies were refused."""
+    command = [sys.executable, str(Path(__file__).with_name("mutate.py")), str(source), reader, way, str(COUNT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["escaped"] == []
+    assert found["grown_mib"] < LARGEST_GROWTH
+    return int(found["refused"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["cut", "change"])
+@pytest.mark.parametrize("name", ["a.dng", *PLAIN, *PICTURES])
+def test_damaged_files(files: Path, name: str, way: str) -> None:
+    refused = read_damaged(files / name, "picture" if name in PICTURES else "raw", way)
+    if way == "cut":
+        assert refused > 0.99 * COUNT  # the last bytes of a PNG say nothing about its pixels
+    elif name != "m.raw":  # changed values are as good as any others
+        assert 0.2 * COUNT < refused <= COUNT
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["cut", "change"])
+def test_damaged_sidecars(files: Path, way: str) -> None:
+    assert read_damaged(files / "m.raw.yaml", "raw", way) > 0.5 * COUNT
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["a.dng", "m.npy"])
+def test_rendering_damaged_files(files: Path, name: str) -> None:
+    assert read_damaged(files / name, "render", "change") > 0.2 * COUNT
+
+
+@pytest.mark.long
+@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@pytest.mark.parametrize("way", ["cut", "change"])
+@pytest.mark.parametrize("name", REAL)
+def test_damaged_camera_files(name: str, way: str) -> None:
+    assert read_damaged(Path(str(DATA)) / "raw" / name, "raw", way) > 0.1 * COUNT

@@ -1,0 +1,220 @@
+"""What is read from the bytes of an ONNX file, against the package onnx; and `load`, which trusts nothing before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import AttributeProto, TensorProto, numpy_helper
+from onnx.helper import (
+    make_function,
+    make_graph,
+    make_model,
+    make_node,
+    make_opsetid,
+    make_sparse_tensor,
+    make_tensor_value_info,
+    set_model_props,
+)
+
+from restore_hub.errors import ModelFileError
+from restore_hub.model.protobuf import encode
+from restore_hub.model.scan import INSIDE, read_onnx, refuse_external
+from restore_hub.model.sequence import load
+
+EMPTY = make_graph([], "g", [], [])
+
+
+def _outside(name: str, location: str = "../secret.bin") -> onnx.TensorProto:
+    """Return a tensor whose values lie in another file."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("length", "4")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def _inside(name: str) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.zeros(1, np.float32), name)
+
+
+def _attribute(**value: Any) -> onnx.NodeProto:
+    node = make_node("Acme", [], ["y"])
+    node.attribute.append(AttributeProto(name="value", **value))
+    return node
+
+
+def _graph(**parts: Any) -> onnx.GraphProto:
+    return make_graph(parts.get("nodes", []), "g", [], [], parts.get("initializers", []), **parts.get("more", {}))
+
+
+def _sparse(values: onnx.TensorProto, indices: onnx.TensorProto) -> onnx.SparseTensorProto:
+    return make_sparse_tensor(values, indices, [1])
+
+
+def _with(graph: onnx.GraphProto, **more: Any) -> onnx.ModelProto:
+    model = make_model(graph, opset_imports=[make_opsetid("", 20)], ir_version=9)
+    for name, value in more.items():
+        getattr(model, name).append(value)
+    return model
+
+
+def _hidden() -> Iterator[onnx.ModelProto]:
+    """Yield a file for each place where a tensor can lie."""
+    out = _outside("w")
+    yield _with(_graph(initializers=[_inside("a"), out]))
+    yield _with(_graph(nodes=[_attribute(t=out)]))
+    yield _with(_graph(nodes=[_attribute(tensors=[_inside("a"), out])]))
+    yield _with(_graph(nodes=[_attribute(g=_graph(nodes=[_attribute(t=out)]))]))
+    yield _with(_graph(nodes=[_attribute(graphs=[EMPTY, _graph(initializers=[out])])]))
+    yield _with(_graph(nodes=[_attribute(sparse_tensor=_sparse(out, _inside("i")))]))
+    yield _with(_graph(nodes=[_attribute(sparse_tensors=[_sparse(_inside("v"), out)])]))
+    yield _with(_graph(more={"sparse_initializer": [_sparse(out, _inside("i"))]}))
+    yield _with(EMPTY, functions=make_function("acme", "F", [], ["y"], [_attribute(t=out)], []))
+    defaults = AttributeProto(name="a", type=AttributeProto.TENSOR, t=out)
+    yield _with(EMPTY, functions=make_function("acme", "F", [], [], [], [], attribute_protos=[defaults]))
+    yield _with(EMPTY, training_info=onnx.TrainingInfoProto(algorithm=_graph(initializers=[out])))
+    yield _with(EMPTY, training_info=onnx.TrainingInfoProto(initialization=_graph(initializers=[out])))
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_values_in_another_file_are_found_wherever_they_hide(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(list(_hidden())[number].SerializeToString())
+    assert read_onnx(path).external == {"../secret.bin"}
+    with pytest.raises(ModelFileError, match=r"reads other files \(\.\./secret\.bin\).*nothing was loaded"):
+        load(path)
+
+
+def test_the_whole_of_onnx_is_looked_through() -> None:
+    """Every field of onnx.proto that leads to a tensor, a node or a text that is used is followed."""
+    wanted = {"TensorProto", "NodeProto"}
+    names = {"ModelProto": "Model", "StringStringEntryProto": "Metadata"}
+
+    def leads(message: Any, seen: frozenset[str] = frozenset()) -> bool:
+        inner = [field.message_type for field in message.fields if field.message_type]
+        return any(m.name in wanted or (m.name not in seen and leads(m, seen | {m.name})) for m in inner)
+
+    followed: dict[str, dict[int, str]] = {}
+    left = [onnx.ModelProto.DESCRIPTOR]
+    while left:
+        message = left.pop()
+        name = names.get(message.name, message.name.removesuffix("Proto"))
+        if name in followed:
+            continue
+        followed[name] = {}
+        for part in message.fields:
+            if part.message_type and (part.message_type.name in wanted or leads(part.message_type)):
+                followed[name][part.number] = part.message_type.name.removesuffix("Proto")
+                left.append(part.message_type)
+    texts = {8: "OperatorSetId", 14: "Metadata"}
+    assert followed["Model"] | texts == INSIDE["Model"]
+    assert {n: parts for n, parts in followed.items() if n != "Model"} == {
+        n: parts for n, parts in INSIDE.items() if n in followed and n != "Model"
+    }
+    fields = onnx.TensorProto.DESCRIPTOR.fields_by_name
+    assert (fields["external_data"].number, fields["data_location"].number) == (13, 14)
+
+
+def test_a_number_with_a_high_half_is_read_as_other_readers_do(tmp_path: Path) -> None:
+    """An enumeration has 32 bits: 2^32 + 1 is 1, EXTERNAL."""
+    entry = encode((1, "location"), (2, "/etc/hostname"))
+    tensor = encode((1, 1), (2, 1), (8, "w"), (13, entry), (14, (1 << 32) + 1))
+    content = encode((1, 9), (7, encode((2, "g"), (5, tensor))), (8, encode((2, 20))))
+    assert onnx.load_from_string(content).graph.initializer[0].data_location == TensorProto.EXTERNAL
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert read_onnx(tmp_path / "m.onnx").external == {"/etc/hostname"}
+
+
+def test_a_compiled_part_in_another_file_is_one_too(tmp_path: Path) -> None:
+    model = _with(_graph(nodes=[make_node("EPContext", [], ["y"], domain="com.microsoft", ep_cache_context="../x")]))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelFileError, match="that of an EPContext node"):
+        refuse_external(read_onnx(tmp_path / "m.onnx"), tmp_path / "m.onnx")
+
+
+def test_facts_are_those_that_onnx_wrote(tmp_path: Path) -> None:
+    branch = _graph(nodes=[make_node("Deep", [], ["y"], domain="acme")])
+    function = make_function("own", "F", ["x"], ["y"], [make_node("Abs", ["x"], ["y"])], [make_opsetid("", 20)])
+    model = _with(
+        _graph(nodes=[make_node("If", ["c"], ["z"], then_branch=branch, else_branch=EMPTY)]), functions=function
+    )
+    model.opset_import.append(make_opsetid("acme", 3))
+    set_model_props(model, {"empty": "", "schön": "ja"})
+    onnx.save(model, tmp_path / "m.onnx")
+    facts = read_onnx(tmp_path / "m.onnx")
+    assert facts.size == model.ByteSize()
+    assert facts.opsets == {"ai.onnx": 20, "acme": 3}
+    assert facts.operators == {("ai.onnx", "If"), ("acme", "Deep"), ("ai.onnx", "Abs")}
+    assert facts.functions == {("own", "F")}
+    assert facts.metadata == {"empty": "", "schön": "ja"}
+    assert (facts.nodes, facts.external) == (3, set())
+
+
+@pytest.mark.parametrize("cut", [1, 10, 100])
+def test_a_file_that_was_cut_off_is_refused_before_onnxruntime_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    content = _with(_graph(initializers=[numpy_helper.from_array(np.zeros(99, np.float32), "w")])).SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(content[:-cut])
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)
+    with pytest.raises(ModelFileError, match=r"m\.onnx is no ONNX file, or it was cut off or damaged: at byte \d+"):
+        load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"\x3a" + b"\xff" * 9 + b"\x01", "should have 18446744073709551615 bytes, and 0 are left"),
+        (b"\x3a" + b"\xff" * 20, "at byte 1 is no number"),
+        (b"\x3a\x80", "it ends within a number at byte 1"),
+        (b"\x3b\x00", "at byte 0 is no field"),
+        (b"\x00\x00", "at byte 0 is no field"),
+        (encode((14, encode((1, b"\xff"), (2, "x"))), (7, b"")), "invalid start byte"),
+        (encode((1, 9)), "there is no graph in it"),
+    ],
+)
+def test_headers_that_make_no_sense(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(ModelFileError, match=said):
+        load(tmp_path / "m.onnx")
+
+
+def test_graphs_in_graphs_have_an_end(tmp_path: Path) -> None:
+    graph = b""
+    for _ in range(5000):
+        graph = encode((1, encode((5, encode((6, graph))))))
+    (tmp_path / "m.onnx").write_bytes(encode((7, graph)))
+    with pytest.raises(ModelFileError, match="nested more than 100 deep"):
+        load(tmp_path / "m.onnx")
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="is a folder, not a model file"):
+        load(tmp_path)
+    with pytest.raises(ModelFileError, match="cannot be read: File name too long"):
+        load(tmp_path / ("x" * 300))
+
+
+def test_load_refuses_a_manifest_of_another_graph(tmp_path: Path) -> None:
+    """Whole and sound each for itself: only together they make no sense."""
+    shape = [1, 3, "h", "w"]
+    ends = [[make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name in ("image", "y")]
+    model = _with(make_graph([make_node("Relu", ["image"], ["y"])], "g", *ends))
+    tensor = '{"name": "NAME", "shape": [1, 3, "height", "width"]}'
+    text = (
+        '{"name": "t", "kind": "rgb-to-rgb", "size_multiple": 1, "opset": 20, "parity": 0, "licence": "", "probe": '
+        '{"seed": 0, "height": 2, "width": 2, "samples": [[0, 0, 0, 0.5]], "tolerance": 1e-4}, '
+        f'"inputs": [{tensor}], "outputs": [{tensor.replace("NAME", "y")}]}}'
+    )
+    set_model_props(model, {"restore_hub.manifest": text.replace("NAME", "rgb")})
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelFileError, match="the inputs are image and the manifest says rgb; the manifest is not of"):
+        load(tmp_path / "m.onnx")
+    set_model_props(model, {"restore_hub.manifest": text.replace("NAME", "image")})
+    onnx.save(model, tmp_path / "m.onnx")
+    assert load(tmp_path / "m.onnx").manifest.outputs[0].name == "y"

@@ -1,0 +1,140 @@
+"""When a picture runs whole and when in tiles, by its size, the file, and the memory that is free."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from restore_hub.cli import group
+from restore_hub.errors import ModelFileError
+from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.model import tiled
+from restore_hub.model.manifest import Memory, Tiling
+from restore_hub.model.model import Model, probe_feeds
+from restore_hub.model.sequence import load
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.reader import read_raw
+from restore_hub.plan import Plan, build_chain
+
+
+@pytest.fixture
+def model(make: Callable[..., Plan], tmp_path: Path) -> Model:
+    torch.manual_seed(0)
+    module = deployed_chain(build_chain(make()).eval(), "enhanced")
+    export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
+    return load(tmp_path / "c.onnx")
+
+
+def sizes(model: Model, monkeypatch: pytest.MonkeyPatch, tile: int | None = None) -> list[tuple[int, int]]:
+    """Return the sizes of what ran of a picture of 150 x 130."""
+    seen: list[tuple[int, int]] = []
+    call = Model.__call__
+
+    def watched(self: Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        seen.append(feeds["mosaic"].shape[2:])
+        return call(self, feeds)
+
+    monkeypatch.setattr(Model, "__call__", watched)
+    tiled.run(model, probe_feeds(model.manifest.inputs, 0, 150, 130), tile)
+    return seen
+
+
+def about(model: Model, kind: str, per_pixel: float = 100.0, base: int = 1_000_000) -> Model:
+    tiling = Tiling(kind=kind, margin=8, align=4, error=0.0 if kind == "exact" else 0.01)  # type: ignore[arg-type]
+    memory = Memory(base=base, per_pixel=per_pixel)
+    return model.with_manifest(model.manifest.model_copy(update={"tiling": tiling, "memory": memory}))
+
+
+def test_a_small_picture_runs_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sizes(about(model, "exact"), monkeypatch) == [(150, 130)]
+
+
+def test_a_large_one_runs_in_tiles_where_these_are_exact_else_whole(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiled, "LARGE", 64)
+    ran = sizes(about(model, "exact"), monkeypatch)
+    assert len(ran) == 9
+    assert max(ran) <= (80, 80)
+    for kind in ("approximate", "none"):
+        assert sizes(about(model, kind), monkeypatch) == [(150, 130)]
+
+
+def test_where_memory_is_scarce_tiles_are_smaller_and_said_or_nothing_runs(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = 150 * 130
+    free = (1_000_000 + tiled.AROUND * pixels + 200.0 * 60 * 60) / tiled.NEARLY  # a tile of 60 x 60, arena included
+    monkeypatch.setattr(tiled, "available_memory", lambda: free)
+    for kind in ("exact", "approximate"):
+        ran = sizes(about(model, kind), monkeypatch)
+        assert max(ran) <= (60, 60)
+        assert len(ran) == 12
+    feeds = probe_feeds(model.manifest.inputs, 0, 150, 130)
+    assert tiled.run(about(model, "approximate"), feeds)[1] == (
+        "run in 12 tiles, which may differ from the whole by 0.01",
+    )
+    with pytest.raises(ModelFileError, match=r"needs some .*GiB for 130x150 pixels, and .* free; it cannot run in"):
+        tiled.run(about(model, "none"), feeds)
+    monkeypatch.setattr(tiled, "available_memory", lambda: 1_500_000)
+    with pytest.raises(ModelFileError, match="too little even for tiles"):
+        tiled.run(about(model, "exact"), feeds)
+
+
+def test_tiles_by_hand(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(sizes(about(model, "exact"), monkeypatch, tile=75)) == 4
+    assert sizes(about(model, "none"), monkeypatch, tile=0) == [(150, 130)]
+    assert sizes(about(model, "none"), monkeypatch, tile=150) == [(150, 130)]
+    with pytest.raises(
+        ModelFileError, match=r"cannot run in tiles, since with 8 pixels around each they are 0\.01 from"
+    ):
+        sizes(about(model, "none"), monkeypatch, tile=149)
+
+
+def test_a_file_that_says_nothing_of_its_memory_still_runs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiled, "available_memory", lambda: 1)
+    silent = model.with_manifest(model.manifest.model_copy(update={"memory": None, "tiling": Tiling(kind="none")}))
+    assert sizes(silent, monkeypatch) == [(150, 130)]
+
+
+def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_path: Path) -> None:
+    (photo, *_) = sorted((pairs / "holdout" / "short").glob("*.dng"))
+    for tile in ("0", "16"):
+        arguments = ["restore", str(model.path), str(photo), "-o", str(tmp_path / f"{tile}.png"), "--tile", tile]
+        assert CliRunner().invoke(group, arguments).exit_code == 0
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "16.png").read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tile", [None, 0])
+def test_24_megapixels_restore_within_the_forecast(
+    make: Callable[..., Plan], pairs: Path, tmp_path: Path, tile: int | None
+) -> None:
+    """The peak of a process that does nothing else, against what the manifest foretells."""
+    module = deployed_chain(build_chain(make("blocks.generate.width=16", "blocks.generate.depth=3")).eval(), "enhanced")
+    export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
+    (photo, *_) = sorted((pairs / "holdout" / "short").glob("*.dng"))
+    raw = read_raw(photo)
+    height, width = raw.mosaic.shape
+    large_mosaic = np.tile(raw.mosaic, (4000 // height + 1, 6000 // width + 1))[:4000, :6000].copy()
+    raw = replace(raw, mosaic=large_mosaic)
+    write_dng(tmp_path / "big.dng", raw, {})
+    paths = [str(tmp_path / name) for name in ("c.onnx", "big.dng", "o.png")]
+    code = (
+        "from restore_hub.runtime import restore; from restore_hub.machine import peak_memory;"
+        f"restore(*{paths}, tile={tile}); print(peak_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    memory = load(tmp_path / "c.onnx").manifest.memory
+    assert memory is not None
+    foretold = tiled.forecast(memory, 4000, 6000)
+    print(f"tile {tile}: {int(done.stdout) / 2**20:.0f} MiB, foretold for the whole {foretold / 2**20:.0f} MiB")
+    assert int(done.stdout) <= foretold

@@ -1,0 +1,153 @@
+"""`zoo:NAME` wherever a model is named, the listing, and the entries that are shipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from restore_hub import load, restore, restore_folder
+from restore_hub.cli import group
+from restore_hub.errors import ModelFileError
+from restore_hub.model import zoo
+from restore_hub.model.verify import verify
+from restore_hub.photo.pictures import read_picture
+from restore_hub.photo.raw.reader import read_raw
+
+DATA = os.environ.get("RESTORE_HUB_DATA")
+real = pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+
+
+@pytest.fixture
+def dark(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a zoo in the place of the shipped one, with the entry `dark-photos`."""
+    folder = tmp_path / "model_zoo"
+    (folder / "dark-photos").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    shutil.copyfile(models / "chain.onnx", folder / "dark-photos" / "model.onnx")
+    (folder / "dark-photos" / "card.md").write_text("# Dark photos\n", encoding="utf-8")
+    monkeypatch.setattr(zoo, "zoo_folder", lambda: folder)
+    return folder
+
+
+def _call(*arguments: str) -> str:
+    done = CliRunner().invoke(group, arguments, catch_exceptions=False, standalone_mode=False)
+    return done.output
+
+
+def test_the_listing_says_what_each_model_is(dark: Path) -> None:
+    head, line = _call("zoo").splitlines()
+    assert head.split() == ["NAME", "KIND", "SIZE", "HOLDOUT", "LICENCE"]
+    size = (dark / "dark-photos" / "model.onnx").stat().st_size / 1024
+    assert line.split() == ["dark-photos", "raw-to-rgb", f"{size:.3g}", "KiB", "-", "not", "stated"]
+    assert _call("zoo", "dark-photos") == _call("zoo", "zoo:dark-photos") == "# Dark photos\n"
+
+
+def test_a_damaged_entry_hides_no_other_and_what_a_killed_zoo_add_left_is_none(dark: Path) -> None:
+    for name in ("cut", ".0123.new"):
+        (dark / name).mkdir()
+        (dark / name / "model.onnx").write_bytes((dark / "dark-photos" / "model.onnx").read_bytes()[:1000])
+    done = CliRunner().invoke(group, ["zoo"])
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["NAME", "dark-photos"]
+    assert "cut/model.onnx is no ONNX file" in done.stderr
+    assert ".0123" not in done.output
+    assert done.exit_code == 2
+
+
+def test_an_entry_that_a_killed_zoo_add_hid_is_said(dark: Path) -> None:
+    shutil.copytree(dark / "dark-photos", zoo.aside(dark / "dark-photos"))  # killed after it had put the new one there
+    assert "hidden" not in _call("zoo")
+    (dark / "dark-photos").rename(hidden := zoo.aside(dark / "dim.2"))
+    done = CliRunner().invoke(group, ["zoo"])
+    said = f"{dark / 'dim.2'} is hidden, since a `zoo-add` was stopped at work; run it again, or rename {hidden} to it"
+    assert f"error: {said}\n" in done.stderr
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 2)
+    with pytest.raises(ModelFileError, match="is hidden, since a `zoo-add` was stopped at work"):
+        zoo.zoo_file("zoo:dim.2")
+
+
+@pytest.mark.usefixtures("dark")
+@pytest.mark.parametrize("name", ["dark-photo", "zoo:dark-photo"])
+def test_an_unknown_name_comes_with_the_near_and_the_known_ones(name: str) -> None:
+    said = r"zoo:dark-photo: .* \(did you mean 'dark-photos'\?\); it has dark-photos \(`restore-hub zoo` lists them\)"
+    with pytest.raises(ModelFileError, match=said):
+        zoo.zoo_file(name)
+
+
+@pytest.mark.usefixtures("dark")
+@pytest.mark.parametrize("name", ["", "empty", "../model_zoo/dark-photos", "dark-photos/model.onnx", "Dark-Photos/.."])
+def test_only_names_of_entries_are_names(name: str) -> None:
+    with pytest.raises(ModelFileError, match="it has dark-photos"):
+        zoo.model_path(f"zoo:{name}")
+
+
+def test_a_zoo_without_models_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "zoo_folder", lambda: tmp_path / "missing")
+    with pytest.raises(ModelFileError, match="missing has none; install restore_hub again"):
+        zoo.zoo_file("any")
+
+
+def test_an_entry_without_its_card_says_so(dark: Path) -> None:
+    (dark / "dark-photos" / "card.md").unlink()
+    with pytest.raises(ModelFileError, match=r"card\.md: cannot be read: No such file"):
+        zoo.zoo_entry("dark-photos").card()
+
+
+def test_an_installed_zoo_comes_before_a_folder_beside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "restore_hub"
+    (tmp_path / "site" / "model_zoo").mkdir(parents=True)
+    monkeypatch.setattr(zoo, "_PACKAGE", package)
+    assert zoo.zoo_folder() == tmp_path / "site" / "model_zoo"
+    (package / "_shipped" / "model_zoo").mkdir(parents=True)
+    assert zoo.zoo_folder() == package / "_shipped" / "model_zoo"
+
+
+def test_a_name_serves_wherever_a_file_does(dark: Path, tmp_path: Path, write_raw) -> None:  # type: ignore[no-untyped-def]
+    file = dark / "dark-photos" / "model.onnx"
+    photo = write_raw(tmp_path / "photos" / "a.dng")
+    assert load("zoo:dark-photos").path == load(Path("zoo:dark-photos")).path == file
+    assert [check.result for check in verify("zoo:dark-photos")] == [check.result for check in verify(file)]
+    by_name = restore("zoo:dark-photos", photo, tmp_path / "name.png")
+    assert by_name.record == restore(file, photo, tmp_path / "file.png").record
+    assert (tmp_path / "name.png").read_bytes() == (tmp_path / "file.png").read_bytes()
+    assert len(restore_folder("zoo:dark-photos", tmp_path / "photos", tmp_path / "all").of("done")) == 1
+
+
+def test_a_name_serves_on_the_command_line(dark: Path, tmp_path: Path, write_raw) -> None:  # type: ignore[no-untyped-def]
+    photo = write_raw(tmp_path / "a.dng")
+    assert "wrote" in _call("restore", "zoo:dark-photos", str(photo), "-o", str(tmp_path / "a.png"))
+    assert _call("inspect", "zoo:dark-photos") == _call("inspect", str(dark / "dark-photos" / "model.onnx"))
+    assert _call("verify", "zoo:dark-photos").startswith("zoo:dark-photos: ok")
+    for command in (["inspect"], ["verify"], ["restore"]):
+        more = [str(photo), "-o", str(tmp_path / "b.png")] if command == ["restore"] else []
+        with pytest.raises(ModelFileError, match="did you mean 'dark-photos'"):
+            _call(*command, "zoo:dark-photo", *more)
+
+
+@pytest.mark.long
+@real
+@pytest.mark.parametrize(
+    "name", sorted(name for name, e in zoo.zoo_entries().items() if e.manifest().kind == "raw-to-rgb")
+)
+def test_shipped_models_for_raw_develop_real_photographs(name: str, tmp_path: Path) -> None:
+    """Finite (or `restore` refuses), of the right size, not dark, with detail; no cast where the light is known."""
+    model = load(f"zoo:{name}")
+    files = [*Path(str(DATA)).glob("raw/*/*.dng"), *Path(str(DATA)).glob("raw/**/*.[qQ][tT][kK]")]
+    photos = [file for file in files if file.stem != "canon_eos_6d"]  # a linear DNG, which is refused
+    assert len(photos) >= 5
+    for photo in photos:
+        raw = read_raw(photo)
+        done = restore(model, photo, tmp_path / f"{photo.stem}.png")
+        pixels = read_picture(done.path).pixels
+        assert (done.height, done.width) in (raw.mosaic.shape, raw.mosaic.shape[::-1])
+        assert 0.15 < pixels.mean() < 0.85, photo
+        assert pixels.std() > 0.08, photo
+        means = pixels.mean(axis=(0, 1))
+        # A white balance that is only daylight's leaves a cast under other light, and the card says that it grows.
+        assert np.ptp(means) < (0.2 if raw.balance_source == "camera" else 0.5) * means.mean(), photo

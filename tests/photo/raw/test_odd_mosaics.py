@@ -1,0 +1,150 @@
+"""Odd and hostile RAW files and mosaics with a sidecar."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from restore_hub.errors import DataError
+from restore_hub.model.model import Model
+from restore_hub.model.sequence import load
+from restore_hub.photo.pictures import read_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.reader import read_raw
+from restore_hub.runtime.restore import restore
+
+FOUR = np.ones(4, np.float32)
+SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5)]
+
+
+def a_dng(path: Path, height: int = 30, width: int = 40) -> Path:
+    mosaic = np.random.default_rng(0).integers(600, 1200, (height, width)).astype(np.uint16)
+    write_dng(path, RawImage(mosaic, (0, 1), 512 * FOUR, 16383 * FOUR, FOUR, "camera"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def chain(models: Path) -> Model:
+    return load(models / "chain.onnx")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("suffix", [".npy", ".raw", ".tif"])
+def test_the_smallest_mosaics(chain: Model, tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
+    values, path = np.full(size, 700, np.uint16), tmp_path / f"m{suffix}"
+    if suffix == ".npy":
+        np.save(path, values)
+    elif suffix == ".raw":
+        values.tofile(path)
+    else:
+        tifffile.imwrite(path, values)
+    path.with_name(path.name + ".yaml").write_text(f"cfa: gbrg\nwhite: 4000\nsize: {size[1]}x{size[0]}\n")
+    done = restore(chain, path, tmp_path / "o.png")
+    assert (done.height, done.width) == size
+    assert read_picture(tmp_path / "o.png").pixels.shape == (*size, 3)
+    with pytest.raises(DataError, match="at least 22 x 22"):
+        restore(chain, path, tmp_path / "o.dng")
+    assert not (tmp_path / "o.dng").exists()
+
+
+@pytest.mark.parametrize("size", [(22, 22), (23, 25), (22, 301)])
+def test_the_smallest_dngs(chain: Model, tmp_path: Path, size: tuple[int, int]) -> None:
+    done = restore(chain, a_dng(tmp_path / "a.dng", *size), tmp_path / "o.png")
+    assert (done.height, done.width) == size
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.dng", "ü \n.dng".encode(), b"-o.dng"])
+def test_any_name(chain: Model, tmp_path: Path, name: bytes) -> None:
+    path = a_dng(tmp_path / os.fsdecode(name))
+    restore(chain, path, path.with_suffix(".png"))
+    assert read_picture(path.with_suffix(".png")).pixels.shape == (30, 40, 3)
+
+
+def head(shape: tuple[int, ...], kind: str = "<u2") -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": kind, "fortran_order": False, "shape": shape})
+    return buffer.getvalue() + bytes(200)
+
+
+def grey_png(side: int) -> bytes:
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99)))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in [*chunks, (b"IEND", b"")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("m.npy", head((60000, 60000)), "cannot be read, damaged or cut off"),
+        ("m.npy", head((-1, 5)), "cannot be read, damaged or cut off"),
+        ("m.npy", head((2**40, 2**40)), "cannot be read, damaged or cut off"),
+        ("m.npy", head((4, 4), "|O"), "cannot be read, damaged or cut off"),
+        ("m.npy", head((4, 4), "<c8"), "is no mosaic"),
+        ("m.png", grey_png(13000), "promises more than its .* bytes hold"),
+        ("m.png", grey_png(60000), "more than 178,956,970 pixels"),
+    ],
+)
+def test_headers_that_lie(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / f"{name}.yaml").write_text("cfa: rggb\nwhite: 4000\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match=said) as caught:
+            read_raw(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_mosaic_larger_than_any_sensor(tmp_path: Path) -> None:
+    """A file of that size takes no disk; its values would take seven gigabytes."""
+    (tmp_path / "m.raw").touch()
+    os.truncate(tmp_path / "m.raw", 2 * 60000 * 60000)
+    (tmp_path / "m.raw.yaml").write_text("cfa: rggb\nwhite: 4000\nsize: 60000x60000\n")
+    with pytest.raises(DataError, match="60000 x 60000 pixels are more than 268,435,456"):
+        read_raw(tmp_path / "m.raw")
+
+
+def test_a_mosaic_that_lacks_strips(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(1, 4000, (40, 40)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "m.tif", values, rowsperstrip=8, metadata=None)
+    (tmp_path / "m.tif.yaml").write_text("cfa: rggb\nwhite: 4000\n")
+    np.testing.assert_array_equal(read_raw(tmp_path / "m.tif").mosaic, values)
+    with tifffile.TiffFile(tmp_path / "m.tif", mode="r+") as file:
+        file.pages.first.tags[279].overwrite([0] * 5)
+    with pytest.raises(DataError, match="parts of the picture are not in the file"):
+        read_raw(tmp_path / "m.tif")
+
+
+def test_a_mosaic_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "m.npy", np.zeros((40, 40), np.uint16))
+    (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 4000\n")
+    a_dng(tmp_path / "a.dng")
+    monkeypatch.setattr("restore_hub.photo.guards.available_memory", lambda: 20_000)
+    for name in ("m.npy", "a.dng"):
+        with pytest.raises(DataError, match="not enough memory to read it"):
+            read_raw(tmp_path / name)
+
+
+@pytest.mark.parametrize("command", ["restore", "inspect"])
+def test_a_dng_cut_off_is_one_line_on_the_terminal(models: Path, tmp_path: Path, command: str) -> None:
+    """LibRaw prints a line of its own, past Python."""
+    path = a_dng(tmp_path / "a.dng")
+    path.write_bytes(path.read_bytes()[:1400])
+    more = [str(models / "chain.onnx"), str(path), "-o", str(tmp_path / "o.png")]
+    line = [sys.executable, "-m", "restore_hub", command, *(more if command == "restore" else [str(path)])]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {path}: cannot be read to its end; the file is cut off or damaged\n"
+    assert done.stdout == ""

@@ -1,0 +1,104 @@
+"""RAW files that are refused: other sensors, no RAW files, damage."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.photo.raw.reader import read_raw, render_raw
+
+Write = Callable[..., Path]
+Noise = Callable[..., np.ndarray]
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path, bare_dng: Write, noise: Noise) -> None:
+    path = bare_dng(tmp_path / "a.dng", noise(40, 40), bytes((0, 1, 1, 2)))
+    data = bytearray(path.read_bytes())
+    for code in (256, 257):  # ImageWidth, ImageLength
+        place = (
+            data.index(struct.pack("<HH", code, 4))
+            if struct.pack("<HH", code, 4) in data
+            else data.index(struct.pack("<HH", code, 3))
+        )
+        data[place + 2 : place + 12] = struct.pack("<HII", 4, 1, 30000)
+    path.write_bytes(data)
+    with pytest.raises(UnreadableFileError, match="promises 30000 x 30000 values"):
+        read_raw(path)
+
+
+def test_other_sensors_are_refused_by_name(tmp_path: Path, bare_dng: Write, noise: Noise) -> None:
+    trans = b"\1\1\0\1\1\2\1\1\2\1\1\0\2\0\1\0\2\1\1\1\2\1\1\0\1\1\0\1\1\2\0\2\1\2\0\1"
+    bare_dng(tmp_path / "trans.dng", noise(72, 72), trans)
+    bare_dng(tmp_path / "four.dng", noise(40, 40), bytes((3, 4, 5, 1)), [(50710, 1, 4, bytes((3, 4, 5, 1)), True)])
+    bare_dng(tmp_path / "stripes.dng", noise(40, 40), bytes((0, 1, 2, 1)))
+    bare_dng(tmp_path / "linear.dng", np.dstack([noise(40, 40)] * 3), b"", photometric=34892)
+    grey = bare_dng(tmp_path / "grey.dng", noise(40, 40), b"", photometric="minisblack")
+    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
+    grey.write_bytes(grey.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
+    for name, words in [
+        ("trans", "X-Trans"),
+        ("four", "four colours"),
+        ("stripes", "RGBG"),
+        ("linear", "linear DNG"),
+        ("grey", "monochrome"),
+    ]:
+        with pytest.raises(DataError, match=words) as caught:
+            read_raw(tmp_path / f"{name}.dng")
+        assert str(tmp_path / f"{name}.dng") in str(caught.value)
+
+
+def test_no_raw_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.dng").touch()
+    (tmp_path / "text.dng").write_text("hello " * 1000)
+    (tmp_path / "short.dng").write_text("hello\n")
+    (tmp_path / "sigma.x3f").write_bytes(b"FOVb" + bytes(2000))
+    tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((40, 40, 3), np.uint16), photometric="rgb")
+    for name, words in [
+        ("empty.dng", "is empty"),
+        ("text.dng", "no RAW file"),
+        ("short.dng", "no RAW file"),
+        ("rgb.tif", "no RAW file"),
+        ("missing.dng", "no such file"),
+        ("sigma.x3f", "Foveon"),
+        (".", "is a folder"),
+    ]:
+        for reader in (read_raw, render_raw):
+            with pytest.raises(DataError, match=words):
+                reader(tmp_path / name)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.05, 0.3, 0.99])
+def test_a_file_cut_off_is_refused(tmp_path: Path, part: float, dng: Write, noise: Noise) -> None:
+    path = dng(tmp_path / "a.dng", noise(64, 64))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(DataError, match="cut off or damaged"):
+        read_raw(path)
+
+
+def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path, dng: Write, noise: Noise) -> None:
+    path = dng(tmp_path / "a.dng", noise(40, 40))
+    data, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(100):
+        broken = bytearray(data)
+        for place in rng.integers(0, 600, 5):
+            broken[place] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            read_raw(path)
+        except DataError:
+            refused += 1
+    assert refused > 20
+
+
+def test_values_without_a_header_are_refused(tmp_path: Path) -> None:
+    # LibRaw takes a file of this size for the picture of one particular camera.
+    (tmp_path / "a.raw").write_bytes(bytes(1920 * 1080 * 2))
+    with pytest.raises(DataError, match="without a header"):
+        read_raw(tmp_path / "a.raw")

@@ -1,0 +1,146 @@
+"""What memory or the system refuses is no fault of the file: training must not leave the file out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from PIL import Image
+
+from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.reader import is_raw, read_raw, render_raw
+
+SIDECAR = "cfa: rggb\nwhite: 4000\n"
+FAULTS = [
+    (MemoryError(), "not enough memory to decode it"),
+    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "cannot be opened: Too many open files"),
+    (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "cannot be opened: Permission denied"),
+]
+
+
+def a_dng(path: Path) -> Path:
+    four = np.ones(4, np.float32)
+    write_dng(path, RawImage(np.full((30, 30), 700, np.uint16), (0, 0), 64 * four, 4095 * four, four, "camera"))
+    return path
+
+
+def a_mosaic(path: Path) -> Path:
+    values = np.full((24, 24), 700, np.uint16)
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".raw":
+        values.tofile(path)
+    elif path.suffix == ".png":
+        Image.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values)
+    path.with_name(path.name + ".yaml").write_text(SIDECAR + "size: 24x24\n")
+    return path
+
+
+def a_picture(path: Path) -> Path:
+    write_picture(path, np.full((24, 24, 3), 0.5), 16 if path.suffix == ".tif" else 8)
+    return path
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(*place, fail)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "read", "place"),
+    [
+        ("a.dng", a_dng, read_raw, (rawpy, "imread")),
+        ("a.dng", a_dng, render_raw, (rawpy, "imread")),
+        ("a.npy", a_mosaic, read_raw, (np, "load")),
+        ("a.raw", a_mosaic, read_raw, (np, "fromfile")),
+        ("a.png", a_mosaic, read_raw, (Image, "open")),
+        ("a.tif", a_mosaic, read_raw, (tifffile, "TiffFile")),
+        ("a.png", a_picture, read_picture, (Image, "open")),
+        ("a.jpg", a_picture, read_picture, (Image, "open")),
+        ("a.tif", a_picture, read_picture, (tifffile, "TiffFile")),
+    ],
+)
+@pytest.mark.parametrize(("error", "said"), FAULTS)
+def test_what_the_decoder_is_refused_is_not_the_files_fault(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    make: Callable[[Path], Path],
+    read: Callable[[Path], Any],
+    place: tuple[Any, str],
+    error: Exception,
+    said: str,
+) -> None:
+    path = make(tmp_path / name)
+    read(path)
+    failing(monkeypatch, place, error)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}: {said}"
+    assert not isinstance(caught.value, UnreadableFileError)
+
+
+def test_librarys_own_error_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = a_dng(tmp_path / "a.dng")
+    failing(monkeypatch, (rawpy, "imread"), rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"))
+    with pytest.raises(DataError, match="not enough memory") as caught:
+        read_raw(path)
+    assert not isinstance(caught.value, UnreadableFileError)
+
+
+@pytest.mark.parametrize(("make", "name"), [(a_dng, "a.dng"), (a_mosaic, "a.npy"), (a_picture, "a.png")])
+def test_a_file_that_cannot_even_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], name: str
+) -> None:
+    path, plain = make(tmp_path / name), Path.is_file
+
+    def is_file(self: Path) -> bool:
+        if self == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return plain(self)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(DataError, match="cannot be opened: Permission denied") as caught:
+        (read_picture if make is a_picture else read_raw)(path)
+    assert not isinstance(caught.value, UnreadableFileError)
+
+
+@pytest.mark.parametrize("error", [OSError("image file is truncated"), OSError(errno.EINVAL, "Invalid argument")])
+def test_damage_that_decoders_call_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """Pillow gives no number; seeking to a place that no file has is EINVAL."""
+    picture, mosaic = a_picture(tmp_path / "a.png"), a_mosaic(tmp_path / "b.png")
+    failing(monkeypatch, (Image, "open"), error)
+    for read, path in ((read_picture, picture), (read_raw, mosaic)):
+        with pytest.raises(UnreadableFileError):
+            read(path)
+
+
+def test_names_too_long_for_a_file(tmp_path: Path) -> None:
+    longest = a_picture(tmp_path / f"{'x' * 248}.png")  # its sidecar's name would be too long
+    assert read_picture(longest).pixels.shape == (24, 24, 3)
+    assert not is_raw(longest)
+    with pytest.raises(DataError, match="no RAW file; if it holds a mosaic"):
+        read_raw(longest)
+    for suffix in ("png", "dng", "npy"):
+        for read in (read_picture, read_raw):
+            with pytest.raises(DataError, match="cannot be opened: File name too long"):
+                read(tmp_path / f"{'x' * 300}.{suffix}")
+    (tmp_path / "mosaic.yaml").write_text(SIDECAR)
+    with pytest.raises(DataError, match="cannot be opened: File name too long"):
+        read_raw(tmp_path / f"{'x' * 300}.npy")

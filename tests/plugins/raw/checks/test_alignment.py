@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore_hub.errors import DataError
+from restore_hub.photo.colour import linear_from_srgb
+from restore_hub.photo.pictures import read_picture
+from restore_hub_raw.checks.alignment import Shift, estimate_shift
+from restore_hub_raw.synthesis.unprocess import expose, read_noise
+
+DATA = os.environ.get("RESTORE_HUB_DATA")
+SHOT = 2e-4
+
+
+def texture(height: int, width: int, seed: int = 0, dy: float = 0.0, dx: float = 0.0) -> np.ndarray:
+    """A picture (H, W) in [0, 1] with the 1/f spectrum of photographs, moved by (dy, dx) round its edges."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / np.maximum(np.hypot(fy, fx), 1 / max(height, width))
+    still, moved = (
+        np.fft.irfft2(spectrum * np.exp(-2j * np.pi * s * (fy * dy + fx * dx)), (height, width)) for s in (0, 1)
+    )
+    return np.clip(0.3 + 0.12 * moved / still.std(), 0, 1)
+
+
+def off(shift: Shift, dy: float, dx: float) -> float:
+    return float(np.hypot(shift.dy - dy, shift.dx - dx))
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (0.5, -0.5), (1.5, -0.75), (-3.3, 7.1), (12, 20.25)])
+def test_a_clean_shift_is_found_to_a_twentieth_of_a_pixel(dy: float, dx: float) -> None:
+    shift = estimate_shift(texture(150, 200), texture(150, 200, dy=dy, dx=dx))
+    assert shift.told
+    assert off(shift, dy, dx) < 0.05
+
+
+@pytest.mark.parametrize("ratio", [30, 100, 300])
+def test_noise_costs_less_than_a_fifth_of_a_pixel(ratio: float) -> None:
+    errors = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        dy, dx = rng.uniform(-4, 4, 2)
+        short = expose(texture(300, 400, seed, dy, dx), ratio, SHOT, read_noise(SHOT), rng)
+        shift = estimate_shift(texture(300, 400, seed), short)
+        assert shift.told
+        errors.append(off(shift, dy, dx))
+    assert max(errors) < 0.2
+    assert max(errors) > 1e-6  # noise there was
+
+
+def test_brightness_and_clipping_do_not_matter() -> None:
+    moved = np.minimum(texture(200, 200, dy=2.25, dx=-1.5), 0.4)  # a fifth is clipped
+    assert (moved == 0.4).mean() > 0.1
+    assert off(estimate_shift(texture(200, 200), 0.01 * moved - 3), 2.25, -1.5) < 0.05
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(60, -80), (-60, 80), (0, 80)])
+def test_shifts_up_to_a_quarter_of_the_picture(dy: int, dx: int) -> None:
+    scene = texture(480, 640)
+    reference = scene[100:340, 100:420]
+    moved = scene[100 - dy : 340 - dy, 100 - dx : 420 - dx]
+    noisy = expose(moved, 100, SHOT, read_noise(SHOT), np.random.default_rng(0))
+    for picture, most in ((moved, 0.005), (noisy, 0.2)):
+        shift = estimate_shift(reference, picture)
+        assert shift.told
+        assert off(shift, dy, dx) < most
+
+
+def untellable(rng: np.random.Generator, height: int, width: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Pairs of pictures that say nothing of a shift."""
+    y, x = np.mgrid[:height, :width]
+    noise = rng.normal(size=(4, height, width))
+    rows = rng.normal(size=(height, 1))
+    seed = int(rng.integers(2**31))
+    vignette = 1 - ((y / height - 0.5) ** 2 + (x / width - 0.5) ** 2)
+    photo = texture(height, width, seed)
+    return {
+        "noise": (noise[0], noise[1]),
+        "photo and noise": (photo, noise[1]),
+        "other photos": (photo, texture(height, width, seed + 1)),
+        "flat": (np.ones((height, width)), np.full((height, width), 0.01)),
+        "flat and noise": (np.ones((height, width)), noise[1]),
+        "vignette": (vignette + 1e-3 * noise[0], vignette + 1e-3 * noise[1]),
+        "gradient": (x / width + 1e-2 * noise[0], x / width + 0.1 * noise[1]),
+        "banding": (rows + noise[0], rows + noise[1]),
+        "stripes": (np.sin(0.3 * x) + 0.1 * noise[0], np.sin(0.3 * x) + 0.1 * noise[1]),
+    }
+
+
+@pytest.mark.parametrize("size", [(64, 80), (150, 200), (40, 300)])
+def test_no_false_alarm(size: tuple[int, int]) -> None:
+    for seed in range(25):
+        for name, pair in untellable(np.random.default_rng(seed), *size).items():
+            shift = estimate_shift(*pair)
+            assert not shift.told, (name, seed, shift)
+
+
+@pytest.mark.long
+def test_no_false_alarm_in_thousands() -> None:
+    for seed in range(300):  # nine pairs each
+        size = [(64, 80), (150, 200), (300, 400)][seed % 3]
+        for name, pair in untellable(np.random.default_rng((7, seed)), *size).items():
+            assert not estimate_shift(*pair).told, (name, seed)
+
+
+def test_the_stated_error_is_that_of_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    reference = texture(200, 200)
+    shifts = [estimate_shift(reference, reference + rng.normal(0, 0.3, reference.shape)) for _ in range(30)]
+    seen = np.sqrt(np.mean([off(shift, 0, 0) ** 2 for shift in shifts]) / 2)  # of one axis
+    stated = np.mean([shift.error for shift in shifts])
+    assert seen / 2 < stated < 6 * seen  # the peak's own power counts as noise, so it errs on the side of caution
+
+
+def test_a_peak_that_is_low_or_blurred_tells_nothing() -> None:
+    assert Shift(3, 4, confidence=20, error=0.1).told
+    assert not Shift(3, 4, confidence=6, error=0.1).told
+    assert not Shift(3, 4, confidence=20, error=0.3).told
+    assert Shift(3, 4, confidence=20, error=0.1).length == 5
+
+
+def test_large_pictures_are_reduced_and_stay_exact() -> None:
+    shift = estimate_shift(texture(1500, 2100), texture(1500, 2100, dy=9.5, dx=-30.25))
+    assert off(shift, 9.5, -30.25) < 0.05
+    assert shift.spread < 0.1
+
+
+def test_a_part_that_moves_alone_is_seen() -> None:
+    still = texture(900, 900)
+    moved = still.copy()
+    moved[450:, 450:] = texture(900, 900, dy=0, dx=4)[450:, 450:]
+    shift = estimate_shift(still, moved)
+    assert off(shift, 0, 0) < 0.2
+    assert shift.spread == pytest.approx(4, abs=0.2)
+
+
+def test_agrees_with_scikit_image() -> None:
+    registration = pytest.importorskip("skimage.registration", reason="scikit-image is in the extra `demo`")
+    one, other = texture(200, 260), texture(200, 260, dy=-2.3, dx=5.6)
+    back = registration.phase_cross_correlation(one, other, upsample_factor=100)[0]
+    shift = estimate_shift(one, other)
+    assert off(shift, -back[0], -back[1]) < 0.05
+
+
+@pytest.mark.parametrize("shapes", [((64, 64), (64, 65)), ((20, 64), (20, 64)), ((64, 64, 3), (64, 64, 3))])
+def test_other_shapes_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(DataError, match="cannot be aligned"):
+        estimate_shift(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+def test_pairs_of_a_real_set_are_aligned() -> None:
+    folder = Path(str(DATA)) / "lowlight_paired" / "lol_our485"
+    shifts = {}
+    for path in sorted((folder / "high").glob("*.png")):
+        high, low = (
+            linear_from_srgb(read_picture(folder / side / path.name).pixels.astype(float).mean(axis=2))
+            for side in ("high", "low")
+        )
+        shifts[path.name] = estimate_shift(high, np.minimum(low * high.mean() / low.mean(), 1))
+    assert len(shifts) == 15
+    told = [shift for shift in shifts.values() if shift.told]
+    assert len(told) >= 12
+    assert float(np.median([shift.length for shift in told])) < 0.3

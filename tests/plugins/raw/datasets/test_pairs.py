@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from restore_hub.errors import DataError, OptionError
+from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack
+from restore_hub.photo.raw.reader import read_raw, render_raw
+from restore_hub_raw.datasets.pairs import Pairs
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+
+CLEAN: dict[str, Any] = {"shot": 0.0, "read": 0.0, "ratio": 4.0}
+
+
+@pytest.fixture
+def root(photos: Path, tmp_path: Path) -> Path:
+    make_folder(photos, tmp_path / "data", Recipe())
+    return tmp_path / "data"
+
+
+def greens(sample: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the green planes at the reference's gamma, and green of the reference over 2x2 pixels, (h/2, w/2)."""
+    green = sample["rgb"][1]
+    blocks = green.reshape(green.shape[0] // 2, 2, green.shape[1] // 2, 2).mean(axis=(1, 3))
+    return np.maximum(sample["raw"][1:3].mean(axis=0), 0) ** (1 / 2.2), blocks
+
+
+@pytest.mark.parametrize("phase", list(PHASES))
+def test_the_whole_picture_begins_with_red(photos: Path, tmp_path: Path, phase: str) -> None:
+    make_folder(photos, tmp_path / "data", Recipe(phase=phase, **CLEAN))
+    pairs = Pairs(tmp_path / "data")
+    for index, (height, width) in enumerate([(60, 80), (61, 79), (60, 80)]):
+        sample = pairs.sample(index, None)
+        y, x = PHASES[phase]
+        h, w = (height - y) // 2 * 2, (width - x) // 2 * 2
+        assert sample["raw"].shape == (4, h // 2, w // 2)
+        assert sample["rgb"].shape == (3, h, w)
+        assert sample["raw"].dtype == sample["rgb"].dtype == np.float32
+        short, long = pairs.files(index)
+        raw = read_raw(short)
+        red = (raw.mosaic[y : y + h : 2, x : x + w : 2] - 512.0) / (16383 - 512) * raw.balance[0] * 4
+        np.testing.assert_allclose(sample["raw"][0], np.minimum(red, 1), atol=1e-5)
+        expected = render_raw(long)[y : y + h, x : x + w].transpose(2, 0, 1) / 65535
+        np.testing.assert_allclose(sample["rgb"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("phase", list(PHASES))
+def test_crops_and_flips_keep_colours_and_alignment(
+    tmp_path: Path, make_photo: Callable[..., np.ndarray], phase: str
+) -> None:
+    """Each sample is found again in the unflipped pair, in one place, with planes of the right colour."""
+    (tmp_path / "photos").mkdir()
+    write_picture(tmp_path / "photos" / "a.png", make_photo(41, 46))
+    make_folder(tmp_path / "photos", tmp_path / "data", Recipe(phase=phase, **CLEAN))
+    pairs, rng, seen = Pairs(tmp_path / "data", crop=16), np.random.default_rng(0), set()
+    short, long = pairs.files(0)
+    raw, picture = read_raw(short), render_raw(long)
+    y0, x0 = PHASES[phase]
+    for _ in range(60):
+        sample = pairs.sample(0, rng)
+        assert sample["rgb"].shape == (3, 16, 16)
+        target = np.rint(sample["rgb"].transpose(1, 2, 0) * 65535.0)
+        places = [
+            (y, x, up, left, turned)
+            for y in range(26)
+            for x in range(31)
+            for up in (1, -1)
+            for left in (1, -1)
+            for turned in (False, True)
+            if np.array_equal(_turn(picture[y : y + 16, x : x + 16][::up, ::left], turned), target)
+        ]
+        assert len(places) == 1
+        y, x, up, left, turned = places[0]
+        seen.add((up, left, turned))
+        cut = _turn(raw.mosaic[y : y + 16, x : x + 16][::up, ::left], turned)
+        rows, columns = np.arange(y, y + 16)[::up] - y0, np.arange(x, x + 16)[::left] - x0
+        if turned:
+            rows, columns = columns, rows
+        for plane in range(4):
+            row, column = divmod(plane, 2)
+            assert (rows[row::2] % 2 == row).all()
+            assert (columns[column::2] % 2 == column).all()
+            level = (cut[row::2, column::2] - 512.0) / (16383 - 512) * raw.balance[plane] * 4
+            np.testing.assert_allclose(sample["raw"][plane], np.minimum(level, 1), atol=1e-5)
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize("phase", list(PHASES.values()))
+def test_every_site_keeps_its_own_black_level(root: Path, phase: tuple[int, int]) -> None:
+    """Four blacks under one signal a plane: whatever the crop, flip and transpose, each plane is flat."""
+    black, signal = np.array([500, 700, 300, 900]), np.array([100, 200, 200, 300])
+    mosaic = np.empty((60, 80), np.uint16)
+    for plane in range(4):
+        mosaic[plane // 2 ^ phase[0] :: 2, plane % 2 ^ phase[1] :: 2] = black[plane] + signal[plane]
+    balance = np.array([2.0, 1, 1, 1.5])
+    path = root / "short" / "a.dng"
+    write_dng(path, RawImage(mosaic, phase, black, np.full(4, 4095), balance, "camera"))
+    pairs, rng = Pairs(root, crop=16, ratio=3), np.random.default_rng(0)
+    expected = signal / (4095 - black) * balance * 3
+    for _ in range(40):
+        planes = pairs.sample(0, rng)["raw"]
+        swapped = expected[[0, 2, 1, 3]]  # transposed, the greens change places with their levels
+        flat = planes.mean(axis=(1, 2))
+        np.testing.assert_allclose(planes, np.broadcast_to(flat[:, None, None], planes.shape), atol=1e-6)
+        assert np.allclose(flat, expected, atol=1e-5) or np.allclose(flat, swapped, atol=1e-5)
+
+
+def _turn(picture: np.ndarray, turned: bool) -> np.ndarray:
+    return picture.swapaxes(0, 1) if turned else picture
+
+
+def test_planes_and_reference_show_the_same_place(photos: Path, tmp_path: Path) -> None:
+    make_folder(photos, tmp_path / "data", Recipe(**CLEAN))
+    pairs, rng = Pairs(tmp_path / "data", crop=24), np.random.default_rng(1)
+    for _ in range(20):
+        planes, blocks = greens(pairs.sample(int(rng.integers(3)), rng))
+        here = np.corrcoef(planes.ravel(), blocks.ravel())[0, 1]
+        turned = np.corrcoef(planes.ravel(), blocks[::-1, ::-1].ravel())[0, 1]
+        assert here > 0.8
+        assert here > turned
+
+
+def test_without_flip_nothing_is_mirrored(root: Path) -> None:
+    pairs, rng = Pairs(root, crop=48, flip=False), np.random.default_rng(0)
+    picture = render_raw(pairs.files(0)[1])
+    corners = set()
+    for _ in range(10):
+        target = np.rint(pairs.sample(0, rng)["rgb"].transpose(1, 2, 0) * 65535.0)
+        places = [
+            (y, x)
+            for y in range(0, 13, 2)
+            for x in range(0, 33, 2)
+            if np.array_equal(picture[y : y + 48, x : x + 48], target)
+        ]
+        corners.add(places[0])
+    assert len(corners) > 3
+
+
+def test_a_sample_is_a_function_of_index_and_generator(root: Path) -> None:
+    one, two = Pairs(root, crop=16), Pairs(root, crop=16, cache_mb=0)
+    two.sample(2, np.random.default_rng(9))
+    for seed in range(5):
+        a, b = one.sample(1, np.random.default_rng(seed)), two.sample(1, np.random.default_rng(seed))
+        np.testing.assert_array_equal(a["raw"], b["raw"])
+        np.testing.assert_array_equal(a["rgb"], b["rgb"])
+    assert not np.array_equal(
+        one.sample(1, np.random.default_rng(0))["rgb"], one.sample(1, np.random.default_rng(1))["rgb"]
+    )
+
+
+def test_a_crop_of_the_whole_aligned_area_fits_without_flips(root: Path) -> None:
+    pairs = Pairs(root, crop=60)
+    heights = {pairs.sample(0, np.random.default_rng(seed))["rgb"].shape for seed in range(6)}
+    assert heights == {(3, 60, 60)}
+    whole = Pairs(root)
+    assert whole.sample(0, np.random.default_rng(0))["rgb"].shape == (3, 60, 80)
+
+
+def test_pairs_are_decoded_once_within_the_cache(root: Path) -> None:
+    kept, fresh = Pairs(root), Pairs(root, cache_mb=0)
+    for pairs in (kept, fresh):
+        pairs.sample(0, None)
+    for side in ("short", "long"):
+        (root / side / "a.dng").unlink()
+    assert kept.sample(0, None)["rgb"].shape == (3, 60, 80)
+    with pytest.raises(DataError, match="no such file"):
+        fresh.sample(0, None)
+
+
+def test_a_picture_serves_as_the_long_exposure(root: Path, photos: Path) -> None:
+    shutil.rmtree(root / "long")
+    shutil.copytree(photos, root / "long")
+    pairs = Pairs(root, ratio=100)
+    planes, blocks = greens(pairs.sample(0, None))
+    assert np.corrcoef(planes.ravel(), blocks.ravel())[0, 1] > 0.8
+    with pytest.raises(DataError, match=r"a\.png has no exposure time; give the option `ratio`"):
+        Pairs(root).sample(0, None)
+
+
+def test_ratio_comes_from_the_files_and_stops_at_300(photos: Path, tmp_path: Path) -> None:
+    make_folder(photos, tmp_path / "data", Recipe(ratio=300, shot=0.0, read=0.0))
+    raw = replace(read_raw(tmp_path / "data" / "short" / "a.dng"), exposure_time=0.01)
+    write_dng(tmp_path / "data" / "short" / "a.dng", raw)  # now 1000 times shorter
+    level = (raw.mosaic[::2, 1::2] - 512.0) / (16383 - 512)
+    np.testing.assert_allclose(
+        Pairs(tmp_path / "data").sample(0, None)["raw"][1], np.minimum(level * 300, 1), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        Pairs(tmp_path / "data", ratio=2).sample(0, None)["raw"][1], np.minimum(level * 2, 1), atol=1e-5
+    )
+
+
+def test_files_of_different_size_are_named_with_their_sizes(root: Path) -> None:
+    shutil.copy(root / "long" / "b.dng", root / "long" / "a.dng")
+    with pytest.raises(DataError, match=r"short.a\.dng and .*long.a\.dng: sizes differ, 60 x 80 and 61 x 79"):
+        Pairs(root).sample(0, None)
+
+
+def test_a_crop_that_does_not_fit_is_named(root: Path) -> None:
+    with pytest.raises(DataError, match=r"short.a\.dng and .*long.a\.dng: a crop of 62 does not fit the 60 x 80"):
+        Pairs(root, crop=62).sample(0, np.random.default_rng(0))
+
+
+def test_folders_that_cannot_serve_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        Pairs(tmp_path / "missing")
+    (tmp_path / "bare" / "short").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no file to pair"):
+        Pairs(tmp_path / "bare")
+    (root / "long" / "b.dng").unlink()
+    with pytest.raises(DataError, match=r"short.b\.dng: no file of this name in .*long"):
+        Pairs(root)
+    (root / "short" / "b.dng").unlink()
+    (root / "short" / "a.dng").unlink()
+    with pytest.raises(DataError, match=r"long.a\.dng: no file of this name in .*short"):
+        Pairs(root)
+    (root / "short" / "c.nef").touch()
+    with pytest.raises(DataError, match="has it too"):
+        Pairs(root)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("crop", 15), ("crop", 0), ("ratio", 0.5), ("ratio", 301.0), ("ratio", float("inf"))]
+)
+def test_options_that_make_no_sense_are_refused(root: Path, option: str, value: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        Pairs(root, **{option: value})
+    assert caught.value.option == option
+
+
+def test_a_short_exposure_without_time_is_named(root: Path) -> None:
+    raw = read_raw(root / "short" / "a.dng")
+    write_dng(root / "short" / "a.dng", replace(raw, exposure_time=None))
+    with pytest.raises(DataError, match=r"a\.dng has no exposure time"):
+        Pairs(root).sample(0, None)
+
+
+def write_list(root: Path, *lines: str) -> Path:
+    path = root / "pairs.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_list_names_the_pairs_and_their_ratios(root: Path, tmp_path: Path) -> None:
+    (root / "short").rename(root / "dark ones")
+    elsewhere = (root / "long").rename(tmp_path / "elsewhere")
+    listing = write_list(
+        root,
+        "# exposures",
+        "",
+        f'"dark ones/c.dng" {elsewhere}/c.dng 2.5',
+        f"'dark ones/a.dng' {elsewhere}/a.dng  # ok",
+    )
+    pairs = Pairs(root, listing=listing)
+    assert [tuple(pairs.files(i)) for i in range(len(pairs))] == [
+        (root / "dark ones" / f"{name}.dng", elsewhere / f"{name}.dng") for name in "ca"
+    ]
+    by_folders = Pairs(root, short="dark ones", long=str(elsewhere))
+    np.testing.assert_array_equal(pairs.sample(1, None)["raw"], by_folders.sample(0, None)["raw"])
+    with_ratio = Pairs(root, short="dark ones", long=str(elsewhere), ratio=2.5)
+    np.testing.assert_array_equal(pairs.sample(0, None)["raw"], with_ratio.sample(2, None)["raw"])
+    given = Pairs(root, listing=listing, ratio=7)
+    assert [pair.ratio for pair in given._pairs] == [2.5, 7]
+
+
+def test_a_long_exposure_of_several_short_ones_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restore_hub_raw.datasets import cache
+
+    for name in ("a1", "a2"):
+        shutil.copy(root / "short" / "a.dng", root / "short" / f"{name}.dng")
+    lines = [f"short/{name}.dng long/a.dng 4" for name in ("a", "a1", "a2")]
+    rendered: list[Path] = []
+    monkeypatch.setattr(cache, "render_raw", lambda path: rendered.append(path) or render_raw(path))
+    pairs = Pairs(root, listing=write_list(root, *lines))
+    samples = [pairs.sample(index, None) for index in (0, 1, 2, 0)]
+    assert rendered == [root / "long" / "a.dng"]
+    np.testing.assert_array_equal(samples[0]["rgb"], samples[2]["rgb"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("# first", "short/a.dng"), r"pairs\.txt:2: 1 fields; a line is SHORT LONG \[RATIO\]"),
+        (("short/a.dng long/a.dng 1 2",), r"pairs\.txt:1: 4 fields"),
+        (("short/a.dng long/a.dng", "short/x.dng long/a.dng"), r"pairs\.txt:2: .*short.x\.dng: no such file"),
+        (("short/a.dng long/a.dng fast",), r"pairs\.txt:1: the ratio 'fast' is no number from 1 to 300"),
+        (("short/a.dng long/a.dng nan",), "the ratio 'nan' is no number from 1 to 300"),
+        (("short/a.dng long/a.dng 0",), "the ratio '0' is no number from 1 to 300"),
+        (("short/a.dng 'long/a.dng",), r"pairs\.txt:1: No closing quotation; quote"),
+        (("# nothing",), r"pairs\.txt: lists no files"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_named(root: Path, lines: tuple[str, ...], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Pairs(root, listing=write_list(root, *lines))
+
+
+def test_a_list_that_cannot_be_read_is_named(root: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.txt: cannot be read as a list of files: No such file"):
+        Pairs(root, listing=root / "none.txt")
+    with pytest.raises(DataError, match=r"a\.dng: cannot be read as a list of files: not text in UTF-8"):
+        Pairs(root, listing=root / "short" / "a.dng")
+    with pytest.raises(OptionError, match="give one of both") as caught:
+        Pairs(root, short="dark", listing=write_list(root, "short/a.dng long/a.dng"))
+    assert caught.value.option == "listing"
+
+
+def test_damaged_files_are_of_the_kind_that_training_leaves_out(root: Path) -> None:
+    from restore_hub.errors import UnreadableFileError
+
+    for side in ("short", "long"):
+        path = root / side / ("a.dng" if side == "short" else "b.dng")
+        path.write_bytes(path.read_bytes()[:3000])
+    pairs = Pairs(root)
+    for index, name in enumerate(["a", "b"]):
+        with pytest.raises(UnreadableFileError, match=rf"{name}\.dng"):
+            pairs.sample(index, None)
+    assert pairs.sample(2, None)["rgb"].shape == (3, 60, 80)
+
+
+def test_an_array_with_a_sidecar_serves_as_the_short_exposure(root: Path) -> None:
+    raw = read_raw(root / "short" / "a.dng")
+    expected = Pairs(root, ratio=3).sample(0, None)["raw"]
+    (root / "short" / "a.dng").unlink()
+    np.save(root / "short" / "a.npy", raw.mosaic)
+    balance = [float(factor) for factor in raw.balance]
+    text = f"cfa: rggb\nblack: 512\nwhite: 16383\nbalance: {balance}\n"
+    (root / "short" / "a.npy.yaml").write_text(text)
+    np.testing.assert_allclose(Pairs(root, ratio=3).sample(0, None)["raw"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("phase", list(PHASES))
+def test_training_and_restoring_see_the_same_bits(photos: Path, tmp_path: Path, phase: str) -> None:
+    """One reader, hot pixels included: what a dataset gives is what `restore` feeds, in another place only."""
+    make_folder(photos, tmp_path / "data", Recipe(phase=phase, ratio=7))
+    path = tmp_path / "data" / "short" / "b.dng"
+    hot = read_raw(path)
+    hot.mosaic[20, 31] = 16383
+    write_dng(path, hot)
+    raw = read_raw(path, repair=True)
+    assert raw.hot_pixels == 1
+    planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, exposure_gain(raw)[0])
+    (y, x), given = PHASES[phase], Pairs(tmp_path / "data").sample(1, None)["raw"]
+    np.testing.assert_array_equal(given, planes[:, y : y + given.shape[1], x : x + given.shape[2]])

@@ -1,0 +1,216 @@
+"""`raw/photos`: exposures made while training, and augmentation by albumentations."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from restore_hub.errors import DataError, OptionError, UnreadableFileError
+from restore_hub.options import check_options
+from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub_raw.datasets.pairs import Pairs
+from restore_hub_raw.datasets.photos import Photos
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+
+CHANGES = {"RandomBrightnessContrast": {"p": 1.0}, "HorizontalFlip": {}, "GaussNoise": {"p": 1.0}}
+
+
+def test_the_clean_planes_are_the_photo_seen_by_the_camera(photos: Path) -> None:
+    sample = Photos(photos).sample(0, None)
+    assert {name: array.shape for name, array in sample.items()} == {
+        "raw": (4, 30, 40),
+        "rgb": (3, 60, 80),
+        "clean": (4, 30, 40),
+    }
+    np.testing.assert_allclose(sample["rgb"], read_picture(photos / "a.png").pixels.transpose(2, 0, 1), atol=1e-5)
+    assert sample["clean"].min() >= 0
+    assert sample["clean"].max() <= 1
+    green = sample["rgb"][1, ::2, 1::2]
+    assert np.corrcoef(sample["clean"][1].ravel(), green.ravel())[0, 1] > 0.9
+
+
+def test_a_grey_photo_is_grey_to_the_camera_after_its_white_balance(tmp_path: Path) -> None:
+    write_picture(tmp_path / "grey.png", np.full((30, 30, 3), 0.5))
+    clean = Photos(tmp_path).sample(0, None)["clean"]
+    linear = ((128 / 255 + 0.055) / 1.055) ** 2.4
+    np.testing.assert_allclose(clean, linear, atol=2e-4)
+
+
+def test_noise_has_the_stated_variance_after_the_ratio(tmp_path: Path) -> None:
+    """A neutral photo: white-balanced, the planes have one mean, and the noise of each has its balance squared."""
+    write_picture(tmp_path / "grey.png", np.full((600, 600, 3), 0.6))
+    shot, read, ratio = 1e-3, 1e-6, 20.0
+    sample = Photos(tmp_path, ratio=ratio, shot=shot, read=read).sample(0, None)
+    difference = (sample["raw"] - sample["clean"]).astype(np.float64)
+    signal = float(sample["clean"][1].mean())
+    deviation = ratio * (shot * signal / ratio + read) ** 0.5
+    assert difference[1].std() == pytest.approx(deviation, rel=0.02)
+    assert abs(difference[1].mean()) < 5 * deviation / 300
+    assert difference[0].std() > 1.2 * deviation  # red is multiplied by 1.9 or more
+
+
+def test_a_pair_of_make_raw_has_the_same_planes(photos: Path, tmp_path: Path) -> None:
+    """Noise and white balance differ by their draws, so both are made certain: none, and compared after balance."""
+    make_folder(photos, tmp_path / "data", Recipe(shot=0.0, read=0.0, ratio=4.0))
+    written = Pairs(tmp_path / "data").sample(0, None)["raw"]
+    made = Photos(photos, shot=0.0, read=0.0, ratio=4.0).sample(0, None)["raw"]
+    dark = (written < 0.7) & (made < 0.7)  # highlights depend on the balance
+    assert dark.mean() > 0.5
+    np.testing.assert_allclose(made[dark], written[dark], atol=2e-3)
+
+
+def test_validation_repeats_itself_and_does_not_augment(photos: Path) -> None:
+    dataset = Photos(photos, crop=16, augment=CHANGES)
+    one, two = dataset.sample(1, None), Photos(photos).sample(1, None)
+    assert one["rgb"].shape == (3, 60, 78)  # 61 x 79, cut to even size
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert not np.array_equal(dataset.sample(0, None)["raw"][:, :20, :20], one["raw"][:, :20, :20])
+
+
+def test_a_sample_is_a_function_of_index_and_generator(photos: Path) -> None:
+    one, two = (Photos(photos, crop=32, augment=CHANGES, cache_mb=mb) for mb in (64, 0))
+    two.sample(2, np.random.default_rng(9))
+    state = repr(np.random.get_state()), random.getstate(), torch.get_rng_state()
+    seen = []
+    for seed in range(4):
+        a, b = one.sample(0, np.random.default_rng(seed)), two.sample(0, np.random.default_rng(seed))
+        assert all(np.array_equal(a[name], b[name]) for name in a)
+        seen.append(a["rgb"])
+    assert all(not np.array_equal(seen[0], other) for other in seen[1:])
+    assert (repr(np.random.get_state()), random.getstate()) == state[:2]
+    assert torch.equal(torch.get_rng_state(), state[2])
+
+
+def test_planes_are_made_of_the_augmented_picture(photos: Path) -> None:
+    sample = Photos(photos, crop=32, augment={"InvertImg": {"p": 1.0}}).sample(0, np.random.default_rng(0))
+    plain = Photos(photos, crop=32).sample(0, np.random.default_rng(0))
+    np.testing.assert_allclose(sample["rgb"], 1 - plain["rgb"], atol=1e-6)
+    green = sample["rgb"][1, ::2, 1::2]
+    assert np.corrcoef(sample["clean"][1].ravel(), green.ravel())[0, 1] > 0.9
+
+
+def test_flips_of_albumentations_turn_planes_and_reference_alike(photos: Path) -> None:
+    turned = Photos(photos, crop=32, augment={"VerticalFlip": {"p": 1}}).sample(0, np.random.default_rng(0))
+    plain = Photos(photos, crop=32).sample(0, np.random.default_rng(0))
+    np.testing.assert_allclose(turned["rgb"], plain["rgb"][:, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        (
+            {"GausianBlur": {}},
+            r"GausianBlur: no transform of pictures in albumentations \(did you mean 'GaussianBlur'\?\)",
+        ),
+        ({"Compose": {}}, "Compose: no transform of pictures"),
+        ({"GaussianBlur": {"sigma": 3}}, r"GaussianBlur: Argument\(s\) 'sigma' are not valid"),
+        ({"GaussianBlur": {"p": 2}}, "GaussianBlur: 1 validation error .* p Input should be less than or equal to 1"),
+        ({"RandomCrop": {"height": 8, "width": 8}}, r"RandomCrop: makes \(8, 8, 3\) of \(32, 32, 3\); it must keep"),
+        ({"Normalize": {}}, r"Normalize: makes values outside \[0, 1\]"),
+        ({"MaskDropout": {}}, "MaskDropout: MaskDropout requires .'mask'."),
+    ],
+)
+def test_transforms_that_cannot_be_used_are_named(photos: Path, augment: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=rf"option 'augment' of raw/photos: {said}") as caught:
+        Photos(photos, crop=32, augment=augment)
+    assert caught.value.option == "augment"
+
+
+def test_a_transform_that_changes_the_size_later_is_named(photos: Path) -> None:
+    """Without a crop, transforms are tried at a size that the photos need not have."""
+    dataset = Photos(photos, augment={"CenterCrop": {"height": 48, "width": 64, "p": 1}})
+    with pytest.raises(OptionError, match=r"CenterCrop: makes \(48, 64, 3\) of \(60, 80, 3\)"):
+        dataset.sample(0, np.random.default_rng(0))
+
+
+def test_options_are_checked_as_a_spec_writes_them(photos: Path) -> None:
+    given = {"root": str(photos), "crop": 16, "augment": {"RandomGamma": {"gamma_limit": [80, 120]}, "Blur": {}}}
+    sample = Photos(**check_options("raw/photos", Photos, given)).sample(0, np.random.default_rng(0))
+    assert sample["rgb"].shape == (3, 16, 16)
+    with pytest.raises(OptionError, match=r"option 'augment\.Blur' of raw/photos: .*, got 0\.5"):
+        check_options("raw/photos", Photos, {"root": str(photos), "augment": {"Blur": 0.5}})
+
+
+def test_noise_of_a_camera_comes_from_its_file(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.yaml").write_text("shot: 1.0e-3\nread: 2.0e-5\n")
+    from_file, given = Photos(photos, noise=tmp_path / "noise.yaml"), Photos(photos, shot=1e-3, read=2e-5)
+    np.testing.assert_array_equal(from_file.sample(0, None)["raw"], given.sample(0, None)["raw"])
+    with pytest.raises(OptionError, match="give one") as caught:
+        Photos(photos, noise=tmp_path / "noise.yaml", shot=1e-3)
+    assert caught.value.option == "noise"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("crop", 15), ("ratio", 0.5), ("ratio", 301.0), ("shot", -1e-3), ("read", 1.0)]
+)
+def test_options_that_make_no_sense_are_refused(photos: Path, option: str, value: float) -> None:
+    with pytest.raises(OptionError, match=f"is {value}") as caught:
+        Photos(photos, **{option: value})
+    assert caught.value.option == option
+
+
+def test_folders_and_photos_that_cannot_serve_are_named(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        Photos(tmp_path / "missing")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match="holds no photo"):
+        Photos(tmp_path / "bare")
+    with pytest.raises(DataError, match=r"a\.png: a crop of 62 does not fit 60 x 80 pixels"):
+        Photos(photos, crop=62).sample(0, np.random.default_rng(0))
+
+
+def test_a_damaged_photo_is_of_the_kind_that_training_leaves_out(photos: Path) -> None:
+    for name in ("a.png", "b.jpg", "c.tif"):
+        (photos / name).write_bytes((photos / name).read_bytes()[:1500])
+    (photos / "d.png").touch()
+    dataset = Photos(photos, crop=16)
+    for index, name in enumerate(["a.png", "b.jpg", "c.tif", "d.png"]):
+        with pytest.raises(UnreadableFileError, match=name):
+            dataset.sample(index, np.random.default_rng(0))
+
+
+def test_albumentations_is_imported_only_when_used(photos: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from restore_hub_raw.datasets.photos import Photos;"
+        f"Photos(Path({str(photos)!r})).sample(0, None);"
+        "print([m for m in ('torch', 'albumentations', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_of_two_ratios_and_shot_noises_each_sample_draws_between_them(photos: Path) -> None:
+    dataset = Photos(photos, crop=32, ratio=[2, 50], shot=[1e-5, 1e-2], read=0.0)
+    recipes = [dataset._drawn(np.random.default_rng(seed)) for seed in range(400)]
+    assert min(r.ratio for r in recipes) >= 2
+    assert max(r.ratio for r in recipes) <= 50
+    assert np.median([r.ratio for r in recipes]) == pytest.approx(10, rel=0.25)  # the geometric mean
+    assert np.median([r.shot for r in recipes]) == pytest.approx(10**-3.5, rel=0.4)
+    noise = [np.std(s["raw"] - s["clean"]) for s in (dataset.sample(0, np.random.default_rng(n)) for n in range(12))]
+    assert max(noise) > 4 * min(noise)
+    one, two = (dataset.sample(1, None) for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_of_one_ratio_nothing_is_drawn(photos: Path) -> None:
+    """Samples of a spec with one number are those that they were before there could be two."""
+    one, two = Photos(photos, crop=16, ratio=20.0), Photos(photos, crop=16, ratio=[20.0, 20.0])
+    a, b = (dataset.sample(0, np.random.default_rng(3)) for dataset in (one, two))
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("ratio", [50, 2]), ("ratio", [1]), ("ratio", [1, 2, 3]), ("shot", [0, 1e-3]), ("ratio", [2, 400])],
+)
+def test_two_numbers_that_are_no_range_are_refused(photos: Path, option: str, value: list[float]) -> None:
+    with pytest.raises(OptionError, match="give") as caught:
+        Photos(photos, **{option: value})
+    assert caught.value.option == option

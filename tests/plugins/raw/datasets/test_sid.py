@@ -1,0 +1,122 @@
+"""`raw/sid`: the official lists and layout, with small DNG files in place of the camera's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore_hub.errors import DataError, OptionError
+from restore_hub.photo.raw.dng_writer import write_dng
+from restore_hub.photo.raw.reader import read_raw, render_raw
+from restore_hub_raw.datasets.sid import Sid
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+
+LINES = {
+    "train": [
+        ("00001_00_0.04s", "00001_00_10s"),
+        ("00001_01_0.1s", "00001_00_10s"),
+        ("00002_00_0.04s", "00002_00_30s"),
+    ],
+    "val": [("20001_00_0.1s", "20001_00_10s")],
+    "test": [("10003_00_0.04s", "10003_00_10s"), ("10034_00_0.1s", "10034_00_10s"), ("10172_00_0.1s", "10172_00_10s")],
+}
+
+
+@pytest.fixture
+def root(photos: Path, tmp_path: Path) -> Path:
+    """The set's folders and lists; every short exposure is dark, none says its time."""
+    make_folder(photos, tmp_path / "made", Recipe(ratio=50))
+    short, long = (
+        replace(read_raw(tmp_path / "made" / side / "a.dng"), exposure_time=None) for side in ("short", "long")
+    )
+    root = tmp_path / "sid"
+    for side in ("short", "long"):
+        (root / "Sony" / side).mkdir(parents=True)
+    for split, pairs in LINES.items():
+        for one, other in pairs:
+            write_dng(root / "Sony" / "short" / f"{one}.ARW", short)
+            write_dng(root / "Sony" / "long" / f"{other}.ARW", long)
+        write_list(root, split, *pairs)
+    return root
+
+
+def write_list(root: Path, split: str, *pairs: tuple[str, str]) -> None:
+    lines = [f"./Sony/short/{one}.ARW ./Sony/long/{other}.ARW ISO200 F8\n" for one, other in pairs]
+    (root / f"Sony_{split}_list.txt").write_text("".join(lines))
+
+
+def test_pairs_and_ratios_follow_the_list(root: Path) -> None:
+    sid = Sid(root, "train")
+    assert [tuple(file.name for file in sid.files(i)) for i in range(len(sid))] == [
+        (f"{one}.ARW", f"{other}.ARW") for one, other in LINES["train"]
+    ]
+    raw = read_raw(root / "Sony" / "short" / "00001_00_0.04s.ARW")
+    signal = (raw.mosaic[::2, ::2] - 512.0) / (16383 - 512) * raw.balance[0]
+    for index, ratio in enumerate([250, 100, 300]):  # 30 / 0.04 is more than 300
+        sample = sid.sample(index, None)
+        np.testing.assert_allclose(sample["raw"][0], np.minimum(signal * ratio, 1), atol=1e-4)
+    expected = render_raw(root / "Sony" / "long" / "00001_00_10s.ARW").transpose(2, 0, 1) / 65535
+    np.testing.assert_allclose(sid.sample(1, None)["rgb"], expected, atol=1e-6)
+    assert sid.notes == ()
+    assert len(Sid(root, "val")) == 1
+
+
+def test_crops_are_cut_alike(root: Path) -> None:
+    sample = Sid(root, "train", crop=24).sample(0, np.random.default_rng(0))
+    assert sample["raw"].shape == (4, 12, 12)
+    assert sample["rgb"].shape == (3, 24, 24)
+
+
+def test_misaligned_test_scenes_are_left_out_and_said(root: Path) -> None:
+    sid = Sid(root, "test")
+    assert [sid.files(i)[0].name for i in range(len(sid))] == ["10003_00_0.04s.ARW"]
+    (note,) = sid.notes
+    assert note.startswith("2 of 3 images of ")
+    assert "scenes 10034, 10045, 10172 are not aligned" in note
+
+
+def test_misaligned_scenes_need_not_be_there(root: Path) -> None:
+    (root / "Sony" / "short" / "10034_00_0.1s.ARW").unlink()
+    assert len(Sid(root, "test")) == 1
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        (
+            ("10003_00_0.04s", "10003_00_10s"),
+            r"10003_00_0\.04s\.ARW is not of the split 'train', whose scenes begin with 0",
+        ),
+        (("00001_00_0.04s", "20001_00_10s"), r"20001_00_10s\.ARW is not of the split 'train'"),
+        (("00001_00_0.04s", "00002_00_30s"), "are of two scenes"),
+        (("DSC0001", "00001_00_10s"), r"'DSC0001\.ARW' is no name such as 00001_00_0\.04s\.ARW"),
+        (("00001_00_0s", "00001_00_10s"), "so its time is unknown"),
+    ],
+)
+def test_lines_that_do_not_belong_are_named(root: Path, pair: tuple[str, str], said: str) -> None:
+    write_list(root, "train", LINES["train"][0], pair)
+    with pytest.raises(DataError, match=rf"Sony_train_list\.txt:2: .*{said}"):
+        Sid(root, "train")
+
+
+def test_a_line_of_one_field_is_named(root: Path) -> None:
+    (root / "Sony_val_list.txt").write_text("./Sony/short/20001_00_0.1s.ARW\n")
+    with pytest.raises(DataError, match=r"Sony_val_list\.txt:1: a line begins with the paths of a short and a long"):
+        Sid(root, "val")
+
+
+def test_missing_files_are_one_error(root: Path) -> None:
+    (root / "Sony" / "long" / "00001_00_10s.ARW").unlink()
+    (root / "Sony" / "short" / "00002_00_0.04s.ARW").unlink()
+    with pytest.raises(DataError, match=r"long.00001_00_10s\.ARW: no such file; 2 of the 5 in .*train_list\.txt are"):
+        Sid(root, "train")
+    with pytest.raises(DataError, match=r"Sony_test_list\.txt: cannot be read as a list"):
+        Sid(root / "Sony", "test")
+
+
+def test_an_odd_crop_is_refused(root: Path) -> None:
+    with pytest.raises(OptionError, match="option 'crop' of raw/sid is 15"):
+        Sid(root, "train", crop=15)

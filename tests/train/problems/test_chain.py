@@ -1,0 +1,163 @@
+"""A spec's stage as a bilevel problem: energies, levels, coupling, and gradients against plain autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore_hub.contracts import Batches
+from restore_hub.plan import Chain, Plan
+from restore_hub.train.problems.chain import ChainPair
+
+Drawn = Callable[[int], dict[str, Tensor]]
+Built = Callable[..., tuple[Chain, ChainPair]]
+
+
+def test_energies_are_those_of_the_whole_chain(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
+    chain, problem = built(plain_plan)
+    batch = drawn(0)
+    x = problem.couple([batch])
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
+    fidelity = (wires["enhanced"] - batch["rgb"]).abs().mean()
+    assert torch.allclose(problem.upper(x, problem.omega, [batch]), fidelity)
+    numerator, count = plain_plan.losses["retinex"].make()(stages=wires["stages"])
+    assert torch.allclose(problem.lower(x, problem.omega, [batch]), fidelity + 0.5 * numerator / count)
+    assert [t.shape for t in x] == [(2, 3, 16, 16)]
+
+
+def test_levels_hold_the_parameters_of_their_blocks(plain_plan: Plan, built: Built) -> None:
+    chain, problem = built(plain_plan)
+    assert all(name.startswith("generate.") for name in problem.theta_names)
+    assert all(name.startswith("enhance.") for name in problem.omega_names)
+    assert {id(t) for t in (*problem.theta, *problem.omega)} == {id(p) for p in chain.parameters()}
+
+
+def test_gradients_through_the_coupling_equal_those_of_the_chain(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
+    chain, problem = built(plain_plan)
+    batch = drawn(1)
+    x = problem.couple([batch])
+    detached = tuple(t.detach().requires_grad_() for t in x)
+    cotangent = torch.autograd.grad(problem.upper(detached, problem.omega, [batch]), detached)
+    through = torch.autograd.grad(x, problem.theta, cotangent)
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
+    plain = torch.autograd.grad((wires["enhanced"] - batch["rgb"]).abs().mean(), problem.theta)
+    for ours, theirs in zip(through, plain, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(
+    make: Callable[..., Plan], drawn: Drawn, built: Built
+) -> None:
+    """Lower: generate. Upper: enhance, which comes after it. The coupling is then enhance's own parameters."""
+    plan = make(
+        "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}",
+        "stages.1.upper.blocks=[enhance]",
+        "stages.1.lower={blocks: [generate], objective: fidelity, data: train, steps: 2}",
+    )
+    chain, problem = built(plan)
+    batch = drawn(2)
+    x = problem.couple([batch])
+    assert {id(t) for t in x} == {id(p) for p in chain.blocks["enhance"].parameters()}
+    other = tuple(1.5 * t.detach() for t in x)
+    changed = problem.upper(other, problem.omega, [batch])
+    with torch.no_grad():
+        for parameter in chain.blocks["enhance"].parameters():
+            parameter.mul_(1.5)
+    assert torch.allclose(changed, problem.upper(problem.couple([batch]), problem.omega, [batch]))
+
+
+def test_every_solver_advances_both_levels_of_a_real_chain(
+    plain_plan: Plan, two_level_solver: tuple[str, int], drawn: Drawn, built: Built
+) -> None:
+    from restore_hub.plugins import default_registry
+
+    which, steps = two_level_solver
+    chain, problem = built(plain_plan)
+    made = default_registry().find("solver", which).load()()
+    optimizers = [torch.optim.SGD(problem.theta, lr=1e-2), torch.optim.SGD(problem.omega, lr=1e-2)]
+    state = made.init(problem, optimizers)
+    before = {name: p.detach().clone() for name, p in chain.named_parameters()}
+    state, logs = made.step(problem, state, Batches([drawn(3)], [[drawn(4 + i)] for i in range(steps)], steps))
+    moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"generate", "enhance"}
+    assert torch.isfinite(logs["loss/upper"])
+
+
+@pytest.mark.parametrize("solver", ["rhg", "cg"])
+def test_several_lower_blocks_answer_as_the_whole_chain_does(
+    make: Callable[..., Plan], solver: str, drawn: Drawn, built: Built
+) -> None:
+    """Two lower blocks, two fresh batches: the hypergradient is that of plain autograd with theta in every graph."""
+    from restore_hub.bilevel.solvers import Cg, Rhg
+
+    network = "network: retinex/cascade, width: 4, inputs: {image: %s}, outputs: [%s]"
+    plan = make(
+        f"blocks.enhance={{{network % ('rgb', 'bright, stages')}}}",
+        f"blocks.polish={{{network % ('bright', 'enhanced, more')}}}",
+        "stages.0.blocks=[generate, enhance, polish]",
+        "stages.1.lower={blocks: [enhance, polish], objective: {fidelity: 1}, data: train, steps: 2}",
+    )
+    chain, problem = built(plan)
+    upper, lower = drawn(0), [drawn(1), drawn(2)]
+
+    def fidelity(batch: dict[str, Tensor], omega: tuple[Tensor, ...]) -> Tensor:
+        replaced: dict[str, dict[str, Tensor]] = {}
+        for name, value in zip(problem.omega_names, omega, strict=True):
+            replaced.setdefault(name.partition(".")[0], {})[name.partition(".")[2]] = value
+        wires = {f"data.{name}": tensor for name, tensor in batch.items()}
+        return (chain.run(chain.graph.order, wires, replaced)["enhanced"] - batch["rgb"]).abs().mean()
+
+    omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    for batch in lower:
+        g = torch.autograd.grad(fidelity(batch, omega), omega, create_graph=True)
+        omega = tuple(w - 0.05 * h for w, h in zip(omega, g, strict=True))
+    if solver == "rhg":
+        exact = torch.autograd.grad(fidelity(upper, omega), problem.theta)
+    else:  # z solves (H + damping I) z = g_u: its own residual is tested elsewhere, here z is one iteration's
+        omega = tuple(w.detach().requires_grad_() for w in omega)
+        direct = torch.autograd.grad(fidelity(upper, omega), (*problem.theta, *omega))
+        direct, g_u = direct[: len(problem.theta)], direct[len(problem.theta) :]
+        g = torch.autograd.grad(fidelity(lower[-1], omega), omega, create_graph=True)
+        Ag = torch.autograd.grad(g, omega, g_u, retain_graph=True)
+        scale = sum((u * u).sum() for u in g_u) / sum((u * (a + 50 * u)).sum() for u, a in zip(g_u, Ag, strict=True))
+        mixed = torch.autograd.grad(g, problem.theta, [scale * u for u in g_u])
+        exact = tuple(d - m for d, m in zip(direct, mixed, strict=True))
+    made = Rhg() if solver == "rhg" else Cg(iterations=1, damping=50.0)
+    state = made.init(problem, [torch.optim.SGD(v, lr=0.05) for v in (problem.theta, problem.omega)])
+    made.step(problem, state, Batches([upper], [[batch] for batch in lower], 2))
+    for theta, g in zip(problem.theta, exact, strict=True):
+        torch.testing.assert_close(theta.grad, g, rtol=1e-9, atol=1e-12)
+
+
+def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan], built: Built) -> None:
+    plan = make("stages.0.blocks=[generate]", "stages.0.objective=fidelity")
+    chain, problem = built(plan, 0)
+    assert chain.blocks["generate"].training
+    assert not chain.blocks["enhance"].training
+    assert all(name.startswith("generate.") for name in problem.names)
+
+
+def test_a_frozen_block_may_feed_both_levels(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
+    """It runs above the coupling, and again below it for the lower block that reads it directly."""
+    block = "{network: retinex/cascade, width: 4, inputs: {image: %s}, outputs: [%s]}"
+    plan = make(
+        f"blocks.enhance={block % ('rgb', 'enhanced')}",
+        f"blocks.last={block % ('enhanced', 'end')}",
+        f"blocks.side={block % ('rgb', 'other')}",
+        "objectives={match: {loss: l1, inputs: {prediction: end, target: other}}}",
+        "stages=[{solver: ibgl, steps: 1, upper: {blocks: [enhance], objective: match, data: upper}, "
+        "lower: {blocks: [last, side], objective: match, data: train}}]",
+    )
+    chain, problem = built(plan, 0)
+    batch = [drawn(1)]
+    x = problem.couple(batch)
+    assert len(x) == 1
+    wires = chain({f"data.{name}": tensor for name, tensor in batch[0].items()})
+    expected = (wires["end"] - wires["other"]).abs().mean()
+    assert problem.lower(x, problem.omega, batch).item() == pytest.approx(expected.item(), rel=1e-12)
+    found = torch.autograd.grad(problem.lower(x, problem.omega, batch), problem.theta)
+    for ours, plain in zip(found, torch.autograd.grad(expected, problem.theta), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-13)

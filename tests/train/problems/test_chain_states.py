@@ -1,0 +1,144 @@
+"""Running statistics and dropout of a chain's lower blocks under every solver."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore_hub.bilevel import descend
+from restore_hub.contracts import Batches
+from restore_hub.plan import Chain, Plan
+from restore_hub.train.problems.chain import ChainPair
+
+Drawn = Callable[[int], dict[str, Tensor]]
+Built = Callable[..., tuple[Chain, ChainPair]]
+
+
+def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
+    """Batch normalisation: F_upper, and F_lower at an omega that is not the live one, leave the buffers alone."""
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    chain, problem = built(make(f"blocks.enhance={network}"))
+    buffers = {name: b.clone() for name, b in chain.named_buffers()}
+
+    def changed() -> bool:
+        return any(not torch.equal(b, buffers[name]) for name, b in chain.named_buffers())
+
+    batch = drawn(5)
+    x = problem.couple([batch])
+    value = problem.upper(x, problem.omega, [batch])
+    copy = tuple(w.detach().clone() for w in problem.omega)
+    problem.lower(x, copy, [batch])
+    problem.both(x, copy, [batch])
+    assert not changed()
+    assert torch.equal(problem.upper(x, problem.omega, [batch]), value), "the same arguments give the same value"
+    before = {name: t.clone() for name, t in chain.state_dict().items()}
+    problem.lower(x, problem.omega, [batch])
+    assert changed()
+    after = {name: b.clone() for name, b in chain.named_buffers()}
+    chain.load_state_dict(before)
+    problem.both(x, problem.omega, [batch])
+    assert all(torch.equal(b, after[name]) for name, b in chain.named_buffers()), "both move them as F_lower does"
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "passes"),
+    [
+        ("alternating", 3, 3),
+        ("tbgl", 1, 1),
+        ("ibgl", 3, 4),
+        ("lwcl", 1, 2),
+        ("rhg", 3, 3),
+        ("truncated-rhg", 7, 7),
+        ("bda", 3, 3),
+        ("cg", 3, 4),
+        ("neumann", 3, 4),
+        ("f2sa", 3, 4),
+    ],
+)
+def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
+    make: Callable[..., Plan], solver: str, steps: int, passes: int, drawn: Drawn, built: Built
+) -> None:
+    """Once a lower step, and once for the response after the last of them; never for F_upper."""
+    from restore_hub.plugins import default_registry
+
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    chain, problem = built(make(f"blocks.enhance={network}"))
+    made = default_registry().find("solver", solver).load()()
+    state = made.init(problem, [torch.optim.SGD(v, lr=1e-4) for v in (problem.theta, problem.omega)])
+    made.step(problem, state, Batches([drawn(3)], [[drawn(4 + i)] for i in range(steps)], steps))
+    norms = [m for m in chain.blocks["enhance"].modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    once = chain.blocks["enhance"]  # its own passes: a network may use one norm several times
+    calls = [int(norm.num_batches_tracked) for norm in norms]
+    with torch.no_grad():
+        before = [int(norm.num_batches_tracked) for norm in norms]
+        once(torch.rand(1, 3, 16, 16, dtype=torch.float64))
+    each = [int(norm.num_batches_tracked) - count for norm, count in zip(norms, before, strict=True)]
+    assert calls == [passes * count for count in each]
+    assert min(calls) > 0
+    assert all(bool((norm.running_var != 1).all()) for norm in norms)
+
+
+@pytest.mark.parametrize(
+    ("solver", "runs"),
+    [
+        ("alternating", 4),
+        ("ibgl", 5),
+        ("rhg", 4),
+        ("truncated-rhg", 4),
+        ("bda", 7),
+        ("cg", 5),
+        ("neumann", 5),
+        ("f2sa", 12),
+    ],
+)
+def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
+    plain_plan: Plan, solver: str, runs: int, drawn: Drawn, built: Built
+) -> None:
+    """Three lower steps: reverse mode and products with second derivatives see the very mask of the pass."""
+    from restore_hub.plugins import default_registry
+
+    chain, problem = built(plain_plan)
+    masks: list[Tensor] = []
+
+    def drop(_module: torch.nn.Module, _inputs: object, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        masks.append(torch.nn.functional.dropout(torch.ones_like(made[0]), 0.5))
+        return (made[0] * masks[-1], *made[1:])
+
+    chain.blocks["enhance"].register_forward_hook(drop)
+    options = {
+        "cg": {"iterations": 150, "damping": 40.0},
+        "neumann": {"rate": 0.02, "damping": 40.0, "iterations": 150},
+    }
+    made = default_registry().find("solver", solver).load()(**options.get(solver, {}))
+    state = made.init(problem, [torch.optim.SGD(v, lr=1e-3) for v in (problem.theta, problem.omega)])
+    _, logs = made.step(problem, state, Batches([drawn(3)], [[drawn(4 + i)] for i in range(3)], 3))
+    assert len(masks) == runs
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
+    if "residual" in logs:
+        assert logs["residual"] <= 1e-5, "of one linear system, whose mask does not change from product to product"
+
+
+@pytest.mark.parametrize("solver", ["rhg", "truncated-rhg", "alternating"])
+def test_running_statistics_are_those_of_the_weights_that_stepped(
+    make: Callable[..., Plan], solver: str, drawn: Drawn, built: Built
+) -> None:
+    """Unrolled steps, whose weights are not those of the block, leave the statistics that steps in place leave."""
+    from restore_hub.plugins import default_registry
+
+    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
+    batches, found = Batches([drawn(3)], [[drawn(4 + i)] for i in range(3)], 3), []
+    for through_solver in (True, False):
+        chain, problem = built(make(f"blocks.enhance={network}"))
+        optimizers = [torch.optim.SGD(v, lr=1e-2) for v in (problem.theta, problem.omega)]
+        if through_solver:
+            made = default_registry().find("solver", solver).load()()
+            made.step(problem, made.init(problem, optimizers), batches)
+        else:
+            descend(problem, optimizers[1], batches, graph=False)
+        found.append(dict(chain.blocks["enhance"].named_buffers()))
+    for name, buffer in found[0].items():
+        torch.testing.assert_close(buffer, found[1][name])

@@ -1,0 +1,132 @@
+"""What is shared: one pass through the lower blocks for both energies, one through the upper ones for both batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from restore_hub.bilevel import evaluate, evaluate_both
+from restore_hub.contracts import Batches
+from restore_hub.plan import Chain, Plan, build_chain
+from restore_hub.plan.objectives import Objectives
+from restore_hub.train.problems.chain import ChainPair
+
+Drawn = Callable[[int], dict[str, Tensor]]
+Built = Callable[..., tuple[Chain, ChainPair]]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_both_energies_of_a_batch_share_one_pass_through_the_lower_blocks(
+    plain_plan: Plan, parts: int, drawn: Drawn, built: Built
+) -> None:
+    chain, problem = built(plain_plan)
+    batch = [{key: tensor.chunk(parts)[i] for key, tensor in drawn(0).items()} for i in range(parts)]
+    x = problem.couple(batch)
+    apart = [evaluate(problem, level, x, problem.omega, batch) for level in ("lower", "upper")]
+    runs: list[int] = []
+    chain.blocks["enhance"].register_forward_hook(lambda *_: runs.append(1))
+    together = evaluate_both(problem, x, problem.omega, batch)
+    assert len(runs) == (1 if parts == 1 else 4 * parts)  # parts run anew for each gradient, and are not kept
+    for found, expected in zip(together, apart, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(
+    plain_plan: Plan, drawn: Drawn, built: Built
+) -> None:
+    from restore_hub.bilevel.solvers import Ibgl
+
+    stepped, runs = [], []
+    for shared in (True, False):
+        chain, problem = built(plain_plan)
+        passes: list[int] = []
+        chain.blocks["enhance"].register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        solver = Ibgl()
+        state = solver.init(problem, [torch.optim.SGD(v, lr=1e-2) for v in (problem.theta, problem.omega)])
+        batch = [drawn(1)]
+        solver.step(problem, state, Batches(batch if shared else [drawn(1)], [batch], 3))
+        stepped.append(dict(chain.named_parameters()))
+        runs.append(len(passes))
+    assert runs == [4, 5]
+    for name, tensor in stepped[0].items():
+        torch.testing.assert_close(tensor, stepped[1][name], rtol=1e-11, atol=1e-14)
+
+
+def test_two_batches_go_through_the_upper_block_at_once(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
+    chain, problem = built(plain_plan)
+    runs: list[int] = []
+    chain.blocks["generate"].register_forward_hook(lambda *_: runs.append(1))
+    first, second = [drawn(0)], [{name: tensor[:1] for name, tensor in drawn(1).items()}]
+    apart = problem.couple(first), problem.couple(second)
+    runs.clear()
+    together = problem.couple_both(first, second)
+    assert len(runs) == 1
+    torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
+    cotangents = [torch.cos(t.detach()) for x in apart for t in x]
+    found, expected = (
+        torch.autograd.grad([t for x in both for t in x], problem.theta, cotangents) for both in (together, apart)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_two_batches_at_once_both_carry_the_parameters_of_late_upper_blocks(
+    make: Callable[..., Plan], drawn: Drawn, built: Built
+) -> None:
+    chain, problem = built(
+        make(
+            "blocks.middle={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [clear, its_stages]}",
+            "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: clear}, outputs: [enhanced, stages]}",
+            "stages.1.upper.blocks=[generate, enhance]",
+            "stages.1.lower={blocks: [middle], objective: fidelity, data: train}",
+        )
+    )
+    late = [id(p) for p in chain.blocks["enhance"].parameters()]
+    first, second = [drawn(0)], [drawn(1)]
+    together = problem.couple_both(first, second)
+    assert [[id(t) for t in x[1:]] for x in together] == [late, late]
+    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
+
+
+def test_batches_that_no_pass_can_share_go_by_themselves(
+    plain_plan: Plan, make: Callable[..., Plan], drawn: Drawn, built: Built
+) -> None:
+    smaller = {"raw": drawn(1)["raw"][..., :4], "rgb": drawn(1)["rgb"][..., :8]}
+    halves = [{name: tensor[i : i + 1] for name, tensor in drawn(1).items()} for i in range(2)]
+    normalised = make(
+        "blocks.generate={network: retinex/illumination, inputs: {image: data.rgb}, outputs: [rgb, stages_of_it]}"
+    )
+    for made, other in ((plain_plan, [smaller]), (plain_plan, halves), (normalised, [drawn(1)])):
+        chain, problem = built(made)
+        runs: list[int] = []
+        chain.blocks["generate"].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        apart = problem.couple([drawn(0)]), problem.couple(other)
+        passes = len(runs)
+        together = problem.couple_both([drawn(0)], other)
+        assert len(runs) == 2 * passes
+        torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_frozen_batch_normalisation_without_statistics_of_its_own_takes_those_of_the_batch(
+    plain_plan: Plan, tracked: bool, drawn: Drawn
+) -> None:
+    torch.manual_seed(3)
+    chain = build_chain(plain_plan).double()
+    layer = torch.nn.BatchNorm2d(3, track_running_stats=tracked).double().eval()
+    chain.blocks["generate"].eval().add_module("frozen", layer)
+    chain.blocks["generate"].register_forward_hook(lambda block, _, out: block.frozen(out))
+    losses = {name: part.make() for name, part in plain_plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plain_plan.losses.items()})
+    stage = plain_plan.spec.stages[1]
+    assert stage.upper is not None
+    assert stage.lower is not None
+    problem = ChainPair(chain, objectives, stage.upper, stage.lower)
+    first, second = [drawn(0)], [drawn(1)]
+    runs: list[int] = []
+    layer.register_forward_hook(lambda *_: runs.append(1))
+    together = problem.couple_both(first, second)
+    assert len(runs) == (1 if tracked else 2)
+    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)

@@ -1,0 +1,297 @@
+"""A stage of a spec with `problem`: energies, groups and batches against plain autograd; a run from end to end."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restore_hub import run
+from restore_hub.bilevel import evaluate, lower_rows
+from restore_hub.contracts import Problem
+from restore_hub.errors import BilevelError, ExportError, SpecError
+from restore_hub.export.publish import export_run
+from restore_hub.plan import make_plan
+from restore_hub.plan.problems import check_problem, make_problem
+from restore_hub.plugins import default_registry
+from restore_hub.spec import Level, read_spec
+from restore_hub.testing import check_problem as check_contract
+from restore_hub.train.problems.plugin import ProblemLevel, ProblemPair, ProblemStream
+from restore_hub.train.setup import set_up
+from restore_hub.trial.compare_solvers import compare_solvers
+from restore_hub.trial.forecast import forecast
+from restore_hub.trial.stage_probe import take
+
+PLUGIN = '''
+import torch
+from torch import nn
+from restore_hub import hookimpl
+
+class Fit:
+    """A linear fit below, a scale for each feature above."""
+    metrics = {"distance": False}
+
+    def __init__(self, samples: int = 6, broken: str = "") -> None:
+        g = torch.Generator().manual_seed(3)
+        self._z = torch.randn(2, samples, 3, generator=g).double()
+        self._y = torch.randn(2, samples, generator=g).double()
+        def block(*shape):
+            module = nn.Module()
+            module.register_parameter("w", nn.Parameter(torch.randn(*shape).double()))
+            return module
+        self.blocks = nn.ModuleDict({"scale": block(3), "fit": block(3), "spare": block(1)})
+        self.energies = {"error": self.error, "size": self.size, "broken": self.broken, "mean": self.mean}
+        self.splits = {"low": samples, "high": samples}
+        self.notes = ("made up",)
+
+    def batch(self, split, seed, index):
+        place = ("low", "high").index(split)
+        order = torch.randperm(len(self._y[place]), generator=torch.Generator().manual_seed((seed + index) % 2**31))
+        return {"z": self._z[place][order], "y": self._y[place][order]}
+
+    def measure(self):
+        return {"distance": float((self.blocks["scale"].w.detach() - 1).norm())}
+
+    def error(self, v, batch):
+        fit = (batch["z"] * v["scale"]["w"]) @ v["fit"]["w"]
+        return (fit - batch["y"]).square().sum(), len(batch["y"])
+
+    def size(self, v, batch):
+        return len(batch["y"]) * v["fit"]["w"].square().sum(), len(batch["y"])
+
+    def broken(self, v, batch):
+        raise ZeroDivisionError("on purpose")
+
+    def mean(self, v, batch):
+        return v["fit"]["w"].square().mean()
+
+class Half:
+    metrics = {}
+    blocks = {}
+    energies = splits = batch = measure = None
+
+@hookimpl
+def register_problems(register):
+    register("fit", "linear:Fit", summary="A linear fit")
+    register("half", "linear:Half", summary="Not all that is promised")
+'''
+SPEC = """
+name: small
+problem: {problem: linear/fit}
+stages:
+  - solver: ibgl
+    steps: 3
+    groups: sample
+    upper: {blocks: [scale], objective: error, data: high, lr: 1e-2}
+    lower: {blocks: [fit], objective: {error: 1, size: 0.1}, data: low, lr: 1e-2, steps: 2}
+metrics: [distance]
+"""
+
+
+ALTERNATING = (
+    "{solver: alternating, steps: 1, upper: {blocks: [scale], objective: error, data: high}, "
+    "lower: {blocks: [fit], objective: size, data: low}}"
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """Return the spec and the plugin file."""
+    folder = tmp_path_factory.mktemp("problem")
+    (folder / "linear.py").write_text(PLUGIN)
+    (folder / "small.yaml").write_text(SPEC)
+    return folder / "small.yaml", folder / "linear.py"
+
+
+@pytest.fixture
+def parts(files: tuple[Path, Path]) -> Problem:
+    torch.manual_seed(0)
+    return make_problem(make_plan(read_spec(files[0]), default_registry([files[1]])))
+
+
+def _stage(parts: Problem) -> ProblemPair:
+    upper = Level(blocks=["scale"], objective="error", data="high")
+    lower = Level(blocks=["fit"], objective={"error": 1.0, "size": 0.1}, data="low")
+    return ProblemPair(parts, upper, lower)
+
+
+def _cut(batch: Any, *sizes: int) -> list[dict[str, Tensor]]:
+    return [
+        dict(zip(batch, piece, strict=True)) for piece in zip(*(t.split(sizes) for t in batch.values()), strict=True)
+    ]
+
+
+def test_energies_are_those_of_the_problem_at_given_variables(parts: Problem) -> None:
+    parts.energies = {name: parts.energies[name] for name in ("error", "size")}
+    check_contract(parts)
+    problem, batch = _stage(parts), parts.batch("low", 1, 0)
+    assert (problem.theta_names, problem.omega_names) == (("scale.w",), ("fit.w",))
+    assert problem.couple([batch]) is problem.theta
+    x, w = (torch.randn(3, dtype=torch.float64) for _ in range(2))
+    error = ((batch["z"] * x) @ w - batch["y"]).square().mean()
+    assert problem.upper((x,), (w,), [batch]).item() == pytest.approx(error.item(), rel=1e-13)
+    assert problem.lower((x,), (w,), [batch]).item() == pytest.approx((error + 0.1 * w @ w).item(), rel=1e-13)
+    split = problem.lower((x,), (w,), _cut(batch, 1, 3, 2))
+    assert split.item() == pytest.approx(problem.lower((x,), (w,), [batch]).item(), rel=1e-13)
+    level = ProblemLevel(parts, Level(blocks=["fit", "scale"], objective="error", data="low"))
+    assert level.names == ("fit.w", "scale.w")
+    live = problem.upper(problem.theta, problem.omega, [batch])
+    assert level.energy([batch]).item() == live.item()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups", "rows", "first"), [((6,), "sample", 6, 1), ((6,), 3, 3, 2), ((6,), 4, 4, 2), ((2, 4), 2, 2, 2)]
+)
+def test_groups_are_shares_of_the_lower_energy(parts: Problem, sizes: Any, groups: Any, rows: int, first: int) -> None:
+    problem = _stage(parts)
+    batch = _cut(parts.batch("low", 1, 0), *sizes)
+    whole = evaluate(problem, "lower", problem.theta, problem.omega, batch)
+    found = lower_rows(problem, problem.theta, problem.omega, batch, groups)
+    torch.testing.assert_close(found.total(), whole, rtol=1e-12, atol=1e-14)
+    assert len(found.omega[0]) == rows
+    merged = {key: torch.cat([part[key] for part in batch]) for key in batch[0]}
+    part = {key: tensor[:first] for key, tensor in merged.items()}
+    alone = evaluate(problem, "lower", problem.theta, problem.omega, [part])
+    share = first / 6
+    torch.testing.assert_close(found.omega[0][0], share * alone.omega[0], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(found.x[0].value[0], share * alone.x[0], rtol=1e-12, atol=1e-14)
+    with pytest.raises(BilevelError, match="groups: 8 of a lower batch of 6 samples"):
+        lower_rows(problem, problem.theta, problem.omega, batch, 8)
+
+
+def test_streams_are_functions_of_seed_key_and_index(parts: Problem) -> None:
+    streams = [ProblemStream(parts, "low", seed, key) for seed, key in ((0, "a"), (0, "a"), (1, "a"), (0, "b"))]
+    drawn = [stream.batch(4)["y"].tolist() for stream in streams]
+    assert drawn[0] == drawn[1]
+    assert len({tuple(each) for each in drawn}) >= 2
+    assert streams[0].batch(5)["y"].tolist() != drawn[0] or streams[0].batch(6)["y"].tolist() != drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["stages.0.upper.blocks=[scales]"], r"unknown block 'scales' \(did you mean 'scale'\?\)"),
+        (["stages.0.lower.objective=errors"], r"unknown objective 'errors' \(did you mean 'error'\?\)"),
+        (["stages.0.lower.data=lows"], r"unknown split 'lows' \(did you mean 'low'\?\)"),
+        (["metrics=[distances]"], r"the problem has no metric 'distances' \(did you mean 'distance'\?\)"),
+        (["stages.0.upper.blocks=[scale, fit]"], "block 'fit' is in both levels"),
+        (["stages.0.upper.blocks=[scale, spare]"], "does not depend on block 'spare', so nothing would train it"),
+        (["stages.0.upper.data=low"], "both levels train on the split 'low'"),
+        (["stages.0.lower.objective=size"], "the lower objective depends on none of the upper blocks"),
+        (["stages.0.upper.objective=broken"], "its energy 'broken' fails: ZeroDivisionError: on purpose"),
+        (["stages.0.upper.objective=mean"], r"its energy 'mean' must return \(sum, count\)"),
+        (["stages.0={solver: joint, steps: 1, blocks: [fit], objective: error, data: lows}"], "unknown split 'lows'"),
+        (
+            ["stages.0={solver: ibgl, steps: 1, blocks: [fit], objective: error, data: low}"],
+            "takes `upper`",
+        ),
+        (["problem.sample=3"], r"no option 'sample' \(did you mean 'samples'\?\)"),
+        (["problem.problem=linear/half"], "linear/half has blocks of dict, no ModuleDict"),
+        (["problem.problem=linear/fits"], r"unknown problem 'linear/fits' \(did you mean 'linear/fit'\?\)"),
+        (
+            ["data={low: {dataset: raw/pairs}}"],
+            "`problem` brings its own data, blocks and objectives; leave `data` out",
+        ),
+        (["metrics={d: {metric: psnr}}"], "`metrics` is a list of the problem's own names"),
+        (["export.chain=rgb"], "a problem has no chain to export"),
+        (["problem="], r"needs the key `data` \(or `problem`"),
+    ],
+)
+def test_what_is_wrong_is_said_before_training(files: tuple[Path, Path], overrides: list[str], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        set_up(files[0], overrides, [files[1]], "cpu")
+
+
+def test_a_check_leaves_the_random_state_and_says_what_has_no_response(files: tuple[Path, Path]) -> None:
+    plan = make_plan(
+        read_spec(files[0], [f"stages.0={ALTERNATING}"]),
+        default_registry([files[1]]),
+    )
+    problem = make_problem(plan)
+    before = torch.get_rng_state()
+    (remark,) = check_problem(plan, problem)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "no response term exists" in remark
+
+
+@pytest.mark.parametrize("more", [[], ["stages.0.lower.accumulate=2"], ["precision=bf16"], ["stages.0.groups="]])
+def test_a_run_measures_reports_and_has_nothing_to_export(
+    files: tuple[Path, Path], tmp_path: Path, more: list[str]
+) -> None:
+    done = run(files[0], overrides=[*more, "validate_every=2"], plugins=[files[1]], out=tmp_path / "r", quiet=True)
+    assert (done.step, done.exported, set(done.metrics)) == (3, (), {"distance"})
+    state = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]
+    distance = (state["scale"]["w"] - 1).norm().item()
+    assert done.metrics["distance"] == pytest.approx(distance, rel=1e-6)
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "linear/fit" in page
+    assert "made up" in page
+    again = run(tmp_path / "r" / "spec.json", plugins=[files[1]], out=tmp_path / "s", quiet=True)
+    assert again.metrics == done.metrics
+    with pytest.raises(ExportError, match="trained a problem, which has no chain to export"):
+        export_run(tmp_path / "r", default_registry([files[1]]))
+
+
+def test_one_level_trains_too(files: tuple[Path, Path], tmp_path: Path) -> None:
+    stage = "stages=[{solver: joint, steps: 5, blocks: [fit, scale], objective: error, data: low, lr: 0.1}]"
+    done = run(files[0], overrides=[stage], plugins=[files[1]], out=tmp_path / "r", quiet=True)
+    assert done.stages[0].evaluations == 5
+
+
+def test_forecast_and_comparison_know_problems(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("forecast", "contest"):  # in this process, which has PyTorch imported already
+        monkeypatch.setattr(importlib.import_module(f"restore_hub.train.{module}"), "measure", take)
+    found = forecast(files[0], plugins=[files[1]], runs=tmp_path)
+    assert found.stages[0].measurements == 1
+    (contest,) = compare_solvers(files[0], ["alternating", "tbgl"], plugins=[files[1]])
+    assert [entry.changed for entry in contest.entries] == [("without groups",), ("without groups", "lower.steps=1")]
+    assert all(entry.measured and not entry.refused for entry in contest.entries)
+
+
+def test_a_problem_without_what_it_promises_is_told(parts: Problem) -> None:
+    assert isinstance(parts.blocks, nn.ModuleDict)
+    parts.energies = {"mean of samples": lambda v, b: (b["y"].mean() * v["fit"]["w"].sum(), 1)}
+    with pytest.raises(AssertionError, match="its samples add up to"):
+        check_contract(parts)
+    parts.energies = {"none": lambda _, b: (b["y"].sum(), len(b["y"]))}
+    with pytest.raises(AssertionError, match="carries no gradient"):
+        check_contract(parts)
+
+
+class Apart:
+    """Two splits with tensors of their own names, and an energy for each."""
+
+    metrics = {"slope": False}
+
+    def __init__(self) -> None:
+        self.blocks = nn.ModuleDict({"line": nn.Linear(2, 1, bias=False)})
+        self.energies = {"fit": self._on("train"), "held": self._on("held")}
+        self.splits = {"train": 3, "held": 4}
+
+    def _on(self, split: str) -> Any:
+        return lambda v, b: ((b[f"X_{split}"] @ v["line"]["weight"][0]).square().sum(), len(b[f"X_{split}"]))
+
+    def batch(self, split: str, seed: int, index: int) -> dict[str, Tensor]:
+        return {f"X_{split}": torch.arange(2.0 * self.splits[split]).reshape(-1, 2)}
+
+    def measure(self) -> dict[str, float]:
+        return {"slope": float(self.blocks["line"].weight.detach().norm())}
+
+
+def test_each_energy_is_checked_on_a_split_that_it_takes() -> None:
+    check_contract(Apart)
+    problem = Apart()
+    problem.energies["lost"] = problem._on("none")
+    with pytest.raises(AssertionError, match=r"'lost' takes a batch of no split \('train': KeyError: 'X_none'; 'held'"):
+        check_contract(problem)
+    problem = Apart()
+    problem.energies["held"] = lambda _, b: (b["X_held"].sum(), len(b["X_held"]))
+    with pytest.raises(AssertionError, match="the energy 'held' carries no gradient"):
+        check_contract(problem)

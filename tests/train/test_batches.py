@@ -1,0 +1,129 @@
+"""Batches are a function of (seed, stream, index) and of which files can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restore_hub.contracts import Port
+from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.plan.samples import Samples
+from restore_hub.train.batches import Stream
+
+
+class Numbers:
+    """Sample i holds i, and a draw from the generator; the indices in `bad` cannot be read."""
+
+    ports = {"x": Port(1)}
+
+    def __init__(self, count: int, ragged: bool = False, bad: Sequence[int] = ()) -> None:
+        self.count, self.ragged, self.bad = count, ragged, bad
+        self.tried: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def files(self, index: int) -> Sequence[Path]:
+        return ()
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        self.tried.append(index)
+        draw = rng.random() if rng else 0.0
+        if index in self.bad:
+            raise UnreadableFileError(f"{index}.dng: cut off")
+        side = index + 1 if self.ragged else 1
+        return {"x": np.full((1, side, side), index, np.float32), "u": np.float32([draw]), "_hidden": np.zeros(3)}
+
+
+def _stream(dataset: Numbers, batch_size: int, seed: int = 0, key: str = "a") -> Stream:
+    return Stream(Samples(dataset, "train"), batch_size, seed, key)
+
+
+def _indices(stream: Stream, batches: int) -> list[int]:
+    return [int(i) for b in range(batches) for i in stream.batch(b)["x"].flatten()]
+
+
+def test_each_epoch_visits_every_sample_once_in_a_new_order() -> None:
+    order = _indices(_stream(Numbers(7), 3), 14)
+    epochs = [order[i : i + 7] for i in range(0, 42, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_batch_depends_on_seed_key_and_index_alone() -> None:
+    one, two = (_stream(Numbers(5), 2, seed=4) for _ in range(2))
+    later = one.batch(3)
+    for index in range(3):
+        two.batch(index)
+    again = two.batch(3)
+    assert all(torch.equal(later[name], again[name]) for name in later)
+    for other in (_stream(Numbers(5), 2, seed=5), _stream(Numbers(5), 2, seed=4, key="b")):
+        assert not torch.equal(other.batch(3)["u"], later["u"])
+
+
+def test_hidden_arrays_are_not_batched_and_draws_differ_between_positions() -> None:
+    batch = _stream(Numbers(2), 4).batch(0)
+    assert set(batch) == {"x", "u"}
+    assert len(set(batch["u"].flatten().tolist())) == 4
+
+
+def test_samples_of_different_sizes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"differ in size .*set `crop`"):
+        _stream(Numbers(3, ragged=True), 3).batch(0)
+
+
+def test_the_next_readable_sample_of_the_epoch_takes_the_place_of_a_bad_one() -> None:
+    whole, holed = _indices(_stream(Numbers(6), 6), 4), _indices(_stream(Numbers(6, bad=(1, 4)), 6), 4)
+    for epoch in range(4):
+        order = whole[6 * epoch : 6 * epoch + 6]
+        for place, index in enumerate(order):
+            following = [i for i in order[place:] + order[:place] if i not in (1, 4)]
+            assert holed[6 * epoch + place] == following[0]
+            assert index in (1, 4) or following[0] == index
+
+
+def test_what_was_tried_before_changes_no_batch_and_no_bad_sample_is_tried_twice() -> None:
+    fresh, used = Numbers(5, bad=(0, 3)), Numbers(5, bad=(0, 3))
+    stream = _stream(used, 2)
+    for index in range(7):
+        stream.batch(index)
+    for index in (9, 2):
+        one, two = _stream(fresh, 2).batch(index), stream.batch(index)
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    assert used.tried.count(0) == used.tried.count(3) == 1
+
+
+def test_each_sample_left_out_is_told_once() -> None:
+    told: list[tuple[int, str]] = []
+    samples = Samples(Numbers(3, bad=(2,)), "train")
+    samples.tell = lambda index, reason: told.append((index, reason))
+    for key in "ab":
+        Stream(samples, 3, 0, key).batch(0)
+    assert told == [(2, "2.dng: cut off")]
+    assert samples.left_out == dict(told)
+    assert samples.summary() == "left out 1 of 3 samples of 'train': 2.dng: cut off"
+    many = Samples(Numbers(9, bad=range(1, 9)), "upper")
+    Stream(many, 9, 0, "a").batch(0)
+    assert many.summary().startswith("left out 8 of 9 samples of 'upper': ")
+    assert many.summary().endswith(".dng: cut off (and 7 more)")
+
+
+def test_nothing_readable_is_an_error_with_the_first_reason() -> None:
+    with pytest.raises(DataError, match=r"none of the 2 samples of 'train' can be read; the first: [01]\.dng: cut off"):
+        _stream(Numbers(2, bad=(0, 1)), 1).batch(0)
+
+
+def test_a_strict_split_and_other_faults_are_errors_at_once() -> None:
+    with pytest.raises(UnreadableFileError, match=r"1\.dng: cut off"):
+        Stream(Samples(Numbers(2, bad=(1,)), "train", strict=True), 2, 0, "a").batch(0)
+
+    class Small(Numbers):
+        def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+            raise DataError("the crop does not fit")
+
+    with pytest.raises(DataError, match="the crop does not fit"):
+        _stream(Small(2), 1).batch(0)

@@ -1,0 +1,220 @@
+"""What is made of measured steps, and how a stage that cannot be measured is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restore_hub.errors import RestoreHubError, SpecError, TrainingError, UnknownComponentError
+from restore_hub.spec import Spec, Stage, read_spec
+from restore_hub.train import run
+from restore_hub.trial.compare_solvers import Entry, compare_solvers, with_ratios
+from restore_hub.trial.forecast import forecast, of_run, of_stage
+from restore_hub.trial.probe_process import _ended
+from restore_hub.trial.stage_probe import Measured
+from support import LOWLIGHT
+
+MIB = 1 << 20
+MEASURED = Measured(
+    evaluations=1,
+    step_seconds=0.5,
+    data_seconds=0.125,
+    losses={"loss": 0.25},
+    picture_seconds=2.0,
+    kept_seconds=0.25,
+    pictures=4.0,
+    memory=300 * MIB,
+    peak=500 * MIB,
+    device_memory=0,
+    device_peak=0,
+    device_total=0,
+    weights_bytes=10 * MIB,
+    state_bytes=30 * MIB,
+)
+ONCE = 4 * 2.0 + 3 * 0.25  # four pictures, three of them kept
+SILENT = replace(MEASURED, picture_seconds=0.0, kept_seconds=0.0, pictures=0.0, peak=300 * MIB)
+
+
+def _stage(**values: Any) -> Stage:
+    return Stage(solver="joint", blocks=["a"], objective="o", data="train", **values)
+
+
+def _spec(metrics: list[str]) -> Spec:
+    return Spec.model_construct(name="n", metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("every", "steps", "measurements"), [(None, 100, 1), (30, 100, 4), (50, 100, 2), (100, 100, 1), (1, 3, 3)]
+)
+def test_a_stage_of_steps(every: int | None, steps: int, measurements: int) -> None:
+    """Measured are every so many steps but the last, and the end."""
+    found = of_stage(_stage(steps=steps), every, MEASURED)
+    assert (found.steps, found.estimated, found.at_most) == (steps, False, False)
+    assert found.measurements == measurements
+    assert found.stepping == steps * 0.5
+    assert found.measuring == measurements * ONCE
+
+
+def test_a_stage_without_metrics_measures_nothing() -> None:
+    found = of_stage(_stage(steps=100), 10, SILENT)
+    assert (found.measurements, found.measuring, found.stepping) == (0, 0.0, 50.0)
+
+
+def test_patience_makes_an_upper_bound() -> None:
+    assert of_stage(_stage(steps=100, patience=2), 10, MEASURED).at_most
+
+
+def test_a_stage_of_minutes_shares_them_between_steps_and_measurements() -> None:
+    found = of_stage(_stage(minutes=1.0), None, MEASURED)
+    assert (found.steps, found.estimated, found.measurements) == (120, True, 1)
+    assert (found.stepping, found.measuring) == (60.0, ONCE)
+    often = of_stage(_stage(minutes=1.0), 10, MEASURED)
+    assert often.steps == 44, "60 s at 0.5 s, and 8.75 s after each ten"
+    assert often.measurements == 5
+    assert often.stepping == 60 - 4 * ONCE
+    assert often.stepping + often.measuring == 60 + ONCE, "the end is measured after the minutes"
+
+
+def test_a_run_is_the_sum_of_its_stages_and_its_checkpoints() -> None:
+    larger = replace(MEASURED, peak=800 * MIB, state_bytes=50 * MIB)
+    stages = [of_stage(_stage(steps=10), None, MEASURED), of_stage(_stage(steps=20), None, larger)]
+    found = of_run(_spec(["psnr"]), stages, machine=1000 * MIB, free=141 * MIB)
+    assert found.seconds == 15 + 2 * ONCE
+    assert found.memory == 800 * MIB
+    assert found.checkpoints == (2 + 2) * 10 * MIB + 2 * 50 * MIB
+    assert found.warnings == ()
+    quiet = of_run(_spec([]), [of_stage(_stage(steps=10), None, SILENT)], 1000 * MIB, 1000 * MIB)
+    assert quiet.checkpoints == (1 + 1) * 10 * MIB + 2 * 30 * MIB, "no metrics, no best"
+
+
+def test_what_will_not_suffice_is_said_with_what_to_change() -> None:
+    stages = [of_stage(_stage(steps=10), None, MEASURED)]
+    (memory, disk) = of_run(_spec(["psnr"]), stages, machine=520 * MIB, free=89 * MIB).warnings
+    assert "memory will hardly suffice in stage 1 joint" in memory
+    assert "whole pictures of the holdout" in memory
+    assert "`crop`" not in memory, "crops do not matter to whole pictures"
+    assert "--runs" in disk
+    (steps,) = of_run(_spec([]), [of_stage(_stage(steps=10), None, SILENT)], 310 * MIB, 1000 * MIB).warnings
+    assert "`crop`" in steps
+
+
+def test_ratios_are_to_the_own_solver_or_else_to_the_fastest() -> None:
+    slow, refused = replace(MEASURED, step_seconds=2.0), Entry("std/c", refused="no")
+    entries = [Entry("std/a", MEASURED), Entry("std/b", slow), refused]
+    assert [entry.ratio for entry in with_ratios(entries, "std/b")] == [0.25, 1.0, None]
+    assert [entry.ratio for entry in with_ratios(entries, "std/c")] == [1.0, 4.0, None]
+    assert list(with_ratios([refused], "std/b")) == [refused]
+
+
+def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Path) -> None:
+    """Without earlier stages to start from, a solver logs what a run logs; one that refuses is a row."""
+    stage = {**read_spec(LOWLIGHT, small).data["stages"][1], "steps": 3, "cap": 5.0}
+    one = [*small, f"stages={json.dumps([stage])}", "metrics=[]", "export={}"]
+    (contest,) = compare_solvers(LOWLIGHT, ["tbgl", "ibgl", "joint"], overrides=one)
+    assert (contest.stage, contest.own) == (1, "std/ibgl")
+    tbgl, ibgl, joint = contest.entries
+    assert tbgl.changed == ("without cap", "lower.steps=1")
+    assert ibgl.changed == ()
+    assert tbgl.measured is not None
+    assert ibgl.measured is not None
+    assert (tbgl.measured.evaluations, ibgl.measured.evaluations) == (4, 4)
+    assert tbgl.ratio == tbgl.measured.step_seconds / ibgl.measured.step_seconds
+    assert ibgl.ratio == 1
+    assert joint.measured is None
+    assert "'std/joint' takes one level" in joint.refused
+    real = run(LOWLIGHT, overrides=one, out=tmp_path / "r")
+    lines = [json.loads(line) for line in (real.folder / "metrics.jsonl").read_text().splitlines()]
+    assert ibgl.measured.losses == {name: lines[2][name] for name in ("loss/upper", "loss/lower")}
+
+
+@pytest.mark.parametrize(
+    ("solvers", "overrides", "kind", "said"),
+    [
+        (["ibgl", "tbgI"], [], UnknownComponentError, r"unknown solver 'tbgI' \(did you mean 'std/tbgl'"),
+        (["ibgl"], ["stages=[{solver: joint, steps: 1, blocks: [generate], objective: fidelity, data: train}]"],
+         SpecError, "no stage has an upper and a lower level"),
+        (["joint"], [], SpecError, "takes one level"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared(
+    small: list[str], solvers: list[str], overrides: list[str], kind: type[RestoreHubError], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        compare_solvers(LOWLIGHT, solvers, overrides=[*small, *overrides])
+
+
+DEADLY = """
+import os, signal, sys
+import torch
+from restore_hub import hookimpl
+from restore_hub.contracts import Port
+
+class Deadly(torch.nn.Conv2d):
+    inputs, outputs, size_multiple = {"image": Port(3)}, {"image": Port(3)}, 1
+    def __init__(self, how: str):
+        super().__init__(3, 3, 1)
+        self.how = how
+    def forward(self, image):
+        print("on its way")
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "allocate":
+            torch.empty(1 << 50)
+        if self.how == "exit":
+            print("out of luck", file=sys.stderr)
+            os._exit(3)
+        raise KeyError("mine")
+
+@hookimpl
+def register_networks(register):
+    register("net", "deadly:Deadly", summary="A network that ends its process")
+"""
+
+
+@pytest.fixture(scope="module")
+def deadly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a plugin file with a network that does not survive its first step."""
+    path = tmp_path_factory.mktemp("plugin") / "deadly.py"
+    path.write_text(DEADLY)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("kill", "^stage 1/1 joint was killed, most likely for lack of memory; lower `crop`.*`accumulate`.*`width`"),
+        ("allocate", "^stage 1/1 joint, step 1: .*allocate.*; lower `crop`"),
+        ("exit", "^stage 1/1 joint failed: out of luck; with RESTORE_HUB_TRACEBACK=1"),
+        ("raise", "^stage 1/1 joint, step 1: KeyError: 'mine'; RESTORE_HUB_TRACEBACK=1 shows where"),
+    ],
+)
+def test_a_stage_that_ends_its_process_is_one_error(
+    small: list[str], deadly: Path, capfd: pytest.CaptureFixture[str], how: str, said: str
+) -> None:
+    overrides = [
+        f"blocks.enhance={{network: deadly/net, how: {how}, inputs: {{image: rgb}}, outputs: [enhanced]}}",
+        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
+        "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]",
+    ]
+    with pytest.raises(TrainingError, match=said):
+        forecast(LOWLIGHT, overrides=[*small, *overrides], plugins=[deadly])
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err == "measuring stage 1/1 joint\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(-9, "was killed"), (137, "was killed"), (-11, "was ended by signal 11"), (3, "failed: status 3")],
+)
+def test_how_a_process_ended(status: int, said: str) -> None:
+    assert _ended(status, "\n").startswith(said)
+
+
+def test_an_error_of_the_data_is_that_of_a_run(small: list[str]) -> None:
+    with pytest.raises(SpecError, match=r"raw_lowlight\.yaml:\d+:\d+ data\.train: .*nowhere.*no such folder"):
+        forecast(LOWLIGHT, overrides=[*small, "data.train.root=nowhere"])
