@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn, optim
 
+from restore_hub.batch import Batch
 from restore_hub.bilevel import Start, Tensors, check_finite, cosine, norm
 from restore_hub.bilevel.solvers import Rhg
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
-from restore_hub.spec import LowerLevel, Stage
+from restore_hub.spec import Level, LowerLevel, Stage
+from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.problems.chain import ChainPair, pair_of_chain
-from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
+from restore_hub.train.problems.trainable import StagePair
 from restore_hub.train.setup import Setup, set_up
-from restore_hub.train.stepper import named
 from restore_hub.trial.exact_hypergradients import SOLVED, at_optimum, direct_term, lower_gradient
 
 SIDE = 32  # pixels
@@ -92,7 +92,7 @@ def check_hypergradients(
     for index, stage in enumerate(stages):
         if stage.lower is not None:
             # Made anew, since the blocks of the stage before were moved and made wider.
-            with named(f"stage {index + 1}/{len(stages)} {stage.solver}, hypergradient"):
+            with placed(f"stage {index + 1}/{len(stages)} {stage.solver}, hypergradient"):
                 found.append(_compare(set_up(spec, overrides, plugins, device), index, stage))
     return found
 
@@ -123,26 +123,21 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     return Agreement(index + 1, stage.solver, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
 
 
-def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[ChainPair | ProblemPair, Batches, str]:
+def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[StagePair, Batches, str]:
     """Return the problem of a stage, float64 if it runs so, and tiny batches."""
-    if setup.problem is not None:
-        problem: Any = pair_of_problem(setup.problem, stage)
-    else:
-        assert setup.chain is not None
-        problem = pair_of_chain(setup.chain, setup.objectives, stage)
+    problem: Any = setup.trainable.of_stage(stage)
     setup.blocks.to(memory_format=torch.contiguous_format)
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
-    below = [_tiny(setup, lower.data, 1, part) for part in range(lower.accumulate)]
+    below = _tiny(setup, lower, 1)
     upper = stage.upper
     assert upper is not None
-    above = below if stage.share_batch else [_tiny(setup, upper.data, 0, part) for part in range(upper.accumulate)]
+    above = below if stage.share_batch else _tiny(setup, upper, 0)
     narrow = Batches(above, [below], lower.steps)
-    setup.blocks.double()
-    setup.objectives.to(torch.float64)
-    wide_below = [_double(part) for part in below]
-    wide_above = wide_below if stage.share_batch else [_double(part) for part in above]
+    setup.trainable.to(torch.float64)
+    wide_below = below.to(torch.float64)
+    wide_above = wide_below if stage.share_batch else above.to(torch.float64)
     wide = Batches(wide_above, [wide_below], lower.steps)
     try:
         direct_term(problem, wide)
@@ -150,27 +145,26 @@ def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[ChainPair | Pr
     except BilevelError:
         raise
     except Exception:  # constants of a block or a loss that are float32, say; what else is wrong shows again
-        setup.blocks.float()
-        setup.objectives.to(torch.float32)
+        setup.trainable.to(torch.float32)
         return problem, narrow, "float32"
     return problem, wide, "float64"
 
 
-def _tiny(setup: Setup, split: str, place: int, part: int) -> Mapping[str, Tensor]:
-    """Return batch number `part` of a split, cut to `SIDE` pixels where its tensors are pictures."""
-    batch = setup.stream(split, f"hypergradient {place}").batch(part, setup.device)
-    if setup.chain is None:
-        return batch
-    ports = setup.plan.datasets[split].target.ports
-    sides = {name: max(round(SIDE * ports[name].scale), 1) for name in batch}
-    return {name: tensor[..., : sides[name], : sides[name]].contiguous() for name, tensor in batch.items()}
+def _tiny(setup: Setup, level: Level, place: int) -> Batch:
+    """Return the first batch of a level, cut to `SIDE` pixels where its tensors are pictures."""
+    stream = setup.stream(level.data, f"hypergradient {place}")
+    dataset = setup.plan.datasets.get(level.data)
+    sides = {name: max(round(SIDE * port.scale), 1) for name, port in dataset.target.ports.items()} if dataset else {}
+    parts = [stream.batch(part).to(setup.device).tensors for part in range(level.accumulate)]
+    cut = [{name: _corner(tensor, sides.get(name)) for name, tensor in part.items()} for part in parts]
+    return Batch(*cut)
 
 
-def _double(part: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in part.items()}
+def _corner(tensor: Tensor, side: int | None) -> Tensor:
+    return tensor if side is None else tensor[..., :side, :side].contiguous()
 
 
-def _gradient(problem: ChainPair | ProblemPair) -> Tensors:
+def _gradient(problem: StagePair) -> Tensors:
     """Return the hypergradient that a step has left in `.grad`; BilevelError where there is none, or no finite one."""
     if all(t.grad is None for t in problem.theta):
         raise BilevelError("the solver leaves no gradient in theta's `.grad`, so that there is nothing to compare")
@@ -180,7 +174,7 @@ def _gradient(problem: ChainPair | ProblemPair) -> Tensors:
 
 
 def _through_steps(
-    problem: ChainPair | ProblemPair, optimizers: Sequence[optim.Optimizer], batches: Batches, notes: list[str]
+    problem: StagePair, optimizers: Sequence[optim.Optimizer], batches: Batches, notes: list[str]
 ) -> Tensors | None:
     """Return G by reverse mode through the lower steps that come next, none where that cannot be; omega is put back."""
     start, solver = Start(optimizers[1]), Rhg()
@@ -195,7 +189,7 @@ def _through_steps(
 
 
 def _solved(
-    problem: ChainPair | ProblemPair,
+    problem: StagePair,
     batches: Batches,
     own: Tensors,
     direct: Tensors,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from restore_hub import errors
 from restore_hub.errors import TrainingError
-from restore_hub.train.stepper import LESS_MEMORY
+from restore_hub.train.error_place import LESS_MEMORY
 from restore_hub.trial.stage_probe import Measured, Probe
 
 # The same search path as here, whatever this program did to it.

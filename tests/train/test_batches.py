@@ -60,14 +60,14 @@ def test_a_batch_depends_on_seed_key_and_index_alone() -> None:
     for index in range(3):
         two.batch(index)
     again = two.batch(3)
-    assert all(torch.equal(later[name], again[name]) for name in later)
+    assert all(torch.equal(later[name], again[name]) for name in later.tensors)
     for other in (_stream(Numbers(5), 2, seed=5), _stream(Numbers(5), 2, seed=4, key="b")):
         assert not torch.equal(other.batch(3)["u"], later["u"])
 
 
 def test_hidden_arrays_are_not_batched_and_draws_differ_between_positions() -> None:
     batch = _stream(Numbers(2), 4).batch(0)
-    assert set(batch) == {"x", "u"}
+    assert set(batch.tensors) == {"x", "u"}
     assert len(set(batch["u"].flatten().tolist())) == 4
 
 
@@ -93,7 +93,7 @@ def test_what_was_tried_before_changes_no_batch_and_no_bad_sample_is_tried_twice
         stream.batch(index)
     for index in (9, 2):
         one, two = _stream(fresh, 2).batch(index), stream.batch(index)
-        assert all(torch.equal(one[name], two[name]) for name in one)
+        assert all(torch.equal(one[name], two[name]) for name in one.tensors)
     assert used.tried.count(0) == used.tried.count(3) == 1
 
 

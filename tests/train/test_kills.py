@@ -29,7 +29,7 @@ def command(overrides: list[str], out: Path) -> list[str]:
 
 
 def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
-    from restore_hub.train.recording.folder import create_run_folder
+    from restore_hub.train.recording.find_run import create_run_folder
 
     with create_run_folder(tmp_path, "raw_lowlight", tmp_path / "r").hold():
         other = subprocess.run(command(frequent, tmp_path / "r"), capture_output=True, text=True, check=False)

@@ -12,7 +12,6 @@ import torch
 from restore_hub import run
 from restore_hub.errors import SpecError, TrainingError
 from restore_hub.plugins import load_plugins
-from restore_hub.train.problems.chain import pair_of_chain
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.hypergradient_check import check_hypergradients
 from support import LOWLIGHT
@@ -56,7 +55,7 @@ def spec(small: list[str]) -> list[str]:
 
 
 def _module(setup: Setup) -> torch.nn.Module:
-    loss = setup.objectives._losses["fidelity"]
+    loss = setup.trainable.objectives._losses["fidelity"]
     assert isinstance(loss, torch.nn.Module)
     return loss
 
@@ -65,14 +64,12 @@ def test_its_weights_belong_to_no_level(spec: list[str], plugin: Path) -> None:
     setup = set_up(LOWLIGHT, spec, [plugin], "cpu")
     loss, stage = _module(setup), setup.plan.spec.stages[1]
     before = {name: value.clone() for name, value in loss.state_dict().items()}
-    assert setup.chain is not None
-    problem = pair_of_chain(setup.chain, setup.objectives, stage)
-    assert stage.upper is not None
-    batch = [setup.stream(stage.upper.data, "here").batch(0)]
-    values = [problem.upper(problem.couple(batch), problem.omega, batch) for _ in range(2)]
+    pair = setup.trainable.of_stage(stage)
+    batch = setup.stream(stage.levels[0].data, "here").batch(0)
+    values = [pair.upper(pair.couple(batch), pair.omega, batch) for _ in range(2)]
     assert torch.equal(*values), "its dropout is off"
     torch.autograd.backward(values[0])
-    assert all(t.grad is not None and t.grad.any() for t in problem.theta[-1:])
+    assert all(t.grad is not None and t.grad.any() for t in pair.theta[-1:])
     assert all(p.grad is None for p in loss.parameters())
     assert all(torch.equal(value, before[name]) for name, value in loss.state_dict().items()), "its statistics stay"
 

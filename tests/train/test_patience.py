@@ -12,8 +12,8 @@ import torch
 
 from restore_hub import run
 from restore_hub.errors import SpecError
-from restore_hub.train import loop
-from restore_hub.train.validate import Validation
+from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.trainable import Evaluation
 from support import LOWLIGHT
 
 # Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
@@ -26,12 +26,12 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace measuring by scores that follow the step."""
     steps: dict[int, int] = {}
 
-    def measure(setup: Any) -> Validation:
-        key = hash(tuple(float(p.detach().double().sum()) for p in setup.blocks.parameters()))
+    def evaluate(trainable: TrainableChain, _: Any = None) -> Evaluation:
+        key = hash(tuple(float(p.detach().double().sum()) for p in trainable.blocks.parameters()))
         place = steps.setdefault(key, len(steps))
-        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {}, {})
+        return Evaluation({"psnr": SCORES[place], "ssim": 0.0})
 
-    monkeypatch.setattr(loop, "measure", measure)
+    monkeypatch.setattr(TrainableChain, "evaluate", evaluate)
 
 
 @pytest.mark.usefixtures("scored")

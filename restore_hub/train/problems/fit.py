@@ -1,4 +1,4 @@
-"""Whether what a stage is made of fits together: solver and optimizers, groups and batches; known before training."""
+"""Whether solver and optimizers, groups and batches of each stage fit together, checked before training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore_hub.errors import BilevelError, RestoreHubError
+from restore_hub.errors import BilevelError, RestoreHubError, SpecError
 from restore_hub.plan.plan import Plan
 from restore_hub.spec import Stage
 from restore_hub.train.optimizers import make_optimizer
@@ -17,16 +17,16 @@ from restore_hub.train.problems.groups import divide
 
 
 def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None:
-    """Check every stage of a plan, on variables of one number a level.
+    """Check every stage of a plan, with a variable of one number for each level.
 
     Args:
         plan: of the spec.
-        samples: of a split, how many one of its batches has, on all processes together.
+        samples: for a split, the number of samples in a batch, over all processes together.
         ranks: processes that share each batch.
 
     Raises:
-        SpecError: a solver refuses an optimizer, or the groups of a lower batch are more than its samples or not
-            divided evenly; with the stage and its place in the file.
+        SpecError: a solver refuses an optimizer, or a lower batch can't be divided into the groups that are asked for;
+            with the place in the file.
     """
     for index, stage in enumerate(plan.spec.stages):
         _check_optimizers(plan, index, stage)
@@ -35,7 +35,7 @@ def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None
             try:
                 _check_groups(groups, samples(stage.lower.data), stage.lower.accumulate, ranks)
             except BilevelError as error:
-                raise plan.document.error(str(error), "stages", index, "groups") from None
+                raise error.at(plan.document.at("stages", index, "groups"), SpecError) from None
 
 
 def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:
@@ -44,13 +44,13 @@ def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:
     try:
         plan.solvers[index].make().init(_stub(variables), optimizers)
     except RestoreHubError as error:
-        raise plan.document.error(str(error), "stages", index, "solver") from error
+        raise error.at(plan.document.at("stages", index, "solver"), SpecError) from error
     except Exception:
-        return  # a solver that asks for more than variables and optimizers sees the whole problem before the first step
+        return  # a solver that asks for more than variables and optimizers gets all of it before the first step
 
 
 def _stub(variables: Sequence[tuple[Tensor, ...]]) -> SimpleNamespace:
-    """Return a problem (`restore_hub.contracts`) that has all that a stage's own has, but no energies."""
+    """Return what a solver sees of a stage (`restore_hub.contracts`), without energies."""
     if len(variables) == 1:
         return SimpleNamespace(variables=variables[0], names=("variable",), energy=_unknown)
     theta, omega = variables
@@ -63,9 +63,9 @@ def _unknown(*_: Any) -> Any:
 
 
 def _check_groups(groups: int, samples: int, parts: int, ranks: int) -> None:
-    """Raise BilevelError, on all processes alike, where one of them could not cut its part of a batch."""
+    """Raise BilevelError on all processes alike if one of them couldn't divide its share of a batch."""
     if samples < ranks:
-        return  # refused where the batches are made, whatever the groups are
+        return  # refused where the batches are made
     for rank in range(ranks):
         own = samples * (rank + 1) // ranks - samples * rank // ranks
         divide([own] * parts, groups, ranks)

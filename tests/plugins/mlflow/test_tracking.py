@@ -26,7 +26,7 @@ from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.plan import Plan, build_chain
 from restore_hub.train.recording import tracker_thread
 from restore_hub.train.recording.folder import RunFolder
-from restore_hub.train.recording.recorder import Record
+from restore_hub.train.recording.recorder import Recorder
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
 from support import LOWLIGHT
@@ -183,19 +183,19 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
     client = _client(uri)
     folder = RunFolder(tmp_path / "r")
     folder.path.mkdir()
-    record = Record(folder, Mlflow(uri=uri, folder=tmp_path))
+    recorder = Recorder(folder, Mlflow(uri=uri, folder=tmp_path))
     client.create_experiment("restore_hub", artifact_location=(tmp_path / "a").as_uri())
-    record.start("locked", {"a": 1}, {})
-    record.values(1, {"loss": 1.0})
+    recorder.start("locked", {"a": 1}, {})
+    recorder.values(1, {"loss": 1.0})
     _until(lambda: '"step": 1' in _text(folder.path / "tracker.json"))
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         for step in range(2, 301):
-            record.values(step, {"loss": 1 / step})
+            recorder.values(step, {"loss": 1 / step})
         said: list[str] = []
         _until(lambda: "the tracker is away" in "".join([*said, said.append(capsys.readouterr().err) or said[-1]]))
         other.execute("ROLLBACK")
-    record.finish("FINISHED")
+    recorder.finish("FINISHED")
     assert "the tracker is back" in capsys.readouterr().err
     run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
     assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(1, 301))
@@ -235,16 +235,16 @@ def test_a_server_that_is_killed_and_started_again_gets_every_value_once(
     uri = f"http://127.0.0.1:{port}"
     folder = RunFolder(tmp_path / "r")
     folder.path.mkdir()
-    record = Record(folder, Mlflow(uri=uri, folder=tmp_path))
+    recorder = Recorder(folder, Mlflow(uri=uri, folder=tmp_path))
     with _server(tmp_path, port):
-        record.start("served", {"a": 1}, {})
+        recorder.start("served", {"a": 1}, {})
         for step in range(1, 2001):
-            record.values(step, {"loss": 1 / step})
+            recorder.values(step, {"loss": 1 / step})
         _until(lambda: '"step": ' in _text(folder.path / "tracker.json").replace('"step": -1', ""))
     for step in range(2001, 4001):
-        record.values(step, {"loss": 1 / step})
+        recorder.values(step, {"loss": 1 / step})
     with _server(tmp_path, port):
-        assert record.finish("FINISHED").startswith(f"{uri}/#/experiments/")
+        assert recorder.finish("FINISHED").startswith(f"{uri}/#/experiments/")
         run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
         history = _client(uri).get_metric_history(run_id, "loss")
         assert [m.step for m in history] == list(range(1, 4001))
