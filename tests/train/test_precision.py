@@ -71,9 +71,7 @@ def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
         for kinds in seen.values():
             kinds.clear()
         setup = set_up(LOWLIGHT, [*small, f"precision={precision}"], (), "cpu")
-        convolution = next(
-            m for m in setup.blocks["enhance"].modules() if isinstance(m, torch.nn.Conv2d)
-        )
+        convolution = next(m for m in setup.blocks["enhance"].modules() if isinstance(m, torch.nn.Conv2d))
         convolution.register_forward_hook(lambda _module, _inputs, output: seen["block"].add(output.dtype))
         inner = setup.trainable.objectives._losses["fidelity"]
 

@@ -12,9 +12,9 @@ import torch
 
 from restore_hub import run
 from restore_hub.errors import TrainingError
-from restore_hub.train import Result
 from restore_hub.train.recording.find_run import find_unfinished
 from restore_hub.train.recording.folder import RunFolder
+from restore_hub.train.run import Result
 from support import LOWLIGHT
 
 Same = Callable[[Path, Path], None]
