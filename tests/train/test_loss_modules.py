@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.errors import SpecError, TrainingError
+from restore_hub.errors import SpecError
 from restore_hub.plugins import load_plugins
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.hypergradient_check import check_hypergradients
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 PLUGIN = """
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_a_run_does_not_go_on_with_other_weights_of_a_loss(
     first = net[0].weight.data[0, 0, 0, 0].clone()
     net[0].weight.data[0, 0, 0, 0] += 1e-3
     torch.save(net.state_dict(), weights)
-    with pytest.raises(TrainingError, match=r"the hash of the losses' weights was \w{12} and is \w{12}"):
+    with refused("train.loss-weights-differ", "state.pt"):
         run(LOWLIGHT, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
     net[0].weight.data[0, 0, 0, 0] = first
     torch.save(net.state_dict(), weights)

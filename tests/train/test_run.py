@@ -14,7 +14,7 @@ from restore_hub.export.publish import export_run
 from restore_hub.plugins import default_registry
 from restore_hub.train.recording.find_run import create_run_folder
 from restore_hub.train.run import Result
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
@@ -130,7 +130,7 @@ def test_a_run_that_fails_late_says_that_it_goes_on_with_the_same_spec(
         run(LOWLIGHT, overrides=[*small, "stages.1.lower.lr=1e30"], out=tmp_path / "r")
     said = capsys.readouterr().err
     line = f"restore-hub run {tmp_path}/r/spec.json --out {tmp_path}/r --resume"
-    assert f"to go on where it stopped, with the same spec, once the cause is mended: {line}" in said
+    assert f"to resume once the cause is fixed: {line}" in said
 
 
 def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_path: Path) -> None:
@@ -148,11 +148,11 @@ def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_p
 
 def test_a_folder_that_cannot_be_made_or_is_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with refused("train.run-folder-unwritable", tmp_path / "file"):
         create_run_folder(tmp_path / "file", "name")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "x").write_text("x")
-    with pytest.raises(TrainingError, match="not an empty folder"):
+    with refused("train.out-not-empty", tmp_path / "used"):
         create_run_folder(tmp_path, "name", tmp_path / "used")
     assert create_run_folder(tmp_path, "n").path != create_run_folder(tmp_path, "n").path
 

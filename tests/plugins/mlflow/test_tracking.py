@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from restore_hub.contracts import Scalar
-from restore_hub.errors import MissingExtraError, TrainingError
+from restore_hub.errors import MissingExtraError
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.plan import Plan, build_chain
 from restore_hub.train.recording import tracker_thread
@@ -29,7 +29,7 @@ from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 SPEC: dict[str, Any] = {
     "name": "demo",
@@ -341,10 +341,10 @@ def test_uri_comes_from_the_option_then_the_variable_then_the_folder(
 
 def test_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
-    with pytest.raises(TrainingError, match="cannot open nonsense://there"):
+    with refused("mlflow.cannot-open", "nonsense://there"):
         Mlflow(uri="nonsense://there", folder=tmp_path).check()
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TrainingError, match="MLflow cannot open"):
+    with refused("mlflow.cannot-open"):
         Mlflow(uri=f"sqlite:///{tmp_path}/file/x.db", folder=tmp_path).check()
 
 
@@ -360,5 +360,5 @@ def test_a_password_is_kept_to_itself(tmp_path: Path) -> None:
 
 def test_missing_mlflow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(MissingExtraError, match=r"restore-hub\[train\]"):
+    with refused("mlflow.not-installed", kind=MissingExtraError):
         Mlflow(folder=tmp_path).check()

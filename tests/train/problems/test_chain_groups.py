@@ -9,9 +9,9 @@ import torch
 
 from restore_hub.batch import Batch
 from restore_hub.bilevel import Rows, evaluate, lower_rows
-from restore_hub.errors import BilevelError
 from restore_hub.plan import Chain, Plan
 from restore_hub.train.problems.chain_pair import ChainPair
+from support import refused
 
 Drawn = Callable[[int], Batch]
 Built = Callable[..., tuple[Chain, ChainPair]]
@@ -31,7 +31,7 @@ def test_groups_of_a_batch_add_up_to_the_lower_gradients(
     merged = Batch.cat([drawn(1), drawn(2)])
     batch = merged if parts == 1 else Batch.of_parts([drawn(1), drawn(2)])
     if parts == 2 and groups == 1:
-        with pytest.raises(BilevelError, match="groups: 1 do not divide evenly among the 2 parts"):
+        with refused("train.groups-uneven-parts", groups=1, parts=2):
             _grouped(pair, batch, groups)
         return
     x = tuple(t.detach() for t in pair.couple(batch))
@@ -77,8 +77,8 @@ def test_more_groups_than_samples_and_batch_statistics_are_refused(
     make: Callable[..., Plan], drawn: Drawn, built: Built
 ) -> None:
     chain, pair = built(make())
-    with pytest.raises(BilevelError, match="groups: 3 of a lower batch of 2 samples"):
+    with refused("train.groups-above-samples", groups=3, samples=2):
         _grouped(pair, drawn(1), 3)
     chain.blocks["enhance"].add_module("statistics", torch.nn.BatchNorm2d(3))
-    with pytest.raises(BilevelError, match=r"'enhance' normalises by the statistics of the batch .BatchNorm2d."):
+    with refused("train.groups-batch-norm", "block 'enhance'", layer="BatchNorm2d"):
         _grouped(pair, drawn(1), 2)

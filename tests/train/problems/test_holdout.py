@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from restore_hub.errors import DataError, TrainingError, UnreadableFileError
+from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.samples import Samples
 from restore_hub.train.loop import better
 from restore_hub.train.problems.holdout import evaluate_chain
+from support import refused
 
 
 class Seen:
@@ -127,7 +128,7 @@ def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
 
     plan = make("metrics=[psnr, ssim]")
     holdout = Samples(plan.datasets["holdout"].make(), "holdout")
-    with pytest.raises(TrainingError, match="the metric 'ssim' raised ValueError: bad picture"):
+    with refused("train.metric-failed", "metric 'ssim'", cause="ValueError: bad picture"):
         evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
 
 

@@ -15,7 +15,7 @@ from restore_hub import run
 from restore_hub.batch import Batch
 from restore_hub.bilevel import evaluate, lower_rows
 from restore_hub.contracts import Problem
-from restore_hub.errors import BilevelError, ExportError, SpecError
+from restore_hub.errors import ExportError, SpecError
 from restore_hub.export.publish import export_run
 from restore_hub.plan import make_plan
 from restore_hub.plan.problems import check_problem, make_problem
@@ -28,11 +28,13 @@ from restore_hub.train.setup import set_up
 from restore_hub.trial.compare_solvers import compare_solvers
 from restore_hub.trial.forecast import forecast
 from restore_hub.trial.stage_probe import take
+from support import refused
 
 PLUGIN = '''
 import torch
 from torch import nn
 from restore_hub import hookimpl
+from support import refused
 
 class Fit:
     """A linear fit below, a scale for each feature above."""
@@ -94,7 +96,6 @@ stages:
 metrics: [distance]
 """
 
-
 ALTERNATING = (
     "{solver: alternating, steps: 1, upper: {blocks: [scale], objective: error, data: high}, "
     "lower: {blocks: [fit], objective: size, data: low}}"
@@ -155,7 +156,7 @@ def test_groups_are_shares_of_the_lower_energy(parts: Problem, sizes: Any, group
     share = first / 6
     torch.testing.assert_close(found.omega[0][0], share * alone.omega[0], rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(found.x[0].value[0], share * alone.x[0], rtol=1e-12, atol=1e-14)
-    with pytest.raises(BilevelError, match="groups: 8 of a lower batch of 6 samples"):
+    with refused("train.groups-above-samples", groups=8, samples=6):
         lower_rows(pair, pair.theta, pair.omega, batch, 8)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from restore_hub.errors import MissingExtraError, TrainingError
+from restore_hub.errors import MissingExtraError
 from restore_hub.train.recording import tracker_thread
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
 from restore_hub.train.recording.tracker_queue import RunInfo, TrackerQueue
+from support import refused
 
 INFO = RunInfo("night", {"seed": 1}, {})
 STEPS = 1000
@@ -29,7 +30,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def record(tracker: Any, tmp_path: Path) -> Recorder:
+def recorder(tracker: Any, tmp_path: Path) -> Recorder:
     folder = RunFolder(tmp_path / "r")
     folder.pictures.mkdir(parents=True)
     return Recorder(folder, tracker)
@@ -69,7 +70,7 @@ def test_a_tracker_that_fails_at_first_gets_everything_once_in_order(
 ) -> None:
     tracker.before = fails = _Fails(5)
     recorder.start(*INFO)
-    _train(record)
+    _train(recorder)
     assert fails.tried.wait(LONG)
     assert recorder.finish("FINISHED") == "seen there"
     assert _got(tracker) == _expected()
@@ -91,7 +92,7 @@ def test_training_does_not_wait_for_a_call_that_hangs(
     recorder.start(*INFO)
     recorder.values(1, {"loss": 1.0})
     assert hangs.wait(LONG)
-    _train(record, first=2)  # ends although the tracker's call does not
+    _train(recorder, first=2)  # ends although the tracker's call does not
     assert not release.is_set()
     assert tracker.scalars == []
     _until(lambda: "away (it does not answer)" in capsys.readouterr().err)
@@ -102,13 +103,13 @@ def test_training_does_not_wait_for_a_call_that_hangs(
 
 def test_a_tracker_that_dies_in_mid_run_gets_the_rest_when_it_is_back(recorder: Recorder, tracker: Any) -> None:
     recorder.start(*INFO)
-    _train(record, last=400)
+    _train(recorder, last=400)
     _until(lambda: len(tracker.scalars) == 400)
     tracker.before = fails = _Fails()
-    _train(record, first=401, last=700)
+    _train(recorder, first=401, last=700)
     assert fails.tried.wait(LONG)
     fails.down = False
-    _train(record, first=701)
+    _train(recorder, first=701)
     recorder.finish("FINISHED")
     assert _got(tracker) == _expected()
     assert tracker.calls.count("start") >= 2, "the run is opened again after a failure"
@@ -120,7 +121,7 @@ def test_a_store_that_is_full_costs_a_line_and_the_rest_waits_in_the_folder(
     monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 0.05)
     tracker.before = fails = _Fails()
     recorder.start(*INFO)
-    _train(record)
+    _train(recorder)
     assert fails.tried.wait(LONG)
     assert recorder.finish("FAILED") == ""
     said = capsys.readouterr().err.splitlines()
@@ -160,7 +161,7 @@ def test_finish_leaves_a_call_that_hangs_and_it_does_nothing_when_it_returns(
 
 def test_a_run_that_is_stopped_says_so(recorder: Recorder, tracker: Any) -> None:
     recorder.start(*INFO)
-    _train(record, last=3)
+    _train(recorder, last=3)
     recorder.finish("KILLED")
     assert _got(tracker) == _expected(3)
     assert tracker.status == "KILLED"
@@ -169,7 +170,7 @@ def test_a_run_that_is_stopped_says_so(recorder: Recorder, tracker: Any) -> None
 
 def test_what_no_waiting_mends_is_an_error_at_once(recorder: Recorder, tracker: Any) -> None:
     def broken(_: str) -> None:
-        raise MissingExtraError("not installed")
+        raise MissingExtraError("mine.missing", what="not installed")
 
     tracker.before = broken
     with pytest.raises(MissingExtraError):
@@ -179,7 +180,7 @@ def test_what_no_waiting_mends_is_an_error_at_once(recorder: Recorder, tracker: 
 
 def test_only_one_process_sends_from_a_folder(recorder: Recorder, tracker: Any) -> None:
     recorder.start(*INFO)
-    with pytest.raises(TrainingError, match="another process records"):
+    with refused("train.tracker-busy", recorder.folder.path):
         TrackerQueue(recorder.folder.path, tracker, INFO, threading.Lock())
     recorder.finish("FINISHED")
     TrackerQueue(recorder.folder.path, tracker, INFO, threading.Lock()).close()
