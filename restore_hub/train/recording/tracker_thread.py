@@ -6,6 +6,7 @@ import shlex
 import threading
 from typing import Literal
 
+from restore_hub.errors import reason_of
 from restore_hub.train.progress import note
 from restore_hub.train.recording.tracker_queue import TrackerQueue
 
@@ -45,13 +46,13 @@ class TrackerThread:
         pause = FIRST_PAUSE
         while not self._given_up.is_set():
             closing = self._closing.is_set()  # asked first, so that everything recorded before is sent below
-            alarm = threading.Timer(SLOW_SECONDS, self._report_away, ["it does not answer"])
+            alarm = threading.Timer(SLOW_SECONDS, self._report_away, ["no answer"])
             alarm.daemon = True
             alarm.start()
             try:
                 self._where = self._queue.send(self._status if closing else "RUNNING")
             except Exception as error:  # a plugin's call may raise anything
-                self._report_away(" ".join(str(error).split())[:200] or type(error).__name__)
+                self._report_away(reason_of(error, limit=200))
                 wait, pause = (FIRST_PAUSE, pause) if closing else (pause, min(2 * pause, LONGEST_PAUSE))
             else:
                 self._report_back()

@@ -193,7 +193,9 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
         for step in range(2, 301):
             recorder.values(step, {"loss": 1 / step})
         said: list[str] = []
-        _until(lambda: "the tracker is away" in "".join([*said, said.append(capsys.readouterr().err) or said[-1]]))
+        _until(
+            lambda: "the tracker is unreachable" in "".join([*said, said.append(capsys.readouterr().err) or said[-1]])
+        )
         other.execute("ROLLBACK")
     recorder.finish("FINISHED")
     assert "the tracker is back" in capsys.readouterr().err
@@ -270,7 +272,7 @@ def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_
     _, said = process.communicate()
     assert (process.returncode, "Traceback" in said) == (0, False), said
     # Whether "away" is said before the end depends on the call that the kill met: one that hangs takes ten seconds.
-    assert f"the tracker did not take all of the run; `restore-hub track {out}` sends the rest" in said
+    assert f"the tracker doesn't have all of the run; `restore-hub track {out}` sends the rest" in said
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert 0 < _sent(out, uri) < lines[-1]["step"] == 1202
     assert json.loads(_text(out / "status.json")) == {"status": "FINISHED"}

@@ -70,7 +70,7 @@ def test_what_a_later_stage_lacks_is_found_before_the_first_stage(
 ) -> None:
     with pytest.raises(TrainingError) as caught:
         run(RAW, overrides=[*small, "checkpoint_seconds=0", *overrides], out=tmp_path / "r")
-    assert caught.value.place.startswith("stage 2/2 ibgl: ")
+    assert caught.value.place.startswith("stage 2/2 ibgl")
     assert not (tmp_path / "r").exists(), "no step was taken"
 
 
