@@ -81,8 +81,8 @@ class Loss(Protocol):
     processes.
 
     The names of the tensors are the parameters of `__call__`, or of `forward` if the loss is a `torch.nn.Module`. Write
-    each one out: `**inputs` would name none. A module is moved to the run's device, put into evaluation mode and frozen;
-    no level trains its weights.
+    each one out: `**inputs` would name none. A module is moved to the run's device, put into evaluation mode and
+    frozen; no level trains its weights.
     """
 
     def __call__(self, **inputs: Tensor) -> tuple[Tensor, Tensor | int]:
@@ -115,8 +115,8 @@ class Dataset(Protocol):
     """Samples by index, each with the same named arrays.
 
     Attributes:
-        ports: `Port` by name of what `sample` returns. Set it on the class, so that a spec can be checked before there is
-            any data. A spec calls these tensors `data.<name>`.
+        ports: `Port` by name of what `sample` returns. Set it on the class, so that a spec can be checked before there
+            is any data. A spec calls these tensors `data.<name>`.
         notes: optional, `Sequence[str]`: what a user should know about the data, such as scenes that are left out.
             `restore-hub check` and `restore-hub run` print them.
     """
@@ -206,8 +206,8 @@ class LevelPair(Protocol):
     """What a solver sees: two energies and two sets of variables, coupled through x = couple(batch).
 
     x depends on `theta` alone. Solvers work on x detached from its graph, and send a single combined cotangent back
-    through `couple`. The simplest `couple` returns `theta` itself. A batch is whatever the energies read; in training it
-    is a `restore_hub.batch.Batch`. See `restore_hub.bilevel`.
+    through `couple`. The simplest `couple` returns `theta` itself. A batch is whatever the energies read; in training,
+    it is a `restore_hub.batch.Batch`. See `restore_hub.bilevel`.
 
     Attributes:
         theta, omega: upper and lower variables, live leaf tensors in a fixed order.
@@ -262,8 +262,8 @@ class GroupedPair(LevelPair, Protocol):
 class Problem(Protocol):
     """Variables, energies, data and metrics to train on when the model isn't a chain of blocks.
 
-    A problem doesn't say which level is which. A stage of the spec does: it names blocks, an energy and a split for each
-    level.
+    A problem doesn't say which level is which. A stage of the spec does: it names blocks, an energy and a split for
+    each level.
 
     Draw the initial values of variables from torch's global generators, which a run seeds. Don't draw data from them.
 
@@ -293,8 +293,8 @@ class Problem(Protocol):
             index: number of the batch, from 0.
 
         Returns:
-            a plain mapping of tensors by name, on the CPU, with the samples along the first axis. Training wraps it in a
-            `restore_hub.batch.Batch` to split it; your energies get the mapping.
+            a plain mapping of tensors by name, on the CPU, with the samples along the first axis. Training wraps it in
+            a `restore_hub.batch.Batch` to split it; your energies get the mapping.
         """
         ...
 

@@ -23,15 +23,15 @@ from restore_hub.train.problems.trainable import parameters_of
 class ChainPair:
     """Two levels of blocks of one chain (`restore_hub.contracts.LevelPair`).
 
-    The coupling tensors are what the upper blocks hand on before any lower block runs, part by part of the batch, in
-    float32 at least, since all levels' cotangents are summed there.
-    Upper blocks that come after a lower one are coupled through their parameters, which `couple` returns as they are.
+    The coupling tensors are what the upper blocks produce before any lower block runs, part by part of the batch. They
+    are float32 at least, since the cotangents of all levels are summed there. Upper blocks that come after a lower one
+    are coupled through their parameters, which `couple` returns as they are.
 
-    Blocks of a level run in training mode. Batch normalisation uses the statistics of the batch. Running statistics,
-    which evaluation and export use, are those of `couple` for the upper blocks, and for the others of F_lower at the
-    live omega (in the lower steps, and in the response after the last of them): F_upper and F_lower at any other
-    omega, as in a finite difference, leave them alone. Dropout draws anew in each call, but for the two ends of a
-    finite difference.
+    Blocks of a level run in training mode, so batch normalisation uses the statistics of the batch. Running statistics,
+    which evaluation and export use, are updated by `couple` for the upper blocks. For the others F_lower updates them,
+    but only at the live omega: in the lower steps, and in the response after the last one. F_upper, and F_lower at any
+    other omega, as in a finite difference, leave them alone. Dropout draws a new mask in each call, except that both
+    ends of a finite difference share one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ChainPair:
         self._apart = not any(normalises_by_batch(block) for block in above)  # what a sample gives is its own
 
     def couple(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Run the upper blocks; return what they hand on, then the parameters of upper blocks further down."""
+        """Run the upper blocks; return their coupling tensors, then the parameters of upper blocks further down."""
 
         def hand_on(part: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
             wires = self._chain.run(self._before, data_wires(part))
@@ -62,11 +62,11 @@ class ChainPair:
         return (*(tensor for part in parts for tensor in part), *self._late)
 
     def couple_both(self, first: Batch, second: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return x of two batches: from one pass over the samples of both where that gives the same and may be faster.
+        """Return x of two batches, from one pass over the samples of both if that gives the same.
 
-        It gives the same but where a block normalises by the statistics of the batch; that what a block makes of a
-        sample depends on it alone else is the contract of `Network`. Small batches gain, which leave kernels idle;
-        large ones neither gain nor lose.
+        It does unless a block normalises by the statistics of the batch; otherwise, by the contract of `Network`, the
+        output for a sample depends on that sample alone. One pass is faster for small batches, which leave kernels
+        idle; large ones neither gain nor lose.
         """
         read = {t for name in self._before for t in self._chain.inputs_of(name).values() if t.startswith(DATA)}
         one_part = len(first.parts) == len(second.parts) == 1
@@ -87,10 +87,10 @@ class ChainPair:
         return self._energies((1,), x, omega, batch)[0]
 
     def both(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return F_lower and F_upper from one pass through the blocks below the coupling; dropout draws once.
+        """Return F_lower and F_upper from one pass through the blocks below the coupling, with one dropout mask.
 
-        A batch in parts takes two passes: what is computed again for the gradient of one energy would be kept, of every
-        part, until that of the other.
+        A batch in parts takes two passes. Otherwise what each part computes again for the gradient of one energy would
+        be kept until that of the other.
         """
         if len(batch.parts) > 1:
             return self.lower(x, omega, batch), self.upper(x, omega, batch)
@@ -100,11 +100,11 @@ class ChainPair:
     def lower_groups(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch, groups: Grouping) -> Rows:
         """Return the gradients of F_lower by group of samples; a group reads its samples' slice of x.
 
-        Every group runs the blocks below the coupling forward and backward once, on its samples alone: about one pass
-        over the batch in all. Parameters of upper blocks further down are shared by all groups.
+        Every group runs the blocks below the coupling forward and backward once, on its samples alone, which is about
+        one pass over the batch in all. All groups share the parameters of upper blocks further down.
 
         Raises:
-            BilevelError: more groups than samples, a number that the parts of the batch do not share evenly, or a
+            BilevelError: more groups than samples, a number that doesn't divide evenly among parts or processes, or a
                 block that normalises by the statistics of the batch, which no group has.
         """
         self.check_groups()
@@ -116,14 +116,14 @@ class ChainPair:
             samples = [piece.tensors for piece in part.split(counts)]
             pieces += zip(samples, *handed, strict=True)
         sums = self._sums((1,), omega, late, keep_buffers=False)
-        # All groups before any backward pass, since the counts of the losses add up over the whole batch.
+        # All groups run before any backward pass, because the counts of the losses add up over the whole batch.
         each = one_by_one(sums, pieces) if len(batch.parts) > 1 else [sums(*piece) for piece in pieces]
         shared = shares(self._weights[1], [lower for (lower,) in each], self.reduction)
         rows = rows_by_parts(shared, omega, [piece[1:] for piece in pieces], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
 
     def check_groups(self) -> None:
-        """Raise BilevelError where a block normalises by the statistics of the batch, which no group has."""
+        """Raise BilevelError if a block normalises by the statistics of the batch, which no group has."""
         found = find_batch_norm({name: self._chain.blocks[name] for name in self._after})
         if found:
             raise BilevelError("train.groups-batch-norm", f"block {found.block!r}", layer=found.layer)
@@ -143,7 +143,7 @@ class ChainPair:
     def _sums(
         self, levels: Sequence[int], omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
     ) -> Callable[..., tuple[Sums, ...]]:
-        """Return what gives the losses of each level on a part of a batch and the coupling tensors of that part."""
+        """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
         replaced: dict[str, dict[str, Tensor]] = {}
         names, values = (*self.omega_names, *self._late_names), (*omega, *late)
         for name, value in zip(names, values, strict=True):
@@ -158,7 +158,7 @@ class ChainPair:
         return sums
 
     def _later(self, upper: Sequence[str]) -> tuple[str, ...]:
-        """Return the blocks below the coupling, with frozen ones above it that hand them something themselves."""
+        """Return the blocks below the coupling, and the frozen ones above it that feed them directly."""
         graph = self._chain.graph
         below = [name for name in graph.order if name not in self._before]
         read = {t for name in below for t in self._chain.inputs_of(name).values()}
@@ -177,7 +177,7 @@ class ChainPair:
 
 
 def _before(chain: Chain, upper: Sequence[str], lower: Sequence[str]) -> tuple[str, ...]:
-    """Return the upper blocks that no lower block feeds, and what feeds them, in order."""
+    """Return the upper blocks that no lower block feeds, and the blocks that feed them, in order."""
     early = {name for name in upper if not chain.graph.upstream(chain.outputs_of(name)) & set(lower)}
     feeding = chain.graph.upstream(tensor for name in early for tensor in chain.outputs_of(name))
     return tuple(name for name in chain.graph.order if name in feeding)

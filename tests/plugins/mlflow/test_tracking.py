@@ -192,10 +192,13 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
         other.execute("BEGIN EXCLUSIVE")
         for step in range(2, 301):
             recorder.values(step, {"loss": 1 / step})
-        said: list[str] = []
-        _until(
-            lambda: "the tracker is unreachable" in "".join([*said, said.append(capsys.readouterr().err) or said[-1]])
-        )
+        printed: list[str] = []
+
+        def unreachable() -> bool:
+            printed.append(capsys.readouterr().err)
+            return "the tracker is unreachable" in "".join(printed)
+
+        _until(unreachable)
         other.execute("ROLLBACK")
     recorder.finish("FINISHED")
     assert "the tracker is back" in capsys.readouterr().err
