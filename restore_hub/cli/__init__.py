@@ -16,7 +16,7 @@ from restore_hub.errors import RestoreHubError
 COMMANDS = {
     "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
     "check": ("check", "Check a spec: names, levels, shapes, cost; train nothing."),
-    "plan": ("plan", "Forecast time, memory and disk of a run; compare solvers."),
+    "forecast": ("forecast", "Forecast time, memory and disk of a run; compare solvers."),
     "export": ("export", "Export a run again, or blocks with published weights."),
     "track": ("track", "Send what a tracker has not had of a run, from its folder."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
