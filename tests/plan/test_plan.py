@@ -99,7 +99,7 @@ def test_report_gives_shapes_parameters_and_cost(make: Callable[..., Plan]) -> N
     assert found.makers["enhanced"] == "enhance"
     chain = build_chain(plan)
     assert found.parameters["generate"] == sum(p.numel() for p in chain.blocks["generate"].parameters())
-    lower_steps = plan.spec.stages[1].lower.steps
+    lower_steps = plan.spec.stages[1].levels[1].steps
     assert f"{lower_steps + 2} gradient evaluations a step" in found.costs[1]
     assert found.remarks == ()
 
