@@ -195,22 +195,24 @@ def _registrar(kind: str, source: _Source, buffer: dict[tuple[str, str], Compone
     def register(
         name: str, target: str, *, summary: str, references: tuple[str, ...] = (), group: str | None = None
     ) -> None:
-        def fail(code: str, **facts: Any) -> PluginError:
-            return PluginError(code, source.place, kind=kind, name=name, **facts)
-
+        place, named = source.place, {"kind": kind, "name": name}
         if not _NAME.fullmatch(name):
-            raise fail("plugin.bad-name")
+            raise PluginError("plugin.bad-name", place, **named)
         if not isinstance(target, str) or not _TARGET.fullmatch(target):
-            raise fail("plugin.bad-target", target=repr(target))
+            raise PluginError("plugin.bad-target", place, **named, target=repr(target))
         if not summary.strip():
-            raise fail("plugin.no-summary")
+            raise PluginError("plugin.no-summary", place, **named)
         if kind == "command" and group is None and name in COMMANDS:
-            raise fail("plugin.built-in-command")
+            raise PluginError("plugin.built-in-command", place, name=name)
         if group is not None and group not in COMMAND_GROUPS:
-            raise fail("plugin.bad-command-group", group=group, known=", ".join(COMMAND_GROUPS))
+            raise PluginError(
+                "plugin.bad-command-group", place, name=name, group=group, known=", ".join(COMMAND_GROUPS)
+            )
         qualified = f"{source.namespace}/{name}"
         if (kind, qualified) in buffer:
-            raise fail("plugin.registers-twice", first=buffer[kind, qualified].target, second=target)
+            raise PluginError(
+                "plugin.registers-twice", place, **named, first=buffer[kind, qualified].target, second=target
+            )
         buffer[kind, qualified] = Component(
             kind, qualified, target, summary, tuple(references), source.origin, source.version, group
         )

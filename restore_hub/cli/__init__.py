@@ -12,7 +12,7 @@ import click
 
 from restore_hub import __version__
 from restore_hub.commands import COMMANDS
-from restore_hub.errors import MissingExtraError, RestoreHubError
+from restore_hub.errors import MissingExtraError, RestoreHubError, nearest
 
 # What the extra `train` brings: where one of these is missing, the error says which extra to install.
 TRAIN_PACKAGES = (
@@ -37,10 +37,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import a command; one that isn't built in is looked up among those of plugins."""
         if name not in COMMANDS:
-            from restore_hub.cli.plugin_commands import load_command
-            from restore_hub.plugins import default_registry
-
-            return load_command(default_registry(), None, name)
+            return _of_a_plugin(ctx, name)
         command: click.Command = importlib.import_module(f"restore_hub.cli.{COMMANDS[name][0]}").command
         command.name = name
         return command
@@ -93,13 +90,26 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(130)
 
 
+def _of_a_plugin(context: click.Context, name: str) -> click.Command | None:
+    from restore_hub.cli.plugin_commands import commands_of, load_command
+    from restore_hub.plugins import default_registry
+
+    registry = default_registry()
+    command = load_command(registry, None, name)
+    near = nearest(name, [*COMMANDS, *commands_of(registry, None)])
+    if command is None and near:
+        context.fail(f"No such command {name!r}; {near}")
+    return command
+
+
 def _usage(error: click.ClickException) -> RestoreHubError:
     """Return one of click's own errors as ours."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "restore-hub"
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the help
-        return RestoreHubError("call.incomplete", command, command=command)
-    return RestoreHubError("call.usage", command, problem=error.format_message().rstrip("."), command=command)
+    without = isinstance(error, click.exceptions.NoArgsIsHelpError)  # its message is the whole help
+    problem = "Missing command." if without else error.format_message()
+    problem = problem[:1].lower() + problem[1:].rstrip(".")
+    return RestoreHubError("call.usage", command, problem=problem, command=command)
 
 
 def _end(error: RestoreHubError, status: int, as_json: bool) -> NoReturn:

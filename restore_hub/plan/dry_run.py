@@ -113,11 +113,13 @@ def _check_losses(plan: Plan, wires: Wires) -> None:
         objectives = Objectives({name: part.make()}, {name: part.inputs}).to(torch.device("meta"))
         try:
             objectives.value({name: 1.0}, wires)
-        except (TrainingError, DataError) as error:
+        except DataError as error:
+            raise part.located(error) from error
+        except TrainingError as error:
             cause = error.__cause__
             if isinstance(cause, NotImplementedError) or re.search("meta (tensor|device)|device meta", str(cause)):
                 continue  # it looks at values, which the meta device doesn't have, or its own tensors stay elsewhere
-            raise part.located(error) from error
+            raise part.error(error.code, **error.facts) from error
 
 
 def _cost(plan: Plan, index: int) -> str:

@@ -105,7 +105,7 @@ class Lookup:
         try:
             options = check_options(component.name, target, use.options, skip)
         except OptionError as error:
-            if error.code.startswith("option.unknown"):
+            if error.code in ("option.unknown", "option.unknown-none"):
                 known = [option.name for option in options_of(target, skip)]
                 raise self._unknown_option(component.name, error.option, known, use, *place) from None
             raise self.document.located(error, *place) from None

@@ -72,7 +72,7 @@ def _missing(document: Document, data: dict[str, Any], keys: Keys) -> SpecError:
     known = _known_keys(data, tuple(above))
     for given in mapping:
         if given not in known and nearest(given, [str(last)]):
-            return document.error("spec.unknown-key", *place, given, key=given, mend=nearest(given, [str(last)]))
+            return _unknown(document, (*place, given), [str(last)])
     return document.error("spec.missing-key", *place, key=last)
 
 

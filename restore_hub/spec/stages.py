@@ -44,7 +44,7 @@ def written_schema() -> dict[str, Any]:
         reference = {"anyOf": [{"$ref": f"#/$defs/{model}"}, {"type": "null"}], "default": None}
         stage["properties"][name] = {**reference, "description": f"the {name} level of a bilevel stage"}
     for key, field in upper["properties"].items():
-        stage["properties"][key] = {**field, "description": f"flat stage: {field['description']}"}
+        stage["properties"][key] = {"default": None, **field, "description": f"flat stage: {field['description']}"}
     return schema
 
 
