@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> Any:
     options = itertools.takewhile(lambda argument: argument.startswith("-"), given)
     as_json = "--json" in options or os.environ.get("RESTORE_HUB_ERRORS") == "json"
     try:
-        sys.exit(group(arguments, standalone_mode=False))
+        sys.exit(group(arguments, prog_name="restore-hub", standalone_mode=False))
     except click.ClickException as error:
         if as_json:
             _end(_usage(error), error.exit_code, as_json)

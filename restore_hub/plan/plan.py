@@ -62,13 +62,13 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         index: look.part("solver", stage.solver, stage, {}, "stages", index) for index, stage in enumerate(spec.stages)
     }
     problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
+    check_export(document, spec, graph)
     metrics = {} if problem else _metrics(document, spec, graph, look)
     use = spec.tracker
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for part in losses.values():
         check_call(part)
     check_data_tensors(document, spec, datasets, losses, metrics)
-    check_export(document, spec, graph)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
     check_lower_steps(spec, solvers)
     return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))
