@@ -15,7 +15,7 @@ from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.photo.colour import XYZ_FROM_SRGB
 from restore_hub.photo.guards import LARGEST, check_size, fault_of, open_raw
 from restore_hub.photo.raw.dng_tags import Tags, read_tags
-from restore_hub.photo.raw.mosaic import LARGEST_GAIN, RawImage
+from restore_hub.photo.raw.mosaic import LARGEST_GAIN, RawImage, sites
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")  # how most RAW formats begin
 _FOVEON_MAGIC = b"FOVb"
@@ -182,8 +182,7 @@ def _bayer(path: Path, raw: Any) -> tuple[tuple[int, int], list[int]]:
     if text not in ("RGGB", "GRBG", "GBRG", "BGGR"):
         raise DataError(f"{path}: a mosaic of {text} tiles; only the 2x2 Bayer pattern is supported")
     row, column = divmod(text.index("R"), 2)
-    channels = [int(pattern[row ^ down, column ^ right]) for down in (0, 1) for right in (0, 1)]
-    return (row, column), channels
+    return (row, column), [int(pattern[site]) for site in sites((row, column))]
 
 
 def _black(raw: Any, tags: Tags, phase: tuple[int, int], channels: Sequence[int]) -> NDArray[np.float32]:
@@ -195,8 +194,7 @@ def _black(raw: Any, tags: Tags, phase: tuple[int, int], channels: Sequence[int]
     if tags.black is None:
         return np.asarray(raw.black_level_per_channel, np.float32)[channels]
     top, left = raw.sizes.top_margin - tags.active[0], raw.sizes.left_margin - tags.active[1]
-    sites = [((phase[0] + y + top) % 2, (phase[1] + x + left) % 2) for y in (0, 1) for x in (0, 1)]
-    return np.array([tags.black[site] for site in sites], np.float32)
+    return np.array([tags.black[(row + top) % 2, (column + left) % 2] for row, column in sites(phase)], np.float32)
 
 
 def _gain(stops: float | None) -> float | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import UnreadableFileError
 from restore_hub.photo.pictures import not_read, quiet_tifffile
+from restore_hub.photo.raw.mosaic import planes
 
 _EXIF_IFD, _EXPOSURE_TIME, _MAKE, _MODEL = 34665, 33434, 271, 272
 _CFA_PATTERN, _ACTIVE_AREA, _BASELINE_EXPOSURE, _NOISE_PROFILE = 33422, 50829, 50730, 51041
@@ -95,7 +96,7 @@ def _black(tags: Any) -> NDArray[np.float64] | None:
     levels = _reals(tags[_BLACK_LEVEL]).reshape(rows, columns)
     levels = levels + sum(_reals(tags[code]).mean() for code in _BLACK_DELTAS if code in tags)
     twice = np.tile(levels, (2, 2))
-    tile = np.array([[twice[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    tile = np.array([plane.mean() for plane in planes(twice)]).reshape(2, 2)
     return tile if np.isfinite(tile).all() else None
 
 

@@ -13,7 +13,7 @@ from restore_hub.errors import DataError
 from restore_hub.photo.colour import XYZ_FROM_SRGB
 from restore_hub.photo.exif import MAKE, MODEL, with_exposure_time
 from restore_hub.photo.pictures import write_atomic
-from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import RawImage, sites
 from restore_hub.photo.tiff import (
     BYTE,
     DOUBLE,
@@ -152,7 +152,7 @@ def _identity(camera: str, orientation: int) -> dict[int, Field]:
 
 
 def _sensor(phase: tuple[int, int], black: list[float], white: int) -> dict[int, Field]:
-    planes = [2 * (y ^ phase[0]) + (x ^ phase[1]) for y in (0, 1) for x in (0, 1)]  # plane at each site of the tile
+    planes = [2 * row + column for row, column in sites(phase)]  # at each site of the tile: it is its own inverse
     return {
         33421: numbers(SHORT, [2, 2]),  # CFARepeatPatternDim
         33422: numbers(BYTE, [(0, 1, 1, 2)[plane] for plane in planes]),  # CFAPattern

@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
 from restore_hub.photo.guards import check_held, check_size, fault_of
 from restore_hub.photo.pictures import check_whole, not_read, quiet_decoders
-from restore_hub.photo.raw.mosaic import LARGEST_GAIN, PHASES, RawImage
+from restore_hub.photo.raw.mosaic import LARGEST_GAIN, PHASES, RawImage, planes
 
 SIDECAR_SUFFIXES = (".raw", ".bin", ".npy", ".png", ".tif", ".tiff")
 FOLDER_SIDECAR = "mosaic.yaml"  # describes every such file of its folder that has none of its own
@@ -248,12 +248,11 @@ def _read_grey(path: Path) -> NDArray[Any]:
 
 def _unpacked(values: NDArray[Any], facts: Sidecar) -> NDArray[Any]:
     """Put packed planes on their sites: (4, h, w) or (h, w, 4) to (2h, 2w)."""
-    planes = values if values.shape[0] == 4 else np.moveaxis(values, 2, 0)
-    mosaic = np.empty((2 * planes.shape[1], 2 * planes.shape[2]), values.dtype)
-    top, left = PHASES[facts.cfa]
-    for name, plane in zip(facts.planes, planes, strict=True):
-        y, x = divmod(PLANES.index(name), 2)
-        mosaic[y ^ top :: 2, x ^ left :: 2] = plane
+    packed = values if values.shape[0] == 4 else np.moveaxis(values, 2, 0)
+    mosaic = np.empty((2 * packed.shape[1], 2 * packed.shape[2]), values.dtype)
+    places = dict(zip(PLANES, planes(mosaic, PHASES[facts.cfa]), strict=True))
+    for name, plane in zip(facts.planes, packed, strict=True):
+        places[name][...] = plane
     return mosaic
 
 
