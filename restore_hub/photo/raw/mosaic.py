@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from restore_hub.photo.colour import camera_from_srgb
+from restore_hub.photo.tiff import Directory
 
 # Red's (row, column) in the 2x2 tile, by the letters of the tile read row by row.
 PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
@@ -44,7 +45,8 @@ class RawImage:
             signal x in [0, 1] is `shot * x + read`; or `None`.
         baseline_exposure: DNG tag 50730 in stops, or `None`.
         hot_pixels: how many were repaired; 0 where none was looked for.
-        notes: what a person should know of the file, a few words each.
+        notes: what a person should know about the file, a few words each.
+        exif: what stays true of its EXIF, see `restore_hub.photo.exif.read_exif`.
     """
 
     mosaic: NDArray[Any]
@@ -64,6 +66,7 @@ class RawImage:
     baseline_exposure: float | None = None
     hot_pixels: int = 0
     notes: tuple[str, ...] = ()
+    exif: Directory = field(default_factory=dict)
 
     @property
     def to_srgb(self) -> NDArray[np.float32] | None:
