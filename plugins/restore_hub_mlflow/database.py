@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from restore_hub.files import whole_file
+from restore_hub.files import write_file
 
 LONGEST_WAIT = 60.0  # seconds, for another process that is making the same file
 
@@ -32,5 +32,5 @@ def make_database(path: Path) -> None:
             return
         made = Path(folder) / "made.db"
         mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
-        with contextlib.closing(sqlite3.connect(made)) as connection, whole_file(path) as place:
-            place.write_bytes(connection.serialize())
+        with contextlib.closing(sqlite3.connect(made)) as connection:
+            write_file(path, connection.serialize())

@@ -45,7 +45,7 @@ class Stream:
             arrays = [sample[name] for sample in samples]
             if len({array.shape for array in arrays}) > 1:
                 shapes = ", ".join(str(array.shape) for array in arrays)
-                raise DataError("train.sizes-differ", f"split {self._samples.name!r}", tensor=name, shapes=shapes)
+                raise DataError("train.sizes-differ", f"data.{self._samples.name}", tensor=name, shapes=shapes)
             tensors[name] = torch.from_numpy(np.stack(arrays))
         return Batch(tensors)
 

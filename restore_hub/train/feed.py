@@ -8,7 +8,7 @@ from typing import Any
 
 from restore_hub.batch import Batch
 from restore_hub.contracts import Batches
-from restore_hub.spec import LowerLevel, Stage
+from restore_hub.spec import Level, Stage
 from restore_hub.train.setup import Setup
 
 
@@ -23,7 +23,7 @@ class Feed:
 
     def __init__(self, setup: Setup, stage: Stage) -> None:
         self._device = setup.device
-        self._lower_level = stage.lower
+        self._levels = stage.levels
         self._share = stage.share_batch
         # The key names the level's place, not the solver: stages with another solver see the same batches.
         self._streams = [
@@ -35,13 +35,13 @@ class Feed:
 
     def batches(self, step: int) -> Batches:
         """Return the batches of an outer step, counted from 0; lower ones are made when they're first read."""
-        if self._lower_level is None:
+        if len(self._levels) == 1:
             return Batches(upper=None, lower=[self._batch(0, step)], steps=1)
-        lower = self._lower(self._lower_level, step)
+        lower = self._lower(self._levels[1], step)
         upper = lower[-1] if self._share else self._batch(0, step)
-        return Batches(upper=upper, lower=lower, steps=self._lower_level.steps)
+        return Batches(upper=upper, lower=lower, steps=self._levels[1].steps)
 
-    def _lower(self, level: LowerLevel, step: int) -> Sequence[Batch]:
+    def _lower(self, level: Level, step: int) -> Sequence[Batch]:
         count = level.steps if level.batches == "fresh" else 1
         return _LazyBatches(lambda index: self._batch(1, step * count + index), count)
 

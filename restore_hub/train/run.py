@@ -96,7 +96,7 @@ def run(
         if not ranks.first:
             return _follow(run, unfinished, inexact)
         for samples in run.trainable.data.values():
-            samples.tell = partial(_leave_out, run.recorder, samples)
+            samples.notify = partial(_leave_out, run.recorder, samples)
         listening = run.stop if ranks.size == 1 else nullcontext()  # several processes listen already
         with folder.hold(), listening, logging_to(folder.path / "log.txt", quiet=quiet):
             start = _start(run, unfinished, inexact)

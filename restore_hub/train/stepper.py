@@ -42,7 +42,7 @@ class Stepper:
         if self._ranks.size > 1:
             _check_ranks(setup, self._stage, self._solver)
         self._state = self._solver.init(self._pair, self._optimizers)
-        cold = self._stage.lower is not None and self._stage.lower.restart == "cold"
+        cold = self._stage.levels[-1].restart == "cold"
         self._start = Start(self._optimizers[1]) if cold else None
         if carried is not None:
             self._state.load_state_dict(carried["solver"])
@@ -113,7 +113,7 @@ class Stepper:
 
     def evaluations(self) -> int:
         """Return how many energy gradients one outer step takes."""
-        return self._solver.evaluations(self._stage.lower.steps if self._stage.lower else 1)
+        return self._solver.evaluations(self._stage.levels[-1].steps)
 
 
 def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:

@@ -83,15 +83,15 @@ def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "code"),
     [
-        ("return undefined_name", "the loss of objective 'fidelity' raised NameError: name 'undefined_name'"),
-        ("raise MemoryError", r"stage 1/2 joint.*MemoryError: .*lower `crop`"),
-        ("return (prediction - target).abs().mean()", r"must return \(sum, count\): .* a tensor of shape \(\)"),
-        ("return (prediction - target).abs(), 3", r"returned \(a tensor of shape \(2, 3, 16, 16\), int\)"),
+        ("return undefined_name", "spec.loss-fails"),
+        ("raise MemoryError", "train.out-of-memory"),
+        ("return (prediction - target).abs().mean()", "spec.loss-result"),
+        ("return (prediction - target).abs(), 3", "spec.loss-result"),
     ],
 )
-def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str, said: str) -> None:
+def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str, code: str) -> None:
     (tmp_path / "faulty.py").write_text(
         "from restore_hub import hookimpl\n"
         f"class Loss:\n    def __call__(self, prediction, target):\n        {body}\n"
@@ -103,7 +103,7 @@ def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str,
 
     load_plugins.cache_clear()
     sys.modules.pop("faulty", None)
-    with pytest.raises(TrainingError, match=said):
+    with refused(code, "stage 1/2 joint"):
         run(
             LOWLIGHT,
             overrides=[*small, "objectives.fidelity.loss=faulty/x"],

@@ -72,8 +72,9 @@ def test_a_gradient_of_zero_stays_zero() -> None:
 def test_tbgl_refuses_a_clipped_lower_step() -> None:
     variable = torch.ones(2, requires_grad=True)
     optimizer = make_optimizer(level(optimizer="sgd", clip=1.0), [variable])
-    with pytest.raises(BilevelError, match=r"clip=1\.0"):
+    with pytest.raises(BilevelError) as caught:
         preconditioner(optimizer, (variable,))
+    assert "clip=1.0" in str(caught.value)
 
 
 def test_a_level_without_variables() -> None:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Metric
-from restore_hub.errors import OptionError, SpecError
+from restore_hub.errors import SpecError
 from restore_hub.export.publish import Published, publish
 from restore_hub.plan.chain import Chain, build_chain
-from restore_hub.plan.lookup import Part
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
@@ -84,8 +83,9 @@ class TrainableChain:
     def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> ChainLevel | ChainPair:
         """Return what the solver of a stage sees."""
         train_only(self.blocks, stage)
-        if stage.upper is not None and stage.lower is not None:
-            return ChainPair(self.chain, self.objectives, stage.upper, stage.lower, reduction)
+        if len(stage.levels) == 2:
+            upper, lower = stage.levels
+            return ChainPair(self.chain, self.objectives, upper, lower, reduction)
         return ChainLevel(self.chain, self.objectives, stage.levels[0], reduction)
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
@@ -116,7 +116,7 @@ def make_chain(plan: Plan, device: torch.device) -> TrainableChain:
     load_block_weights(plan, chain)
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
-    losses = {name: _make_loss(plan, name, part) for name, part in plan.losses.items()}
+    losses = {name: part.make() for name, part in plan.losses.items()}
     return TrainableChain(
         plan=plan,
         chain=chain,
@@ -124,10 +124,3 @@ def make_chain(plan: Plan, device: torch.device) -> TrainableChain:
         data={name: Samples(dataset, name, plan.spec.data[name].strict) for name, dataset in datasets.items()},
         made_metrics=make_metrics(plan),
     )
-
-
-def _make_loss(plan: Plan, name: str, part: Part) -> Any:
-    try:
-        return part.make()
-    except OptionError as error:
-        raise error.at(plan.document.at("objectives", name, error.option), SpecError) from error

@@ -96,8 +96,9 @@ class TrainableProblem:
     def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> ProblemLevel | ProblemPair:
         """Return what the solver of a stage sees."""
         train_only(self.blocks, stage)
-        if stage.upper is not None and stage.lower is not None:
-            return ProblemPair(self.problem, stage.upper, stage.lower, reduction)
+        if len(stage.levels) == 2:
+            upper, lower = stage.levels
+            return ProblemPair(self.problem, upper, lower, reduction)
         return ProblemLevel(self.problem, stage.levels[0], reduction)
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:  # noqa: ARG002  it has no samples of files

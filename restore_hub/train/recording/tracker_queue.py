@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from restore_hub.contracts import Scalar, Tracker
 from restore_hub.errors import TrainingError, reason_of
-from restore_hub.files import file_hash, whole_file
+from restore_hub.files import file_hash, write_file
 from restore_hub.photo.pictures import read_picture
 from restore_hub.train.recording.folder import writing
 from restore_hub.train.recording.jsonl_tail import JsonlTail
@@ -195,8 +195,8 @@ class TrackerQueue:
         self._sent.update(sent)
         self._stores[self._tracker.store] = self._sent
         path = self.folder / "tracker.json"
-        with writing(path), whole_file(path) as place:
-            place.write_bytes((json.dumps(self._stores, indent=2) + "\n").encode())
+        with writing(path):
+            write_file(path, (json.dumps(self._stores, indent=2) + "\n").encode())
 
     def _check_open(self) -> None:
         if self._closed:

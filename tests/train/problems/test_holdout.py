@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.errors import UnreadableFileError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.samples import Samples
 from restore_hub.train.loop import better
@@ -82,7 +82,7 @@ class Holed:
 
     def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
         if index in self.bad:
-            raise UnreadableFileError(f"p{index}.dng: cut off")
+            raise UnreadableFileError("mine.cut", f"p{index}.dng", what="cut off")
         sample = self.dataset.sample(0, rng)
         return {**sample, "rgb": np.full_like(sample["rgb"], index / 5)}
 
@@ -115,9 +115,9 @@ def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[...,
 def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Plan]) -> None:
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
-    with pytest.raises(DataError, match=r"none of the 4 samples of 'holdout' can be read; the first: p0\.dng: cut off"):
+    with refused("data.none-readable", "data.holdout", count=4, first="p0.dng: cut off"):
         evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, bad=range(4)), "holdout"))
-    with pytest.raises(UnreadableFileError, match=r"p2\.dng: cut off"):
+    with refused("mine.cut", "p2.dng"):
         evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))
 
 
