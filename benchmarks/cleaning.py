@@ -67,8 +67,7 @@ class Run:
 
     def batches(self) -> Batches:
         """Return those of the next outer step, fresh ones for each lower step."""
-        assert self.stage.lower is not None
-        count = self.stage.lower.steps
+        count = self.stage.levels[-1].steps
         lower = [[self._streams[1].batch(self._taken * count + i)] for i in range(count)]
         self._taken += 1
         return Batches([self._streams[0].batch(self._taken)], lower, count)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from restore_hub import run
-from restore_hub.errors import DataError, SpecError, TrainingError
-from support import LOWLIGHT
+from restore_hub.errors import DataError, TrainingError
+from support import LOWLIGHT, refused
 
 SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1", "export={chain: enhanced}")
 
@@ -131,6 +131,6 @@ def test_notes_of_datasets_are_said_and_recorded(
 
 
 def test_a_split_without_samples_is_refused_with_its_place(small: list[str], noted: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"data\.train: the split has no samples"):
+    with refused("data.no-samples", "data.train"):
         run(LOWLIGHT, overrides=_with_noted(small, count=0), plugins=[noted], out=tmp_path / "r")
     assert not (tmp_path / "r").exists()

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.errors import SpecError, TrainingError
+from restore_hub.errors import TrainingError
 from restore_hub.plugins import load_plugins
 from restore_hub.train.problems.chain import pair_of_chain
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.hypergradient_check import check_hypergradients
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 PLUGIN = """
 from pathlib import Path
@@ -67,8 +67,7 @@ def test_its_weights_belong_to_no_level(spec: list[str], plugin: Path) -> None:
     before = {name: value.clone() for name, value in loss.state_dict().items()}
     assert setup.chain is not None
     problem = pair_of_chain(setup.chain, setup.objectives, stage)
-    assert stage.upper is not None
-    batch = [setup.stream(stage.upper.data, "here").batch(0)]
+    batch = [setup.stream(stage.levels[0].data, "here").batch(0)]
     values = [problem.upper(problem.couple(batch), problem.omega, batch) for _ in range(2)]
     assert torch.equal(*values), "its dropout is off"
     torch.autograd.backward(values[0])
@@ -109,5 +108,5 @@ def test_a_run_does_not_go_on_with_other_weights_of_a_loss(
 
 def test_inputs_that_its_forward_does_not_take_are_an_error_with_a_hint(spec: list[str], plugin: Path) -> None:
     inputs = "objectives.fidelity.inputs={predicton: enhanced, target: data.rgb}"
-    with pytest.raises(SpecError, match=r"has no input 'predicton' \(did you mean 'prediction'\?\)"):
+    with refused("spec.no-input", "objectives.fidelity.inputs.predicton"):
         set_up(LOWLIGHT, [*spec, inputs], [plugin], "cpu")

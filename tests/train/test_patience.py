@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.errors import SpecError
 from restore_hub.train import loop
 from restore_hub.train.validate import Validation
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 # Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
 SCORES = [1.0, 3.0, 5.0, 4.0, 5.0, 6.0, 2.0, 2.0, 2.0, 2.0]
@@ -57,5 +56,5 @@ def test_a_resumed_run_stops_at_the_same_step(
 
 
 def test_patience_needs_measurements(small: list[str], tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="needs `metrics` and `validate_every`"):
+    with refused("spec.unmeasured-patience"):
         run(LOWLIGHT, overrides=[*small, "stages.0.patience=2"], out=tmp_path / "r")

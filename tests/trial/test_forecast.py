@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from restore_hub.errors import RestoreHubError, SpecError, TrainingError, UnknownComponentError
-from restore_hub.spec import Spec, Stage, read_spec
+from restore_hub.spec import Level, Spec, Stage, read_spec
 from restore_hub.train.run import run
 from restore_hub.trial.compare_solvers import Entry, compare_solvers, with_ratios
 from restore_hub.trial.forecast import forecast, of_run, of_stage
@@ -40,7 +40,7 @@ SILENT = replace(MEASURED, picture_seconds=0.0, kept_seconds=0.0, pictures=0.0, 
 
 
 def _stage(**values: Any) -> Stage:
-    return Stage(solver="joint", blocks=["a"], objective="o", data="train", **values)
+    return Stage(solver="joint", levels=[Level(blocks=["a"], objective="o", data="train")], **values)
 
 
 def _spec(metrics: list[str]) -> Spec:
@@ -134,7 +134,7 @@ def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Pat
 @pytest.mark.parametrize(
     ("solvers", "overrides", "kind", "said"),
     [
-        (["ibgl", "tbgI"], [], UnknownComponentError, r"unknown solver 'tbgI' \(did you mean 'std/tbgl'"),
+        (["ibgl", "tbgI"], [], UnknownComponentError, r"unknown solver 'tbgI'; did you mean 'std/tbgl'"),
         (["ibgl"], ["stages=[{solver: joint, steps: 1, blocks: [generate], objective: fidelity, data: train}]"],
          SpecError, "no stage has an upper and a lower level"),
         (["joint"], [], SpecError, "takes one level"),

@@ -121,9 +121,7 @@ def test_frozen_batch_normalisation_without_statistics_of_its_own_takes_those_of
     losses = {name: part.make() for name, part in plain_plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plain_plan.losses.items()})
     stage = plain_plan.spec.stages[1]
-    assert stage.upper is not None
-    assert stage.lower is not None
-    problem = ChainPair(chain, objectives, stage.upper, stage.lower)
+    problem = ChainPair(chain, objectives, *stage.levels)
     first, second = [drawn(0)], [drawn(1)]
     runs: list[int] = []
     layer.register_forward_hook(lambda *_: runs.append(1))
