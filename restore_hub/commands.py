@@ -5,7 +5,7 @@ from __future__ import annotations
 COMMANDS = {
     "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
     "check": ("check", "Check a spec without training: names, levels, shapes, cost."),
-    "plan": ("plan", "Forecast time, memory and disk of a run; compare solvers."),
+    "forecast": ("forecast", "Forecast time, memory and disk of a run; compare solvers."),
     "export": ("export", "Export a run again, or blocks with published weights."),
     "track": ("track", "Send what a tracker has not had of a run, from its folder."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),

@@ -47,6 +47,15 @@ def register_datasets(register: Register) -> None:
 
 
 @hookimpl
+def register_readers(register: Register) -> None:
+    register(
+        "bayer",
+        "restore_hub.photo.raw.bayer:Bayer",
+        summary="RAW files of Bayer sensors: 2x2 tiles of red, green, green and blue",
+    )
+
+
+@hookimpl
 def register_commands(register: RegisterCommand) -> None:
     register(
         "make-raw",
