@@ -111,7 +111,7 @@ class _FolderJob:
             check_output(out, self.overwrite or entry is not None, inputs)
             restored, data = restore_to_bytes(self.model, source, out, self.options, self.share)
         except Exception as error:  # whatever goes wrong with one photograph must not end a night's work
-            return Result(photo, name, "failed", _reason(error, source))
+            return Result(photo, name, "failed", _reason(error, source), getattr(error, "code", ""))
         facts = {
             "photo": str(self.folder.resolve() / photo),
             "height": restored.height,

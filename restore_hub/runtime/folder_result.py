@@ -17,6 +17,7 @@ class Result:
         out: name of the result, relative to the folder of results.
         state: `done`; `skipped`, because the same result was there, unchanged; or `failed`.
         reason: why it failed.
+        code: the error's code, for programs; empty for an unforeseen error.
         facts: of a result, `height`, `width`, `notes` and `record` as in `Restored`, and `photo`, its full path.
     """
 
@@ -24,6 +25,7 @@ class Result:
     out: Path
     state: Literal["done", "skipped", "failed"]
     reason: str = ""
+    code: str = ""
     facts: Mapping[str, Any] | None = None
 
 
