@@ -128,7 +128,7 @@ class _Subject:
     def finite(self) -> str:
         for where, output in self.made:
             if not np.isfinite(output).all():
-                raise ModelFileError("verify.not-finite", self.path, where=where)
+                raise ModelFileError("verify.not-finite", where)
         return f"in {len(self.made)} runs"
 
     def _run(self, where: str, height: int, width: int, phase: tuple[int, int] = (0, 0)) -> None:
