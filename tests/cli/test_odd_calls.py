@@ -1,4 +1,4 @@
-"""Odd arguments and odd names on the command line: one line that says what, and nothing half-written."""
+"""Odd arguments and odd names on the command line: one line that says what's wrong, and no partial files."""
 
 from __future__ import annotations
 
