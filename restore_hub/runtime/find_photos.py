@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from restore_hub.errors import DataError, reason_of
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
-from restore_hub.photo.raw.headerless import find_sidecar
-from restore_hub.photo.raw.reader import is_raw
+from restore_hub.photo.kind import Kind, kind_of
 
 
 def find_photos(folder: Path, out: Path, *, raw: bool) -> list[Path]:
@@ -32,8 +30,8 @@ def find_photos(folder: Path, out: Path, *, raw: bool) -> list[Path]:
         raise DataError("restore.no-such-folder", folder)
     if folder.resolve().is_relative_to(out.resolve()):
         raise DataError("restore.output-holds-photographs", out)
-    wanted = is_raw if raw else _is_picture
-    found = sorted(path.relative_to(folder) for path in _files(folder, out.resolve()) if wanted(path))
+    wanted = (Kind.RAW, Kind.MOSAIC) if raw else (Kind.PICTURE,)
+    found = sorted(path.relative_to(folder) for path in _files(folder, out.resolve()) if kind_of(path) in wanted)
     if not found:
         raise DataError("restore.no-photographs", folder, kind="RAW files" if raw else "PNG, TIFF or JPEG files")
     return found
@@ -65,7 +63,3 @@ def _files(folder: Path, out: Path) -> Iterator[Path]:
 
 def _refuse(error: OSError) -> NoReturn:
     raise DataError("restore.unreadable-folder", error.filename, cause=reason_of(error)) from error
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and find_sidecar(path) is None

@@ -16,8 +16,9 @@ from restore_hub.errors import DataError, RestoreHubError, reason_of
 from restore_hub.files import file_hash
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import ModelSequence, as_sequence
-from restore_hub.photo.pictures import check_format, quiet_decoders
-from restore_hub.photo.raw.headerless import find_sidecar
+from restore_hub.photo.decoders import quiet_decoders
+from restore_hub.photo.kind import find_sidecar
+from restore_hub.photo.picture_writer import check_format
 from restore_hub.photo.raw.white_balance import Balance
 from restore_hub.runtime.find_photos import find_photos, result_names
 from restore_hub.runtime.folder_result import RestoredFolder, Result
@@ -169,7 +170,7 @@ def _hash(path: Path) -> str:
     try:
         return file_hash(path)
     except OSError as error:
-        raise DataError("restore.unreadable", path, cause=reason_of(error)) from error
+        raise DataError("photo.cannot-open", path, cause=reason_of(error)) from error
 
 
 def _reason(error: Exception, source: Path) -> str:

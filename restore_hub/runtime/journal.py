@@ -134,7 +134,7 @@ def open_journal(out: Path) -> Iterator[Journal]:
         raise DataError("restore.busy", out) from None
     except OSError as error:
         lock.release()
-        raise DataError("restore.not-written", out, cause=reason_of(error)) from error
+        raise DataError("files.cannot-write", out, cause=reason_of(error)) from error
     try:
         yield journal
     finally:

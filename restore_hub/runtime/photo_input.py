@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import DataError
 from restore_hub.model.sequence import ModelSequence
-from restore_hub.photo.exif import read_exif
 from restore_hub.photo.icc import profile_name, srgb_profile
-from restore_hub.photo.pictures import PICTURE_SUFFIXES, read_picture
+from restore_hub.photo.kind import Kind, kind_of
+from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.hot_pixels import repair_hot_pixels
 from restore_hub.photo.raw.mosaic import RawImage, exposure_gain
-from restore_hub.photo.raw.reader import is_raw, read_raw
+from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.raw.white_balance import with_balance
 from restore_hub.photo.tiff import Directory
 from restore_hub.runtime.restore_options import RestoreOptions, takes_raw
@@ -60,7 +60,7 @@ def read_photo(model: ModelSequence, photo: Path, options: RestoreOptions) -> Ph
 
 
 def _read_raw(model: ModelSequence, photo: Path, options: RestoreOptions) -> PhotoInput:
-    if photo.suffix.lower() in PICTURE_SUFFIXES and not is_raw(photo):
+    if kind_of(photo) is Kind.PICTURE:
         raise DataError("restore.needs-raw", photo, model=model.path, sidecar=f"{photo.name}.yaml")
     raw = repair_hot_pixels(with_balance(read_raw(photo), options.balance, photo))
     gain, rule = (options.gain, "given") if options.gain is not None else exposure_gain(raw)
@@ -72,15 +72,14 @@ def _read_raw(model: ModelSequence, photo: Path, options: RestoreOptions) -> Pho
         "balance": raw.balance.astype(np.float32),
         "gain": np.array([gain], dtype=np.float32),
     }
-    exif, lost = read_exif(photo)
     colour = "sRGB" if model.kind == "raw-to-rgb" else _CAMERA[raw.camera_from_xyz is not None]
-    notes = (f"gain {gain:.4g} ({rule})", *_notes(raw), *([] if colour == "sRGB" else [f"colour {colour}"]), *lost)
+    notes = (f"gain {gain:.4g} ({rule})", *_notes(raw), *([] if colour == "sRGB" else [f"colour {colour}"]))
     record = {
         "gain": {"value": float(gain), "rule": rule},
         "balance": {"factors": [float(str(factor)) for factor in raw.balance], "source": raw.balance_source},
         "colour": colour,
     }
-    return PhotoInput(feeds, raw.orientation, srgb_profile(), exif, notes, record, raw)
+    return PhotoInput(feeds, raw.orientation, srgb_profile(), raw.exif, notes, record, raw)
 
 
 def _notes(raw: RawImage) -> Iterator[str]:
@@ -95,7 +94,7 @@ def _notes(raw: RawImage) -> Iterator[str]:
 
 
 def _read_picture(model: ModelSequence, photo: Path) -> PhotoInput:
-    if photo.suffix.lower() not in PICTURE_SUFFIXES:
+    if kind_of(photo) in (Kind.RAW, Kind.UNKNOWN):
         raise DataError("restore.needs-picture", photo, model=model.path)
     picture = read_picture(photo)
     tensor = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)[None], np.float32)

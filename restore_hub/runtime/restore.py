@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_hub.errors import DataError, ModelFileError, reason_of
-from restore_hub.files import whole_file
+from restore_hub.errors import DataError, ModelFileError
+from restore_hub.files import write_file
 from restore_hub.model.locate import locate
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import ModelSequence, as_sequence, run
@@ -21,7 +20,8 @@ from restore_hub.photo.colour import linear_from_srgb
 from restore_hub.photo.exif import SOFTWARE
 from restore_hub.photo.history import with_record
 from restore_hub.photo.icc import is_srgb, profile_name
-from restore_hub.photo.pictures import encode_picture, orient
+from restore_hub.photo.picture_writer import encode_picture
+from restore_hub.photo.pictures import orient
 from restore_hub.photo.raw.dng_writer import encode_dng, encode_linear_dng
 from restore_hub.photo.raw.mosaic import in_levels
 from restore_hub.photo.raw.white_balance import Balance
@@ -93,11 +93,7 @@ def restore(
     if not out.parent.is_dir():  # before minutes of work
         raise DataError("restore.no-output-folder", out, folder=out.parent)
     done, data = restore_to_bytes(as_sequence(model, device), photo, out, options)
-    try:
-        with whole_file(out, out.with_name(f".{secrets.token_hex(8)}.part")) as temporary:  # `out` may fill its name
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise DataError("restore.not-written", out, cause=reason_of(error)) from error
+    write_file(out, data)
     return done
 
 

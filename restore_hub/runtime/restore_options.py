@@ -9,7 +9,7 @@ from pathlib import Path
 from restore_hub.errors import DataError, ModelFileError, reason_of
 from restore_hub.model.sequence import ModelSequence
 from restore_hub.model.signature import check_kind
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
+from restore_hub.photo.kind import PICTURE_SUFFIXES
 from restore_hub.photo.raw.mosaic import LARGEST_GAIN
 from restore_hub.photo.raw.white_balance import Balance, check_balance
 
@@ -93,7 +93,7 @@ def check_output(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
     """
     if not is_dng(out) and out.suffix.lower() not in PICTURE_SUFFIXES:
         known = ", ".join((*PICTURE_SUFFIXES, ".dng"))
-        raise DataError("restore.unknown-format", out, suffix=out.suffix or "no suffix", known=known)
+        raise DataError("photo.unknown-suffix", out, suffix=out.suffix or "a name without a suffix", known=known)
     try:
         if not out.exists():
             return
@@ -102,6 +102,6 @@ def check_output(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
         if any(source.exists() and out.samefile(source) for source in sources):
             raise DataError("restore.output-is-input", out)
     except OSError as error:  # such as a name that's too long
-        raise DataError("restore.not-written", out, cause=reason_of(error)) from error
+        raise DataError("files.cannot-write", out, cause=reason_of(error)) from error
     if not overwrite:
         raise DataError("restore.output-exists", out)

@@ -163,4 +163,4 @@ def test_a_plugin_that_failed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> N
     found = _findings()["plugins"]
     assert found["status"] == "warning"
     assert found["found"] == "failed to load: acme"
-    assert "restore-hub list" in found["mend"]
+    assert "`restore-hub list plugin`" in found["mend"]

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from restore_hub.cli import group, progress
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 
 COMMAND = [sys.executable, "-m", "restore_hub", "restore"]
 

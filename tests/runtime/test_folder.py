@@ -20,7 +20,8 @@ from PIL import Image
 
 from restore_hub import load, restore, restore_folder
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 from restore_hub.runtime import folder as module
 from restore_hub.runtime.folder_result import RestoredFolder
 from restore_hub.runtime.journal import FOLDER, JOURNAL, open_journal
@@ -101,7 +102,8 @@ def test_bad_files_stop_nothing(models: Path, photos: Path, tmp_path: Path) -> N
     assert len(done.of("done")) == 6
     codes = {str(result.photo): result.code for result in done.of("failed")}
     assert codes.keys() == {"cut.dng", "empty.dng", "link.dng"}
-    assert codes["link.dng"] == "restore.unreadable"
+    assert codes["empty.dng"] == "photo.empty"
+    assert codes["link.dng"] == "photo.cannot-open"
     assert all(result.reason and str(photos) not in result.reason for result in done.of("failed"))
     (photos / "cut.dng").write_bytes(data)
     again = restore_folder(models / "chain.onnx", photos, tmp_path / "out")
@@ -227,7 +229,7 @@ def test_folders_that_cannot_be(models: Path, photos: Path, tmp_path: Path) -> N
         ("empty", "o", "restore.no-photographs", "empty"),
         ("photos", "photos", "restore.output-holds-photographs", "photos"),
         ("photos/trip", "photos", "restore.output-holds-photographs", "photos"),
-        ("photos", "file", "restore.not-written", "file"),
+        ("photos", "file", "files.cannot-write", "file"),
     ):
         with refused(code, tmp_path / place):
             restore_folder(model, tmp_path / folder, tmp_path / out)

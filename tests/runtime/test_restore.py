@@ -25,7 +25,8 @@ from restore_hub.errors import DataError
 from restore_hub.model.manifest import Manifest, parse_manifest
 from restore_hub.photo.exif import read_exif
 from restore_hub.photo.icc import srgb_profile
-from restore_hub.photo.pictures import orient, read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
@@ -262,7 +263,7 @@ def test_the_model_is_never_the_result(files: Path, tmp_path: Path, overwrite: b
         (tmp_path / name).symlink_to(model)
         with refused("restore.output-is-input"):
             restore(model, tmp_path / "in.png", tmp_path / name, overwrite=overwrite)
-    with refused("restore.unknown-format", suffix=".onnx"):
+    with refused("photo.unknown-suffix", suffix=".onnx"):
         restore(model, tmp_path / "in.png", model, overwrite=overwrite)
     assert model.read_bytes() == (files / "enhance.onnx").read_bytes()
 
@@ -270,12 +271,12 @@ def test_the_model_is_never_the_result(files: Path, tmp_path: Path, overwrite: b
 def test_names_of_results(files: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "in.png", np.full((8, 8, 3), 0.25))
     for overwrite in (False, True):
-        with refused("restore.not-written", cause="File name too long"):
+        with refused("files.cannot-write", cause="File name too long"):
             restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / f"{'o' * 296}.png", overwrite=overwrite)
     done = restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / f"{'o' * 251}.png")
     assert len(done.path.name) == 255
     assert read_picture(done.path).pixels.shape == (8, 8, 3)
-    with refused("restore.unknown-format", "o.gif", suffix=".gif"):
+    with refused("photo.unknown-suffix", "o.gif", suffix=".gif"):
         restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.gif")
 
 
@@ -286,7 +287,7 @@ def test_wrong_pairings_are_one_error(files: Path, tmp_path: Path) -> None:
         ("chain.onnx", "p.png", "o.png", {}, "restore.needs-raw", "p.png"),
         ("enhance.onnx", "a.dng", "o.png", {}, "restore.needs-picture", "a.dng"),
         ("enhance.onnx", "p.png", "o.png", {"gain": 2.0}, "restore.option-for-raw", "gain"),
-        ("chain.onnx", "a.dng", "o.bmp", {}, "restore.unknown-format", "o.bmp"),
+        ("chain.onnx", "a.dng", "o.bmp", {}, "photo.unknown-suffix", "o.bmp"),
         ("chain.onnx", "a.dng", "none/o.png", {}, "restore.no-output-folder", "none/o.png"),
     ):
         with refused(code, place):
