@@ -77,7 +77,7 @@ def compare_solvers(
     registry = default_registry(plugins)
     named = list(dict.fromkeys(registry.find("solver", name) for name in solvers))
     plan = make_plan(read_spec(find_spec(Path(spec)), overrides), registry)
-    bilevel = [index for index, stage in enumerate(plan.spec.stages) if stage.lower]
+    bilevel = [index for index, stage in enumerate(plan.spec.stages) if len(stage.levels) == 2]
     if not bilevel:
         raise SpecError("trial.no-bilevel-stage", plan.document.path)
     files, threads, errors = [str(file) for file in plugins], torch.get_num_threads(), []
@@ -135,7 +135,7 @@ def _fitting(
 def _variants(stage: WrittenStage, solver: Component) -> Iterator[tuple[WrittenStage, tuple[str, ...]]]:
     """Yield the stage with another solver, then the same with one lower step."""
     options = {option.name for option in options_of(solver.load())}
-    kept = {key: value for key, value in stage.items() if key in Stage.model_fields or key in options}
+    kept = {key: value for key, value in stage.items() if key in Stage.reserved_keys() or key in options}
     dropped = tuple(f"without {key}" for key in stage if key not in kept)
     named = {**kept, "solver": solver.name}
     yield named, dropped

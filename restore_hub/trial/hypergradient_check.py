@@ -14,7 +14,7 @@ from restore_hub.bilevel import Start, Tensors, check_finite, cosine, norm
 from restore_hub.bilevel.solvers import Rhg
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
-from restore_hub.spec import LowerLevel, Stage
+from restore_hub.spec import Stage
 from restore_hub.train.optimizers import make_optimizer
 from restore_hub.train.problems.chain import ChainPair, pair_of_chain
 from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
@@ -90,7 +90,7 @@ def check_hypergradients(
     found = []
     stages = set_up(spec, overrides, plugins, device).plan.spec.stages
     for index, stage in enumerate(stages):
-        if stage.lower is not None:
+        if len(stage.levels) == 2:
             # A new setup, because the previous stage moved its blocks and turned them into float64.
             with named(f"stage {index + 1}/{len(stages)} {stage.solver}, hypergradient"):
                 found.append(_compare(set_up(spec, overrides, plugins, device), index, stage))
@@ -98,9 +98,8 @@ def check_hypergradients(
 
 
 def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
-    lower = stage.lower
-    assert isinstance(lower, LowerLevel)
-    pair, batches, dtype = _copy(setup, stage, lower)
+    lower = stage.levels[1]
+    pair, batches, dtype = _copy(setup, stage)
     optimizers = [optim.SGD(pair.theta, lr=0.0), make_optimizer(lower, pair.omega)]
     solver: Solver = setup.plan.solvers[index].make()
     state = solver.init(pair, optimizers)
@@ -123,7 +122,7 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     return Agreement(index + 1, stage.solver, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
 
 
-def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[ChainPair | ProblemPair, Batches, str]:
+def _copy(setup: Setup, stage: Stage) -> tuple[ChainPair | ProblemPair, Batches, str]:
     """Return the pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
     if setup.problem is not None:
         pair: Any = pair_of_problem(setup.problem, stage)
@@ -134,9 +133,8 @@ def _copy(setup: Setup, stage: Stage, lower: LowerLevel) -> tuple[ChainPair | Pr
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
+    upper, lower = stage.levels
     below = [_tiny(setup, lower.data, 1, part) for part in range(lower.accumulate)]
-    upper = stage.upper
-    assert upper is not None
     above = below if stage.share_batch else [_tiny(setup, upper.data, 0, part) for part in range(upper.accumulate)]
     narrow = Batches(above, [below], lower.steps)
     setup.blocks.double()

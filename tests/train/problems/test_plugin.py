@@ -290,7 +290,9 @@ def test_each_energy_is_checked_on_a_split_that_it_takes() -> None:
     check_contract(Apart)
     problem = Apart()
     problem.energies["lost"] = problem._on("none")
-    with pytest.raises(AssertionError, match=r"'lost' accepts no split's batches \('train': KeyError: 'X_none'; 'held'"):
+    with pytest.raises(
+        AssertionError, match=r"'lost' accepts no split's batches \('train': KeyError: 'X_none'; 'held'"
+    ):
         check_contract(problem)
     problem = Apart()
     problem.energies["held"] = lambda _, b: (b["X_held"].sum(), len(b["X_held"]))
