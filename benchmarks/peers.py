@@ -1,8 +1,8 @@
 """The same methods on the same problems in other libraries for bilevel optimisation.
 
 The problems are the toy problem of LwCL Eq. 9 and hyper-cleaning of digits by softmax regression, with plain SGD at
-both levels, the same number of lower steps, warm lower levels, the same number of Hessian products, and the same torch, that
-of the environment that runs this. Each library gets an environment of its own, made on first use, for its other
+both levels, the same number of lower steps and of Hessian products, and warm lower levels. All run on the same torch,
+that of the environment that runs this. Each library gets an environment of its own, made on first use, for its other
 dependencies; nothing is installed into the project's.
 
 - `step`: one outer step. `ours / it`: below 1 if ours is faster.

@@ -13,7 +13,6 @@ from restore_hub.errors import OptionError, SpecError
 from restore_hub.testing import check_problem
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
-from restore_hub.train.validate import measure
 from restore_hub_numerical.sine import Sine
 from support import refused
 
@@ -74,7 +73,7 @@ def _theta_error(*overrides: str, steps: int = 80) -> float:
     stepper = Stepper(setup, 0)
     for taken in range(steps):
         stepper.step(taken, taken / steps)
-    return measure(setup).means["theta_error"]
+    return setup.trainable.evaluate().means["theta_error"]
 
 
 # All components within the basin of one optimum.
