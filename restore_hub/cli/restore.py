@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import click
 
 from restore_hub.cli.native import quiet_libraw
-from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.options import FilePath, device_option, reader_option
 from restore_hub.cli.units import printable
 
 
@@ -45,6 +45,7 @@ class _Balance(click.ParamType[Any]):
 @click.option("--jobs", type=click.IntRange(min=1), help="Of a folder, photographs at once; default: 1.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT when it exists; of a folder, files not made by this.")
 @device_option
+@reader_option
 @click.option("--tile", type=click.IntRange(min=0), help="Side of tiles, 0 for none; default: by size and free memory.")
 @quiet_libraw()
 def command(

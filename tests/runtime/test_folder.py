@@ -100,8 +100,8 @@ def test_bad_files_stop_nothing(models: Path, photos: Path, tmp_path: Path) -> N
     assert len(done.of("done")) == 6
     reasons = {str(result.photo): result.reason for result in done.of("failed")}
     assert reasons.keys() == {"cut.dng", "empty.dng", "link.dng"}
-    assert reasons["empty.dng"] == "the file is empty"
-    assert reasons["link.dng"] == "cannot be opened: No such file or directory"
+    assert "is empty" in reasons["empty.dng"]
+    assert "cannot be opened: No such file or directory" in reasons["link.dng"]
     assert "cut off or damaged" in reasons["cut.dng"]
     (photos / "cut.dng").write_bytes(data)
     again = restore_folder(models / "chain.onnx", photos, tmp_path / "out")
@@ -239,10 +239,10 @@ def test_folders_that_cannot_be(models: Path, photos: Path, tmp_path: Path) -> N
 
 def test_wishes_that_cannot_be_are_refused_before_anything_is_done(models: Path, photos: Path, tmp_path: Path) -> None:
     for wishes, said in (
-        ({"format": "jpg", "bits": 16}, "16 bits do not fit .jpg"),
+        ({"format": "jpg", "bits": 16}, "16 bits a channel don't fit .jpg"),
         ({"format": "dng", "bits": 8}, "a DNG holds 16 bits a channel, not 8"),
         ({"gain": -1.0}, "the gain -1 is not a positive number"),
-        ({"balance": "flash"}, "is neither camera nor daylight"),
+        ({"balance": "flash"}, "is not a white balance"),
         ({"tile": -5}, "a tile of -5 pixels cannot be"),
         ({"bits": 0}, "0 bits a channel cannot be written; ask for 8 or 16"),
         ({"jobs": 0}, "0 photographs at once are too few"),
@@ -279,7 +279,8 @@ def test_one_process_at_a_time(models: Path, photos: Path, tmp_path: Path) -> No
 
 DIES = """
 import os, signal, sys
-from restore_hub.runtime import journal, restore_folder
+from restore_hub.runtime import journal
+from restore_hub.runtime.folder import restore_folder
 moment, model, photos, out, jobs = sys.argv[1:]
 calls = 0
 def dying(call, before):

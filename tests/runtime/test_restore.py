@@ -292,10 +292,10 @@ def test_wrong_pairings_are_one_error(files: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no exposure gain applies"):
         restore(files / "enhance.onnx", tmp_path / "p.png", tmp_path / "o.png", gain=2.0)
     (tmp_path / "notes.dng").write_text("hello\n")
-    with pytest.raises(DataError, match=r"notes\.dng: no RAW file"):
+    with pytest.raises(DataError, match=r"notes\.dng: it is not a RAW file"):
         restore(files / "chain.onnx", tmp_path / "notes.dng", tmp_path / "o.png")
     (tmp_path / "renamed.png").write_bytes(dng.read_bytes())
-    with pytest.raises(DataError, match=r"renamed\.png: holds a RAW file \(DNG\)"):
+    with pytest.raises(DataError, match=r"renamed\.png: it holds a RAW file \(DNG\)"):
         restore(files / "enhance.onnx", tmp_path / "renamed.png", tmp_path / "o.png")
     with pytest.raises(DataError, match=r"o\.bmp"):
         restore(files / "chain.onnx", dng, tmp_path / "o.bmp")
