@@ -361,17 +361,19 @@ class Solver(Protocol):
     levels: int
     responds: bool
 
-    def init(self, problem: Any, optimizers: Sequence[Any]) -> Any:
-        """Return the solver's state for a problem and one torch optimizer a level (upper first).
+    def init(self, pair: Any, optimizers: Sequence[Any], /) -> Any:
+        """Return the solver's state for a `LevelPair` and one torch optimizer per level (upper first).
 
-        It has `state_dict()`, plain containers of tensors and numbers, and `load_state_dict`, so that a run that was
-        stopped goes on to the same bits. A state that carries more of the lower level than its optimizer also has
-        `restart()`, called after a cold restart put omega back, which forgets that.
+        A solver of one level gets a `SingleLevel` in place of the pair.
+
+        The state has `state_dict()`, which returns plain containers of tensors and numbers, and `load_state_dict`, so
+        that a resumed run gives the same bits. A state that carries more of the lower level than the optimizer also has
+        `restart()`, which drops that; it is called after a cold restart has reset omega.
         """
         ...
 
-    def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor | float]]:
-        """Advance one outer step; return the state, and numbers to log, of which tensors hold one each."""
+    def step(self, pair: Any, state: Any, batches: Batches, /) -> tuple[Any, dict[str, Tensor | float]]:
+        """Take one outer step; return the state and the values to log: numbers, or tensors of one number each."""
         ...
 
     def evaluations(self, lower_steps: int) -> int:

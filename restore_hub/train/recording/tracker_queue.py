@@ -14,9 +14,8 @@ from filelock import FileLock, Timeout
 
 from restore_hub.contracts import Scalar, Tracker
 from restore_hub.errors import TrainingError
-from restore_hub.files import write_file
+from restore_hub.files import file_hash, write_file
 from restore_hub.photo.pictures import read_picture
-from restore_hub.plan.weights import file_hash
 from restore_hub.train.recording.jsonl_tail import Tail
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]

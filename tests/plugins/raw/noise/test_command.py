@@ -55,7 +55,7 @@ def rows(output: str) -> dict[str, list[str]]:
 def test_the_command_is_registered() -> None:
     found = {}
 
-    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
+    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = (), **_: object) -> None:
         found[name] = Component("command", f"raw/{name}", target, summary, references, "test", "0")
 
     restore_hub_raw.register_commands(register)
