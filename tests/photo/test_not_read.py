@@ -1,4 +1,4 @@
-"""What memory or the system refuses is no fault of the file: training must not leave the file out."""
+"""When memory or the system refuses, the file isn't at fault, and training must not leave it out."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exce
     ],
 )
 @pytest.mark.parametrize(("error", "code", "facts"), FAULTS)
-def test_what_the_decoder_is_refused_is_not_the_files_fault(
+def test_lacking_memory_or_rights_is_not_the_files_fault(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -97,7 +97,7 @@ def test_what_the_decoder_is_refused_is_not_the_files_fault(
     assert not isinstance(caught.value, UnreadableFileError)
 
 
-def test_librarys_own_error_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraws_own_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = a_dng(tmp_path / "a.dng")
     failing(monkeypatch, (rawpy, "imread"), rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"))
     with refused("photo.no-memory", path) as caught:

@@ -54,7 +54,7 @@ def test_other_sensors_are_refused_by_name(tmp_path: Path, bare_dng: Write, nois
         assert words in caught.value.facts["layout"]
 
 
-def test_no_raw_file_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.dng").touch()
     (tmp_path / "text.dng").write_text("hello " * 1000)
     (tmp_path / "short.dng").write_text("hello\n")
