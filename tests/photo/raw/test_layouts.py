@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from restore_hub.photo.raw.bayer import Bayer
 from restore_hub.photo.raw.layouts import Layout, use_plugin_files
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import check, refused
+from support.raw_files import make_dng, make_grey_dng, make_noise
 
-Write = Callable[..., Path]
 MONO = """
 import numpy as np
 from restore_hub import hookimpl
@@ -50,12 +49,9 @@ def plugin(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def grey(tmp_path: Path, bare_dng: Write, noise: Callable[..., np.ndarray]) -> Path:
-    """Return a DNG of a monochrome sensor, taken upright after a half turn."""
-    path = bare_dng(tmp_path / "grey.dng", noise(40, 48), b"", [(274, 3, 1, 3, True)], photometric="minisblack")
-    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
-    path.write_bytes(path.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
-    return path
+def grey(tmp_path: Path) -> Path:
+    """Return a DNG of a monochrome sensor, taken with the camera upside down."""
+    return make_grey_dng(tmp_path / "grey.dng", [(274, 3, 1, 3, True)])
 
 
 def test_a_plugin_file_adds_a_layout(grey: Path, plugin: Path, models: Path, tmp_path: Path) -> None:
@@ -78,11 +74,9 @@ def test_a_plugin_file_that_fails_is_an_error(grey: Path, tmp_path: Path) -> Non
     assert "ZeroDivisionError" in str(CliRunner().invoke(group, arguments).exception)
 
 
-def test_without_plugins_every_raw_file_is_one_error(
-    dng: Write, noise: Callable[..., np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = dng(tmp_path / "a.dng", noise(30, 40))
-    np.save(tmp_path / "m.npy", noise(30, 40))
+def test_without_plugins_every_raw_file_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_dng(tmp_path / "a.dng")
+    np.save(tmp_path / "m.npy", make_noise(30, 40))
     (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 4095\n")
     monkeypatch.setenv("RESTORE_HUB_PLUGINS", "none")
     with refused("raw.no-readers", path):
