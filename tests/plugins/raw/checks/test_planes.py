@@ -1,4 +1,4 @@
-"""Pairs whose tile does not begin with red, and whose black levels differ, are judged as others are."""
+"""Planes whose tile doesn't begin with red, and whose black levels differ."""
 
 from __future__ import annotations
 
@@ -8,25 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.photo.pictures import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import PHASES, RawImage
 from restore_hub.photo.raw.reader import read_raw
-from restore_hub_raw.checks.pairs import _planes, check_pair, measured_share
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.checks.exposure_ratio import measured_share
+from restore_hub_raw.checks.pair import check_pair
+from restore_hub_raw.checks.planes import planes_of
+from restore_hub_raw.synthesis.recipe import Recipe
+from support.raw_pairs import SIDES, make_pairs
 
 BLACKS = np.array([512, 900, 200, 1400], np.float32)  # far apart, for a short exposure has 160 levels above them
-
-
-def photo(height: int = 200, width: int = 240) -> np.ndarray:
-    """A picture (H, W, 3) in [0, 1] with the 1/f spectrum of photographs."""
-    rng = np.random.default_rng(3)
-    fy, fx = np.fft.fftfreq(height)[:, None, None], np.fft.rfftfreq(width)[None, :, None]
-    spectrum = np.fft.rfft2(
-        rng.normal(size=(height, width, 1)) + 0.3 * rng.normal(size=(height, width, 3)), axes=(0, 1)
-    )
-    waves = np.fft.irfft2(spectrum / np.maximum(np.hypot(fy, fx), 1 / width), (height, width), axes=(0, 1))
-    return np.clip(0.5 + 0.15 * waves / waves.std(), 0, 1)
 
 
 def unequal(raw: RawImage) -> RawImage:
@@ -47,7 +38,7 @@ def test_planes_are_those_of_whole_tiles_that_begin_with_red(phase: str) -> None
         mosaic[plane // 2 ^ top :: 2, plane % 2 ^ left :: 2] = (BLACKS[plane] + white[plane] * (plane + 1)) / (
             plane + 2
         )
-    planes = _planes(RawImage(mosaic, PHASES[phase], BLACKS, white + BLACKS, np.float32([2, 1, 1, 1.5]), "camera"))
+    planes = planes_of(RawImage(mosaic, PHASES[phase], BLACKS, white + BLACKS, np.float32([2, 1, 1, 1.5]), "camera"))
     assert planes.shape == (4, (9 - top) // 2, (8 - left) // 2)
     for plane in range(4):
         level = (int((BLACKS[plane] + white[plane] * (plane + 1)) / (plane + 2)) - BLACKS[plane]) / white[plane]
@@ -56,15 +47,13 @@ def test_planes_are_those_of_whole_tiles_that_begin_with_red(phase: str) -> None
 
 @pytest.mark.parametrize("phase", ["grbg", "bggr"])
 def test_a_pair_with_unequal_blacks_is_right(tmp_path: Path, phase: str) -> None:
-    (tmp_path / "photos").mkdir()
-    write_picture(tmp_path / "photos" / "a.png", photo(), bits=16)
-    make_folder(tmp_path / "photos", tmp_path / "set", Recipe(50, phase=phase))
-    paths = [tmp_path / "set" / side / "a.dng" for side in ("short", "long")]
+    folder = make_pairs(tmp_path / "set", "a", Recipe(50, phase=phase))
+    paths = [folder / side / "a.dng" for side in SIDES]
     for path in paths:
         write_dng(path, unequal(read_raw(path)))
     verdict = check_pair(*paths)
     assert verdict.findings == []
-    assert verdict.unknown == []
+    assert verdict.undetermined == []
     measured = measured_share(*(read_raw(path) for path in paths))
     assert measured is not None
     assert 50 * measured[0] == pytest.approx(1, abs=0.02)
