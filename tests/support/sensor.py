@@ -1,4 +1,4 @@
-"""A sensor with known noise, which noise is measured of."""
+"""A sensor with known noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import RawImage, planes
 from restore_hub_raw.noise.estimate import Estimate
 
 BLACK, WHITE = 512, 16383
@@ -34,14 +34,12 @@ def shoot(signal: np.ndarray, shot: Any, read: Any, seed: int = 0, **changes: An
         for v in (shot, read, settings.pop("black"), settings.pop("white"))
     )
     mosaic = np.empty(signal.shape, np.uint16)
-    for plane in range(4):
-        site = np.s_[plane // 2 ^ phase[0] :: 2, plane % 2 ^ phase[1] :: 2]
-        light = signal[site]
+    for plane, (light, levels) in enumerate(zip(planes(signal, phase), planes(mosaic, phase), strict=True)):
         photons = rng.poisson(light / shots[plane]) * shots[plane] if shots[plane] else light
         value = photons + rng.normal(0, 1, light.shape) * np.sqrt(reads[plane])
-        mosaic[site] = np.clip(np.rint(black[plane] + value * (white[plane] - black[plane])), 0, white[plane])
-    levels = {"black": black.astype(np.float32), "white": white.astype(np.float32)}
-    return RawImage(mosaic, phase, balance=np.ones(4, np.float32), balance_source="none", **levels, **settings)
+        levels[...] = np.clip(np.rint(black[plane] + value * (white[plane] - black[plane])), 0, white[plane])
+    ends = {"black": black.astype(np.float32), "white": white.astype(np.float32)}
+    return RawImage(mosaic, phase, balance=np.ones(4, np.float32), balance_source="none", **ends, **settings)
 
 
 def agrees(estimate: Estimate, shot: float, read: float, at: Any, within: float) -> None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, RestoreHubError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
+from restore_hub.photo.kind import Kind, kind_of
 from restore_hub.photo.raw.mosaic import GAIN_RANGE
-from restore_hub.photo.raw.reader import is_raw
 from restore_hub_raw.checks.file import check_file
 from restore_hub_raw.checks.findings import Finding, Verdict
 from restore_hub_raw.checks.pair import check_pair
@@ -41,7 +40,7 @@ class Split:
 
     def is_pair(self, index: int) -> bool:
         """Return whether a sample is two files, the first of them RAW."""
-        return len(self.samples[index]) == 2 and is_raw(self.samples[index][0])
+        return len(self.samples[index]) == 2 and kind_of(self.samples[index][0]).is_raw
 
     def check(self, index: int) -> Verdict:
         """Check one sample."""
@@ -49,7 +48,7 @@ class Split:
         if self.is_pair(index):
             return check_pair(files[0], files[1], self._ratio(index))
         verdict = Verdict()
-        known = [file for file in files if is_raw(file) or file.suffix.lower() in PICTURE_SUFFIXES]
+        known = [file for file in files if kind_of(file) is not Kind.UNKNOWN]
         for file in known:
             check_file(file, verdict)
         if self.dataset is not None and len(known) < len(files):

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
-from restore_hub.photo.raw.reader import RAW_SUFFIXES, is_raw
+from restore_hub.photo.kind import RAW_SUFFIXES, Kind, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +24,21 @@ def match_names(short: Path, long: Path) -> MatchedNames:
     Names that begin with a dot are ignored: macOS leaves `._NAME` beside NAME.
     """
     problems: list[DataError] = []
-    shorts = _by_stem(short, is_raw, problems)
-    longs = _by_stem(long, lambda file: is_raw(file) or file.suffix.lower() in PICTURE_SUFFIXES, problems)
+    shorts = _by_stem(short, lambda kind: kind.is_raw, problems)
+    longs = _by_stem(long, lambda kind: kind is not Kind.UNKNOWN, problems)
     for files, others, other_folder in ((shorts, longs, long), (longs, shorts, short)):
         lonely = sorted(files.keys() - others.keys()) if others else []
         problems += [DataError("raw-data.no-partner", files[stem], folder=other_folder) for stem in lonely]
     return MatchedNames([(shorts[stem], longs[stem]) for stem in sorted(shorts.keys() & longs.keys())], problems)
 
 
-def _by_stem(folder: Path, usable: Callable[[Path], bool], problems: list[DataError]) -> dict[str, Path]:
+def _by_stem(folder: Path, usable: Callable[[Kind], bool], problems: list[DataError]) -> dict[str, Path]:
     if not folder.is_dir():
         problems.append(DataError("raw-data.no-folder", folder))
         return {}
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or not usable(file):
+        if file.name.startswith(".") or not usable(kind_of(file)):
             continue
         if found.setdefault(file.stem, file) is not file:
             problems.append(DataError("raw-data.same-name", file, other=found[file.stem].name))

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from restore_hub.errors import DataError, nearest, reason_of
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import write_file
 from restore_hub_raw.noise.model import PLANES, NoiseModel
 
 _REQUIRED = ("shot", "read")
@@ -77,4 +77,4 @@ def write_noise_file(
         data["sources"] = list(sources)
     yaml, text = YAML(), io.StringIO()
     yaml.dump(data, text)
-    write_atomic(Path(path), text.getvalue().encode())
+    write_file(Path(path), text.getvalue().encode())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import RawImage, planes
 from restore_hub_raw.noise.blocks import Array
 
 _CLIPPED = 16  # this many values at the outermost level, and more than at the next one, were clipped there
@@ -44,5 +44,5 @@ def rounding_step(raw: RawImage, plane: int) -> tuple[int, float]:
 
 
 def _values(raw: RawImage, plane: int) -> NDArray[np.generic]:
-    row, column = divmod(plane, 2)
-    return raw.mosaic[row ^ raw.phase[0] :: 2, column ^ raw.phase[1] :: 2]
+    values: NDArray[np.generic] = planes(raw.mosaic, raw.phase)[plane]
+    return values

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import write_file
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import PHASES, RawImage
 from restore_hub_raw.synthesis.made_pairs import earlier_pairs, make_folders, pair_files, require_unique_names
@@ -67,7 +67,7 @@ def make_folder(
         else:
             pairs.append(_write_pair(file, photo, out, recipe))
     if pairs:
-        write_atomic(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
+        write_file(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
         for name in earlier - {pair["name"] for pair in pairs}:
             for file in pair_files(out, name):
                 file.unlink(missing_ok=True)

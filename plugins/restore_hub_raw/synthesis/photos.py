@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES, read_picture
+from restore_hub.photo.kind import PICTURE_SUFFIXES
+from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_writer import SMALLEST_SIDE
 
 

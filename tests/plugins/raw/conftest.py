@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from support.raw_pairs import change, make_pairs, photo
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.commands import make_raw, noise
@@ -112,7 +112,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     small = write_shot(tmp_path / "small.dng", 1, shape=(60, 60))
     for files in ([small], [write_shot(tmp_path / "a.dng", 1), small]):
         check(run(*files).exception, "raw-noise.too-few-flat-blocks", small)
-    assert "none.dng" in str(run(tmp_path / "none.dng").exception)
+    check(run(tmp_path / "none.dng").exception, "photo.missing", "none.dng")
 
 
 def test_make_raw_takes_a_measured_noise(photos: Path, tmp_path: Path) -> None:

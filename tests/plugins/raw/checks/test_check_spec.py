@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from restore_hub.cli.data import command as data_commands
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from support import refused
 from support.raw_pairs import check_data, found, scene
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import PHASES, RawImage
+from restore_hub.photo.raw.mosaic import PHASES, RawImage, planes
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.checks.exposure_ratio import measured_share
 from restore_hub_raw.checks.pair import check_pair
@@ -23,8 +23,8 @@ BLACKS = np.array([512, 900, 200, 1400], np.float32)  # far apart, for a short e
 def unequal(raw: RawImage) -> RawImage:
     """Return the same light above other black levels."""
     mosaic = raw.mosaic.astype(int)
-    for plane in range(4):
-        mosaic[plane // 2 ^ raw.phase[0] :: 2, plane % 2 ^ raw.phase[1] :: 2] += int(BLACKS[plane] - raw.black[plane])
+    for plane, change in zip(planes(mosaic, raw.phase), BLACKS - raw.black, strict=True):
+        plane += int(change)
     mosaic = np.clip(mosaic, 0, 16383).astype(np.uint16)
     return replace(raw, mosaic=mosaic, black=BLACKS)
 
@@ -32,17 +32,14 @@ def unequal(raw: RawImage) -> RawImage:
 @pytest.mark.parametrize("phase", ["grbg", "gbrg", "bggr"])
 def test_planes_are_those_of_whole_tiles_that_begin_with_red(phase: str) -> None:
     top, left = PHASES[phase]
-    white = np.array([1000, 2000, 3000, 4000], np.float32)
+    white, values = np.array([1000, 2000, 3000, 4000], np.float32), [756, 1900, 2300, 3480]
     mosaic = np.empty((9, 8), np.uint16)
-    for plane in range(4):
-        mosaic[plane // 2 ^ top :: 2, plane % 2 ^ left :: 2] = (BLACKS[plane] + white[plane] * (plane + 1)) / (
-            plane + 2
-        )
-    planes = planes_of(RawImage(mosaic, PHASES[phase], BLACKS, white + BLACKS, np.float32([2, 1, 1, 1.5]), "camera"))
-    assert planes.shape == (4, (9 - top) // 2, (8 - left) // 2)
-    for plane in range(4):
-        level = (int((BLACKS[plane] + white[plane] * (plane + 1)) / (plane + 2)) - BLACKS[plane]) / white[plane]
-        np.testing.assert_allclose(planes[plane], level, atol=1e-6)
+    for plane, value in zip(planes(mosaic, PHASES[phase]), values, strict=True):
+        plane[...] = value
+    found = planes_of(RawImage(mosaic, PHASES[phase], BLACKS, white + BLACKS, np.float32([2, 1, 1, 1.5]), "camera"))
+    expected = ((values - BLACKS) / white)[:, None, None]
+    assert found.shape == (4, (9 - top) // 2, (8 - left) // 2)
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=1e-6)
 
 
 @pytest.mark.parametrize("phase", ["grbg", "bggr"])

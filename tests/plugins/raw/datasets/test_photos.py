@@ -14,7 +14,8 @@ import torch
 
 from restore_hub.errors import OptionError, UnreadableFileError
 from restore_hub.options import check_options
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 from restore_hub_raw.datasets.pairs import Pairs
 from restore_hub_raw.datasets.photos import Photos
 from restore_hub_raw.synthesis.make_folder import make_folder
@@ -132,7 +133,7 @@ def test_options_are_checked_as_a_spec_writes_them(photos: Path) -> None:
     given = {"root": str(photos), "crop": 16, "augment": {"RandomGamma": {"gamma_limit": [80, 120]}, "Blur": {}}}
     sample = Photos(**check_options("raw/photos", Photos, given)).sample(0, np.random.default_rng(0))
     assert sample["rgb"].shape == (3, 16, 16)
-    with pytest.raises(OptionError, match=r"option 'augment\.Blur' of raw/photos: .*, got 0\.5"):
+    with refused("option.wrong-value", "augment.Blur", OptionError):
         check_options("raw/photos", Photos, {"root": str(photos), "augment": {"Blur": 0.5}})
 
 
@@ -182,7 +183,7 @@ def test_a_damaged_photo_is_of_the_kind_that_training_leaves_out(photos: Path) -
     for index, name in enumerate(["a.png", "b.jpg", "c.tif", "d.png"]):
         with pytest.raises(UnreadableFileError) as caught:
             dataset.sample(index, np.random.default_rng(0))
-        assert name in str(caught.value)
+        assert caught.value.place.endswith(name)
 
 
 def test_albumentations_is_imported_only_when_used(photos: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.errors import DataError
 from restore_hub_raw.noise.model import NoiseModel
 from restore_hub_raw.noise.noise_file import read_noise_file, write_noise_file
 from support import refused
@@ -25,7 +24,7 @@ def test_noise_file_round_trip(tmp_path: Path) -> None:
     assert "Some Camera" in path.read_text()
     write_noise_file(path, NoiseModel(1, 0))
     assert read_noise_file(path) == NoiseModel(1.0, 0.0)
-    with pytest.raises(DataError):
+    with refused("files.cannot-write", tmp_path / "missing"):
         write_noise_file(tmp_path / "missing" / "noise.yaml", model)
 
 
