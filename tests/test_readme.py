@@ -20,7 +20,8 @@ from restore_hub.photo.raw.reader import read_raw
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_folder import make_folder
+from restore_hub_raw.synthesis.recipe import Recipe
 from support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

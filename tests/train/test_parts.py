@@ -228,6 +228,6 @@ def test_a_frozen_block_that_takes_the_statistics_of_the_batch_is_refused(small:
 
 def test_a_shared_batch_has_one_number_of_parts(make: Callable[..., Plan]) -> None:
     shared = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.1.lower.batches=one")
-    with refused("spec.share-accumulate", "stages.1", upper=2, lower=1):
+    with refused("spec.share-accumulate", "stages.1.share_batch", upper=2, lower=1):
         make(*shared, "stages.1.upper.accumulate=2")
     make(*shared, "stages.1.upper.accumulate=2", "stages.1.lower.accumulate=2")

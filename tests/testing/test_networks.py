@@ -1,0 +1,237 @@
+"""`check_network` accepts networks that keep the contract and names what is broken; every shipped component passes."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import EntryPoint
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restore_hub import plugins as plugins_module
+from restore_hub.contracts import Port
+from restore_hub.plugins import load_plugins
+from restore_hub.registry import Component
+from restore_hub.testing import check_component, check_network
+from support import ROOT
+
+
+def _first_party() -> list[Component]:
+    """Return what the plugins of this repository register, installed or not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    points = [EntryPoint(n, v, "restore_hub") for n, v in project["entry-points"]["restore_hub"].items()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins_module, "entry_points", lambda **_: points)
+        plugins = load_plugins.__wrapped__()
+    failed = {p.namespace: p.error for p in plugins if p.error}
+    if failed:
+        raise RuntimeError(f"plugins of this repository fail to load: {failed}")
+    return [component for plugin in plugins for component in plugin.components]
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "raw/unet": {"width": 4},  # the default has 8 million parameters
+    "cleaning/hyper-cleaning": {"train": 40, "validation": 40, "test": 40},
+}
+
+
+CHECKED = [c for c in _first_party() if c.kind != "dataset"]
+
+
+@pytest.mark.parametrize("component", CHECKED, ids=lambda c: f"{c.kind}:{c.name}")
+def test_every_registered_component_keeps_its_contract(component: Component) -> None:
+    check_component(component, **SMALL.get(component.name, {}))
+
+
+class Good(nn.Module):
+    """A small network that keeps the contract; each class below breaks one promise."""
+
+    inputs: ClassVar[Any] = {"image": Port(3)}
+    outputs: ClassVar[Any] = {"restored": Port(3)}
+    size_multiple: ClassVar[Any] = 1
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Any:
+        return image + self.last(torch.relu(self.first(image)))
+
+
+class NoPorts(Good):
+    inputs: ClassVar = {}
+
+
+class WrongName(Good):
+    def forward(self, picture: Tensor) -> Any:
+        return super().forward(picture)
+
+
+class NoMultiple(Good):
+    size_multiple: ClassVar[Any] = 0
+
+
+class WrongChannels(Good):
+    outputs: ClassVar = {"restored": Port(1)}
+
+
+class WrongScale(Good):
+    outputs: ClassVar = {"restored": Port(3, scale=2)}
+
+
+class TwoOutputs(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image), image
+
+
+class EvenOnly(Good):
+    def forward(self, image: Tensor) -> Any:
+        n, c, h, w = image.shape
+        return super().forward(image.reshape(n, c, h // 2, 2, w).reshape(n, c, h, w))
+
+
+class NotFinite(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) / 0
+
+
+class Single(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image).float()
+
+
+class Random(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) + torch.rand_like(image)
+
+
+class Counting(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, image: Tensor) -> Any:
+        self.calls += 1
+        return super().forward(image)
+
+
+class BatchMean(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image - image.mean())
+
+
+class BatchStatisticsInTraining(Good):
+    def forward(self, image: Tensor) -> Any:
+        if self.training:
+            image = (image - image.mean((0, 2, 3), keepdim=True)) / image.std((0, 2, 3), keepdim=True)
+        return super().forward(image)
+
+
+class BatchMeanBesideDropout(Good):
+    """The dropout draws the same for the same shapes."""
+
+    def forward(self, image: Tensor) -> Any:
+        image = nn.functional.dropout(image, 0.1, self.training)
+        return super().forward(image - image.mean() if self.training else image)
+
+
+class DroppingAndNormalising(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(nn.functional.dropout(self.norm(image), 0.1, self.training))
+
+
+class Unused(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Conv2d(3, 3, 1)
+
+
+class Detached(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image.detach())
+
+
+class Forgetful(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = 1.0 + 0.5 * float(np.random.default_rng().random())
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) * self.gain
+
+
+class FixedSize(Good):
+    """A mask of the traced size."""
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) * torch.from_numpy(np.ones(len(range(image.shape[-1])), np.float32))
+
+
+class OtherWhenExported(Good):
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) * (1.01 if torch.compiler.is_exporting() else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (NoPorts, "NoPorts.inputs"),
+        (WrongName, r"forward takes \['picture'\], but its input ports are \['image'\]"),
+        (NoMultiple, "size_multiple is 0"),
+        (WrongChannels, r"'restored' of a picture 1 x 1 is \(1, 3, 1, 1\)"),
+        (WrongScale, r"its port says \(1, 3, 2, 2\)"),
+        (TwoOutputs, "returns 2 values"),
+        (EvenOnly, r"fails on \(1, 3, 1, 1\)"),
+        (NotFinite, "is not finite"),
+        (Single, "of float64 is torch.float32"),
+        (Random, "differs between"),
+        (Counting, "evaluation changes the state 'calls'"),
+        (BatchMean, "depends on other pictures in the batch"),
+        (BatchMeanBesideDropout, "depends on other pictures in the batch"),
+        (BatchStatisticsInTraining, "in training, 'restored' of a picture depends on other pictures in the batch"),
+        (Unused, "no gradient reaches the parameter 'spare.weight'"),
+        (Detached, "no gradient reaches the input 'image'"),
+        (Forgetful, "saved and loaded|differs by"),
+        (FixedSize, "can't be exported to ONNX"),
+        (OtherWhenExported, "ONNX differs from PyTorch by"),
+        (nn.Identity, "Identity.inputs"),
+    ],
+)
+def test_a_broken_network_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_network(network)
+
+
+def test_good_network_passes_as_class_and_as_instance() -> None:
+    network = Good(width=2).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    check_network(network)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with pytest.raises(AssertionError, match="spare"):
+        check_network(Unused)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_dropout_and_torch_s_batch_normalisation_pass() -> None:
+    check_network(DroppingAndNormalising)
+
+
+def test_options_with_an_instance_are_refused() -> None:
+    with pytest.raises(AssertionError, match="options need a class"):
+        check_network(Good(), width=3)
