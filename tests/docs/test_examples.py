@@ -1,0 +1,106 @@
+"""Every block of code of the README and of the documentation runs; a failure names the page and the line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.raw.reader import read_raw
+from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from support import DOCS, ROOT
+from support.pages import RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
+
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md")))]
+PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
+LONG = {"docs/how-to/training.md"}  # pages of several runs each
+
+
+def _blocks() -> list[object]:
+    found = [block for page in PAGES for block in blocks_of(page) if block.runs]
+    marks = {block: [pytest.mark.xdist_group(block.page), pytest.mark.timeout(600)] for block in found}
+    for block in found:
+        marks[block] += [pytest.mark.long] if block.page in LONG else []
+    return [pytest.param(block, id=str(block), marks=marks[block]) for block in found]
+
+
+@pytest.mark.parametrize("block", _blocks())
+def test_a_block_runs(block: Block, walk: Callable[[str], Walk]) -> None:
+    reader = walk(block.page)
+    printed = reader.upto(block)
+    for page, line, pattern in PRINTED:
+        if block.page == page and line in block.text:
+            assert re.search(pattern, printed), printed
+    for page, line, pattern, count in LEFT:
+        if block.page == page and line in block.text:
+            assert len(list(reader.folder.glob(pattern))) == count, pattern
+
+
+# What a block prints, as the text around it says: the page, a line of the block, a pattern.
+PRINTED = [
+    ("docs/how-to/write-solver.md", "--hypergradient", "greedy/t1-t2 steps theta in the right direction"),
+    ("docs/how-to/write-solver.md", "compare runs", r"weight_error, end of stage 1 +0\.63\d+ +0\.70\d+"),
+    ("docs/how-to/raw.md", "inspect sensor.raw", "Acme X1"),
+]
+# Which files are there after a block: the page, a line of the block, a pattern of names, how many.
+LEFT = [
+    ("README.md", "restore zoo:raw-lowlight trip", "restored/cat.png", 1),
+    ("README.md", "run raw_lowlight", "runs/first/export/*.onnx", 3),
+    ("docs/how-to/deploy.md", "tiffs", "tiffs/*.tif", 1),
+    ("docs/how-to/deploy.md", "twice.png", "twice.png", 1),
+    ("docs/how-to/raw.md", "quiet.dng", "quiet.dng", 1),
+    ("docs/how-to/training.md", "--resume", "runs/*/report.html", 3),
+]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with ordinary photographs in `photos/SPLIT`, and dark RAW files of them in `dark/SPLIT`."""
+    root = tmp_path_factory.mktemp("world")
+    for seed, (split, name) in enumerate((s, n) for s, names in PHOTOS.items() for n in names):
+        coarse = np.random.default_rng(seed).uniform(0.1, 0.9, (5, 6, 3))
+        (root / "photos" / split).mkdir(parents=True, exist_ok=True)
+        write_picture(root / "photos" / split / f"{name}.png", np.kron(coarse, np.ones((28, 28, 1))).astype(np.float32))
+    for split in PHOTOS:
+        make_folder(root / "photos" / split, root / "data" / split, Recipe())
+    return root
+
+
+@pytest.fixture(scope="session")
+def walk(photos: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Walk]:
+    """Return a function that gives the reader of a page, in a folder with what the page says is there."""
+    walks: dict[str, Walk] = {}
+    dark = photos / "data" / "holdout" / "short"
+
+    def prepare(page: str, folder: Path) -> None:
+        shutil.copytree(photos / "photos", folder / "photos")
+        shutil.copytree(dark, folder / "trip")
+        shutil.copyfile(dark / "cat.dng", folder / "photo.dng")
+        if page != "README.md":  # the page makes its own
+            shutil.copytree(photos / "data", folder / "data")
+        if page == "docs/how-to/raw.md":
+            read_raw(folder / "photo.dng").mosaic.tofile(folder / "sensor.raw")
+        for name in ("chain.onnx", "enhance.onnx"):
+            shutil.copyfile(models / name, folder / name)
+
+    def get(page: str) -> Walk:
+        if page not in walks:
+            folder = tmp_path_factory.mktemp(Path(page).stem)
+            prepare(page, folder)
+            walks[page] = Walk(page, folder)
+        return walks[page]
+
+    return get
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_is_run_written_or_only_shown(page: str) -> None:
+    """YAML without a file name is read by the tests of the spec language and of the pipelines."""
+    for block in blocks_of(page):
+        known = block.language in (*RUN, *WRITTEN, *SHOWN) or block.language.startswith("{")
+        assert known, f"{block}: {block.language!r} is none of {(*RUN, *WRITTEN, *SHOWN)}"
