@@ -12,8 +12,8 @@ from restore_hub import load, restore, run
 from restore_hub.errors import DataError, ExportError, SpecError, TrainingError
 from restore_hub.export.publish import export_run
 from restore_hub.plugins import default_registry
-from restore_hub.train import Result
 from restore_hub.train.recording.folder import create_run_folder
+from restore_hub.train.run import Result
 from support import LOWLIGHT
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from restore_hub.errors import RestoreHubError, SpecError, TrainingError, UnknownComponentError
 from restore_hub.spec import Spec, Stage, read_spec
-from restore_hub.train import run
+from restore_hub.train.run import run
 from restore_hub.trial.compare_solvers import Entry, compare_solvers, with_ratios
 from restore_hub.trial.forecast import forecast, of_run, of_stage
 from restore_hub.trial.probe_process import _ended
