@@ -70,7 +70,7 @@ def commands_of(parent: click.Group, context: click.Context) -> Iterator[str]:
         inner = click.Context(command, info_name=name, parent=context)
         usage = command.get_usage(inner).removeprefix("Usage: ")
         yield from ("", f"## {inner.command_path}", "", "```text", re.sub(r"\s+", " ", usage), "```", "")
-        yield from inspect.cleandoc(command.help or "").replace("\b\n", "").splitlines()
+        yield from _with_code(inspect.cleandoc(command.help or "").replace("\b\n", "")).splitlines()
         yield from ("", *options_table(command, inner))
         if isinstance(command, click.Group):
             yield from commands_of(command, inner)
@@ -79,9 +79,14 @@ def commands_of(parent: click.Group, context: click.Context) -> Iterator[str]:
 def options_table(command: click.Command, context: click.Context) -> Iterator[str]:
     """Yield a table of a command's options, without `--help`."""
     records = [p.get_help_record(context) for p in command.params if isinstance(p, click.Option)]
-    rows = [(f"`{left}`", right) for left, right in filter(None, records)]
+    rows = [(f"`{left}`", _with_code(right)) for left, right in filter(None, records)]
     if rows:
         yield from table(("option", "meaning"), rows)
+
+
+def _with_code(text: str) -> str:
+    """Write options of the command line in a text as code."""
+    return re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"`\1`", text)
 
 
 def components_page(registry: Registry) -> Iterator[str]:
