@@ -48,7 +48,14 @@ CONTENTS = {
         "how-to/tracking",
         "how-to/write-solver",
     ),
-    "Reference": ("reference/spec", "reference/components", "reference/commands", "reference/api", "reference/errors"),
+    "Reference": (
+        "reference/spec",
+        "reference/spec-keys",
+        "reference/components",
+        "reference/commands",
+        "reference/api",
+        "reference/errors",
+    ),
 }
 API = [f"api/{name}" for name in ("restore_hub", "contracts", "testing", "bilevel", "errors")]
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?!how-to/|reference/|images/)[\w.-]+/[^)#]*|[A-Z]+(?:\.md)?)\)")

@@ -13,10 +13,8 @@ import pytest
 from restore_hub.photo.pictures import write_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
-from support import DOCS, ROOT
-from support.pages import RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
+from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
-PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md")))]
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
 LONG = {"docs/how-to/training.md"}  # pages of several runs each
 

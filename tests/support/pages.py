@@ -13,8 +13,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support import ROOT
+from support import DOCS, ROOT
 
+PAGES = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md")))]
 RUN = ("sh", "python")
 WRITTEN = ("python", "yaml")
 SHOWN = ("console", "text", "js")
