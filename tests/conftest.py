@@ -17,7 +17,7 @@ from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.export.raw_input import RAW_INPUTS
 from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
 from restore_hub.model.model import probe_feeds
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import Plan, build_chain, make_plan

@@ -21,9 +21,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from restore_hub.errors import ExportError
+from restore_hub.files import write_file
 from restore_hub.model.manifest import Manifest
 from restore_hub.model.model import Model, load
-from restore_hub.photo.pictures import write_atomic
 from restore_hub.photo.raw.mosaic import GAIN_RANGE, MIDDLE_GREY
 
 SUFFIX = ".dtmodel"
@@ -68,7 +68,7 @@ def export_darktable(source: Path, out: Path, *, tile: int = TILE, overwrite: bo
         for file, data in (("config.json", _config(name, model.manifest, tile)), ("model_bayer.onnx", graph)):
             entry = zipfile.ZipInfo(f"{name}/{file}", (1980, 1, 1, 0, 0, 0))  # no date, so the same bytes each time
             package.writestr(entry, data, zipfile.ZIP_DEFLATED)
-    write_atomic(out, content.getvalue())
+    write_file(out, content.getvalue())
     return name
 
 

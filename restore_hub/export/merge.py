@@ -14,11 +14,11 @@ from restore_hub.errors import ExportError
 from restore_hub.export.compose import aligned, compose
 from restore_hub.export.gate import make_probe, publish
 from restore_hub.export.tiling import try_tiling
+from restore_hub.files import file_hash
 from restore_hub.model.locate import paths_of
 from restore_hub.model.manifest import Manifest, TensorInfo, Tiling
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import Chained, chained
-from restore_hub.photo.history import file_hash
 
 
 def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Manifest:

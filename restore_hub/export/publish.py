@@ -13,13 +13,14 @@ import torch
 from restore_hub import __version__
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
+from restore_hub.files import file_hash
 from restore_hub.model.manifest import METADATA_KEY, parse_manifest
 from restore_hub.model.scan import read_onnx
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.plan import Plan, make_plan
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plan.shipped import find_spec
-from restore_hub.plan.weights import file_hash, load_block_weights, load_checkpoint
+from restore_hub.plan.weights import load_block_weights, load_checkpoint
 from restore_hub.registry import Registry
 from restore_hub.spec import Document, read_spec
 

@@ -15,6 +15,7 @@ from restore_hub.export import Scores, export_int8
 from restore_hub.export.publish import int8_path, plan_of_run
 from restore_hub.model.manifest import Manifest
 from restore_hub.model.model import Model, load
+from restore_hub.photo.raw.mosaic import planes
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
@@ -163,7 +164,7 @@ def mosaic_of(planes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def planes_of(mosaic: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a mosaic (1, 1, 2h, 2w) with red first as planes (4, h, w)."""
-    return np.stack([mosaic[0, 0, row::2, column::2] for row in (0, 1) for column in (0, 1)])
+    return np.stack(planes(mosaic[0, 0]))
 
 
 def _samples(plan: Plan, split: str) -> Samples:

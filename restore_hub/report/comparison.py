@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import write_file
 from restore_hub.report.curves import overlaid
 from restore_hub.report.html import Child, element, note, page, section, table
 from restore_hub.report.pictures import Group, grouped, viewers
@@ -95,7 +95,7 @@ def write_comparison(runs: Mapping[str, RunFacts], path: Path) -> None:
         element("h1", {}, " · ".join(labels)),
         element("p", {"class": "lead"}, f"Their resolved specs differ at {len(differing)} keys."),
     ]
-    write_atomic(path, page(" · ".join(labels), head, sections))
+    write_file(path, page(" · ".join(labels), head, sections))
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from restore_hub.files import write_file
 from restore_hub.model.model import Model
-from restore_hub.photo.pictures import write_atomic
 from restore_hub.report.curves import diagnostic_curves, loss_curves, metric_curves
 from restore_hub.report.fact_sections import (
     data_section,
@@ -58,7 +58,7 @@ def write_report(folder: Path) -> Path:
         element("p", {"class": "lead"}, _summary(run, exported)),
     ]
     path = folder / "report.html"
-    write_atomic(path, page(f"{name} · {run.folder}", head, sections))
+    write_file(path, page(f"{name} · {run.folder}", head, sections))
     return path
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub.errors import DataError
+from restore_hub.files import file_hash
 from restore_hub.model.model import Model, load
 from restore_hub.model.zoo import CARD, MODEL, Entry, aside, hidden_entries, zoo_folder
-from restore_hub.photo.history import file_hash
 from restore_hub.report.card import card
 from restore_hub.report.fact_sections import spec_text
 from restore_hub.report.pictures import grouped, strip

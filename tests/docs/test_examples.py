@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of

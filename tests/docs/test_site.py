@@ -69,7 +69,8 @@ def test_the_site_loads_nothing_from_elsewhere(site: dict[Path, Page]) -> None:
         for loaded in page.loaded:
             parts = urlsplit(loaded)
             here = parts.scheme == "data" or (path.parent / parts.path).exists()
-            assert here and not parts.netloc, f"{path.name}: {loaded}"
+            assert here, f"{path.name}: {loaded}"
+            assert not parts.netloc, f"{path.name}: {loaded}"
     for style in next(iter(site)).parent.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style.name
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report import pictures, write_report
 
 VOID = {"meta", "br", "img", "input"}
