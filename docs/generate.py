@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from restore_hub.cli import group
+from restore_hub.cli.plugin_commands import commands_of
 from restore_hub.contracts import INJECTED, Port
 from restore_hub.errors import messages
 from restore_hub.options import options_of, tensors_of
@@ -35,7 +36,7 @@ def pages() -> dict[str, str]:
     registry = Registry.of(component for plugin in found for component in plugin.components)
     made = {
         "errors": errors_page(),
-        "commands": commands_page(),
+        "commands": commands_page(registry),
         "components": components_page(registry),
         "spec-keys": keys_page(written_schema()),
     }
@@ -60,26 +61,26 @@ Names in braces stand for values, such as a file's size.
 """
 
 
-def commands_page() -> Iterator[str]:
+def commands_page(registry: Registry) -> Iterator[str]:
     """Yield a section for each command."""
     yield from ("# Commands", "", "`restore-hub COMMAND --help` prints the same.")
     context = click.Context(group, info_name="restore-hub")
     yield from ("", *options_table(group, context))
-    yield from commands_of(group, context)
+    for name in (*group.list_commands(context), *commands_of(registry, None)):
+        yield from command_section(group, context, name)
 
 
-def commands_of(parent: click.Group, context: click.Context) -> Iterator[str]:
-    """Yield usage, help and options of each command of a group, and of the groups in it."""
-    for name in parent.list_commands(context):
-        command = parent.get_command(context, name)
-        assert command is not None, name
-        inner = click.Context(command, info_name=name, parent=context)
-        usage = command.get_usage(inner).removeprefix("Usage: ")
-        yield from ("", f"## {inner.command_path}", "", "```text", re.sub(r"\s+", " ", usage), "```", "")
-        yield from _with_code(inspect.cleandoc(command.help or "").replace("\b\n", "")).splitlines()
-        yield from ("", *options_table(command, inner))
-        if isinstance(command, click.Group):
-            yield from commands_of(command, inner)
+def command_section(parent: click.Group, context: click.Context, name: str) -> Iterator[str]:
+    """Yield usage, help and options of a command, and of the commands in it if it's a group."""
+    command = parent.get_command(context, name)
+    assert command is not None, name
+    inner = click.Context(command, info_name=name, parent=context)
+    usage = command.get_usage(inner).removeprefix("Usage: ")
+    yield from ("", f"## {inner.command_path}", "", "```text", re.sub(r"\s+", " ", usage), "```", "")
+    yield from _with_code(inspect.cleandoc(command.help or "").replace("\b\n", "")).splitlines()
+    yield from ("", *options_table(command, inner))
+    for other in command.list_commands(inner) if isinstance(command, click.Group) else ():
+        yield from command_section(command, inner, other)
 
 
 def options_table(command: click.Command, context: click.Context) -> Iterator[str]:
