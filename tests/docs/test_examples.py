@@ -16,7 +16,16 @@ from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
-LONG = {"docs/how-to/training.md"}  # pages of several runs each
+LONG = {"docs/tutorial.md", "docs/how-to/training.md"}  # pages of several runs each
+# What is in a page's folder before its first block runs; without an entry, everything.
+EVERYTHING = ("photos", "data", "trip", "photo.dng", "sensor.raw", "chain.onnx", "enhance.onnx")
+THERE = {
+    "README.md": ("photos", "trip", "photo.dng"),
+    "docs/tutorial.md": (),
+    "docs/plugin-tutorial.md": ("photos",),
+    "docs/how-to/write-solver.md": (),
+    "docs/reference/api.md": (),
+}
 
 
 def _blocks() -> list[object]:
@@ -58,7 +67,7 @@ LEFT = [
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with ordinary photographs in `photos/SPLIT`, and dark RAW files of them in `dark/SPLIT`."""
+    """Return a folder with photographs, in `photos` ordinary ones, elsewhere dark RAW files of them."""
     root = tmp_path_factory.mktemp("world")
     for seed, (split, name) in enumerate((s, n) for s, names in PHOTOS.items() for n in names):
         coarse = np.random.default_rng(seed).uniform(0.1, 0.9, (5, 6, 3))
@@ -66,30 +75,25 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_picture(root / "photos" / split / f"{name}.png", np.kron(coarse, np.ones((28, 28, 1))).astype(np.float32))
     for split in PHOTOS:
         make_folder(root / "photos" / split, root / "data" / split, Recipe())
+    shutil.copytree(root / "data" / "holdout" / "short", root / "trip")
+    shutil.copyfile(root / "trip" / "cat.dng", root / "photo.dng")
+    read_raw(root / "photo.dng").mosaic.tofile(root / "sensor.raw")
     return root
 
 
 @pytest.fixture(scope="session")
-def walk(photos: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Walk]:
+def walk(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str], Walk]:
     """Return a function that gives the reader of a page, in a folder with what the page says is there."""
     walks: dict[str, Walk] = {}
-    dark = photos / "data" / "holdout" / "short"
-
-    def prepare(page: str, folder: Path) -> None:
-        shutil.copytree(photos / "photos", folder / "photos")
-        shutil.copytree(dark, folder / "trip")
-        shutil.copyfile(dark / "cat.dng", folder / "photo.dng")
-        if page != "README.md":  # the page makes its own
-            shutil.copytree(photos / "data", folder / "data")
-        if page == "docs/how-to/raw.md":
-            read_raw(folder / "photo.dng").mosaic.tofile(folder / "sensor.raw")
-        for name in ("chain.onnx", "enhance.onnx"):
-            shutil.copyfile(models / name, folder / name)
 
     def get(page: str) -> Walk:
         if page not in walks:
             folder = tmp_path_factory.mktemp(Path(page).stem)
-            prepare(page, folder)
+            for name in THERE.get(page, EVERYTHING):
+                source = request.getfixturevalue("models") if name.endswith(".onnx") else photos
+                (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
             walks[page] = Walk(page, folder)
         return walks[page]
 
