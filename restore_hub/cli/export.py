@@ -78,7 +78,7 @@ def _export_run(
         path, manifest = quantise(files[-1], judge, budget)
         _say([path])
         if manifest.quantisation is not None:
-            click.echo(f"  {manifest.quantisation.said()}")
+            click.echo(f"  {manifest.quantisation.describe()}")
 
 
 def _merge(parts: str, out: Path | None, overwrite: bool, *, alone: bool) -> None:

@@ -15,9 +15,9 @@ from restore_hub.export.gate import make_probe, opset_of, publishing, save, tria
 from restore_hub.export.qdq import SCHEME, to_int8
 from restore_hub.export.tiling import retry_tiling
 from restore_hub.model.manifest import QUANTISED_VERSION, Manifest, Quantisation
-from restore_hub.model.memory_use import measure
+from restore_hub.model.memory_use import measure_memory
 from restore_hub.model.model import Model, load
-from restore_hub.model.run_time import compare_speed
+from restore_hub.model.run_time import compare_run_times
 
 # Integers are the same on every CPU (see `qdq`). Where float32 becomes uint8 a value on the edge may fall to the other
 # side elsewhere, which is a step of one value among thousands; this is some steps less than what it would hide.
@@ -90,7 +90,7 @@ def _publish(
         psnr_loss=loss,
         worst_loss=worst,
         budget=budget,
-        speed=compare_speed(temporary, given.path),
+        speed=compare_run_times(temporary, given.path),
     )
     manifest = _manifest(given, made, record, after.metrics).model_copy(update={"opset": opset_of(model)})
     save(model, manifest, temporary)
@@ -105,7 +105,7 @@ def _manifest(given: Model, made: Model, record: Quantisation, metrics: Mapping[
         "parity": given.manifest.parity + _difference(given, made),
         "probe": make_probe(given.manifest.inputs, made, TOLERANCE),
         "tiling": retry_tiling(given.manifest.tiling, made),
-        "memory": measure(made.path),
+        "memory": measure_memory(made.path),
         "metrics": metrics,
         "quantisation": record,
     }

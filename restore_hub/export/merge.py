@@ -15,10 +15,10 @@ from restore_hub.export.compose import aligned, compose
 from restore_hub.export.gate import make_probe, publish
 from restore_hub.export.tiling import try_tiling
 from restore_hub.files import file_hash
-from restore_hub.model.locate import paths_of
+from restore_hub.model.locate import locate
 from restore_hub.model.manifest import Manifest, TensorInfo, Tiling
 from restore_hub.model.model import Model
-from restore_hub.model.sequence import Chained, chained
+from restore_hub.model.sequence import ModelSequence, as_sequence
 
 
 def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Manifest:
@@ -38,11 +38,11 @@ def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Ma
         ModelFileError: a file cannot be loaded, or one does not give what the next one takes. ExportError: fewer than
             two files, of operator sets that do not go together, a name that is taken, or a result that differs.
     """
-    paths, out = paths_of(source), Path(out)
+    paths, out = locate(source), Path(out)
     if len(paths) < 2:
         raise ExportError(f"{source} is one file, and merging takes two or more: give them as a.onnx+b.onnx")
     _check_out(out, paths, overwrite)
-    chain = chained(source)
+    chain = as_sequence(source)
     _check_defaults(chain.models)
     output = _output(chain)
     graph = compose(aligned([onnx.load(str(path)) for path in paths], paths), chain.takes, chain.inputs, output)
@@ -92,7 +92,7 @@ def _check_defaults(models: Sequence[Model]) -> None:
                 )
 
 
-def _output(chain: Chained) -> TensorInfo:
+def _output(chain: ModelSequence) -> TensorInfo:
     """Return what the last file gives, under a name that no input has."""
     output, taken = chain.output, {info.name for info in chain.inputs}
     while output.name in taken:

@@ -85,7 +85,7 @@ def _size(facts: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     lines = [
         f"- licence of the file: {manifest.licence}",
         f"- file: {facts['model']['bytes'] / 1e6:.2f} MB" + (f", {parameters:,} parameters" if parameters else ""),
-        f"- {manifest.tiling.said()}",
+        f"- {manifest.tiling.describe()}",
     ]
     if manifest.memory is not None:
         base, pixel = manifest.memory.base, manifest.memory.per_pixel
@@ -95,7 +95,7 @@ def _size(facts: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
             "megapixels in one piece"
         )
     lines.append(f"- differs from PyTorch by at most {manifest.parity:.2g}; ONNX opset {manifest.opset}")
-    lines += [f"- {line}" for line in manifest.int8()]
+    lines += [f"- {line}" for line in manifest.int8_notes()]
     yield "## Size"
     yield "\n".join(lines)
 

@@ -16,7 +16,17 @@ from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
-LONG = {"docs/tutorial.md", "docs/how-to/training.md"}  # pages of several runs each
+LONG = {"docs/how-to/training.md"}  # pages of several runs each
+# What the specs of a page have more of than a test has time for.
+SMALLER = {
+    "docs/tutorial.md": {
+        "steps: 300": "steps: 10",
+        "steps: 20": "steps: 2",
+        "width: 16": "width: 4",
+        "crop: 128": "crop: 32",
+    },
+    "docs/plugin-tutorial.md": {"steps: 100": "steps: 10"},
+}
 # What is in a page's folder before its first block runs; without an entry, everything.
 EVERYTHING = ("photos", "data", "trip", "photo.dng", "sensor.raw", "chain.onnx", "enhance.onnx")
 THERE = {
@@ -94,7 +104,7 @@ def walk(
             for name in THERE.get(page, EVERYTHING):
                 source = request.getfixturevalue("models") if name.endswith(".onnx") else photos
                 (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
-            walks[page] = Walk(page, folder)
+            walks[page] = Walk(page, folder, SMALLER.get(page, {}))
         return walks[page]
 
     return get

@@ -188,7 +188,7 @@ def test_the_budget_is_of_the_mean_and_its_edge_is_kept(trained: Path, alone: Pa
     monkeypatch.setattr(Judge, "score", lambda _, model: scores[model.path.name])
     monkeypatch.setattr("restore_hub.export.publish.export_run", lambda *_: (alone,))
     monkeypatch.setattr(
-        "restore_hub.export.int8.compare_speed", lambda *_: [Speed(ratio=0.5, threads=1, height=8, width=9)]
+        "restore_hub.export.int8.compare_run_times", lambda *_: [Speed(ratio=0.5, threads=1, height=8, width=9)]
     )
     command = ["export", str(trained), "--int8", "--budget"]
     refused = CliRunner().invoke(group, [*command, "0.49"])

@@ -96,7 +96,7 @@ def test_much_of_the_whole_is_none_and_says_by_how_much(make: Callable[..., Plan
     assert (tiling.kind, tiling.margin) == ("none", 256)
     assert tiling.error > 8 / 255
     said = f"tiles: none, since with 256 pixels around each they are {tiling.error:.2g} from the whole"
-    assert tiling.said() == said
+    assert tiling.describe() == said
 
 
 def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> None:

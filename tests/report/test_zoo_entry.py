@@ -27,7 +27,9 @@ from restore_hub.train.run import Result
 @pytest.fixture
 def made(finished: Result, tmp_path: Path) -> Path:
     """Return an entry of the small run, made on the command line."""
-    done = CliRunner().invoke(group, ["zoo-add", str(finished.folder), str(tmp_path / "dark")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        group, ["zoo", "add", str(finished.folder), str(tmp_path / "dark")], catch_exceptions=False
+    )
     assert done.output == f"wrote {tmp_path / 'dark' / 'card.md'}\n"
     return tmp_path / "dark"
 
@@ -65,7 +67,7 @@ def test_every_figure_of_the_card_is_of_the_file_or_its_metrics(made: Path, fini
     assert re.findall(r"\| (\d) \| (std/\w+) \| (\d+) \|", card) == [("1", "std/joint", "3"), ("2", "std/ibgl", "2")]
     assert f"{manifest.provenance['parameters']:,} parameters" in card
     assert f"`{facts['model']['sha256']}`" in card
-    assert manifest.tiling.said() in card
+    assert manifest.tiling.describe() in card
     assert "restore-hub restore model.onnx photo.dng -o out.png" in card
 
 

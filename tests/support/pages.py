@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,19 +61,24 @@ def blocks_of(page: str) -> list[Block]:
 class Walk:
     """A reader who follows one page in a folder; what has run once isn't run again.
 
+    `smaller` replaces texts in the files that the page writes, such as numbers of steps.
     A worker of pytest that gets only a later block runs the ones before it first.
     """
 
     page: str
     folder: Path
+    smaller: Mapping[str, str] = field(default_factory=dict)
     printed: dict[Block, str] = field(default_factory=dict)
     failed: Block | None = None
 
     def __post_init__(self) -> None:
         for block in blocks_of(self.page):
             if block.file:
-                (self.folder / block.file).parent.mkdir(parents=True, exist_ok=True)
-                (self.folder / block.file).write_text(block.text, encoding="utf-8")
+                text = block.text
+                for large, small in self.smaller.items():
+                    assert large in text or block.language == "python", f"{block}: no {large!r}"
+                    text = text.replace(large, small)
+                (self.folder / block.file).write_text(text, encoding="utf-8")
 
     def upto(self, last: Block) -> str:
         """Run the blocks up to one; return what that one printed."""

@@ -153,7 +153,7 @@ def test_a_spec_of_ones_own_needs_no_more_than_the_block(folder: Path, tmp_path:
         ),
         (
             ["blocks.enhance.weights=none.pt"],
-            "blocks.enhance.weights: weights of block 'enhance': no such file: none.pt",
+            "blocks.enhance.weights: none.pt: no such file",
         ),
         (["export.chain="], "names nothing to export"),
     ],
