@@ -1,15 +1,15 @@
-"""Where crops may lie: every place that begins with red is drawn, upright and mirrored."""
+"""Where crops can lie: every place that begins with red is drawn, upright and mirrored."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from restore_hub_raw.datasets.exposures import _place
+from restore_hub_raw.datasets.exposure_pairs import _place
 
 
 def admissible(length: int, phase: int, size: int, flip: bool) -> set[tuple[int, int]]:
-    """Return the first and the last line of every crop whose first line is red's, by trying all."""
+    """Return the first and the last line of every crop whose first line has red, by trying all."""
     found = set()
     for top in range(length - size + 1):
         bottom = top + size - 1
@@ -33,14 +33,14 @@ def test_every_admissible_place_is_drawn_and_no_other(length: int, size: int, ph
     assert set(drawn) == admissible(length, phase, size, flip)
 
 
-def test_what_just_fits_has_one_place() -> None:
+def test_a_crop_that_just_fits_has_one_place() -> None:
     rng, lines = np.random.default_rng(0), np.arange(4)
     assert {tuple(lines[_place(4, 0, 4, True, rng)].tolist()) for _ in range(50)} == {(0, 1, 2, 3)}
 
 
 @pytest.mark.parametrize("phase", [0, 1])
 def test_no_place_is_preferred(phase: int) -> None:
-    """Ten upright and ten mirrored places on 23 lines, each drawn 1000 times in 20,000 within 5 deviations."""
+    """Of 20,000 draws, each of ten upright and ten mirrored places on 23 lines gets 1000, within 5 deviations."""
     rng, lines = np.random.default_rng(1), np.arange(23)
     firsts = [int(lines[_place(23, phase, 4, True, rng)][0]) for _ in range(20000)]
     count = np.bincount(firsts, minlength=23)[phase::2]

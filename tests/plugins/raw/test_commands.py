@@ -1,3 +1,5 @@
+"""`restore-hub data noise` and `make-raw`."""
+
 from __future__ import annotations
 
 import json
@@ -9,36 +11,23 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
-import restore_hub_raw
-from restore_hub.errors import DataError, OptionError
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage
-from restore_hub.registry import Component
-from restore_hub_raw.noise.command import noise
-from restore_hub_raw.synthesis import unprocess
-from restore_hub_raw.synthesis.make_raw import make_raw
-from restore_hub_raw.synthesis.sensor_noise import NoiseModel, read_noise_file, write_noise_file
+from restore_hub.photo.raw.reader import read_raw
+from restore_hub_raw.commands import make_raw, noise
+from restore_hub_raw.noise.model import NoiseModel
+from restore_hub_raw.noise.noise_file import read_noise_file, write_noise_file
+from support import check
+from support.sensor import shoot
 
 SHOT, READ = 5e-4, 4e-6  # 2000 electrons, and 31.74 of 15871 levels
 
 
-def shoot(path: Path, seed: int, stated: bool = False, shape: tuple[int, int] = (400, 420)) -> Path:
-    """Write a smooth picture as a DNG, which may say twice its shot noise and four times its read noise."""
+def write_shot(path: Path, seed: int, stated: bool = False, shape: tuple[int, int] = (400, 420)) -> Path:
+    """Write a smooth picture as a DNG; with `stated` it states twice its shot noise and four times its read noise."""
     signal = 0.002 + 0.7 * np.linspace(0, 1, shape[1]) ** 2 * np.ones((shape[0], 1))
-    noisy = unprocess.expose(signal, 1, SHOT, READ, np.random.default_rng(seed))
-    write_dng(
-        path,
-        RawImage(
-            unprocess.quantise(noisy, 512, 16383),
-            (0, 0),
-            np.full(4, 512, np.float32),
-            np.full(4, 16383, np.float32),
-            np.ones(4, np.float32),
-            "camera",
-            camera="Acme X1",
-            noise=np.tile([2 * SHOT, 4 * READ], (4, 1)) if stated else None,
-        ),
-    )
+    noise = np.tile([2 * SHOT, 4 * READ], (4, 1)) if stated else None
+    write_dng(path, shoot(signal, SHOT, READ, seed, camera="Acme X1", noise=noise))
     return path
 
 
@@ -52,18 +41,8 @@ def rows(output: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in lines if cells and cells[0] in ("R", "Gr", "Gb", "B", "all")}
 
 
-def test_the_command_is_registered() -> None:
-    found = {}
-
-    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = (), **_: object) -> None:
-        found[name] = Component("command", f"raw/{name}", target, summary, references, "test", "0")
-
-    restore_hub_raw.register_commands(register)
-    assert found["noise"].load() is noise
-
-
-def test_the_table_says_everything(tmp_path: Path) -> None:
-    result = run(shoot(tmp_path / "a.dng", 1))
+def test_the_table_has_every_plane(tmp_path: Path) -> None:
+    result = run(write_shot(tmp_path / "a.dng", 1))
     assert result.exit_code == 0, result.output
     table = rows(result.output)
     assert list(table) == ["R", "Gr", "Gb", "B", "all"]
@@ -78,8 +57,8 @@ def test_the_table_says_everything(tmp_path: Path) -> None:
     assert float(table["all"][5]) == pytest.approx(31.74, rel=0.1)
 
 
-def test_what_the_file_states_stands_beside(tmp_path: Path) -> None:
-    result = run(shoot(tmp_path / "a.dng", 1, stated=True))
+def test_the_table_shows_what_the_file_states(tmp_path: Path) -> None:
+    result = run(write_shot(tmp_path / "a.dng", 1, stated=True))
     assert re.search(r"file: shot\s+ratio\s+read\s+ratio", result.output)
     row = [float(cell) for cell in rows(result.output)["Gr"]]
     assert row[6] == pytest.approx(2 * SHOT)
@@ -88,8 +67,8 @@ def test_what_the_file_states_stands_beside(tmp_path: Path) -> None:
     assert row[9] == pytest.approx(row[2] / (4 * READ), abs=0.01)
 
 
-def test_several_files_end_with_all_together_and_an_output(tmp_path: Path) -> None:
-    files = [shoot(tmp_path / f"{name}.dng", seed) for seed, name in enumerate("abc")]
+def test_several_files_are_also_measured_together_and_written(tmp_path: Path) -> None:
+    files = [write_shot(tmp_path / f"{name}.dng", seed) for seed, name in enumerate("abc")]
     out = tmp_path / "noise.yaml"
     result = run(*files, "-o", out)
     assert result.exit_code == 0, result.output
@@ -105,12 +84,11 @@ def test_several_files_end_with_all_together_and_an_output(tmp_path: Path) -> No
     assert f"{data['planes'][3]['shot']:.3g}" == f"{float(rows(result.output)['B'][0]):.3g}"
 
 
-def test_an_older_output_stays_unless_forced(tmp_path: Path) -> None:
-    file, out = shoot(tmp_path / "a.dng", 1), tmp_path / "noise.yaml"
+def test_an_existing_output_is_kept_without_force(tmp_path: Path) -> None:
+    file, out = write_shot(tmp_path / "a.dng", 1), tmp_path / "noise.yaml"
     out.write_text("precious")
     result = run(file, "-o", out)
-    assert isinstance(result.exception, DataError)
-    assert "--force" in str(result.exception)
+    check(result.exception, "raw-noise.output-exists", out)
     assert result.output == ""
     assert out.read_text() == "precious"
     assert run(file, "-o", out, "--force").exit_code == 0
@@ -118,25 +96,23 @@ def test_an_older_output_stays_unless_forced(tmp_path: Path) -> None:
 
 
 def test_a_burst_is_one_estimate(tmp_path: Path) -> None:
-    files = [shoot(tmp_path / f"{seed}.dng", seed) for seed in range(3)]
+    files = [write_shot(tmp_path / f"{seed}.dng", seed) for seed in range(3)]
     result = run("--burst", *files)
     assert result.exit_code == 0, result.output
     assert result.output.count("plane") == 1
     assert "burst of 3 files" in result.output
     assert float(rows(result.output)["all"][0]) == pytest.approx(SHOT, rel=0.03)
     alone = run("--burst", files[0])
-    assert "0.dng: a burst has two frames or more" in str(alone.exception)
-    other = run("--burst", files[0], shoot(tmp_path / "other.dng", 4, shape=(400, 300)))
-    assert "other.dng: its size" in str(other.exception)
+    check(alone.exception, "raw-noise.single-frame", "0.dng")
+    other = run("--burst", files[0], write_shot(tmp_path / "other.dng", 4, shape=(400, 300)))
+    check(other.exception, "raw-noise.settings-differ", "other.dng", setting="size")
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
-    small = shoot(tmp_path / "small.dng", 1, shape=(60, 60))
-    result = run(small)
-    assert isinstance(result.exception, DataError)
-    assert re.match(r".*small\.dng: the noise cannot be measured: too few", str(result.exception))
-    assert "leave it out" in str(run(shoot(tmp_path / "a.dng", 1), small).exception)
-    assert "none.dng: no such file" in str(run(tmp_path / "none.dng").exception)
+    small = write_shot(tmp_path / "small.dng", 1, shape=(60, 60))
+    for files in ([small], [write_shot(tmp_path / "a.dng", 1), small]):
+        check(run(*files).exception, "raw-noise.too-few-flat-blocks", small)
+    check(run(tmp_path / "none.dng").exception, "photo.missing", "none.dng")
 
 
 def test_make_raw_takes_a_measured_noise(photos: Path, tmp_path: Path) -> None:
@@ -149,19 +125,16 @@ def test_make_raw_takes_a_measured_noise(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [["--shot", "2e-4"], ["--read", "0"]])
-def test_make_raw_takes_noise_from_one_place(photos: Path, tmp_path: Path, other: list[str]) -> None:
+def test_make_raw_takes_noise_from_one_source(photos: Path, tmp_path: Path, other: list[str]) -> None:
     write_noise_file(tmp_path / "noise.yaml", NoiseModel(3e-3, 7e-5))
     arguments = [str(photos), str(tmp_path / "out"), "--noise", str(tmp_path / "noise.yaml"), *other]
     result = CliRunner().invoke(make_raw, arguments)
-    assert isinstance(result.exception, OptionError)
-    assert "leave out --shot and --read" in str(result.exception)
+    check(result.exception, "raw-noise.given-twice", "noise")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_make_raw_adds_is_what_noise_measures(tmp_path: Path) -> None:
-    """A whole circle: noise file, make-raw, noise."""
-    from restore_hub.photo.picture_writer import write_picture
-
+    """Full circle: noise file, make-raw, noise."""
     (tmp_path / "photos").mkdir()
     grey = np.linspace(0.1, 1, 700)[None, :, None] * np.ones((500, 1, 3))
     write_picture(tmp_path / "photos" / "a.png", grey, bits=16)
@@ -173,3 +146,31 @@ def test_what_make_raw_adds_is_what_noise_measures(tmp_path: Path) -> None:
     found = read_noise_file(tmp_path / "found.yaml")
     np.testing.assert_allclose(found.variance([0.01, 0.3]), [2e-5, 3.1e-4], rtol=0.05)
     assert float(rows(result.output)["R"][7]) == pytest.approx(1, abs=0.08)
+
+
+def test_make_raw_writes_pairs_and_a_listing(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--ratio", "20", "--phase", "bggr", "--seed", "5", "--shot", "0.001"]
+    result = CliRunner().invoke(make_raw, [str(photos), str(out), *options])
+    assert result.exit_code == 0, result.output
+    assert "3 pairs" in result.output
+    assert sorted(p.name for p in (out / "short").iterdir()) == ["a.dng", "b.dng", "c.dng"]
+    listing = json.loads((out / "pairs.json").read_text())
+    assert (listing["ratio"], listing["phase"], listing["seed"]) == (20, "bggr", 5)
+    assert listing["read"] == pytest.approx(np.exp(2.18 * np.log(0.001) + 1.2))
+    assert [pair["photo"] for pair in listing["pairs"]] == ["a.png", "b.jpg", "c.tif"]
+    raw = read_raw(out / "short" / "a.dng")
+    np.testing.assert_allclose(listing["pairs"][0]["balance"], raw.balance, rtol=1e-5)
+
+
+def test_make_raw_names_each_unusable_photo_and_makes_the_others(photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    (photos / "notes.txt").write_text("ignored")
+    write_picture(photos / "tiny.png", np.zeros((21, 90, 3)))
+    result = CliRunner().invoke(make_raw, [str(photos), str(tmp_path / "out")])
+    check(result.exception, "raw-synthesis.photos-left-out", photos, written=3, failed=2, photos=5)
+    for line, name in zip(result.stderr.splitlines(), ("bad.png", "tiny.png"), strict=True):
+        assert line.startswith("left out: ")
+        assert name in line
+    assert len(list((tmp_path / "out" / "long").iterdir())) == 3
+    assert len(json.loads((tmp_path / "out" / "pairs.json").read_text())["pairs"]) == 3

@@ -17,15 +17,15 @@ from restore_hub.photo.raw.reader import read_raw, render_raw
 Content = TypeVar("Content", RawImage, NDArray[np.uint16])
 
 
-class Cache:
-    """Keeps what readers return, up to a size; nothing is ever dropped, since every epoch reads every file."""
+class DecodedCache:
+    """Keeps what readers return, up to a size; it never drops anything, since every epoch reads every file."""
 
     def __init__(self, megabytes: int) -> None:
         self._room = megabytes * 2**20
         self._kept: dict[tuple[Any, Path], Any] = {}
 
     def get(self, read: Callable[[Path], Content], path: Path) -> Content:
-        """Return `read(path)`, from memory where it is there."""
+        """Return `read(path)`, from memory where possible."""
         key = (read, path)
         if key not in self._kept:
             content = read(path)
