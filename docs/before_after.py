@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 from restore_hub import restore
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_folder import make_folder
+from restore_hub_raw.synthesis.recipe import Recipe
 
 GAIN = 100
 OUT = Path(__file__).with_name("images") / "before-after.jpg"

@@ -12,7 +12,8 @@ import pytest
 
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.reader import read_raw
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_folder import make_folder
+from restore_hub_raw.synthesis.recipe import Recipe
 from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
