@@ -1,8 +1,9 @@
-"""What the runtime adds to plain onnxruntime, what tiles cost, and what int8 gains, in one interleaved run.
+"""What the runtime adds to plain onnxruntime, what tiles cost and what int8 gains, in one interleaved run.
 
-The graph is the chain of `pipelines/raw_lowlight.yaml` as it is initialised, since speed does not depend on weights.
-Where a row names nothing else, it is over plain onnxruntime, as a person would use it: `InferenceSession` with its
-defaults and one `run`; for files rawpy, that, and Pillow; on as many threads, in a fresh process for memory and start.
+The graph is the chain of `pipelines/raw_lowlight.yaml` with its initial weights, since speed doesn't depend on weights.
+Unless a row names something else, it is relative to plain onnxruntime as a person would use it: `InferenceSession` with
+its defaults and one `run`; for files also rawpy and Pillow; with as many threads, and in a fresh process for memory and
+start-up.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def photograph(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the splits `train`, `upper`, `holdout` of short/long DNG pairs."""
-    from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+    from restore_hub_raw.synthesis.make_folder import make_folder
+    from restore_hub_raw.synthesis.recipe import Recipe
 
     root = tmp_path_factory.mktemp("pairs")
     seed = 0

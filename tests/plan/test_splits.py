@@ -77,7 +77,7 @@ def test_notes_must_be_texts(noted: Callable[..., Plan], name: str, notes: str) 
 
 
 def test_notes_carry_the_name_of_their_split(noted: Callable[..., Plan]) -> None:
-    dataset = make_dataset(noted("telling", "('a scene is left out', 'b')"), "train")
+    dataset = make_dataset(noted("detailed", "('a scene is left out', 'b')"), "train")
     notes = notes_of({"train": dataset, "holdout": Listed()})
     assert notes == ["data.train: a scene is left out", "data.train: b"]
 
