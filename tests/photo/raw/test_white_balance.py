@@ -77,7 +77,7 @@ def test_the_smallest_factor_is_1(tmp_path: Path, write_raw: Callable[..., Path]
 @pytest.mark.parametrize(
     "balance", ["flash", (1.0, 2.0), (1.0, 1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (1.0, 101.0, 1.0), (1.0, float("nan"), 1.0)]
 )
-def test_what_is_no_white_balance(balance: Any) -> None:
+def test_bad_white_balances(balance: Any) -> None:
     with refused("raw.bad-balance", balance=balance):
         check_balance(balance)
 
