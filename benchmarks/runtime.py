@@ -187,8 +187,8 @@ def main() -> None:
         rows += files(model, folder, arguments.sides[-1], arguments.repeats)
         rows += processes(model, folder, arguments.sides[-1], arguments.repeats)
     text = table(["", "this", "over that", "ratio of times"], rows)
-    said = f"{usable_cpus()} CPUs for both, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}."
-    publish("runtime", __doc__, [text], arguments.results, said)
+    conditions = f"{usable_cpus()} CPUs for both, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}."
+    publish("runtime", __doc__, [text], arguments.results, conditions)
 
 
 if __name__ == "__main__":
