@@ -24,7 +24,7 @@ from PIL import Image
 from arena.results import parser, publish, table
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.gate import save
-from restore_hub.export.qdq import to_int8
+from restore_hub.export.int8_graph import to_int8
 from restore_hub.machine import usable_cpus
 from restore_hub.model.model import Model, probe_feeds
 from restore_hub.model.sequence import load

@@ -94,6 +94,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+DENOISER = """
+name: denoise
+blocks:
+  denoise: {network: raw/denoiser, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [clean]}
+"""
+
+
+@pytest.fixture(scope="session")
+def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file that denoises mosaics, with weights that do something; tests don't change it."""
+    folder = tmp_path_factory.mktemp("denoiser")
+    (folder / "spec.yaml").write_text(DENOISER)
+    torch.manual_seed(0)
+    chain = build_chain(make_plan(read_spec(folder / "spec.yaml"), default_registry())).eval()
+    with torch.no_grad():
+        for parameter in chain.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    facts = {"licence": "MIT", "metrics": {}, "provenance": {}}
+    export_onnx(deployed_chain(chain, "clean"), folder / "quiet.onnx", name="t/clean", **facts)
+    return folder / "quiet.onnx"
+
+
 @pytest.fixture(scope="session")
 def write_raw() -> Callable[..., Path]:
     """Return a function that writes a small dark Bayer DNG; further facts are those of `RawImage`."""

@@ -21,7 +21,6 @@ COMMANDS = {
     "track": ("track", "Send what a tracker has not had of a run, from its folder."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
     "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
-    "darktable": ("darktable", "Pack an exported file that denoises mosaics for darktable."),
     "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
     "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
     "zoo": ("zoo", "List the models that come with this package, or print the card of one."),

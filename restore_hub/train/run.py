@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub.errors import RestoreHubError, TrainingError
-from restore_hub.export.publish import Published, publish
+from restore_hub.export.runs import Exported, export_checkpoint
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plan.samples import Samples
@@ -215,12 +215,12 @@ def _left_out(record: Record, samples: Samples, index: int, reason: str) -> None
     record.left_out(samples.name, samples.dataset.files(index), reason)
 
 
-def _publish(run: Run, weights: Path, resolved: Mapping[str, Any]) -> Published:
+def _publish(run: Run, weights: Path, resolved: Mapping[str, Any]) -> Exported:
     """Export a chain; of a problem there is nothing to export, and the checkpoint alone says what it reached."""
     if run.chain is not None:
-        return publish(run.plan, run.chain, weights, run.record.folder.export, resolved)
+        return export_checkpoint(run.plan, run.chain, weights, run.record.folder.export, resolved)
     about = load_checkpoint(run.blocks, weights)
-    return Published((), about["step"], about["holdout"])
+    return Exported((), about["step"], about["holdout"])
 
 
 def _introduce(run: Run, folder: RunFolder) -> None:

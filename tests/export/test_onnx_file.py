@@ -15,25 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.contracts import Port
-from restore_hub.errors import ExportError, ModelFileError
+from restore_hub.errors import ModelFileError
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
 from restore_hub.model.manifest import METADATA_KEY
 from restore_hub.model.sequence import load
 from restore_hub.photo.raw.mosaic import pack
-from restore_hub.plan import Chain, Plan, build_chain
-from support import LOWLIGHT
+from restore_hub.plan import Chain, Plan, build_chain, make_plan
+from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
+from support import LOWLIGHT, refused
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chain, Path]:
     """Return a small chain and the folder with its exported block and chain."""
-    from restore_hub.plan import make_plan
-    from restore_hub.plugins import default_registry
-    from restore_hub.spec import read_spec
-
-    pipeline = LOWLIGHT
     torch.manual_seed(0)
-    plan = make_plan(read_spec(pipeline, ["blocks.generate.width=2", "blocks.generate.depth=2"]), default_registry())
+    plan = make_plan(read_spec(LOWLIGHT, ["blocks.generate.width=2", "blocks.generate.depth=2"]), default_registry())
     chain = build_chain(plan).eval()
     folder = tmp_path_factory.mktemp("onnx")
     facts = {"name": "t", "licence": None, "metrics": {"psnr": 20.0}, "provenance": {"step": 1}}
@@ -118,7 +115,7 @@ def test_a_file_that_differs_is_not_published(world, tmp_path: Path, monkeypatch
         return model
 
     monkeypatch.setattr(onnx_file, "_traced", trace_then_change)
-    with pytest.raises(ExportError, match=r"differs from PyTorch by .* channel \d, row \d+, column \d+; it is not pub"):
+    with refused("export.differs", "x.onnx", reference="PyTorch"):
         export_onnx(module, tmp_path / "x.onnx", name="x", licence=None, metrics={}, provenance={})
     assert list(tmp_path.iterdir()) == []
 
@@ -159,12 +156,12 @@ class Undecided(Block):
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "code", "place", "facts"),
     [
-        (Halved, r"enhance cannot run on a picture of 1x7: RuntimeError: .* so mend the block"),
-        (Endless, r"x\.onnx would give values that are not finite, as PyTorch does for noise of 47x61 pixels"),
-        (Peaked, r"x\.onnx differs from PyTorch by inf .* at 64x64, .*; it is not published"),
-        (Undecided, r"torch cannot export enhanced: .*data-dependent"),
+        (Halved, "export.cannot-run", "enhance", {"height": 1, "width": 7}),
+        (Endless, "export.not-finite", "x.onnx", {"height": 47, "width": 61}),
+        (Peaked, "export.differs", "x.onnx", {"difference": np.inf, "size": "64x64, phase (0, 0)"}),
+        (Undecided, "export.trace-failed", "enhanced", {}),
     ],
 )
 def test_a_block_that_cannot_be_deployed_is_one_error(
@@ -172,13 +169,15 @@ def test_a_block_that_cannot_be_deployed_is_one_error(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     block: Callable[[], nn.Module],
-    said: str,
+    code: str,
+    place: str,
+    facts: dict[str, object],
 ) -> None:
     chain = build_chain(make()).eval()
     chain.blocks["enhance"] = block().eval()
     chain._wiring["enhance"] = (chain._wiring["enhance"][0], ("enhanced",))
     module = deployed_block(chain, "enhance")
-    with pytest.raises(ExportError, match=said):
+    with refused(code, place, **facts):
         export_onnx(module, tmp_path / "x.onnx", name="x", licence=None, metrics={}, provenance={})
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
@@ -225,5 +224,5 @@ def test_a_manifest_of_a_later_version_is_refused(world, tmp_path: Path) -> None
 def test_what_cannot_be_a_file_is_refused(make: Callable[..., Plan]) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     chain = build_chain(make(f"blocks.enhance={network}")).eval()
-    with pytest.raises(ExportError, match="'stages' has no fixed number of channels"):
+    with refused("export.no-fixed-channels", tensor="stages"):
         deployed_chain(chain, "stages")

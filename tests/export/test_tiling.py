@@ -78,7 +78,7 @@ def test_a_margin_that_is_too_small_would_be_seen(
     make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
-    monkeypatch.setattr(tiling_module, "reach", lambda *_: 2)
+    monkeypatch.setattr(tiling_module, "receptive_field", lambda *_: 2)
     model = load(exported(module, tmp_path / "c.onnx"))
     assert model.manifest.tiling.kind != "exact"
     assert model.manifest.tiling.error > 1e-4 or model.manifest.tiling.kind == "none"

@@ -10,7 +10,7 @@ import torch
 
 from restore_hub import load, restore, run
 from restore_hub.errors import DataError, ExportError, SpecError, TrainingError
-from restore_hub.export.publish import export_run
+from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
 from restore_hub.train import Result
 from restore_hub.train.recording.folder import create_run_folder

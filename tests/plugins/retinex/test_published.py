@@ -15,7 +15,7 @@ from PIL import Image
 
 from restore_hub.cli import group
 from restore_hub.errors import SpecError
-from restore_hub.export.publish import export_spec
+from restore_hub.export.runs import export_spec
 from restore_hub.model.sequence import load
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.restore import restore

@@ -15,7 +15,7 @@ from restore_hub import run
 from restore_hub.bilevel import evaluate, lower_rows
 from restore_hub.contracts import Problem
 from restore_hub.errors import BilevelError, ExportError, SpecError
-from restore_hub.export.publish import export_run
+from restore_hub.export.runs import export_run
 from restore_hub.plan import make_plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plugins import default_registry

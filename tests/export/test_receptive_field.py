@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restore_hub.export.reach import reach
+from restore_hub.export.receptive_field import receptive_field
 
 
 def of(*layers: nn.Module, align: int = 1) -> int | None:
     torch.manual_seed(0)
-    return reach(nn.Sequential(*layers).eval(), 3, align)
+    return receptive_field(nn.Sequential(*layers).eval(), 3, align)
 
 
 @pytest.mark.parametrize(("kernel", "dilation", "expected"), [(1, 1, 0), (3, 1, 1), (5, 1, 2), (3, 4, 4), (65, 1, 32)])
@@ -57,4 +57,4 @@ def test_what_looks_at_the_whole_has_no_end() -> None:
 
 
 def test_what_does_not_look_reaches_nowhere() -> None:
-    assert reach(lambda picture: torch.zeros_like(picture), 3, 4) == 0
+    assert receptive_field(lambda picture: torch.zeros_like(picture), 3, 4) == 0
