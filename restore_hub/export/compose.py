@@ -65,15 +65,22 @@ def in_one_opset(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> li
         try:
             found[place] = version_converter.convert_version(model, opset)
         except Exception as error:  # onnx's own exceptions share no base class
-            facts = {"opset": _opset(model), "target": opset, "cause": reason_of(error)}
-            raise ExportError("export.opset-conversion", path, **facts) from error
+            raise ExportError(
+                "export.opset-conversion", path, opset=_opset(model), target=opset, cause=reason_of(error)
+            ) from error
     versions: dict[str, tuple[int, Path]] = {}
     for model, path in zip(found, paths, strict=True):
         for entry in model.opset_import:
             version, other = versions.setdefault(entry.domain, (entry.version, path))
             if version != entry.version:
-                facts = {"domain": entry.domain, "other": other, "other_version": version}
-                raise ExportError("export.opsets-differ", path, version=entry.version, **facts)
+                raise ExportError(
+                    "export.opsets-differ",
+                    path,
+                    domain=entry.domain,
+                    version=entry.version,
+                    other=other,
+                    other_version=version,
+                )
     return found
 
 

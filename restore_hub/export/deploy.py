@@ -78,8 +78,10 @@ class Deployed(nn.Module):
                 made: Tensor = self(*inputs)
         except Exception as error:  # a plugin's block raises what it likes
             height, width = next(tensor.shape[2:] for tensor in inputs if tensor.dim() == 4)
-            facts = {"height": height, "width": width, "cause": reason_of(error)}
-            raise ExportError("export.cannot-run", ", ".join(self._blocks), **facts) from error
+            blocks = ", ".join(self._blocks)
+            raise ExportError(
+                "export.cannot-run", blocks, height=height, width=width, cause=reason_of(error)
+            ) from error
         return made
 
     def _until_pictures(self) -> int:

@@ -50,8 +50,8 @@ def publish(
         ExportError: it differs by more than 1e-4, gives values that aren't finite, or can't be written.
     """
     if not np.isfinite([value for *_, value in manifest.probe.samples]).all():
-        size = {"height": manifest.probe.height, "width": manifest.probe.width}
-        raise ExportError("export.not-finite", path, reference=made_from, **size)
+        probe = manifest.probe
+        raise ExportError("export.not-finite", path, reference=made_from, height=probe.height, width=probe.width)
     with written(path) as temporary:
         save(graph, manifest, temporary)
         model = load(temporary)
@@ -108,16 +108,30 @@ def _parity(model: Model, reference: Reference, path: Path, made_from: str) -> f
     for size, feeds in trials(model.manifest.inputs):
         expected, given = reference(feeds), model(feeds)
         if given.shape != expected.shape:
-            shapes = {"shape": given.shape, "expected": expected.shape}
-            raise ExportError("export.wrong-shape", path, reference=made_from, size=size, **shapes)
+            raise ExportError(
+                "export.wrong-shape",
+                path,
+                reference=made_from,
+                size=size,
+                shape=given.shape,
+                expected=expected.shape,
+            )
         with np.errstate(invalid="ignore"):  # infinite in both
             difference = np.abs(given - expected)
         difference[np.isnan(difference)] = np.inf
         largest = float(difference.max())
         if not largest <= TOLERANCE:
             _, channel, row, column = map(int, np.unravel_index(int(difference.argmax()), difference.shape))
-            place = {"size": size, "channel": channel, "row": row, "column": column}
-            facts = {"reference": made_from, "difference": largest, "tolerance": TOLERANCE}
-            raise ExportError("export.differs", path, **facts, **place)
+            raise ExportError(
+                "export.differs",
+                path,
+                reference=made_from,
+                difference=largest,
+                tolerance=TOLERANCE,
+                size=size,
+                channel=channel,
+                row=row,
+                column=column,
+            )
         worst = max(worst, largest)
     return worst

@@ -66,9 +66,16 @@ def _write(
     losses = np.subtract(before.psnr, after.psnr)
     loss, worst = float(losses.mean()), float(losses.max())
     if not loss <= budget:
-        means = {"before": float(np.mean(before.psnr)), "after": float(np.mean(after.psnr))}
-        facts = {"loss": loss, "worst": worst, "pictures": len(losses), "budget": budget}
-        raise ExportError("export.int8-loses-too-much", path, **means, **facts)
+        raise ExportError(
+            "export.int8-loses-too-much",
+            path,
+            loss=loss,
+            before=float(np.mean(before.psnr)),
+            after=float(np.mean(after.psnr)),
+            worst=worst,
+            pictures=len(losses),
+            budget=budget,
+        )
     record = Quantisation(
         scheme=SCHEME,
         convolutions=quantised.convolutions,
@@ -109,7 +116,6 @@ def _difference(given: Model, made: Model, path: Path) -> float:
     for size, feeds in trials(given.manifest.inputs):
         one, other = given(feeds), made(feeds)
         if one.shape != other.shape or not np.isfinite(other).all():
-            shapes = {"shape": other.shape, "expected": one.shape}
-            raise ExportError("export.int8-not-usable", path, size=size, **shapes)
+            raise ExportError("export.int8-not-usable", path, size=size, shape=other.shape, expected=one.shape)
         worst = max(worst, float(np.abs(one - other).max()))
     return worst

@@ -83,8 +83,14 @@ def _check_defaults(models: Sequence[Model]) -> None:
     for model in models[1:]:
         for info in model.manifest.inputs if model.manifest.kind.startswith("raw-") else []:
             if info.default is not None and defaults.get(info.name) != info.default:
-                facts = {"default": info.default, "other": first.path, "expected": defaults.get(info.name)}
-                raise ExportError("export.defaults-differ", model.path, input=info.name, **facts)
+                raise ExportError(
+                    "export.defaults-differ",
+                    model.path,
+                    input=info.name,
+                    default=info.default,
+                    other=first.path,
+                    expected=defaults.get(info.name),
+                )
 
 
 def _output(chain: Chained) -> TensorInfo:
