@@ -1,4 +1,4 @@
-"""Builds HTML as a tree, so that every tag is closed and every text escaped, and pages that need no network."""
+"""HTML as a tree, so that every tag is closed and every text escaped, and pages that need no network."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from pathlib import Path
 from xml.etree import ElementTree
+
+from restore_hub.errors import DataError, reason_of
+from restore_hub.files import whole_file
 
 Node = ElementTree.Element
 Child = Node | str | None
 
 
 def element(tag: str, attributes: dict[str, str] | None = None, *children: Child) -> Node:
-    """Return `<tag>` with its attributes and children; `None` children are left off.
+    """Return `<tag>` with its attributes and children, leaving out children that are `None`.
 
-    Texts are data: whatever they hold is escaped when the page is written.
+    Texts are escaped when the page is written.
     """
     node = ElementTree.Element(tag, attributes or {})
     last: Node | None = None
@@ -34,12 +38,12 @@ def element(tag: str, attributes: dict[str, str] | None = None, *children: Child
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Child]], numbers: bool = False) -> Node:
-    """Return a table in a box that scrolls by itself; the first cell of a row is its heading.
+    """Return a table in a box that scrolls by itself; the first cell of each row is its heading.
 
     Args:
         head: titles of the columns.
         rows: cells.
-        numbers: whether all but the first column align to the right.
+        numbers: align all columns but the first to the right.
     """
     titles = element("tr", {}, *(element("th", {"scope": "col"}, title) for title in head))
     body = [
@@ -54,7 +58,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Child]], numbers: bool = 
 
 
 def section(title: str, *children: Child) -> Node:
-    """Return a part of the page that its list of contents links to."""
+    """Return a section that the page's list of contents links to."""
     return element("section", {"id": anchor(title)}, element("h2", {}, title), *children)
 
 
@@ -69,11 +73,11 @@ def anchor(title: str) -> str:
 
 
 def page(title: str, head: Sequence[Child], sections: Sequence[Node]) -> bytes:
-    """Return a whole page as UTF-8: style and script inside, and a policy that forbids everything else.
+    """Return a whole page in UTF-8, with its style and script inside and a policy that forbids anything else.
 
     Args:
         title: of the document.
-        head: what stands above the list of contents.
+        head: goes above the list of contents.
         sections: made by `section`.
     """
     style, script = (files("restore_hub.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
@@ -106,6 +110,19 @@ def page(title: str, head: Sequence[Child], sections: Sequence[Node]) -> bytes:
     )
     text = ElementTree.tostring(document, encoding="unicode", method="html")
     return ("<!DOCTYPE html>\n" + text + "\n").encode("utf-8", "replace")
+
+
+def write_page(path: Path, content: bytes) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        DataError: it can't be written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DataError("report.cannot-write", path, cause=reason_of(error)) from error
 
 
 def _hash(text: str) -> str:
