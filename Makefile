@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Bytecode is kept: without it each of the hundreds of commands that tests start compiles thousands of modules.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests are many small tensors: one thread each, one worker a core.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= auto
 
-.PHONY: setup demo test test-long lint bench clean
+.PHONY: setup demo test test-long test-all lint bench clean
 
 setup: $(READY)
 
@@ -16,7 +18,7 @@ $(READY): requirements.lock pyproject.toml
 		{ echo "Python 3.11 or newer is needed; run: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -35,12 +37,16 @@ test: lint
 test-long: $(READY)
 	$(BIN)/pytest -v -m long --durations=10 --timeout 1800
 
+# Everything, and the slow sweeps whole: a hundred kills, every disk size, thousands of damaged files.
+test-all: export RESTORE_HUB_TEST_ALL := 1
+test-all: test test-long
+
 bench: $(READY)
 	$(BIN)/python benchmarks/toy.py
 	$(BIN)/python benchmarks/cleaning.py
 	$(BIN)/python benchmarks/step_cost.py --size 256 --repeats 5 --hold
 	$(BIN)/python benchmarks/peers.py --hold
-	for name in groups response tracking runtime; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in groups response tracking runtime startup; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

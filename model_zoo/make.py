@@ -22,7 +22,7 @@ from PIL import Image
 
 from restore_hub import run
 from restore_hub.export.quantise import open_judge, quantise
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import write_file
 from restore_hub.plugins import default_registry
 from restore_hub.report import card_of, write_entry
 
@@ -69,7 +69,7 @@ def main() -> None:
     os.chdir(ROOT)
     if arguments.card:
         for folder in (entry, entry.with_name(f"{name}-int8")):
-            write_atomic(folder / "card.md", card_of(folder).encode())
+            write_file(folder / "card.md", card_of(folder).encode())
         return
     work = WORK / name
     if not (work / "holdout" / LIST).is_file():

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from restore_hub.model.sequence import load
     from restore_hub.runtime.folder import restore_folder
     from restore_hub.runtime.restore import restore
-    from restore_hub.train import run
+    from restore_hub.train.run import run
 
 _LAZY = {
     "hookimpl": "restore_hub.hookspecs",
     "load": "restore_hub.model.sequence",
     "restore": "restore_hub.runtime.restore",
     "restore_folder": "restore_hub.runtime.folder",
-    "run": "restore_hub.train",
+    "run": "restore_hub.train.run",
 }
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from restore_hub.photo.raw.camera_file import RawFile
+    from restore_hub.photo.raw.layouts import Layout
+    from restore_hub.photo.raw.mosaic import RawImage
+
 Space = Literal["raw", "linear", "srgb", "map"]
 
 # Options that the training loop gives a component of a kind, not the spec.
@@ -126,6 +130,33 @@ class Dataset(Protocol):
             UnreadableFileError: a file is damaged or cut off. The sample is then left out and counted, unless the
                 split is `strict`; whether an index can be read must not depend on `rng`.
             DataError: anything else; it ends the run.
+        """
+        ...
+
+
+class Reader(Protocol):
+    """Reads RAW files of one sensor layout (Bayer, X-Trans, monochrome, ...) into the Bayer mosaic that models take.
+
+    It is made without arguments. Of several readers that take a layout, the first by name reads the file. It runs where
+    photographs are restored too, so it never imports torch. `restore_hub.photo.raw.bayer.Bayer` is an example.
+    """
+
+    def takes(self, layout: Layout) -> bool:
+        """Say whether this reader reads a layout, such as `Layout(3, ("RG", "GB"))` or, of a monochrome one, `(1, ())`.
+
+        Anything else than its own layout must be refused, also layouts that nobody has thought of yet.
+        """
+        ...
+
+    def read(self, file: RawFile) -> RawImage:
+        """Return the mosaic of an open file, with red, green and blue on the sites of a 2x2 Bayer tile.
+
+        A monochrome sensor's values serve as all colours; a layout of larger tiles is interpolated or binned. The
+        fields that don't depend on the layout are `file.facts()`; levels, white balance and colour matrix are up to the
+        reader.
+
+        Raises:
+            UnreadableFileError: the file is damaged; training may leave it out. DataError: anything else.
         """
         ...
 
@@ -330,17 +361,19 @@ class Solver(Protocol):
     levels: int
     responds: bool
 
-    def init(self, problem: Any, optimizers: Sequence[Any]) -> Any:
-        """Return the solver's state for a problem and one torch optimizer a level (upper first).
+    def init(self, pair: Any, optimizers: Sequence[Any], /) -> Any:
+        """Return the solver's state for a `LevelPair` and one torch optimizer per level (upper first).
 
-        It has `state_dict()`, plain containers of tensors and numbers, and `load_state_dict`, so that a run that was
-        stopped goes on to the same bits. A state that carries more of the lower level than its optimizer also has
-        `restart()`, called after a cold restart put omega back, which forgets that.
+        A solver of one level gets a `SingleLevel` in place of the pair.
+
+        The state has `state_dict()`, which returns plain containers of tensors and numbers, and `load_state_dict`, so
+        that a resumed run gives the same bits. A state that carries more of the lower level than the optimizer also has
+        `restart()`, which drops that; it is called after a cold restart has reset omega.
         """
         ...
 
-    def step(self, problem: Any, state: Any, batches: Batches) -> tuple[Any, dict[str, Tensor | float]]:
-        """Advance one outer step; return the state, and numbers to log, of which tensors hold one each."""
+    def step(self, pair: Any, state: Any, batches: Batches, /) -> tuple[Any, dict[str, Tensor | float]]:
+        """Take one outer step; return the state and the values to log: numbers, or tensors of one number each."""
         ...
 
     def evaluations(self, lower_steps: int) -> int:

@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from restore_hub.errors import DataError, reason_of
+
 
 @contextlib.contextmanager
 def whole_file(path: Path, aside: Path | None = None, *, sync: bool = False) -> Iterator[Path]:
@@ -22,7 +24,7 @@ def whole_file(path: Path, aside: Path | None = None, *, sync: bool = False) -> 
     Raises:
         OSError: the file cannot be written; whoever calls says so in the words of their own error.
     """
-    temporary = aside or path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = aside or path.with_name(f".{secrets.token_hex(8)}.part")  # short, for names of any length
     try:
         yield temporary
         if sync:
@@ -33,6 +35,19 @@ def whole_file(path: Path, aside: Path | None = None, *, sync: bool = False) -> 
         with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_file(path: Path, data: bytes, aside: Path | None = None) -> None:
+    """Write a file that appears whole or not at all, as `whole_file` does.
+
+    Raises:
+        DataError: the folder is missing or cannot be written.
+    """
+    try:
+        with whole_file(path, aside) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise DataError("files.cannot-write", path, cause=reason_of(error)) from error
 
 
 def file_hash(path: Path) -> str:

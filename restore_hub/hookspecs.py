@@ -16,10 +16,20 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Register(Protocol):
-    """The callback that every hook receives."""
+    """The callback that a hook receives."""
 
     def __call__(self, name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
         """Register one component under the plugin's namespace."""
+        ...
+
+
+class RegisterCommand(Protocol):
+    """The callback of `register_commands`."""
+
+    def __call__(
+        self, name: str, target: str, *, summary: str, references: tuple[str, ...] = (), group: str | None = None
+    ) -> None:
+        """Register one command: `restore-hub GROUP NAME`, or `restore-hub NAME` without a group."""
         ...
 
 
@@ -69,5 +79,5 @@ def register_exporters(register: Register) -> None:
 
 
 @hookspec
-def register_commands(register: Register) -> None:
-    """Register commands that prepare or check data: `click.Command` objects, run as `restore-hub data NAME`."""
+def register_commands(register: RegisterCommand) -> None:
+    """Register commands: `click.Command` objects; with `group="data"` those that prepare or check data."""

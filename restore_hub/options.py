@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from restore_hub.errors import OptionError, PluginError, did_you_mean
+from restore_hub.errors import OptionError, PluginError, nearest, reason_of
+from restore_hub.expected import expected, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +66,34 @@ def check_options(
     """Return the given options converted to the target's types, checked strictly (`8` is no text, `yes` no bool).
 
     Raises:
-        OptionError: an unknown option (with the nearest known one), a missing one, or a wrong type; its
-            `option` attribute names the key, so that a spec reader can point at the line.
+        OptionError: an unknown option, a missing one, or a wrong type; its `option` names the key, with the path
+            inside the value where that is a mapping.
     """
     model = options_model(target, skip)
     try:
         # JSON mode is strict about scalars and still reads paths from text and tuples from lists.
         checked = model.model_validate_json(_to_json(name, given), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            known = list(model.model_fields)
-            text = f"{name} has no option {key!r}{did_you_mean(key, known)}; it takes {', '.join(known) or 'none'}"
-        elif first["type"] == "missing":
-            text = f"{name} needs the option {key!r}"
-        else:
-            path, value = _reach(given, first["loc"])
-            text = f"option {path!r} of {name}: {_wanted(error, key, given.get(key))}, got {value!r}"
-        raise OptionError(text, key) from None
+        raise _translate(error, name, given, list(model.model_fields)) from None
     return {key: getattr(checked, key) for key in given}
 
 
-def _wanted(error: ValidationError, key: str, value: Any) -> str:
-    """Return what a value should have been: all that it may be, where that is a choice of types."""
-    said = [str(e["msg"]) for e in error.errors() if not e["loc"] or e["loc"][0] == key]
-    start = "Input should be "
-    if isinstance(value, Mapping | list) or not all(message.startswith(start) for message in said):
-        return said[0]  # the others may be of other places in it
-    return start + " or ".join(dict.fromkeys(message.removeprefix(start) for message in said))
+def _translate(error: ValidationError, name: str, given: Mapping[str, Any], known: list[str]) -> OptionError:
+    findings = error.errors()
+    first = findings[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        if not known:
+            return OptionError("option.unknown-none", key, component=name)
+        return OptionError("option.unknown", key, component=name, known=", ".join(known), mend=nearest(key, known))
+    if first["type"] == "missing":
+        return OptionError("option.missing", key, component=name)
+    path, value = _reach(given, first["loc"])
+    same = [finding for finding in findings if finding["loc"][:1] == first["loc"][:1]]
+    if isinstance(given.get(key), Mapping | list):
+        same = same[:1]  # the others may be about other places inside the value
+    wanted = " or ".join(dict.fromkeys(expected(dict(finding)) for finding in same))
+    return OptionError("option.wrong-value", path, component=name, expected=wanted, got=shown(value))
 
 
 def _reach(given: Mapping[str, Any], place: tuple[int | str, ...]) -> tuple[str, Any]:
@@ -114,7 +114,7 @@ def _to_json(name: str, given: Mapping[str, Any]) -> str:
         try:
             texts.append(f"{json.dumps(key)}: {json.dumps(value, default=os.fspath)}")
         except TypeError:
-            raise OptionError(f"option {key!r} of {name}: {value!r} is no plain value", key) from None
+            raise OptionError("option.not-plain", key, component=name, got=shown(value)) from None
     return "{" + ", ".join(texts) + "}"
 
 
@@ -123,13 +123,13 @@ def _fields(target: Any, skip: frozenset[str]) -> dict[str, tuple[Any, Any]]:
     try:
         hints = typing.get_type_hints(function)
     except Exception as error:
-        raise PluginError(f"type hints of {_target_name(target)} cannot be read: {error}") from error
+        raise PluginError("option.type-hints", _target_name(target), cause=reason_of(error)) from error
     fields: dict[str, tuple[Any, Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if name in ("self", *skip) or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if name not in hints:
-            raise PluginError(f"option {name!r} of {_target_name(target)} has no type hint; give it one")
+            raise PluginError("option.no-type", name, target=_target_name(target))
         fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
     return fields
 

@@ -1,7 +1,7 @@
 """Finds and loads plugins: the only file that knows entry points.
 
-Each plugin is loaded into a pluggy manager of its own, its registrations are buffered and committed whole or
-not at all, and one that fails is reported and leaves the others alone.
+Each plugin is loaded into a pluggy manager of its own. Its registrations are committed together or not at all, and a
+plugin that fails is reported and leaves the others alone.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from typing import Any
 import pluggy
 
 from restore_hub import hookspecs
-from restore_hub.errors import PluginError, did_you_mean
-from restore_hub.registry import KINDS, Component, Registry
+from restore_hub.commands import COMMAND_GROUPS, COMMANDS
+from restore_hub.errors import PluginError, RestoreHubError, nearest, reason_of
+from restore_hub.registry import KINDS, PLURALS, Component, Registry
 
 ENTRY_POINT_GROUP = "restore_hub"
 ALLOW_VARIABLE = "RESTORE_HUB_PLUGINS"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_PLURAL = {kind: f"register_{kind}es" if kind.endswith("s") else f"register_{kind}s" for kind in KINDS}
+_HOOKS = {kind: f"register_{plural}" for kind, plural in PLURALS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One plugin as it was found: where it came from, what it registered, and how it failed if it did.
+    """One plugin as it was found: where it came from, and what it registered or how it failed.
 
     Attributes:
         namespace: entry-point name, the first half of its components' names.
         origin: distribution name, or path of a `--plugin` file.
         version: distribution version, `0` for a file.
         components: what it registered; empty after a failure.
-        error: `None`, or the reason why none of it is registered.
+        error: `None`, or why none of it is registered.
     """
 
     namespace: str
     origin: str
     version: str
     components: tuple[Component, ...] = ()
-    error: str | None = None
+    error: RestoreHubError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class _Source:
     origin: str
     version: str
     load: Callable[[], Any]
+
+    @property
+    def place(self) -> str:
+        return f"plugin {self.namespace!r}"
 
 
 def allowed_namespaces() -> frozenset[str] | None:
@@ -75,20 +80,20 @@ def load_plugins(files: tuple[Path, ...] = (), allow: frozenset[str] | None = No
         allow: namespaces of entry points to load; `None` loads all. Files named by hand are always loaded.
 
     Raises:
-        PluginError: `allow` names a plugin that is not there.
+        PluginError: `allow` names a plugin that isn't installed.
     """
     entries, extra = list(entry_points(group=ENTRY_POINT_GROUP)), [_from_file(path) for path in dict.fromkeys(files)]
     known = sorted({*(entry.name for entry in entries), *(source.namespace for source in extra)})
     for name in sorted((allow or frozenset()).difference(known)):
-        hint = did_you_mean(name, known) or f"; installed are {', '.join(known) or 'none'}"
-        raise PluginError(f"{ALLOW_VARIABLE} names the plugin {name!r}, which is not installed{hint}")
+        facts = {"name": name, "known": ", ".join(known) or "none", "mend": nearest(name, known)}
+        raise PluginError("plugin.unknown-plugin", ALLOW_VARIABLE, **facts)
     sources = [_from_entry_point(entry) for entry in entries if allow is None or entry.name in allow] + extra
     owners = Counter(source.namespace for source in sources)
     plugins = []
     for source in sorted(sources, key=lambda s: (s.namespace, s.origin)):
         if owners[source.namespace] > 1:
             both = " and ".join(sorted(s.origin for s in sources if s.namespace == source.namespace))
-            plugins.append(_failed(source, f"the namespace {source.namespace!r} is claimed by {both}; uninstall one"))
+            plugins.append(_failed(source, PluginError("plugin.claimed-twice", source.place, owners=both)))
         else:
             plugins.append(_load(source))
     return tuple(plugins)
@@ -105,13 +110,13 @@ def default_registry(files: Sequence[Path] = ()) -> Registry:
     """Return the registry of installed plugins under the environment's allow-list, and of plugin files.
 
     Raises:
-        PluginError: a plugin file failed to load; whoever names one means to use it.
+        PluginError: one of `files` failed to load.
     """
     plugins = load_plugins(tuple(files), allowed_namespaces())
     named = {str(path) for path in files}
     for plugin in plugins:
         if plugin.error is not None and plugin.origin in named:
-            raise PluginError(f"the plugin file {plugin.origin} failed to load: {plugin.error}")
+            raise plugin.error.at(plugin.origin, PluginError)
     return registry_of(plugins)
 
 
@@ -124,14 +129,14 @@ def _from_entry_point(entry: EntryPoint) -> _Source:
 def _from_file(path: Path) -> _Source:
     def load() -> Any:
         if not path.is_file():
-            raise FileNotFoundError(f"no such plugin file: {path}")
+            raise PluginError("plugin.no-file", path)
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
-            raise PluginError(f"{path} is not a Python file")
+            raise PluginError("plugin.not-python", path)
         if _shadows(path):
-            raise PluginError(f"the file {path.name} would shadow the module {path.stem!r}; rename it")
+            raise PluginError("plugin.shadows", path, module=path.stem)
         module = importlib.util.module_from_spec(spec)
-        # Targets name the module by its file stem, so that `stem:Class` works before and after packaging.
+        # Targets name the module by its file stem: `stem:Class` works before and after packaging.
         sys.modules[path.stem] = module
         try:
             spec.loader.exec_module(module)
@@ -144,7 +149,7 @@ def _from_file(path: Path) -> _Source:
 
 
 def _shadows(path: Path) -> bool:
-    """Say whether the file's stem already names another module, which the file would replace for everybody."""
+    """Whether the file's stem already names another module, which the file would replace for everybody."""
     known = sys.modules.get(path.stem)
     if known is not None:
         origin = getattr(known, "__file__", None)
@@ -156,7 +161,7 @@ def _shadows(path: Path) -> bool:
     return origin is None or Path(origin).resolve() != path.resolve()
 
 
-def _failed(source: _Source, error: str) -> Plugin:
+def _failed(source: _Source, error: RestoreHubError) -> Plugin:
     return Plugin(source.namespace, source.origin, source.version, error=error)
 
 
@@ -164,10 +169,12 @@ def _load(source: _Source) -> Plugin:
     """Import one plugin and collect its registrations; whatever it raises becomes its error."""
     try:
         if not _NAME.fullmatch(source.namespace):
-            raise PluginError(f"namespace {source.namespace!r} is not lower-case words joined by '-'")
+            raise PluginError("plugin.bad-namespace", source.origin, name=source.namespace)
         components = _collect(source, source.load())
+    except RestoreHubError as error:
+        return _failed(source, error)
     except (Exception, SystemExit) as error:  # a script that exits must not end the program that lists it
-        return _failed(source, f"{type(error).__name__}: {error}")
+        return _failed(source, PluginError("plugin.fails", source.place, cause=reason_of(error)))
     return Plugin(source.namespace, source.origin, source.version, components)
 
 
@@ -178,27 +185,36 @@ def _collect(source: _Source, module: Any) -> tuple[Component, ...]:
     manager.check_pending()  # a misspelt hook would otherwise be ignored
     buffer: dict[tuple[str, str], Component] = {}
     for kind in KINDS:
-        getattr(manager.hook, _PLURAL[kind])(register=_registrar(kind, source, buffer))
+        getattr(manager.hook, _HOOKS[kind])(register=_registrar(kind, source, buffer))
     if not buffer:
-        raise PluginError(f"registers nothing; a plugin has one or more of {', '.join(_PLURAL.values())}")
+        raise PluginError("plugin.registers-nothing", source.place, hooks=", ".join(_HOOKS.values()))
     return tuple(buffer.values())
 
 
-def _registrar(kind: str, source: _Source, buffer: dict[tuple[str, str], Component]) -> hookspecs.Register:
-    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
+def _registrar(kind: str, source: _Source, buffer: dict[tuple[str, str], Component]) -> hookspecs.RegisterCommand:
+    def register(
+        name: str, target: str, *, summary: str, references: tuple[str, ...] = (), group: str | None = None
+    ) -> None:
+        place, named = source.place, {"kind": kind, "name": name}
         if not _NAME.fullmatch(name):
-            raise PluginError(f"{kind} name {name!r} is not lower-case words joined by '-' (the namespace is added)")
+            raise PluginError("plugin.bad-name", place, **named)
         if not isinstance(target, str) or not _TARGET.fullmatch(target):
-            raise PluginError(f"target {target!r} of {kind} {name!r} is not 'module:attribute'")
+            raise PluginError("plugin.bad-target", place, **named, target=repr(target))
         if not summary.strip():
-            raise PluginError(f"{kind} {name!r} has no summary")
+            raise PluginError("plugin.no-summary", place, **named)
+        if kind == "command" and group is None and name in COMMANDS:
+            raise PluginError("plugin.built-in-command", place, name=name)
+        if group is not None and group not in COMMAND_GROUPS:
+            raise PluginError(
+                "plugin.bad-command-group", place, name=name, group=group, known=", ".join(COMMAND_GROUPS)
+            )
         qualified = f"{source.namespace}/{name}"
         if (kind, qualified) in buffer:
             raise PluginError(
-                f"registers the {kind} {qualified!r} twice: {buffer[kind, qualified].target} and {target}"
+                "plugin.registers-twice", place, **named, first=buffer[kind, qualified].target, second=target
             )
         buffer[kind, qualified] = Component(
-            kind, qualified, target, summary, tuple(references), source.origin, source.version
+            kind, qualified, target, summary, tuple(references), source.origin, source.version, group
         )
 
     return register

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from restore_hub.errors import PluginError, UnknownComponentError
+from restore_hub.errors import PluginError, RestoreHubError, UnknownComponentError, reason_of
 
 KINDS = ("network", "loss", "metric", "dataset", "problem", "solver", "tracker", "reader", "exporter", "command")
+PLURALS = {kind: f"{kind}es" if kind.endswith("s") else f"{kind}s" for kind in KINDS}
 RESERVED_NAMESPACE = "std"
 
 
@@ -26,6 +27,7 @@ class Component:
         summary: one line for people.
         references: papers and other sources.
         owner: distribution (or file) that registered it, and `version` its version.
+        group: of a command: the group it belongs to; `None` for a command at the top.
     """
 
     kind: str
@@ -35,32 +37,32 @@ class Component:
     references: tuple[str, ...]
     owner: str
     version: str
+    group: str | None = None
 
     def load(self) -> Any:
         """Import and return the target.
 
         Raises:
-            PluginError: the module cannot be imported or has no such attribute; carries the original error.
+            PluginError: the module can't be imported or has no such attribute; with the original error.
         """
         module, _, attribute = self.target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            raise PluginError(
-                f"{self.kind} {self.name!r} of {self.owner} cannot be imported from {self.target!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            place = f"{self.kind} {self.name!r}"
+            facts = {"target": self.target, "owner": self.owner, "cause": reason_of(error)}
+            raise PluginError("plugin.cannot-import", place, **facts) from error
 
 
 @dataclass(frozen=True)
 class Registry:
-    """All components of the plugins that loaded, and why the others did not (`failures`)."""
+    """All components of the plugins that loaded, and why the others didn't (`failures`, by namespace)."""
 
     components: Mapping[tuple[str, str], Component] = field(default_factory=dict)
-    failures: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, RestoreHubError] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, components: Iterable[Component], failures: Mapping[str, str] | None = None) -> Registry:
+    def of(cls, components: Iterable[Component], failures: Mapping[str, RestoreHubError] | None = None) -> Registry:
         """Freeze components into a registry."""
         table = {(c.kind, c.name): c for c in components}
         return cls(MappingProxyType(table), MappingProxyType(dict(failures or {})))
@@ -69,29 +71,44 @@ class Registry:
         """Return the component of a kind by qualified name; a bare name means `std/<name>`.
 
         Raises:
-            UnknownComponentError: no such name; suggests the nearest one, and where the plugin of that
-                namespace failed to load, says with which error.
+            UnknownComponentError: no such name, with the nearest one; or the plugin of that namespace failed to load.
         """
-        qualified = name if "/" in name else f"{RESERVED_NAMESPACE}/{name}"
-        found = self.components.get((kind, qualified))
+        found = self.components.get((kind, qualified(name)))
         if found is not None:
             return found
-        failure = self.failure_of(qualified)
-        if failure is not None:
-            raise UnknownComponentError(f"{kind} {name!r} needs {failure}")
-        known = self.names(kind)
-        hint = name_hint(name, known)
-        others = [k for k in KINDS if k != kind and (k, qualified) in self.components]
+        self.require_loaded(name)
+        others = [k for k in KINDS if k != kind and (k, qualified(name)) in self.components]
         if others:
-            hint = f"; {qualified!r} is a {others[0]}, not a {kind}"
-        raise UnknownComponentError(f"unknown {kind} {name!r}{hint}; `restore-hub list {kind}` shows all {len(known)}")
+            raise UnknownComponentError("plugin.other-kind", name=qualified(name), kind=others[0], wanted=kind)
+        raise UnknownComponentError(
+            "plugin.unknown-component",
+            kind=kind,
+            name=name,
+            count=len(self.names(kind)),
+            mend=nearest_component(name, self.names(kind)),
+        )
 
-    def failure_of(self, name: str) -> str | None:
-        """Say why the plugin that a qualified name needs failed; `None` where it did not. `_` is read as `-`."""
-        namespace = name.partition("/")[0].replace("_", "-")
-        if namespace not in self.failures:
-            return None
-        return f"the plugin {namespace!r}, which failed to load: {self.failures[namespace]}"
+    def find_all(self, name: str) -> list[Component]:
+        """Return the components of a name, of every kind, sorted by kind.
+
+        Raises:
+            UnknownComponentError: as `find` does.
+        """
+        found = [component for component in self.of_kind() if component.name == qualified(name)]
+        if not found:
+            self.require_loaded(name)
+            raise UnknownComponentError("plugin.unknown-name", name=name, mend=nearest_component(name, self.names()))
+        return found
+
+    def require_loaded(self, name: str) -> None:
+        """Refuse a name whose plugin failed to load; `_` in the namespace is read as `-`.
+
+        Raises:
+            UnknownComponentError: with the plugin's own error.
+        """
+        failure = self.failures.get(qualified(name).partition("/")[0].replace("_", "-"))
+        if failure is not None:
+            raise failure.at(f"{name!r} needs a plugin that failed to load", UnknownComponentError)
 
     def names(self, kind: str | None = None) -> list[str]:
         """Return the sorted qualified names, of one kind or of all."""
@@ -102,16 +119,21 @@ class Registry:
         return [self.components[key] for key in sorted(self.components) if kind in (None, key[0])]
 
 
-def name_hint(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest qualified name, or an empty text when none is near.
+def qualified(name: str) -> str:
+    """Return a name with its namespace; a bare name means `std/<name>`."""
+    return name if "/" in name else f"{RESERVED_NAMESPACE}/{name}"
+
+
+def nearest_component(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the nearest qualified name, or an empty text when none is near.
 
     The part after the slash decides, since names of one namespace all begin alike.
     """
     parts: dict[str, list[str]] = {}
-    for qualified in known:
-        parts.setdefault(qualified.partition("/")[2], []).append(qualified)
+    for other in known:
+        parts.setdefault(other.partition("/")[2], []).append(other)
     near = difflib.get_close_matches(name.rpartition("/")[2], parts, n=1, cutoff=0.6)
     if not near:
         return ""
     best = max(parts[near[0]], key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
-    return f" (did you mean {best!r}?)"
+    return f"did you mean {best!r}?"

@@ -17,15 +17,22 @@ from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.export.raw_input import RAW_INPUTS
 from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
 from restore_hub.model.model import probe_feeds
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from support import LOWLIGHT
+from support import LOWLIGHT, sampling
 
 pytest_plugins = ["support.raw_files", "support.runs"]
+
+
+def pytest_report_header() -> str:
+    """Say what repeats the random part of this run."""
+    extent = "whole" if sampling.WHOLE else "a random tenth; RESTORE_HUB_TEST_ALL=1 runs them whole"
+    return f"slow sweeps: {extent}; RESTORE_HUB_TEST_SEED={sampling.SEED}"
+
 
 SPLITS = {"train": 2, "upper": 1, "holdout": 1}
 # Small enough for a test: narrow blocks, small crops, few steps, no tracker.

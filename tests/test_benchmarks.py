@@ -18,6 +18,7 @@ SMALLEST = {
     "peers": ["--sizes", "10", "--samples", "20", "--repeats", "1", "--lower", "2", "--peers", ""],
     "response": ["--lower", "1", "--steps", "1", "--trained", "1"],
     "runtime": ["--sides", "256", "--repeats", "1"],
+    "startup": ["--repeats", "1"],
     "step_cost": ["--size", "16", "--repeats", "1", "--solvers", "alternating"],
     "toy": ["--sizes", "10", "--large", "20", "--lower", "2", "--repeats", "1", "--work", "1", "--solvers", "lwcl,rhg"],
     "tracking": ["--steps", "2", "--repeats", "1"],

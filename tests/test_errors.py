@@ -30,8 +30,11 @@ class Site(NamedTuple):
 
 def _sites() -> Iterator[Site]:
     for path in sorted([*(ROOT / "restore_hub").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        makers = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name in MAKERS]
+        inside = {inner for maker in makers for inner in ast.walk(maker)}
+        for node in nodes:
+            if not isinstance(node, ast.Call) or node in inside:
                 continue
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             first = node.args[0] if node.args else None

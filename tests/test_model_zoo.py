@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from restore_hub.files import file_hash
 from restore_hub.model.verify import verify
 from restore_hub.model.zoo import Entry, zoo_entries
-from restore_hub.photo.history import file_hash
 from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.report import card_of

@@ -15,7 +15,7 @@ import pytest
 
 from restore_hub.errors import DataError
 from restore_hub.export import deployed_chain, export_onnx
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry

@@ -10,7 +10,7 @@ import numpy as np
 from classical import Picture
 
 from restore_hub.plugins import default_registry
-from restore_hub.train import Result
+from restore_hub.train.run import Result
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from restore_hub import run
 from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train import Result
+from restore_hub.train.run import Result
 from restore_hub.train.run_state import StageResult
 
 PIPELINE = Path(__file__).resolve().parent.parent / "raw_lowlight.yaml"

@@ -1,103 +1,81 @@
-"""CIFAR10: the Python pickles, the binary files, and pictures in a folder for each class."""
+"""CIFAR10: the published Python files (by torchvision), the binary files, and pictures in one folder per class."""
 
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, reason_of
 from restore_hub_cleaning.formats import Bytes, Labelled, checked
 
 PIXELS = 3 * 32 * 32
-PARTS = [f"data_batch_{number}" for number in range(1, 6)]
+FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ENDINGS = (".jpg", ".jpeg", ".png")
 LARGEST = 1 << 24  # bytes of one picture
 
 
 def read_cifar(root: Path) -> Labelled:
-    """Return the pictures, (n, 3072), red, green and blue planes one after another.
+    """Return the pictures, (n, 3072): the red, green and blue planes one after another.
 
     Raises:
-        DataError: no such files, or one that is damaged.
+        DataError: there are no such files, or one is damaged.
     """
     if root.is_file():
         if not zipfile.is_zipfile(root):
-            raise DataError(f"{root}: is no zip file of pictures; CIFAR10 is a folder, or a zip file with train/CLASS/")
+            raise DataError("cleaning.not-a-zip", root)
         return _pictures(root, list(_in_zip(root)))
-    for ending, read in (("", read_pickle), (".bin", read_binary)):
-        names = [root / (name + ending) for name in (*PARTS, "test_batch")]
-        there = [path for path in names if path.is_file()]
-        if there:
-            missing = [path.name for path in names if path not in there]
+    for ending, read in (("", _read_published), (".bin", _read_binaries)):
+        names = [name + ending for name in FILES]
+        missing = [name for name in names if not (root / name).is_file()]
+        if len(missing) < len(names):
             if missing:
-                raise DataError(f"{root}: has {there[0].name} but no {missing[0]}; CIFAR10 has six such files")
-            parts = [read(path) for path in names]
-            images, labels = (np.concatenate([part[i] for part in parts[:5]]) for i in (0, 1))
-            return checked(root, images, labels, *parts[5])
+                raise DataError("cleaning.cifar-lacks-file", root / missing[0])
+            return read(root)
     return _pictures(root, list(_in_folder(root)))
 
 
-def read_binary(path: Path) -> tuple[Bytes, Bytes]:
-    """Return pictures and labels of a binary file: records of one byte of label and 3072 of picture.
+class _Published(CIFAR10):
+    """The Python files, which are pickles: torchvision checks that each has the published MD5 before it loads any."""
 
-    Raises:
-        DataError: not a whole number of records, or a label above 9.
-    """
+    base_folder = ""
+
+    def _load_meta(self) -> None:
+        """Skip the names of the classes, which are in a file of their own."""
+
+
+def _read_published(root: Path) -> Labelled:
+    try:
+        splits = [_Published(root, train=train) for train in (True, False)]
+    except RuntimeError:  # raised for a file with another MD5; an unpublished pickle is never loaded
+        lists = (*_Published.train_list, *_Published.test_list)
+        changed = next(name for name, md5 in lists if not check_integrity(root / name, md5))
+        raise DataError("cleaning.cifar-not-published", root / changed) from None
+    planes = [split.data.transpose(0, 3, 1, 2).reshape(-1, PIXELS) for split in splits]
+    labels = [np.uint8(split.targets) for split in splits]
+    return checked(root, planes[0], labels[0], planes[1], labels[1])
+
+
+def _read_binaries(root: Path) -> Labelled:
+    *train, test = (_read_binary(root / f"{name}.bin") for name in FILES)
+    images, labels = (np.concatenate([part[i] for part in train]) for i in (0, 1))
+    return checked(root, images, labels, *test)
+
+
+def _read_binary(path: Path) -> tuple[Bytes, Bytes]:
+    """Return the pictures and labels of a binary file, which torchvision can't read: records of 1 + 3072 bytes."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
     if len(data) == 0 or len(data) % (PIXELS + 1):
-        raise DataError(f"{path}: has {len(data)} bytes, no whole number of records of {PIXELS + 1}; it is cut off")
+        raise DataError("cleaning.cifar-cut-off", path, found=len(data), record=PIXELS + 1)
     records = data.reshape(-1, PIXELS + 1)
     return records[:, 1:], records[:, 0]
-
-
-def read_pickle(path: Path) -> tuple[Bytes, Bytes]:
-    """Return pictures and labels of a pickle, whose only callables are those that rebuild arrays of numbers.
-
-    Raises:
-        DataError: damaged, or a pickle that asks for anything else, which is not run.
-    """
-    try:
-        with path.open("rb") as file:
-            found = _Arrays(file, encoding="bytes").load()
-    except DataError:
-        raise
-    except Exception as error:  # a damaged pickle raises nearly everything
-        raise DataError(f"{path}: is damaged or no pickle: {' '.join(str(error).split())[:200]}") from None
-    content: Any = found if isinstance(found, dict) else {}
-    images, labels = content.get(b"data"), content.get(b"labels")
-    good = (
-        isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 2 and images.shape[1] == PIXELS
-    )
-    whole = isinstance(labels, list) and all(type(label) is int and 0 <= label <= 9 for label in labels)
-    if not good or not whole:
-        raise DataError(f"{path}: is no batch of CIFAR10: it needs `data` (n, {PIXELS}) uint8 and `labels` from 0 to 9")
-    return images, np.array(labels, np.uint8)
-
-
-class _Arrays(pickle.Unpickler):
-    """Finds nothing but what numpy needs to rebuild an array."""
-
-    allowed: ClassVar = {
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("_codecs", "encode"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed callable."""
-        if (module, name) not in self.allowed:
-            raise DataError(f"the pickle asks for {module}.{name}, which no batch of CIFAR10 does; it is not opened")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def _in_zip(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -106,12 +84,14 @@ def _in_zip(path: Path) -> Iterator[tuple[str, bytes]]:
             for entry in sorted(archive.infolist(), key=lambda e: e.filename):
                 if entry.filename.lower().endswith(ENDINGS):
                     if entry.file_size > LARGEST:
-                        raise DataError(f"{path}: {entry.filename} has {entry.file_size} bytes, no picture of CIFAR10")
+                        raise DataError(
+                            "cleaning.picture-size", path / entry.filename, found=f"{entry.file_size} bytes"
+                        )
                     yield entry.filename, archive.read(entry)
     except DataError:
         raise
-    except Exception as error:  # zipfile and zlib each raise their own
-        raise DataError(f"{path}: is damaged: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # zipfile and zlib have errors of their own
+        raise DataError("cleaning.damaged", path, cause=reason_of(error)) from None
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -125,25 +105,23 @@ def _pictures(root: Path, files: list[tuple[str, bytes]]) -> Labelled:
     for name, data in files:
         *_, split, kind, _ = ("", "", *Path(name).parts)
         if split in splits and kind in CLASSES:
-            splits[split][0].append(_decode(root, name, data))
+            splits[split][0].append(_decode(root / name, data))
             splits[split][1].append(CLASSES.index(kind))
     if not splits["train"][0]:
-        raise DataError(
-            f"{root}: has neither data_batch_1 (pickles), data_batch_1.bin, nor pictures in train/CLASS/, as train/cat/"
-        )
+        raise DataError("cleaning.no-cifar-files", root)
     arrays = [
         array for pictures, labels in splits.values() if pictures for array in (np.stack(pictures), np.uint8(labels))
     ]
     return checked(root, *arrays)
 
 
-def _decode(root: Path, name: str, data: bytes) -> Bytes:
+def _decode(place: Path, data: bytes) -> Bytes:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             size = picture.size
             pixels = np.asarray(picture.convert("RGB")) if size == (32, 32) else None
-    except Exception as error:  # Pillow raises nearly everything
-        raise DataError(f"{root}: {name} is damaged: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # Pillow raises errors of many kinds
+        raise DataError("cleaning.damaged", place, cause=reason_of(error)) from None
     if pixels is None:
-        raise DataError(f"{root}: {name} has {size[0]} x {size[1]} pixels, those of CIFAR10 have 32 x 32")
+        raise DataError("cleaning.picture-size", place, found=f"{size[0]} x {size[1]} pixels")
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(PIXELS)

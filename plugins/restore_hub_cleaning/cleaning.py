@@ -23,42 +23,43 @@ HIDDEN = 300
 
 
 class HyperCleaning:
-    r"""Sample weights above, a classifier below, part of the training labels wrong.
+    r"""Sample weights at the upper level, a classifier at the lower one, and a part of the training labels wrong.
 
     .. math::
         F_{lower} = \frac{1}{|B|} \sum_{i \in B} \sigma(\theta_i) \, \ell(\omega; u_i, v_i), \qquad
         F_{upper} = \frac{1}{|B'|} \sum_{i \in B'} \ell(\omega; u_i, v_i) + \eta |\omega|^2
 
-    with the cross-entropy l, training samples i with labels v_i of which a part is wrong, clean validation samples
-    above, and one logit theta_i a training sample, by its index in the training split.
+    with the cross-entropy l, training samples i whose labels v_i are partly wrong, clean validation samples, and one
+    logit theta_i for each training sample, by its index in the training split.
 
-    Blocks `weights` (the logits, all 0 at first) and `classifier`. Energies `training` (F_lower, on the split `train`)
-    and `validation` (F_upper, on `validation`). Metrics: `f1`, the harmonic mean of precision and recall of the set of
-    kept samples, sigma(theta_i) >= 1/2, against those whose label is right; `accuracy` of the classifier on the test
-    split.
+    Blocks: `weights` (the logits, all 0 at first) and `classifier`. Energies: `training` (F_lower, on the split
+    `train`) and `validation` (F_upper, on `validation`). Metrics: `f1`, the harmonic mean of precision and recall of
+    the kept samples, sigma(theta_i) >= 1/2, against those with a correct label; `accuracy` of the classifier on the
+    test split.
 
-    The paper takes 5000, 5000 and 10000 samples of MNIST, FashionMNIST or CIFAR10, balanced over the classes; the sums
-    of its energies are means here, so that learning rates fit every size.
+    The paper takes 5000, 5000 and 10000 samples of MNIST, FashionMNIST or CIFAR10, balanced over the classes. Its
+    energies are sums; here they are means, so that learning rates fit every size.
 
     Args:
-        data: which data; `digits` comes with scikit-learn and needs no files.
+        data: the data set; `digits` comes with scikit-learn and needs no files.
         root: file or folder of the data, see `restore_hub_cleaning.formats`; none for `digits`.
-        train, validation, test: samples of each split; the training files give the first two, and the test files, where
-            there are any, the third.
-        corrupted: part of the training labels that are changed to another class, 0 to 1.
+        train, validation, test: samples in each split. The first two come from the training files, the third from the
+            test files if there are any.
+        corrupted: part of the training labels to change to another class, 0 to 1.
         classifier: `linear` (softmax regression, convex) or `two-layer` (inputs-300-classes without a nonlinearity,
-            so that it is not convex).
+            not convex).
         decay: eta, the weight of |omega|^2 in F_upper, >= 0.
-        batch_size: training samples in a batch; none for all of them.
-        validation_batch_size: likewise of the validation split.
-        data_seed: of the choice of samples and of the wrong labels.
+        batch_size: training samples in a batch; none for all.
+        validation_batch_size: the same for the validation split.
+        data_seed: seed of the choice of samples and of the wrong labels.
 
     Raises:
-        OptionError: an option out of its range. DataError: files that are missing, damaged, or too few samples.
+        OptionError: an option is out of range.
+        DataError: a file is missing or damaged, or there are too few samples.
         MissingExtraError: `digits` without scikit-learn.
 
     Reference:
-        Learning with Constraint Learning (TPAMI 2024), V-B.3, its regularisation on the upper level.
+        Learning with Constraint Learning (TPAMI 2024), V-B.3, with its regularisation at the upper level.
     """
 
     metrics: ClassVar[Mapping[str, bool]] = {"f1": True, "accuracy": True}
@@ -123,13 +124,13 @@ class HyperCleaning:
 
     def _losses(self, variables: Variables, batch: Batch) -> Tensor:
         scores, classifier = batch["image"], variables["classifier"]
-        for layer in range(len(self.blocks["classifier"])):  # written out: calling the module costs as much as its sums
+        for layer in range(len(self.blocks["classifier"])):  # calling the module would double the time
             scores = F.linear(scores, classifier[f"{layer}.weight"], classifier[f"{layer}.bias"])
         return F.cross_entropy(scores, batch["label"], reduction="none")
 
 
 def f1(kept: Tensor, clean: Tensor) -> float:
-    """Return 2 P R / (P + R) = 2 |kept and clean| / (|kept| + |clean|) of two boolean vectors; 0 where both are empty.
+    """Return 2 P R / (P + R) = 2 |kept and clean| / (|kept| + |clean|) of two boolean vectors; 0 if both are empty.
 
     With precision P = |kept and clean| / |kept|, recall R = |kept and clean| / |clean|.
     """
@@ -159,13 +160,13 @@ def _splits(found: Labelled, sizes: tuple[int, int, int], rng: np.random.Generat
 
 def _check(corrupted: float, decay: float, *sizes: int | None) -> None:
     if not 0 <= corrupted <= 1:
-        raise OptionError(f"corrupted is a part of the labels, 0 to 1, got {corrupted}", "corrupted")
+        raise OptionError("cleaning.bad-part", "corrupted", got=corrupted)
     if not 0 <= decay < float("inf"):
-        raise OptionError(f"decay is a finite number from 0 up, got {decay}", "decay")
+        raise OptionError("cleaning.bad-decay", "decay", got=decay)
     names = ("train", "validation", "test", "batch_size", "validation_batch_size")
     for name, size in zip(names, sizes, strict=True):
         if size is not None and size < 1:
-            raise OptionError(f"{name} is a number of samples, 1 or more, got {size}", name)
+            raise OptionError("cleaning.bad-count", name, got=size)
     for name, size, whole in ((names[3], sizes[3], sizes[0]), (names[4], sizes[4], sizes[1])):
         if size is not None and whole is not None and size > whole:
-            raise DataError(f"{name} is {size}, but its split has {whole} samples; leave it out to take them all")
+            raise DataError("cleaning.batch-above-split", name, got=size, samples=whole)

@@ -1,4 +1,4 @@
-"""Which samples form the splits, which labels are wrong, and which samples a batch holds."""
+"""Draws the samples of the splits, the wrong labels, and the samples of a batch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ Indices = NDArray[np.int64]
 
 
 def split_classes(labels: NDArray[np.uint8], sizes: Sequence[int], rng: np.random.Generator) -> list[Indices]:
-    """Return disjoint random samples of the given sizes, with classes as even as they can be, in random order.
+    """Return disjoint random samples of the given sizes in random order, with classes as balanced as possible.
 
     Raises:
-        DataError: fewer samples than are asked for in all.
+        DataError: there are fewer samples than requested.
     """
     if sum(sizes) > len(labels):
-        raise DataError(
-            f"{' + '.join(map(str, sizes))} samples are asked for and the files have {len(labels)}; ask for fewer"
-        )
-    # The i-th samples of all classes stand together, so that any run of them is balanced while classes last.
+        raise DataError("cleaning.too-few-samples", requested=" + ".join(map(str, sizes)), found=len(labels))
+    # The i-th samples of all classes are adjacent, so any run of them is balanced while the classes last.
     order = rng.permutation(len(labels))
     rank = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
@@ -37,13 +35,13 @@ def split_classes(labels: NDArray[np.uint8], sizes: Sequence[int], rng: np.rando
 
 
 def corrupt(labels: Tensor, part: float, classes: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return labels of which a part is another class, drawn evenly from the others, and which ones are still right.
+    """Return labels with a part changed to another class, drawn uniformly, and a mask of those still correct.
 
     Args:
         labels: (n,) int64.
-        part: of the labels, 0 to 1; round(part * n) of them change.
+        part: 0 to 1; round(part * n) labels change.
         classes: number of classes.
-        rng: draws.
+        rng: makes the draws.
     """
     wrong = torch.from_numpy(rng.permutation(len(labels))[: round(part * len(labels))])
     steps = torch.from_numpy(rng.integers(1, classes, len(wrong)))
@@ -56,13 +54,13 @@ def corrupt(labels: Tensor, part: float, classes: int, rng: np.random.Generator)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Batches of `size` of `count` samples, shuffled anew in each epoch, as a function of (seed, index)."""
+    """Batches of `size` of `count` samples, reshuffled for each epoch, as a function of (seed, index)."""
 
     count: int
     size: int
 
     def batch(self, seed: int, index: int) -> Indices:
-        """Return the samples of a batch, (size,); the last ones of an epoch are joined by the first of the next."""
+        """Return the samples of a batch, (size,); the last batch of an epoch is filled up from the next one."""
         if self.size == self.count:
             return np.arange(self.count)
         first = index * self.size

@@ -15,7 +15,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from restore_hub.model.model import Model
-from restore_hub.photo.raw.mosaic import GAIN_RANGE, MIDDLE_GREY
+from restore_hub.photo.raw.mosaic import GAIN_RANGE, MIDDLE_GREY, planes
 
 _TOLERANCE = 1e-4
 _COLOURS = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3]  # plane behind each site of red, green and blue, sites row by row
@@ -80,15 +80,15 @@ def bayer_graph(path: Path, tile: int) -> bytes:
 
 def largest_difference(model: Model, graph: bytes, tile: int) -> float | None:
     """Return by how much the graph differs from the file at the sites that darktable reads; `None` within 1e-4."""
-    planes = np.random.default_rng(0).uniform(-0.01, 0.1, (1, 4, tile, tile)).astype(np.float32)
-    planes[0, :, 4:8, 4:8] = 1.5  # brighter than white, which white balance can make it
-    mosaic = planes.reshape(2, 2, tile, tile).transpose(2, 0, 3, 1).reshape(1, 1, 2 * tile, 2 * tile)
-    gain = MIDDLE_GREY / planes[:, 1:3].mean(dtype=np.float64)
+    packed = np.random.default_rng(0).uniform(-0.01, 0.1, (1, 4, tile, tile)).astype(np.float32)
+    packed[0, :, 4:8, 4:8] = 1.5  # brighter than white, which white balance can make it
+    mosaic = np.empty((1, 1, 2 * tile, 2 * tile), np.float32)
+    for view, plane in zip(planes(mosaic[0, 0]), packed[0], strict=True):
+        view[...] = plane
+    gain = MIDDLE_GREY / packed[:, 1:3].mean(dtype=np.float64)
     expected = model({"mosaic": mosaic, "gain": np.array([np.clip(gain, *GAIN_RANGE)], np.float32)})[0, 0]
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    colours = session.run(None, {"input": planes})[0][0]
-    read = np.empty_like(expected)
-    for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-        read[row::2, column::2] = colours[colour][row::2, column::2]
-    difference = float(np.abs(read - expected).max())
+    red, green, blue = session.run(None, {"input": packed})[0][0]
+    read = planes(red)[0], planes(green)[1], planes(green)[2], planes(blue)[3]
+    difference = max(float(np.abs(one - other).max()) for one, other in zip(read, planes(expected), strict=True))
     return None if difference <= _TOLERANCE else difference

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import write_file
 
 LONGEST_WAIT = 60.0  # seconds, for another process that makes the same file
 
@@ -33,4 +33,4 @@ def make_database(path: Path) -> None:
         made = Path(folder) / "made.db"
         mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(made)) as connection:
-            write_atomic(path, connection.serialize())
+            write_file(path, connection.serialize())

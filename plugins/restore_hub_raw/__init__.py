@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restore_hub.hookspecs import Register, hookimpl
+from restore_hub.hookspecs import Register, RegisterCommand, hookimpl
 
 
 @hookimpl
@@ -47,17 +47,28 @@ def register_datasets(register: Register) -> None:
 
 
 @hookimpl
-def register_commands(register: Register) -> None:
+def register_readers(register: Register) -> None:
+    register(
+        "bayer",
+        "restore_hub.photo.raw.bayer:Bayer",
+        summary="RAW files of Bayer sensors: 2x2 tiles of red, green, green and blue",
+    )
+
+
+@hookimpl
+def register_commands(register: RegisterCommand) -> None:
     register(
         "make-raw",
         "restore_hub_raw.synthesis.make_raw:make_raw",
         summary="Make pairs of short and long RAW exposures (DNG) from ordinary photos",
+        group="data",
         references=("Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",),
     )
     register(
         "noise",
         "restore_hub_raw.noise.command:noise",
         summary="Measure a sensor's shot and read noise from RAW files, for `make-raw --noise`",
+        group="data",
         references=(
             "Foi et al., Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data, "
             "IEEE TIP 2008",
@@ -67,6 +78,7 @@ def register_commands(register: Register) -> None:
         "check",
         "restore_hub_raw.checks.check_data:check_data",
         summary="Find misaligned pairs, wrong exposure ratios, duplicates and unreadable files in training data",
+        group="data",
         references=(
             "Kuglin & Hines, The Phase Correlation Image Alignment Method, 1975",
             "Guizar-Sicairos et al., Efficient Subpixel Image Registration Algorithms, Optics Letters 2008",

@@ -1,4 +1,4 @@
-r"""The mathematics of bilevel training: pure functions on tensors, usable without the rest of restore_hub.
+r"""The mathematics of bilevel training, as pure functions on tensors that work without the rest of restore_hub.
 
 .. math:: \min_\theta F_{upper}(x(\theta), \omega(\theta))
     \quad\text{with}\quad \omega(\theta) \in \arg\min_\omega F_{lower}(x(\theta), \omega)
@@ -10,23 +10,22 @@ theta, omega            `LevelPair.theta`, `LevelPair.omega`: upper and lower va
 x(theta)                `LevelPair.couple(batch)`: all that the energies see of theta
 F_upper, F_lower        `LevelPair.upper`, `LevelPair.lower`: scalars, pure functions of (x, omega, batch)
 g_u, g_l                dF_upper/domega, dF_lower/domega
-R                       response: what the movement of omega(theta) adds to dF_upper/dx
+R                       response: what the dependence of omega on theta adds to dF_upper/dx
 s                       ratio of the outer product, <g_l, g_u> / <g_l, g_l>
-g_j, t_j                dF_j/domega, dF_j/dx of a group, a sample or a part of a batch: F_lower = sum_j F_j
+g_j, t_j                dF_j/domega, dF_j/dx of a group (a sample or a part of a batch): F_lower = sum_j F_j
 P                       diagonal of the lower optimizer: d omega' / dx = -P d g_l / dx
 ======================  ==========================================================================
 
-Every method works on x detached and returns R, a cotangent at x; `hypergradient` sends dF_upper/dx and R
-through `couple` in one backward pass, so that the upper block runs forward and backward once for each distinct
-batch, however many lower steps there are.
+Every method works on x detached and returns R, a cotangent at x. `hypergradient` sends dF_upper/dx and R through
+`couple` in one backward pass, so the upper block runs forward and backward once for each distinct batch, however many
+lower steps there are.
 
-Lower dynamics and response compose: `descend` (any torch optimizer, in place) or `unroll` (SGD, Adam, AdamW,
-in a graph) below; `outer_product`, `finite_difference`, `implicit` or `reverse` for R; `step_upper` above.
-`restore_hub.bilevel.solvers` puts them together, one class a method; `Start` makes the lower level begin anew
-in each step.
+Combine the parts freely: `descend` (any torch optimizer, in place) or `unroll` (SGD, Adam or AdamW, in a graph) for
+the lower level; `outer_product`, `finite_difference`, `implicit` or `reverse` for R; `step_upper` for the upper level.
+`restore_hub.bilevel.solvers` has one class for each method; `Start` restarts the lower level in each step.
 
-Here omega follows theta exactly (its optimum is omega = theta), and F_upper = (omega - 3)^2 / 2 + theta^2 / 2
-has its bilevel optimum at theta = 1.5; the direct gradient alone would lead to theta = 0:
+In this example the lower optimum is omega = theta, and F_upper = (omega - 3)^2 / 2 + theta^2 / 2 has its bilevel
+optimum at theta = 1.5. The direct gradient alone leads to theta = 0:
 
 >>> import torch
 >>> from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Rhg
@@ -42,36 +41,36 @@ has its bilevel optimum at theta = 1.5; the direct gradient alone would lead to 
 ...         return 0.5 * (omega[0] - batch) ** 2 + 0.5 * x[0] ** 2
 ...     def lower(self, x, omega, batch):
 ...         return 0.5 * (omega[0] - x[0]) ** 2
->>> batches = Batches(upper=3.0, lower=[None], steps=10)  # what `couple`, `upper` and `lower` are handed
+>>> batches = Batches(upper=3.0, lower=[None], steps=10)  # passed to `couple`, `upper` and `lower`
 >>> for solver in (Alternating(), Cg(), Rhg(), F2sa(penalty=1000.0)):
-...     problem = Quadratic()
-...     optimizers = [torch.optim.SGD(problem.theta, lr=0.2), torch.optim.SGD(problem.omega, lr=0.5)]
-...     state = solver.init(problem, optimizers)  # any torch optimizers, the upper level's first
+...     pair = Quadratic()
+...     optimizers = [torch.optim.SGD(pair.theta, lr=0.2), torch.optim.SGD(pair.omega, lr=0.5)]
+...     state = solver.init(pair, optimizers)  # any torch optimizers, upper level first
 ...     for _ in range(80):
-...         state, logs = solver.step(problem, state, batches)
-...     print(f"{type(solver).__name__}: {problem.theta[0].item():.2f}")
+...         state, logs = solver.step(pair, state, batches)
+...     print(f"{type(solver).__name__}: {pair.theta[0].item():.2f}")
 Alternating: 0.00
 Cg: 1.50
 Rhg: 1.50
 F2sa: 1.50
 
-A method of one's own is a few lines:
+A method of your own takes a few lines:
 
 >>> from restore_hub.bilevel import Pull, descend, evaluate, outer_product, step_upper
->>> problem, batches = Quadratic(), Batches(upper=3.0, lower=[None], steps=2)
->>> above, below = (torch.optim.SGD(v, lr=0.3) for v in (problem.theta, problem.omega))
+>>> pair, batches = Quadratic(), Batches(upper=3.0, lower=[None], steps=2)
+>>> above, below = (torch.optim.SGD(v, lr=0.3) for v in (pair.theta, pair.omega))
 >>> for _ in range(60):
-...     x_lower = descend(problem, below, batches, graph=True).x
-...     lower = evaluate(problem, "lower", x_lower, problem.omega, None)
-...     x = problem.couple(batches.upper)
-...     upper = evaluate(problem, "upper", x, problem.omega, batches.upper)
+...     x_lower = descend(pair, below, batches, graph=True).x
+...     lower = evaluate(pair, "lower", x_lower, pair.omega, None)
+...     x = pair.couple(batches.upper)
+...     upper = evaluate(pair, "upper", x, pair.omega, batches.upper)
 ...     response = outer_product(lower.omega, upper.omega, lower.x)
-...     step_upper(problem, above, Pull(x, upper.x), Pull(x_lower, response.x))
->>> print(f"{problem.theta[0].item():.4f}")
+...     step_upper(pair, above, Pull(x, upper.x), Pull(x_lower, response.x))
+>>> print(f"{pair.theta[0].item():.4f}")
 1.5000
 
-What omega holds before a solver's step is a constant to it. So a lower level that begins at theta, as in few-shot
-learning, has for omega the way that it goes from there, with the energies at x + omega; `Start` puts it back to zero:
+A solver treats the omega before its step as a constant. If the lower level starts at theta, as in few-shot learning,
+let omega be the offset from there: the energies take x + omega, and `Start` resets omega to zero.
 
 >>> from restore_hub.bilevel import Start
 >>> network = torch.nn.Linear(1, 1, dtype=torch.float64)
@@ -86,14 +85,14 @@ learning, has for omega the way that it goes from there, with the energies at x 
 ...         adapted = {name: p + w for name, p, w in zip(self.theta_names, x, omega)}
 ...         return (torch.func.functional_call(network, adapted, batch[0]) - batch[1]).square().mean()
 ...     lower = upper  # on other samples of the same task
->>> problem, inputs = Adapted(), torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
->>> optimizers = [torch.optim.SGD(problem.theta, lr=0.05), torch.optim.SGD(problem.omega, lr=0.1)]
+>>> pair, inputs = Adapted(), torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+>>> optimizers = [torch.optim.SGD(pair.theta, lr=0.05), torch.optim.SGD(pair.omega, lr=0.1)]
 >>> solver, start = Rhg(), Start(optimizers[1])
->>> state = solver.init(problem, optimizers)
+>>> state = solver.init(pair, optimizers)
 >>> for step in range(400):
 ...     start.restore(state)
 ...     few, many = ((part, (1.0, 3.0)[step % 2] * part) for part in (inputs[::3], inputs))
-...     state, logs = solver.step(problem, state, Batches(upper=many, lower=[few], steps=3))
+...     state, logs = solver.step(pair, state, Batches(upper=many, lower=[few], steps=3))
 >>> print(f"{network.weight.item():.1f}")
 2.0
 """

@@ -1,4 +1,4 @@
-"""What the energies see of theta: x of the batches of an outer step, each made once."""
+"""The coupling tensors x(theta) of an outer step's batches, each computed once."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from restore_hub.errors import BilevelError
 
 
 class Levels(NamedTuple):
-    """Coupling tensors of the upper batch and of the last lower one, with their graphs; the very same for one batch."""
+    """Coupling tensors of the upper batch and of the last lower one, with graphs; the same objects for one batch."""
 
     upper: Tensors
     lower: Tensors
 
 
 def shares_batch(batches: Batches) -> bool:
-    """Whether the upper batch is the very object of the last lower step, so that one coupling serves both.
+    """Whether the upper batch is the same object as the last lower one, so that one coupling serves both.
 
     Raises:
-        BilevelError: as `check_batches` does.
+        BilevelError: as `check_batches`.
     """
     check_batches(batches)
     return batches.upper is batches.lower[-1]
 
 
-def couple_levels(problem: LevelPair, batches: Batches) -> Levels:
-    """Return x of the upper batch and of the last lower one: from one pass if it is one batch, or the problem can.
+def couple_levels(pair: LevelPair, batches: Batches) -> Levels:
+    """Return x of the upper batch and of the last lower one, from one pass for one batch or with `couple_both`.
 
     Raises:
-        BilevelError: as `check_batches` does, or `couple` returns no tuple.
+        BilevelError: as `check_batches`; or `couple` doesn't return a tuple of real tensors.
     """
     check_batches(batches)
     last = batches.lower[-1]
     if last is batches.upper:
-        x = couple(problem, last)
+        x = couple(pair, last)
         return Levels(x, x)
-    if hasattr(problem, "couple_both"):
-        lower, upper = problem.couple_both(last, batches.upper)
+    if hasattr(pair, "couple_both"):
+        lower, upper = pair.couple_both(last, batches.upper)
         return Levels(upper, lower)
-    lower = couple(problem, last)
-    return Levels(couple(problem, batches.upper), lower)
+    lower = couple(pair, last)
+    return Levels(couple(pair, batches.upper), lower)
 
 
 def coupled(
-    problem: LevelPair, batches: Batches, *, graphs: int, levels: Levels | None = None
+    pair: LevelPair, batches: Batches, *, graphs: int, levels: Levels | None = None
 ) -> Iterator[tuple[Tensors, Any]]:
-    """Yield x and the batch of each lower step; where there is one lower batch, all steps get the very same x.
+    """Yield x and the batch of each lower step; with a single lower batch, every step gets the same x.
 
     Args:
-        problem: supplies `couple`.
+        pair: supplies `couple`.
         batches: of the outer step.
-        graphs: of how many steps, counted from the last, x is wanted with its graph.
-        levels: where known already, x of the upper batch, which serves a lower step on that batch, too, and of the last
-            lower one.
+        graphs: how many of the last steps need x with its graph.
+        levels: x of the upper batch and of the last lower one, if known; the first also serves lower steps on the upper
+            batch.
 
     Raises:
-        BilevelError: as `check_batches` does, or `couple` returns no tuple.
+        BilevelError: as `couple_levels`.
     """
     check_batches(batches)
     last = len(batches.lower) - 1
@@ -73,38 +73,27 @@ def coupled(
             x = levels.upper
         elif i <= last:
             with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
-                x = couple(problem, batch)
+                x = couple(pair, batch)
         yield x, batch
 
 
-def couple(problem: LevelPair, batch: Any) -> Tensors:
-    """Return x; a tensor alone would be taken for a tuple of its rows, of which energies see the first one."""
-    x = problem.couple(batch)
+def couple(pair: LevelPair, batch: Any) -> Tensors:
+    """Return x, checked: a bare tensor would pass for a tuple of its rows."""
+    x = pair.couple(batch)
     if not isinstance(x, (tuple, list)):
-        raise BilevelError(
-            f"couple must return a tuple of tensors, got {type(x).__name__}; `return (x,)` for one tensor"
-        )
+        raise BilevelError("bilevel.coupling-not-a-tuple", "couple", got=type(x).__name__)
     for i, t in enumerate(x):
         if not isinstance(t, Tensor) or not t.is_floating_point():
             kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
-            raise BilevelError(
-                f"couple must return tensors of real numbers, got {kind} for x[{i}]; labels and the like belong into "
-                "the batch, complex numbers are pairs (`torch.view_as_real`)"
-            )
+            raise BilevelError("bilevel.coupling-not-real", f"x[{i}]", got=str(kind))
     return x
 
 
 def check_batches(batches: Batches) -> None:
-    """Raise BilevelError unless there is at least one lower step, and a list of one lower batch or one a step."""
+    """Raise BilevelError unless there is at least one lower step, and a list of one lower batch or one per step."""
     if not isinstance(batches.steps, int) or batches.steps < 1:
-        raise BilevelError(f"a solver takes a number of lower steps, at least one, got steps={batches.steps}")
+        raise BilevelError("bilevel.no-lower-steps", "batches.steps", got=batches.steps)
     if not isinstance(batches.lower, Sequence):
-        raise BilevelError(
-            f"`lower` of Batches is a list of batches, got {type(batches.lower).__name__}; `[batch]` for one that "
-            "serves all steps"
-        )
+        raise BilevelError("bilevel.lower-not-a-list", "batches.lower", got=type(batches.lower).__name__)
     if len(batches.lower) not in (1, batches.steps):
-        raise BilevelError(
-            f"{len(batches.lower)} lower batches for {batches.steps} lower steps; give one batch for each step, or "
-            "one for all"
-        )
+        raise BilevelError("bilevel.lower-batches", "batches.lower", got=len(batches.lower), steps=batches.steps)

@@ -21,7 +21,7 @@ class FiniteDifference(NamedTuple):
 
 
 def finite_difference(
-    problem: LevelPair, x: Tensors, omega: Tensors, direction: Tensors, batch: Any, radius: float = 0.01
+    pair: LevelPair, x: Tensors, omega: Tensors, direction: Tensors, batch: Any, radius: float = 0.01
 ) -> FiniteDifference:
     r"""Return the response of one lower step with d omega'/dx = -P d g_l(x, omega)/dx, P held fixed.
 
@@ -31,43 +31,41 @@ def finite_difference(
         \qquad T = \frac{\partial F_{lower}}{\partial x}, \quad d = P \, v, \quad
         v = \frac{\partial F_{upper}}{\partial \omega'}, \quad \epsilon = \frac{radius}{|d|}
 
-    The printed equation moves omega along dF_lower/domega and leaves eps open; the product wanted is the mixed
-    derivative times d, so the difference runs along d, around the point *before* the step, since that is where
-    g_l is taken.
+    The paper's equation moves omega along dF_lower/domega and leaves eps open. What is needed is the mixed derivative
+    times d, so the difference runs along d, around the point *before* the step, where g_l is taken.
 
-    Sign: R is added to dF_upper/dx. Symmetry: P is diagonal, hence P^T = P; R is linear in d. Damping: none; a
-    direction of exactly zero gives R = 0. Truncation error: |d| radius^2 / 6 times T's third derivative along d / |d|.
-    Precision: float32 at least, also inside autocast, because the difference cancels the leading digits; so
-    autocast belongs around a solver's step and not into the problem's energies. Both ends of the difference draw
-    the same random numbers.
+    Sign: R is added to dF_upper/dx. Symmetry: P is diagonal, hence P^T = P; R is linear in d. Damping: none; d = 0
+    gives R = 0. Truncation error: |d| radius^2 / 6 times the third derivative of T along d / |d|. Precision: at least
+    float32, inside autocast too, because the difference cancels the leading digits; so put autocast around a solver's
+    step, not into the energies. Both ends of the difference draw the same random numbers.
 
     Args:
-        problem: supplies F_lower.
-        x: coupling tensors of the lower batch; a graph on them is ignored.
+        pair: supplies F_lower.
+        x: coupling tensors of the lower batch; their graph is ignored.
         omega: the lower variables BEFORE the step.
         direction: d = P v with v taken at the stepped omega', shaped like omega; see `preconditioner`.
         batch: the batch of that lower step.
-        radius: |eps d|, the distance in omega of each end from the centre, > 0.
+        radius: |eps d|, the distance of each end from the centre in omega, > 0.
 
     Raises:
-        BilevelError: F_lower does not depend on x, or is not finite near omega.
-        OptionError: the radius is not positive.
+        BilevelError: F_lower doesn't depend on x, or isn't finite near omega.
+        OptionError: the radius isn't positive.
 
     Reference:
         Bilevel Generative Learning (ACM MM 2023), Eq. 5, corrected; the radius as in DARTS (ICLR 2019), Eq. 8.
     """
     if not radius > 0:
-        raise OptionError(f"the radius of a finite difference must be positive, got {radius}", "radius")
+        raise OptionError("bilevel.not-positive", "radius", got=radius)
     x, omega, direction = (_widen(group) for group in (x, omega, direction))
     length = norm(direction)
-    # eps = radius / |d|; the ends are made one at a time, so that no step is kept beside them
+    # eps = radius / |d|; one end at a time, to hold only one more copy of omega
     eps = radius / length if length else 0.0
     device = x[0].device
 
     def ends(sign: int) -> Tensors:
         pairs = zip(omega, direction, strict=True)
         point = tuple(torch.add(w, d, alpha=sign * eps) for w, d in pairs)
-        return evaluate(problem, "lower", x, point, batch, wrt=("x",)).x
+        return evaluate(pair, "lower", x, point, batch, wrt=("x",)).x
 
     with torch.autocast(device.type, enabled=False):
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -75,11 +73,11 @@ def finite_difference(
         minus = ends(-1)
     # R = -|d| (T+ - T-) / (2 radius)
     response = tuple(-(length / (2 * radius)) * (p - m) for p, m in zip(plus, minus, strict=True))
-    return FiniteDifference(response, reduction_of(problem).norm(response))
+    return FiniteDifference(response, reduction_of(pair).norm(response))
 
 
 def _widen(tensors: Tensors) -> Tensors:
-    """Return detached copies or views, in float32 where they are narrower."""
+    """Return detached copies or views, in at least float32."""
     return tuple(t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in tensors)
 
 

@@ -1,4 +1,4 @@
-"""The outer-product response taken group by group: the damped Woodbury form."""
+"""The outer-product response group by group, in damped Woodbury form."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ def grouped_product(
     limit: float = math.inf,
     length: Callable[[Tensors], float] = norm,
 ) -> OuterProduct:
-    r"""Return the response of the lower level by one outer product for each group of F_lower = sum_j F_j.
+    r"""Return the response of the lower level by one outer product per group of F_lower = sum_j F_j.
 
     .. math::
         R = -T^T (K + \lambda I)^{-1} G \, g_u, \qquad K = G G^T, \qquad
         G_j = \frac{g_j}{|g_j|}, \quad T_j = \frac{t_j}{|g_j|}, \qquad
         \lambda = damping \cdot \Big(\frac{|K|_F^2}{m} - 1\Big)
 
-    with g_j = dF_j/domega, t_j = dF_j/dx. It is the implicit gradient with sum_j G_j G_j^T in the place of the
-    Hessian and sum_j G_j T_j^T in that of the mixed derivative, written by Woodbury's identity with the m x m
-    matrix K of cosines between the groups.
+    with g_j = dF_j/domega and t_j = dF_j/dx. This is the implicit gradient with sum_j G_j G_j^T in place of the Hessian
+    and sum_j G_j T_j^T in place of the mixed derivative, written with Woodbury's identity and the m x m matrix K of
+    cosines between the groups.
 
-    Sign: R is added to dF_upper/dx. Symmetry: K is symmetric; R is linear in g_u and does not change when any F_j is
-    multiplied by a positive or negative constant. Damping: relative, a factor on the groups' excess of coherence,
-    |K|_F^2 / m - 1: zero where their gradients are orthogonal or there is one group (R is then that of
-    `outer_product`), m - 1 where all are parallel. It never touches |g_j|. With `damping` 0 the pseudo-inverse is
-    taken. A group with g_j exactly zero has no say, and R = 0 where all are.
+    Sign: R is added to dF_upper/dx. Symmetry: K is symmetric; R is linear in g_u and doesn't change when any F_j is
+    multiplied by a nonzero constant. Damping: relative, a factor on the groups' excess coherence |K|_F^2 / m - 1, which
+    is zero for orthogonal gradients or a single group (R is then that of `outer_product`) and m - 1 for parallel ones.
+    It never changes |g_j|. `damping` 0 takes the pseudo-inverse. A group with g_j = 0 contributes nothing; if all are
+    zero, R = 0.
 
-    R is exact where the F_j are functions of one affine combination of x and omega each and their g_j are orthogonal
-    (the toy problem of LwCL Eq. 9, from every start, one component a group). Else its error is that of replacing the
-    Hessian; see docs/solvers.md for what was measured. As one number for each group scales its t_j, groups of one
-    sample can answer differently for each, which the plain outer product cannot.
+    R is exact if each F_j is a function of one affine combination of x and omega and the g_j are orthogonal (as in the
+    toy problem of LwCL Eq. 9, from every start, one component per group). Otherwise its error is that of replacing the
+    Hessian; docs/solvers.md has measurements. Each group has a factor of its own for its t_j, so groups of one sample
+    can respond differently for each sample, unlike the plain outer product.
 
-    Cost: beside the rows (`groups.rows_by_vmap`: one pass over the batch), m^2 |omega| multiplications for K and m^3
-    / 3 for its factors, these in float64. Memory: the rows, m |omega| numbers, and m^2 for K.
+    Cost: on top of the rows (`groups.rows_by_vmap`: one pass over the batch), m^2 |omega| multiplications for K and
+    m^3 / 3, in float64, to factor it. Memory: m |omega| numbers for the rows, and m^2 for K.
 
     Args:
-        rows: by group, at the response point.
-        g_u: g_u = dF_upper/domega at the same point.
-        damping: >= 0; how it bears on angle, norm and training is in docs/solvers.md.
+        rows: gradients by group, at the response point.
+        g_u: dF_upper/domega at the same point.
+        damping: >= 0; docs/solvers.md shows its effect on angle, norm and training.
         limit: largest |R|.
         length: the norm of tensors shaped like x.
 
     Returns:
-        as `outer_product`; `s`, `g_lower` and `cosine` are those of the sum over the groups.
+        as `outer_product`; `s`, `g_lower` and `cosine` belong to the sum over the groups.
 
     Reference:
-        Learning with Constraint Learning (TPAMI 2024), Eq. 8, one group; the groups and their damping are ours.
+        Learning with Constraint Learning (TPAMI 2024), Eq. 8, for one group; the groups and their damping are ours.
     """
     total = rows.total()
     plain = outer_product(total.omega, g_u, total.x, length=length)
@@ -77,10 +77,10 @@ def grouped_product(
 
 
 def _inverse_lengths(omega: Tensors) -> Tensor:
-    """Return 1 / |g_j|, (m,) float64, zero where g_j is exactly zero; squares neither vanish nor overflow."""
+    """Return 1 / |g_j|, (m,) float64, zero for g_j = 0; squares neither underflow nor overflow."""
     chunks = _chunks(omega)
     scale = torch.ones(len(chunks[0]), dtype=torch.float64, device=chunks[0].device)
-    if any(c.dtype == torch.float64 for c in chunks):  # the squares of narrower types lie within float64
+    if any(c.dtype == torch.float64 for c in chunks):  # float64 holds the squares of narrower types
         peak = torch.stack([c.abs().amax(1).double() for c in chunks]).amax(0)
         scale = torch.ldexp(scale, torch.frexp(peak).exponent - 1)
         chunks = [c / scale[:, None] for c in chunks]
@@ -90,10 +90,10 @@ def _inverse_lengths(omega: Tensors) -> Tensor:
 
 
 def _cosines(omega: Tensors, g_u: Sequence[Tensor], inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """Return K, with one on the diagonal of a zero row too, and b = G g_u, float64.
+    """Return K, whose diagonal is 1 for zero rows too, and b = G g_u, in float64.
 
-    Products of some thousand columns are in the tensors' own type, their sums in float64: the cosines lie between -1
-    and 1, and the damping is many times their rounding.
+    Products over `COLUMNS` columns are in the tensors' own type and are summed in float64. That is enough: cosines lie
+    between -1 and 1, and the damping is far above their rounding errors.
     """
     K = torch.diag((inverse == 0).double())
     b = torch.zeros_like(inverse)
@@ -106,7 +106,7 @@ def _cosines(omega: Tensors, g_u: Sequence[Tensor], inverse: Tensor) -> tuple[Te
 
 
 def _chunks(omega: Tensors) -> list[Tensor]:
-    """Return the rows of all tensors, cut into matrices of some thousand columns."""
+    """Return the rows of all tensors, cut into matrices of at most `COLUMNS` columns."""
     rows = [g.flatten(1) for g in omega]
     return [columns for g in rows for columns in g.split_with_sizes(_sizes(g.shape[1]), 1)]
 
@@ -116,13 +116,13 @@ def _sizes(count: int) -> list[int]:
 
 
 def _excess(K: Tensor, inverse: Tensor) -> Tensor:
-    """Return |K|_F^2 / m - 1 over the m groups that are not zero: the squares beside the diagonal."""
+    """Return |K|_F^2 / m - 1 over the m nonzero groups: the squares off the diagonal."""
     m = (inverse > 0).sum().clamp(min=1)
     return (K - torch.diag(K.diagonal())).square().sum() / m
 
 
 def _solve(K: Tensor, b: Tensor, damping: Tensor, rounding: float) -> Tensor:
-    """Return (K + damping I)^-1 b; K is positive semi-definite but for its rounding errors."""
+    """Return (K + damping I)^-1 b; K is positive semi-definite up to rounding."""
     factors, _ = torch.linalg.cholesky_ex(K + (damping + rounding) * torch.eye(len(K), dtype=K.dtype, device=K.device))
     return torch.cholesky_solve(b[:, None], factors)[:, 0]
 

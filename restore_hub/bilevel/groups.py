@@ -1,4 +1,4 @@
-"""Gradients of the lower energy group by group: of each sample, or of each part of a batch."""
+"""Gradients of the lower energy by group: by sample, or by part of a batch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Share(NamedTuple):
     """dF_j/dx for all groups j and one coupling tensor x.
 
     Attributes:
-        value: (m, *x.shape); or, where `owner` is given, x.shape: dF_j/dx for the one group j that reads an entry.
-        owner: the group of each entry along the first axis of x, (len(x),) int64; `None` where groups share entries.
+        value: (m, *x.shape); with `owner`, x.shape: dF_j/dx for the single group j that reads an entry.
+        owner: the group of each entry along the first axis of x, (len(x),) int64; `None` if groups share entries.
     """
 
     value: Tensor
@@ -56,29 +56,26 @@ class Rows(NamedTuple):
         return Gradients(self.value, tuple(s.weighted(ones) for s in self.x), tuple(g.sum(0) for g in self.omega))
 
 
-def lower_rows(problem: LevelPair, x: Tensors, omega: Tensors, batch: Any, groups: Grouping) -> Rows:
-    """Return the lower energy's gradients by group, at x and omega cut from any graph.
+def lower_rows(pair: LevelPair, x: Tensors, omega: Tensors, batch: Any, groups: Grouping) -> Rows:
+    """Return the lower energy's gradients by group, at x and omega detached from any graph.
 
     Args:
-        problem: has `lower_groups` (`restore_hub.contracts.GroupedPair`).
+        pair: one with `lower_groups` (`restore_hub.contracts.GroupedPair`).
         x, omega: the point.
         batch: the lower batch.
-        groups: `sample`, or how many parts of the batch, 1 or more.
+        groups: `sample`, or the number of parts of the batch, at least 1.
 
     Raises:
-        BilevelError: the problem cannot tell its groups apart, or F_lower depends on no tensor of x or of omega, or
-            is not finite, or one of its gradients is not finite.
+        BilevelError: the pair has no `lower_groups`; F_lower ignores x or omega; or its value or a gradient isn't
+            finite.
     """
-    cut = getattr(problem, "lower_groups", None)
+    cut = getattr(pair, "lower_groups", None)
     if cut is None:
-        raise BilevelError(
-            f"{type(problem).__name__} has no `lower_groups`, which would tell the groups of its lower energy apart; "
-            "leave `groups` out"
-        )
+        raise BilevelError("bilevel.no-groups", type(pair).__name__)
     x, omega = (tuple(t.detach().requires_grad_() for t in tensors) for tensors in (x, omega))
     rows: Rows = cut(x, omega, batch, groups)
-    names = ["the value of F_lower", *(f"the gradient of F_lower's groups by {name}" for name in problem.omega_names)]
-    names += [f"the gradient of F_lower's groups by x[{i}]" for i in range(len(rows.x))]
+    names = ["value of F_lower", *(f"gradient of F_lower's groups by {name}" for name in pair.omega_names)]
+    names += [f"gradient of F_lower's groups by x[{i}]" for i in range(len(rows.x))]
     check_finite((rows.value, *rows.omega, *(share.value for share in rows.x)), names)
     return rows
 
@@ -95,18 +92,18 @@ def rows_by_vmap(
     Cost: one forward and backward pass over the batch. Memory: m times that of x and omega.
 
     Args:
-        energy: of (x, omega, group): the sum over the group's terms, and their number; made of what
-            `torch.func.vmap` takes, without branches on values.
-        x, omega: the point; all groups share it.
-        stacked: the groups, tensors with the groups along the first axis, in any containers.
-        reduction: of the processes that share the batch; the groups are those of this one.
+        energy: takes (x, omega, group) and returns the sum over the group's terms and their number; uses only
+            operations that `torch.func.vmap` supports, without branches on values.
+        x, omega: the point, shared by all groups.
+        stacked: tensors with the groups along the first axis, in any containers.
+        reduction: of the processes that share the batch; the groups are this process's.
     """
 
     def total(x: Tensors, omega: Tensors, group: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         value, count = energy(x, omega, group)
         return value, (value.detach(), torch.as_tensor(count, dtype=torch.float64, device=value.device))
 
-    # Leaves that ask for gradients would have autograd record all of it once more.
+    # Detached, or autograd would record everything a second time.
     x, omega = (tuple(t.detach() for t in tensors) for tensors in (x, omega))
     each = vmap(grad(total, argnums=(0, 1), has_aux=True), in_dims=(None, None, 0), randomness="different")
     (dx, domega), (values, counts) = each(x, omega, stacked)
@@ -116,9 +113,9 @@ def rows_by_vmap(
 
 
 def everywhere(rows: Rows, reduction: Reduction) -> Rows:
-    """Return the rows of all processes, each of which has those of its own groups; x stays that of this process.
+    """Return the rows of all processes, given those of this process's groups; x stays this process's.
 
-    Memory: all m rows on each process. Shares without `owner` are of coupling tensors that all processes hold.
+    Memory: all m rows on each process. Shares without `owner` belong to coupling tensors that all processes hold.
     """
     if reduction.size == 1:
         return rows
@@ -141,15 +138,15 @@ def everywhere(rows: Rows, reduction: Reduction) -> Rows:
 
 
 def rows_by_parts(energies: Sequence[Tensor], omega: Tensors, pieces: Sequence[Tensors], shared: Tensors) -> list[Rows]:
-    """Return the gradients of each F_j alone, one backward pass after another: Rows of one group each.
+    """Return the gradients of each F_j, one backward pass after another, as Rows of one group each.
 
     Args:
-        energies: F_1 .. F_m, scalars with graphs that meet in omega and `shared` alone.
+        energies: F_1 .. F_m, scalars whose graphs share only omega and `shared`.
         omega, shared: leaf tensors that all groups read.
-        pieces: the leaf tensors that only group j reads.
+        pieces: for each group j, the leaf tensors that only it reads.
 
     Raises:
-        BilevelError: no F_j depends on a tensor of omega, or of x.
+        BilevelError: no F_j depends on omega, or none depends on x.
     """
     found = []
     for value, own in zip(energies, pieces, strict=True):

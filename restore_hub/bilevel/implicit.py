@@ -14,8 +14,8 @@ from restore_hub.contracts import LevelPair
 from restore_hub.errors import BilevelError
 
 Operator: TypeAlias = Callable[[Tensors], Tensors]
-PLAIN = (1e-200, 1e200)  # squares of a length that float64 holds together with those of much shorter vectors
-DIVERGED = 1e3  # a relative residual that no rounding explains; at z = 0 it is 1
+PLAIN = (1e-200, 1e200)  # squared norms that leave float64 room for those of much shorter vectors
+DIVERGED = 1e3  # a relative residual that rounding can't explain; it is 1 at z = 0
 
 
 class Solution(NamedTuple):
@@ -23,9 +23,8 @@ class Solution(NamedTuple):
 
     Attributes:
         z: shaped like b.
-        residual: |b - (H + lambda I) z| / |b|, for a Neumann series that before its last term; zero where b is zero.
-        negative_curvature: one where conjugate gradient stopped at a direction p with p' (H + lambda I) p <= 0, else
-            zero.
+        residual: |b - (H + lambda I) z| / |b|; for a Neumann series, that before its last term; 0 if b = 0.
+        negative_curvature: 1 if conjugate gradient stopped at a direction p with <p, (H + lambda I) p> <= 0, else 0.
     """
 
     z: Tensors
@@ -34,7 +33,7 @@ class Solution(NamedTuple):
 
 
 class Implicit(NamedTuple):
-    """The response at the coupling tensors, and what to log.
+    """The response at the coupling tensors, and figures to log.
 
     Attributes:
         x: R, shaped like the coupling tensors.
@@ -48,7 +47,7 @@ class Implicit(NamedTuple):
 
 
 def implicit(
-    problem: LevelPair, x: Tensors, batch: Any, g_u: Tensors, solve: Callable[[Operator, Tensors], Solution]
+    pair: LevelPair, x: Tensors, batch: Any, g_u: Tensors, solve: Callable[[Operator, Tensors], Solution]
 ) -> Implicit:
     r"""Return the response of a lower level at its optimum, by the implicit function theorem.
 
@@ -56,27 +55,27 @@ def implicit(
         R = -\frac{\partial^2 F_{lower}}{\partial x \, \partial \omega} \, z, \qquad
         H z = g_u, \quad H = \frac{\partial^2 F_{lower}}{\partial \omega^2}(x, \omega)
 
-    Sign: R is added to dF_upper/dx. Symmetry: H is symmetric; the mixed derivative is applied as a row. Exact where
-    g_l = 0 and H is positive definite; away from the optimum of F_lower the error grows with |g_l|.
+    Sign: R is added to dF_upper/dx. Symmetry: H is symmetric; R = -(d g_l / dx)^T z.
+    Exact if g_l = 0 and H is positive definite; away from the optimum of F_lower the error grows with |g_l|.
 
-    F_lower runs forward once, and each product H p is one backward pass through the graph of g_l. That is
-    `torch.autograd`, since `torch.func` runs the energy anew in each product: measured, 1.9 to 8 times the time. In
-    float32 at least, also inside autocast.
+    F_lower runs forward once, and each product H p is one backward pass through the graph of g_l by `torch.autograd`
+    (`torch.func` runs the energy again for each product, which measured 1.9 to 8 times slower). At least float32,
+    inside autocast too.
 
     Args:
-        problem: supplies F_lower and the live omega.
-        x: coupling tensors of `batch`; a graph on them is ignored.
+        pair: supplies F_lower and the live omega.
+        x: coupling tensors of `batch`; their graph is ignored.
         batch: the last lower batch.
         g_u: dF_upper/domega at the live omega.
-        solve: takes p -> H p and g_u.
+        solve: takes p -> H p and g_u, returns z.
 
     Raises:
-        BilevelError: F_lower's gradient by omega depends on no tensor of omega, or of x, or is not finite.
+        BilevelError: dF_lower/domega depends on no tensor of omega or on none of x, or isn't finite.
     """
     x = tuple(t.detach().requires_grad_() for t in x)
-    omega = tuple(w.detach().requires_grad_() for w in problem.omega)
+    omega = tuple(w.detach().requires_grad_() for w in pair.omega)
     with torch.autocast(x[0].device.type, enabled=False):
-        _, g_l = gradient_graph(problem, "lower", x, omega, batch)
+        _, g_l = gradient_graph(pair, "lower", x, omega, batch)
 
         def product(p: Tensors) -> Tensors:
             found = pull_back(g_l, p, omega, keep=True)
@@ -96,18 +95,18 @@ def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterati
         r' = r - \alpha A p, \quad p' = r' + \frac{\langle r', r' \rangle}{\langle r, r \rangle} p, \quad
         A = H + \lambda I
 
-    Where <p, A p> <= 0, A is not positive definite and the system no minimum: it stops with the z so far, zero where
-    that happens at once, and says so. Inner products in float64.
+    If <p, A p> <= 0, A isn't positive definite and the quadratic has no minimum: the iteration stops with the z so far
+    (zero in the first iteration) and sets `negative_curvature`. Inner products are in float64.
 
     Args:
         product: p -> H p.
         b: the right-hand side.
         damping: lambda >= 0, in units of the curvature of F_lower.
-        iterations: at most so many, each one product.
-        tolerance: stop at this relative residual.
+        iterations: maximum, one product each.
+        tolerance: relative residual at which to stop.
     """
     square = inner(b, b)
-    if not PLAIN[0] < square < PLAIN[1] and 0 < (length := norm(b)) < math.inf:  # squares that vanish or overflow
+    if not PLAIN[0] < square < PLAIN[1] and 0 < (length := norm(b)) < math.inf:  # squares that underflow or overflow
         found = conjugate_gradient(
             product, scaled(b, 1.0, length), damping=damping, iterations=iterations, tolerance=tolerance
         )
@@ -127,7 +126,7 @@ def conjugate_gradient(product: Operator, b: Tensors, *, damping: float, iterati
         for own, along in zip(z, p, strict=True):
             own.add_(along, alpha=step)
         r = _sum(r, -step, Ap)
-        del Ap  # before the next one
+        del Ap  # free it before the next one
         before, square = square, inner(r, r)
         p = _sum(r, square / before, p)
     return Solution(z, math.sqrt(square / start) if start > 0 else 0.0, negative)
@@ -140,15 +139,15 @@ def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations:
         z = \eta \sum_{i=0}^{m-1} (I - \eta A)^i \, b, \qquad A = H + \lambda I, \qquad
         b - A z = (I - \eta A)^m \, b
 
-    Converges where 0 < eta < 2 / (the largest eigenvalue of A) and A is positive definite. m terms with eta the rate of
-    plain SGD are reverse mode through m lower steps at the optimum. The residual is that before the last term, which is
-    known without one more product.
+    Converges if A is positive definite and 0 < eta < 2 / (largest eigenvalue of A). With eta the learning rate of plain
+    SGD, m terms equal reverse mode through m lower steps at the optimum. The residual is that before the last term,
+    which needs no further product.
 
     Args:
         product: p -> H p.
         b: the right-hand side.
         damping: lambda >= 0, in units of the curvature of F_lower.
-        iterations: m >= 1 terms, each but the first one product.
+        iterations: m >= 1, the number of terms; each but the first takes one product.
         rate: eta.
 
     Raises:
@@ -163,17 +162,14 @@ def neumann_series(product: Operator, b: Tensors, *, damping: float, iterations:
     length = norm(b)
     residual = norm(term) / length if length else 0.0
     if not residual <= DIVERGED:
-        raise BilevelError(
-            f"the Neumann series diverges (relative residual {residual:.3g} after {iterations} terms): lower "
-            f"its rate, {rate:g}, below 2 / the largest curvature of F_lower, or raise `damping`"
-        )
+        raise BilevelError("bilevel.series-diverges", residual=residual, terms=iterations, rate=rate)
     return Solution(z, residual, 0.0)
 
 
 def _damped(product: Operator, p: Tensors, damping: float) -> Tensors:
     """Return A p = H p + lambda p."""
     found = _sum(product(p), damping, p) if damping else product(p)
-    check_finite(found, [f"a Hessian-vector product of F_lower (tensor {i} of omega)" for i in range(len(found))])
+    check_finite(found, [f"Hessian-vector product of F_lower by omega[{i}]" for i in range(len(found))])
     return found
 
 

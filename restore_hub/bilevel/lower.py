@@ -1,4 +1,4 @@
-"""The lower level: k steps of an optimizer on omega, in place, with x detached."""
+"""The lower level: k optimizer steps on omega, in place, with x detached."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from restore_hub.contracts import Batches, LevelPair
 
 
 class Descent(NamedTuple):
-    """What the lower level leaves for the upper one.
+    """What the lower level passes to the upper one.
 
     Attributes:
-        x: coupling tensors of the last lower batch, with their graph if it was asked for.
+        x: coupling tensors of the last lower batch, with their graph if requested.
         loss: F_lower before the last step, a detached scalar.
         omega_grad: g_l before the last step.
     """
@@ -28,7 +28,7 @@ class Descent(NamedTuple):
 
 
 def descend(
-    problem: LevelPair,
+    pair: LevelPair,
     optimizer: optim.Optimizer,
     batches: Batches,
     *,
@@ -37,22 +37,22 @@ def descend(
 ) -> Descent:
     """Take `batches.steps` lower steps on F_lower(x_i, omega), i = 1..k, where x_i = couple(lower batch i).
 
-    The upper block runs forward once for each lower batch and never backward; with one lower batch its x serves
-    every step. Only the last batch's graph is built, and only where `graph` asks for it.
+    The upper block runs forward once for each lower batch and never backward; a single lower batch serves every step.
+    Only the last batch's x gets a graph, and only with `graph`.
 
     Args:
-        problem: omega is updated in place, its `.grad` is left empty.
-        optimizer: any torch optimizer over omega.
-        batches: `lower` holds one batch, or one for each step.
+        pair: omega is updated in place, and its `.grad` left empty.
+        optimizer: any torch optimizer of omega.
+        batches: `lower` holds one batch, or one per step.
         graph: keep the graph from theta to the last batch's x.
-        levels: x of both levels' batches, where they are known already.
+        levels: x of both levels' batches, if known.
 
     Raises:
-        BilevelError: the number of batches fits neither case, or an energy is not a finite scalar that depends
-            on omega. A step whose gradient is not finite is not taken; those before it stand.
+        BilevelError: the number of batches is wrong, or an energy isn't a finite scalar that depends on omega. A step
+            whose gradient isn't finite is not taken; the steps before it remain.
     """
-    for x, batch in coupled(problem, batches, graphs=int(graph), levels=levels):
-        found = evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",))
-        apply(optimizer, problem.omega, found.omega)
-    release(problem.omega)
+    for x, batch in coupled(pair, batches, graphs=int(graph), levels=levels):
+        found = evaluate(pair, "lower", x, pair.omega, batch, wrt=("omega",))
+        apply(optimizer, pair.omega, found.omega)
+    release(pair.omega)
     return Descent(x, found.value, found.omega)

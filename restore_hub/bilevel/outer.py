@@ -1,4 +1,4 @@
-"""The upper level: cotangents at the coupling tensors become the hypergradient, in one backward pass."""
+"""The upper level: one backward pass turns cotangents at the coupling tensors into the hypergradient."""
 
 from __future__ import annotations
 
@@ -23,43 +23,40 @@ class Pull(NamedTuple):
     cotangent: Tensors
 
 
-def hypergradient(problem: LevelPair, *pulls: Pull) -> Tensors:
-    r"""Return the gradient by theta of all levels' cotangents, in one call of autograd.
+def hypergradient(pair: LevelPair, *pulls: Pull) -> Tensors:
+    r"""Return the gradient by theta from the cotangents of both levels, in one call of autograd.
 
     .. math:: G = \sum_b \Big(\frac{\partial x_b}{\partial \theta}\Big)^T c_b,  \qquad
         c_{upper} = \frac{\partial F_{upper}}{\partial x_{upper}}, \quad c_{lower} = R
 
-    Pulls with the very same `x` (one batch at both levels) are summed first, so that the upper block runs
-    backward once for each distinct batch. Sums are taken in the wider type; autograd casts them to that of `x`.
-    Where several processes share a batch, their gradients are summed in one reduction.
+    Pulls with the same `x` object (one batch at both levels) are summed first, so the upper block runs backward once
+    for each distinct batch. Sums are in the wider type; autograd casts them to that of `x`. If several processes share
+    a batch, one reduction sums their gradients.
 
     Args:
-        problem: supplies theta and its names.
-        pulls: one (x, cotangent) for each level that sends one.
+        pair: supplies theta and its names.
+        pulls: one (x, cotangent) for each level that has one.
 
     Raises:
-        BilevelError: no x depends on theta, or the gradient is not finite (the tensor of theta is named).
+        BilevelError: no x depends on theta, or the gradient isn't finite (the place names the tensor of theta).
     """
-    reduction = reduction_of(problem)
+    reduction = reduction_of(pair)
     outputs, cotangents = _merge(Pull(pull.x, reduction.once(pull.cotangent)) for pull in pulls)
     if not outputs:
-        raise BilevelError(
-            "the coupling x depends on no tensor of theta: its gradient is missing, not zero; `couple` must run "
-            "the upper blocks with gradients enabled"
-        )
-    found = torch.autograd.grad(outputs, problem.theta, cotangents, allow_unused=True)
-    gradient = reduction.total(fill(found, problem.theta, "theta", "the coupling x"))
-    check_finite(gradient, [f"the hypergradient by {name}" for name in problem.theta_names])
+        raise BilevelError("bilevel.coupling-without-graph", "x")
+    found = torch.autograd.grad(outputs, pair.theta, cotangents, allow_unused=True)
+    gradient = reduction.total(fill(found, pair.theta, "theta", "x"))
+    check_finite(gradient, [f"hypergradient by {name}" for name in pair.theta_names])
     return gradient
 
 
-def step_upper(problem: LevelPair, optimizer: optim.Optimizer, *pulls: Pull) -> None:
-    """Step the upper optimizer along the hypergradient, which stays in `theta[i].grad`."""
-    apply(optimizer, problem.theta, hypergradient(problem, *pulls))
+def step_upper(pair: LevelPair, optimizer: optim.Optimizer, *pulls: Pull) -> None:
+    """Step the upper optimizer along the hypergradient, and leave that in `theta[i].grad`."""
+    apply(optimizer, pair.theta, hypergradient(pair, *pulls))
 
 
 def _merge(pulls: Iterable[Pull]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return each tensor that carries a graph once, with the sum of its cotangents."""
+    """Return each tensor with a graph once, and the sum of its cotangents."""
     summed: dict[int, tuple[Tensor, Tensor]] = {}
     for pull in pulls:
         for x, c in zip(pull.x, pull.cotangent, strict=True):

@@ -1,4 +1,4 @@
-"""The diagonal P by which a torch optimizer turned the lower gradient into its step."""
+"""The diagonal P by which a torch optimizer turned the lower gradient into its last step."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from restore_hub.errors import BilevelError
 
 
 def preconditioner(optimizer: optim.Optimizer, omega: Tensors) -> Tensors:
-    r"""Return P of the step t that the optimizer has just taken: how far omega' moves with its last gradient.
+    r"""Return P of the step t that the optimizer has just taken: d omega' / d g_l = -P.
 
     .. math::
         P = \eta \quad (SGD), \qquad
         P = \frac{\eta}{\sqrt{\hat v} + \epsilon} \cdot \frac{1 - \beta_1}{1 - \beta_1^t} \quad (Adam, AdamW)
 
-    The last factor is the weight of the present gradient in Adam's first moment; without it the response would
-    come out 1 / (1 - beta1) times too large. Adam's P is read after the step, since its v_hat already holds the
-    present gradient. P is then held fixed, that is, d v_hat / dx is dropped: an error of some (1 - beta2) /
-    (1 - beta1), 1 % at Adam's defaults, once it is warm (3 % after 100 steps), but wrong while it is cold: its
-    first step is lr * sign(g_l), which answers to nothing. So warm up. Weight decay moves omega, but does not
-    answer to x, and needs no term.
+    The last factor is the weight of the last gradient in Adam's first moment; without it the response would be
+    1 / (1 - beta1) times too large. Read Adam's P after the step, when v_hat includes the last gradient. P is then held
+    fixed, that is, d v_hat / dx is dropped. Once Adam is warm the error is about (1 - beta2) / (1 - beta1), 1 % at its
+    defaults (3 % after 100 steps). A cold Adam is wrong: its first step is lr * sign(g_l), which doesn't respond to x
+    at all, so warm it up. Weight decay moves omega but doesn't depend on x, so it needs no term.
 
     Args:
         optimizer: `torch.optim.SGD` without momentum, `Adam` or `AdamW`, after `step()`.
         omega: its parameters.
 
     Returns:
-        One tensor for each of omega: 0-dim for SGD, shaped like the parameter for Adam.
+        one tensor for each of omega: 0-dim for SGD, shaped like the parameter for Adam.
 
     Raises:
-        BilevelError: another optimizer, an unsupported setting, or no step taken yet.
+        BilevelError: another optimizer, an unsupported setting, hooks, or no step taken yet.
     """
     check_supported(optimizer)
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
@@ -43,23 +42,15 @@ def preconditioner(optimizer: optim.Optimizer, omega: Tensors) -> Tensors:
 
 
 def check_supported(optimizer: optim.Optimizer) -> None:
-    """Raise BilevelError where P of an optimizer is not known, naming the setting; hooks may change its step."""
+    """Raise BilevelError if P isn't known for an optimizer, its settings or its hooks."""
+    kind = type(optimizer).__name__
     if not isinstance(optimizer, optim.SGD | optim.Adam | optim.AdamW):
-        raise BilevelError(
-            f"tbgl needs the diagonal of the lower optimizer, and knows none for {type(optimizer).__name__}; "
-            "use SGD without momentum, Adam or AdamW at the lower level"
-        )
+        raise BilevelError("bilevel.lower-optimizer", kind, method="tbgl", known="SGD without momentum, Adam or AdamW")
     for group in optimizer.param_groups:
         for setting in _unsupported(group):
-            raise BilevelError(
-                f"tbgl cannot differentiate a lower step of {type(optimizer).__name__} with "
-                f"{setting}={group[setting]}; leave {setting} at its default"
-            )
+            raise BilevelError("bilevel.lower-setting", kind, method="tbgl", setting=setting, got=group[setting])
     if has_hooks(optimizer):
-        raise BilevelError(
-            f"tbgl does not know what the hooks on a step of the lower {type(optimizer).__name__} make of it; remove "
-            "them, or use another solver"
-        )
+        raise BilevelError("bilevel.lower-hooks", kind, method="tbgl")
 
 
 def _unsupported(group: dict[str, Any]) -> Iterator[str]:
@@ -71,7 +62,7 @@ def _diagonal(optimizer: optim.Optimizer, group: dict[str, Any], w: Tensor) -> T
         return torch.as_tensor(group["lr"], dtype=w.dtype, device=w.device)
     state = optimizer.state.get(w, {})
     if "exp_avg_sq" not in state:
-        raise BilevelError("Adam has no second moments yet; read its diagonal after `optimizer.step()`")
+        raise BilevelError("bilevel.no-step-yet", type(optimizer).__name__)
     beta1, beta2 = group["betas"]
     t = torch.as_tensor(state["step"], dtype=torch.float64)
     # P = lr (1 - beta1) / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)

@@ -1,17 +1,17 @@
-r"""Sums over the processes that share a batch, each with a part of it: data-parallel training.
+r"""Sums over the processes that share a batch, for data-parallel training.
 
-Every process holds the same theta and omega, and x of its own samples. With sums S_r and counts C_r of a loss on
-process r, and f = `spread`, g = `summed`,
+Every process holds the same theta and omega, and x of its own samples. With the sums S_r and counts C_r of a loss on
+process r, f = `spread` and g = `summed`,
 
 .. math::
     F(x, \omega) = \frac{g(S_r(x_r, f(\omega)))}{g(C_r)}, \qquad g: \sum_r, \quad f: \text{identity}
 
-every process has the value of the whole batch. f and g are each other's transpose: backwards f sums over processes, in
-one flat reduction for all tensors, and g is the identity. So dF/dx_r is a process's own slice of dF/dx, dF/domega is
-the same everywhere, and higher derivatives are right, too: no method needs to know of it. What is left to methods are
-norms over x (`Reduction.norm`) and the sum of what `couple` sends back to theta, in `hypergradient`.
+every process has the value of the whole batch. f and g are each other's transpose: in the backward pass, f sums over
+processes, in one flat reduction for all tensors, and g is the identity. So dF/dx_r is a process's own slice of dF/dx,
+dF/domega is the same on every process, and higher derivatives are right too, without any method knowing about it.
+Methods only need to take norms over x with `Reduction.norm`; `hypergradient` sums what `couple` sends back to theta.
 
-One process is the case without sums, and costs nothing.
+With one process there are no sums and no cost.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from restore_hub.bilevel.vectors import Tensors, norm
 
 @dataclass(frozen=True)
 class Reduction:
-    """How a problem's processes add up; that of one process by default.
+    """How the processes of a level pair add up; a single process by default.
 
     Attributes:
         rank: number of this process, from 0.
         size: number of processes.
-        add: sums a one-dimensional tensor over all processes, in place, and returns it; to the same bits on each.
-        shared: how many coupling tensors, the last ones, are the same on every process, as variables of theta are that
-            `couple` returns as they are. Derivatives by these are summed already.
+        add: sums a one-dimensional tensor over all processes, in place, and returns it, with the same bits on each.
+        shared: how many coupling tensors, the last ones, are the same on every process, such as variables of theta that
+            `couple` returns unchanged. Derivatives by these are summed already.
     """
 
     rank: int = 0
@@ -45,7 +45,7 @@ class Reduction:
     shared: int = 0
 
     def total(self, tensors: Sequence[Tensor]) -> Tensors:
-        """Return the sums over all processes, in one reduction in the widest of the types; without a graph."""
+        """Return the sums over all processes, by one reduction in the widest type, without a graph."""
         if self.size == 1:
             return tuple(tensors)
         wide = reduce(torch.promote_types, (t.dtype for t in tensors))
@@ -54,7 +54,7 @@ class Reduction:
         return tuple(torch.empty_like(t).copy_(p.view(t.shape)) for t, p in zip(tensors, pieces, strict=True))
 
     def norm(self, *groups: Tensors) -> float:
-        """Return the norm of tensors shaped like x, each group like all of x, over all processes."""
+        """Return the norm over all processes of groups of tensors, each group shaped like x."""
         if self.size == 1:
             return norm([t for group in groups for t in group])
         own = [t for group in groups for t in group[: len(group) - self.shared]]
@@ -66,7 +66,7 @@ class Reduction:
         return norm([self.add(lengths), *shared])
 
     def once(self, cotangent: Tensors) -> Tensors:
-        """Return a cotangent at x of which the shared tensors count on one process only, since a sum follows."""
+        """Return a cotangent at x with the shared tensors zero on all processes but one, because a sum follows."""
         if self.rank == 0 or not self.shared:
             return cotangent
         own = len(cotangent) - self.shared
@@ -76,14 +76,14 @@ class Reduction:
 ALONE = Reduction()
 
 
-def reduction_of(problem: Any) -> Reduction:
-    """Return how a problem's processes add up: its `reduction`, where it has one."""
-    found: Reduction = getattr(problem, "reduction", ALONE)
+def reduction_of(level: Any) -> Reduction:
+    """Return the `reduction` of a level pair or a single level, or that of one process if it has none."""
+    found: Reduction = getattr(level, "reduction", ALONE)
     return found
 
 
 def spread(reduction: Reduction, tensors: Sequence[Tensor]) -> Tensors:
-    """Return variables that all processes hold, such that gradients by them are summed over processes."""
+    """Return variables that all processes hold, so that gradients by them are summed over processes."""
     asked = [t for t in tensors if t.requires_grad]
     if reduction.size == 1 or not asked:
         return tuple(tensors)
@@ -92,7 +92,7 @@ def spread(reduction: Reduction, tensors: Sequence[Tensor]) -> Tensors:
 
 
 def summed(reduction: Reduction, tensors: Sequence[Tensor]) -> Tensors:
-    """Return the sums over processes; gradients by them pass on as they are."""
+    """Return the sums over processes; gradients pass through unchanged."""
     if reduction.size == 1:
         return tuple(tensors)
     return tuple(_Summed.apply(reduction, *tensors))
@@ -110,7 +110,7 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: Any, *found: Tensor | None) -> Any:
         like = zip(found, ctx.like, strict=True)
         filled = [torch.zeros(s, dtype=d, device=v) if g is None else g for g, (s, d, v) in like]
-        # How many processes have a gradient: one that is missing everywhere stays missing.
+        # Count the processes with a gradient: one that is missing everywhere stays missing.
         there = filled[0].new_tensor([float(g is not None) for g in found])
         *totals, counts = summed(ctx.reduction, (*filled, there))
         if all(g is not None for g in found):

@@ -1,4 +1,4 @@
-"""Cold restarts: the lower level begins each outer step where it once stood."""
+"""Cold restarts: the lower level starts each outer step from the same point."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import optim
 
 
 class Start:
-    """Where a lower level stands now, to go back to: its variables and what its optimizer remembers.
+    """A snapshot of a lower level: its variables and its optimizer's state.
 
-    For a cold restart, call `restore` before each step of a solver; a warm one, which needs nothing, goes on from where
-    the last step ended. Learning rates and other settings stay as they are, so that schedules go on.
+    For cold restarts, call `restore` before each step of a solver. A warm start needs no snapshot: it continues where
+    the last step ended. Learning rates and other settings keep their current values, so schedules continue.
 
         start = Start(optimizer)
         for batches in ...:
             start.restore(state)
-            state, logs = solver.step(problem, state, batches)
+            state, logs = solver.step(pair, state, batches)
 
     Args:
         optimizer: of the lower level, over exactly its variables.
@@ -31,18 +31,18 @@ class Start:
         self._memory = deepcopy(optimizer.state_dict()["state"])
 
     def restore(self, state: Any = None) -> None:
-        """Put variables and optimizer back, in place.
+        """Restore the variables and the optimizer, in place.
 
         Args:
-            state: of the solver. One that carries more of the lower level than its optimizer has a method `restart`,
-                which is called, to forget it.
+            state: the solver's. If it carries more of the lower level than the optimizer, it has a method `restart`,
+                which is called to drop that.
         """
         with torch.no_grad():
             for w, value in zip(self._variables, self._values, strict=True):
                 w.copy_(value)
         torch.clear_autocast_cache()
         groups = self._optimizer.state_dict()["param_groups"]
-        # The optimizer goes on to write into what it is given.
+        # A copy, because the optimizer will write into it.
         self._optimizer.load_state_dict({"state": deepcopy(self._memory), "param_groups": groups})
         if hasattr(state, "restart"):
             state.restart()
@@ -52,6 +52,6 @@ class Start:
         return {"values": list(self._values), "memory": self._memory}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned, in place of where the lower level stood when this was made."""
+        """Take over what `state_dict` returned, in place of this snapshot."""
         self._values = [value.to(w, copy=True) for value, w in zip(saved["values"], self._variables, strict=True)]
         self._memory = deepcopy(saved["memory"])

@@ -21,12 +21,12 @@ Aggregate: TypeAlias = Callable[[int, Tensors, Tensors], Tensors]
 
 
 class Unrolled(NamedTuple):
-    """What unrolled lower steps leave for the upper level.
+    """What unrolled lower steps pass to the upper level.
 
     Attributes:
-        x: coupling tensors of each distinct batch of the steps in the graph, in order, with their graph from theta.
-        roots: the same, detached: where the graph of `omega` begins.
-        omega: omega after the last step, with the graph from `roots` to it.
+        x: coupling tensors of each distinct batch in the graph, in order, with their graph from theta.
+        roots: the same tensors detached, where the graph of `omega` starts.
+        omega: omega after the last step, with the graph from `roots`.
         loss: F_lower before the last step, a detached scalar.
         omega_grad: g_l before the last step, detached.
     """
@@ -39,7 +39,7 @@ class Unrolled(NamedTuple):
 
 
 def unroll(
-    problem: LevelPair,
+    pair: LevelPair,
     optimizer: optim.Optimizer,
     batches: Batches,
     *,
@@ -47,54 +47,54 @@ def unroll(
     levels: Levels | None = None,
     aggregate: Aggregate | None = None,
 ) -> Unrolled:
-    """Take `batches.steps` lower steps, the last of them in a graph from x to omega; then omega is their result.
+    """Take `batches.steps` lower steps, the last ones in a graph from x to omega, and leave their result in omega.
 
-    x is detached from theta, so that the upper block runs once forward for each distinct batch and not backward. What
-    the optimizer remembers from before the graph (momentum, say) counts as constant.
+    x is detached from theta, so the upper block runs forward once for each distinct batch and never backward. The
+    optimizer's state from before the graph (momentum, say) counts as constant.
 
     Memory: for each step in the graph, that of the energy's double backward pass.
 
     Args:
-        problem: omega's tensors stay the same objects; each step gives them the memory of its result.
-        optimizer: one that `check_differentiable` accepts; it goes on from the last step.
-        batches: `lower` holds one batch, or one for each step.
-        last: how many steps are kept in the graph, those before run in place; all without.
-        levels: x of both levels' batches, where they are known already.
+        pair: omega's tensors stay the same objects; each step makes them share the memory of its result.
+        optimizer: one that `check_differentiable` accepts; it takes over the state after the last step.
+        batches: `lower` holds one batch, or one per step.
+        last: how many steps to keep in the graph, all by default; earlier ones run in place.
+        levels: x of both levels' batches, if known.
         aggregate: what to step along instead of g_l.
 
     Raises:
-        BilevelError: as `descend` and `check_differentiable` do. A step whose gradient is not finite is not taken;
-            those before it stand.
+        BilevelError: as `descend` and `check_differentiable`. A step whose gradient isn't finite is not taken; the
+            steps before it remain.
     """
     check_differentiable(optimizer)  # settings and hooks may have changed since the solver's `init`
     kept = batches.steps if last is None else min(last, batches.steps)
-    walk = coupled(problem, batches, graphs=kept, levels=levels)
+    walk = coupled(pair, batches, graphs=kept, levels=levels)
     for x, batch in islice(walk, batches.steps - kept):
-        apply(optimizer, problem.omega, evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
-    release(problem.omega)
+        apply(optimizer, pair.omega, evaluate(pair, "lower", x, pair.omega, batch, wrt=("omega",)).omega)
+    release(pair.omega)
     xs: list[Tensors] = []
     roots: list[Tensors] = []
-    # `data`, since a detached tensor would count the steps that omega takes in other memory later as its own changes.
-    omega = tuple(w.data.requires_grad_() for w in problem.omega)
-    memory = recall(optimizer, problem.omega)
+    # `data`, because a detached tensor would share a version counter with omega, which `_adopt` changes.
+    omega = tuple(w.data.requires_grad_() for w in pair.omega)
+    memory = recall(optimizer, pair.omega)
     for step, (x, batch) in enumerate(walk, batches.steps - kept):
         if not xs or xs[-1] is not x:
             xs.append(x)
             roots.append(tuple(t.detach().requires_grad_() for t in x))
-        loss, g_l = gradient_graph(problem, "lower", roots[-1], omega, batch)
+        loss, g_l = gradient_graph(pair, "lower", roots[-1], omega, batch)
         along = g_l if aggregate is None else aggregate(step, omega, g_l)
-        omega, memory = update(optimizer, problem.omega, omega, along, memory)
-        _adopt(problem.omega, omega)
-        keep(optimizer, problem.omega, memory)
+        omega, memory = update(optimizer, pair.omega, omega, along, memory)
+        _adopt(pair.omega, omega)
+        keep(optimizer, pair.omega, memory)
     return Unrolled(tuple(xs), tuple(roots), omega, loss, tuple(g.detach() for g in g_l))
 
 
 def reverse(unrolled: Unrolled, g_u: Tensors, further: Tensors = ()) -> tuple[Tensors, ...]:
-    r"""Return the responses R at the x of each distinct batch, then at `further` roots; frees the graph.
+    r"""Return the responses R at the x of each distinct batch, then at `further` roots; free the graph.
 
     .. math:: R = \Big(\frac{\partial \omega_K}{\partial x}\Big)^T \frac{\partial F_{upper}}{\partial \omega}(\omega_K)
 
-    Sign: R is added to dF_upper/dx. Exact, without damping, for the map from x to omega_K.
+    Sign: R is added to dF_upper/dx. Exact for the map from x to omega_K, without damping.
 
     Raises:
         BilevelError: omega_K depends on no tensor of x.
@@ -107,9 +107,9 @@ def reverse(unrolled: Unrolled, g_u: Tensors, further: Tensors = ()) -> tuple[Te
 
 
 def _adopt(live: Tensors, values: Tensors) -> None:
-    """Let live tensors be the values, sharing their memory: copies would be two more vectors of the size of omega.
+    """Make live tensors share the memory of the values; copies would take two more vectors of the size of omega.
 
-    A problem that tells F_lower at the live omega from F_lower elsewhere (running statistics) sees each step as such.
+    So a pair that treats F_lower at the live omega differently (for running statistics) recognises each step.
     """
     for w, value in zip(live, values, strict=True):
         w.data = value.detach()

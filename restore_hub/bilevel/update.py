@@ -1,4 +1,4 @@
-"""A lower optimizer's step written out, so that derivatives pass through it."""
+"""A lower optimizer's step written as a formula that derivatives pass through."""
 
 from __future__ import annotations
 
@@ -12,36 +12,26 @@ from restore_hub.bilevel.apply import has_hooks
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.errors import BilevelError
 
-# What the optimizer remembers of each variable, under the names of `torch.optim`.
+# The optimizer's state of each variable, under the names of `torch.optim`.
 Memory: TypeAlias = tuple[dict[str, Tensor], ...]
 
 
 def check_differentiable(optimizer: optim.Optimizer) -> None:
-    """Raise BilevelError where no written-out step of an optimizer is known, naming the optimizer or its setting.
-
-    One with hooks is refused, too: they are not part of what is written out, so that clipping, say, would be left out.
-    """
+    """Raise BilevelError if `update` can't reproduce the steps of an optimizer, its settings or its hooks."""
     kind = type(optimizer)
-    if kind not in (optim.SGD, optim.Adam, optim.AdamW):  # a subclass may step in another way
-        raise BilevelError(
-            f"no derivative of a step of {kind.__name__} is known, which reverse mode through the lower steps needs; "
-            "use SGD, Adam or AdamW at the lower level, or another solver"
-        )
+    if kind not in (optim.SGD, optim.Adam, optim.AdamW):  # a subclass may step differently
+        raise BilevelError("bilevel.lower-optimizer", kind.__name__, method="reverse mode", known="SGD, Adam or AdamW")
     for group in optimizer.param_groups:
         for setting in _unsupported(group):
             raise BilevelError(
-                f"reverse mode cannot pass through a lower step of {kind.__name__} with {setting}={group[setting]}; "
-                f"leave {setting} at its default, or use another solver"
+                "bilevel.lower-setting", kind.__name__, method="reverse mode", setting=setting, got=group[setting]
             )
-    if has_hooks(optimizer):
-        raise BilevelError(
-            f"reverse mode writes the lower steps of {kind.__name__} out and would not run the hooks registered on it; "
-            "do what they do elsewhere, or use another solver"
-        )
+    if has_hooks(optimizer):  # such as clipping, which `update` would leave out
+        raise BilevelError("bilevel.lower-hooks", kind.__name__, method="reverse mode")
 
 
 def recall(optimizer: optim.Optimizer, variables: Tensors) -> Memory:
-    """Return what an optimizer remembers of its variables; empty before its first step."""
+    """Return an optimizer's state of each variable; empty before its first step."""
     return tuple(
         {name: value for name, value in optimizer.state.get(w, {}).items() if isinstance(value, Tensor)}
         for w in variables
@@ -49,33 +39,34 @@ def recall(optimizer: optim.Optimizer, variables: Tensors) -> Memory:
 
 
 def keep(optimizer: optim.Optimizer, variables: Tensors, memory: Memory) -> None:
-    """Hand an optimizer what it shall remember of its variables, cut from any graph."""
+    """Set an optimizer's state of each variable, detached from any graph."""
     for w, remembered in zip(variables, memory, strict=True):
         optimizer.state[w] = {name: value.detach() for name, value in remembered.items()}
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # torch's schedulers warn where no step was seen
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # or torch's schedulers warn that no step was taken
 
 
 def update(
     optimizer: optim.Optimizer, variables: Tensors, omega: Tensors, gradient: Tensors, memory: Memory
 ) -> tuple[Tensors, Memory]:
-    r"""Return omega and the memory after one step, as functions of omega, the gradient g and the memory before it.
+    r"""Return omega and the memory after one step, as functions of omega, the gradient g and the memory before.
 
     .. math::
         SGD:\quad & b' = \mu b + (1 - d) g, \quad \omega' = \omega - \eta b' \\
         Adam:\quad & m' = \beta_1 m + (1 - \beta_1) g, \quad v' = \beta_2 v + (1 - \beta_2) g^2, \quad
             \omega' = \omega - \eta \frac{m' / (1 - \beta_1^t)}{\sqrt{v' / (1 - \beta_2^t)} + \epsilon}
 
-    The same step as the optimizer's own, to rounding, without changing anything in place. Written out, because
-    `torch.optim` with `differentiable=True` changes in place what the graph of the gradient holds, so that it needs
-    copies around each step, is no faster so (0.97 to 1.06 times), and cuts the first gradient out of SGD's momentum.
+    The same step as the optimizer's own, up to rounding, but nothing changes in place. `torch.optim` with
+    `differentiable=True` changes tensors that the gradient's graph holds, so it needs copies around each step, is no
+    faster with them (0.97 to 1.06 times), and detaches the first gradient in SGD's momentum.
 
-    Where v' is zero, as for a unit that is dead on all data so far, the root has no derivative; v' is then held fixed.
+    If v' is zero, as for a unit that has been dead on all data so far, the root has no derivative; v' is then held
+    fixed.
 
     Args:
-        optimizer: one that `check_differentiable` accepts; its settings are read, nothing of it changes.
-        variables: its parameters, which tell whose settings are whose.
+        optimizer: one that `check_differentiable` accepts; only its settings are read.
+        variables: its parameters, to find the settings of each.
         omega, gradient: shaped like the variables, with or without graphs.
-        memory: as `recall` or the step before returned it.
+        memory: from `recall` or the step before.
     """
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     step = _sgd if isinstance(optimizer, optim.SGD) else _adam

@@ -1,7 +1,7 @@
-"""Inner products and norms of tuples of tensors: plain numbers, accumulated in float64 whatever the tensors hold.
+"""Inner products and norms of tuples of tensors, as plain numbers accumulated in float64.
 
-Numbers rather than 0-dim tensors, because what methods do with them (ratios, bounds, a median) takes the processor
-nanoseconds as such and microseconds an operation as tensors. Each call waits for the tensors' device once.
+Plain numbers, because what methods do with them (ratios, bounds, a median) takes nanoseconds, and microseconds with
+0-dim tensors. Each call waits for the tensors' device once.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ from torch import Tensor
 Tensors: TypeAlias = tuple[Tensor, ...]
 
 
-CHUNK = 1 << 16  # elements that are widened at a time, so that no copy of a long vector is made
-SAFE = (1e-140, 1e140)  # norms whose products, and those of the elements that matter, float64 holds
-NARROW = (1e-30, 1e30)  # factors that float32 holds, with room for what they are multiplied by
+CHUNK = 1 << 16  # elements to widen at a time, to avoid a copy of a long vector
+SAFE = (1e-140, 1e140)  # norms whose products float64 holds, also those of the elements that matter
+NARROW = (1e-30, 1e30)  # factors that float32 holds, with room for what they multiply
 
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """Return <a, b>, summed over all tensors of two tuples of equal shapes."""
+    """Return <a, b>, summed over all tensors of two tuples of the same shapes."""
     return sum(_numbers([_dot(p.reshape(-1), q.reshape(-1)) for p, q in zip(a, b, strict=True)]))
 
 
 def norm(a: Sequence[Tensor]) -> float:
-    """Return |a|, which is exactly zero only where every element is.
+    """Return |a|, which is exactly zero only if every element is.
 
-    Squares of 1e-200 or 1e200 neither vanish nor overflow: narrower types are squared in float64, and where the
-    elements of float64 are not seen to be harmless, they are divided by a power of two near the largest one, which
-    rounds nothing.
+    Squares of 1e-200 or 1e200 neither underflow nor overflow: narrower types are squared in float64, and float64
+    elements of extreme size are first divided by a power of two near the largest, which rounds nothing.
     """
     length = math.hypot(*_lengths(a))
     if math.isnan(length) or _within(length, SAFE) or all(t.dtype != torch.float64 for t in a):
@@ -44,7 +43,7 @@ def norm(a: Sequence[Tensor]) -> float:
 
 
 def cosine(a: Sequence[Tensor], b: Sequence[Tensor], lengths: tuple[float, float] | None = None) -> float:
-    """Return <a, b> / (|a| |b|), zero where either is zero; `lengths` are |a| and |b|, where they are known."""
+    """Return <a, b> / (|a| |b|), zero if either is zero; `lengths` are |a| and |b|, if known."""
     long_a, long_b = lengths or (norm(a), norm(b))
     if long_a == 0 or long_b == 0:
         return 0.0
@@ -54,7 +53,7 @@ def cosine(a: Sequence[Tensor], b: Sequence[Tensor], lengths: tuple[float, float
 
 
 def scaled(a: Sequence[Tensor], factor: float, length: float) -> Tensors:
-    """Return factor a / length in the tensors' own types; `length` is |a|, and a zero `a` stays zero."""
+    """Return factor * a / length in the tensors' own types; `length` is |a|, and a zero `a` stays zero."""
     if length == 0:
         return tuple(a)
     ratio = factor / length
@@ -75,7 +74,7 @@ def _dot(p: Tensor, q: Tensor) -> Tensor:
 
 
 def _numbers(values: Sequence[Tensor]) -> list[float]:
-    """Return the numbers that 0-dim tensors hold, waiting for their device once."""
+    """Return the values of 0-dim tensors, waiting for their device once."""
     if len(values) > 1 and values[0].device.type != "cpu":
         return torch.stack(list(values)).tolist()
     return [v.item() for v in values]

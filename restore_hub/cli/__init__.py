@@ -1,38 +1,18 @@
-"""The command line. A command's module is imported when it is run or asked for help, not before."""
+"""The command line. A command's module is imported when the command is run or asked for help, not before."""
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from restore_hub import __version__
-from restore_hub.errors import RestoreHubError
-
-# Name, module, and the line shown by --help, so that help imports no command.
-COMMANDS = {
-    "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
-    "check": ("check", "Check a spec: names, levels, shapes, cost; train nothing."),
-    "plan": ("plan", "Forecast time, memory and disk of a run; compare solvers."),
-    "export": ("export", "Export a run again, or blocks with published weights."),
-    "track": ("track", "Send what a tracker has not had of a run, from its folder."),
-    "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
-    "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
-    "inspect": ("inspect_", "Show what an exported ONNX file says of itself, and verify it."),
-    "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
-    "zoo": ("zoo", "List the models that come with this package, or print the card of one."),
-    "zoo-add": ("zoo_add", "Make an entry of the zoo from a run: file, card, metrics, spec, pictures."),
-    "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
-    "data": ("data", "Prepare data: commands that plugins bring."),
-    "list": ("list_", "List registered components."),
-    "show": ("show", "Show one component: options, types, defaults, references."),
-    "plugins": ("plugins_", "List plugins and whether they loaded."),
-    "new-plugin": ("new_plugin", "Write the folder of a new plugin that installs and passes its tests."),
-    "schema": ("schema", "Print the JSON Schema of specs, for editors."),
-}
+from restore_hub.commands import COMMANDS
+from restore_hub.errors import MissingExtraError, RestoreHubError, nearest
 
 # What the extra `train` brings: where one of these is missing, the error says which extra to install.
 TRAIN_PACKAGES = (
@@ -51,13 +31,13 @@ class LazyGroup(click.Group):
     """A group that knows its commands by name and help line, and imports one when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of `COMMANDS`."""
+        """Return the built-in names."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the module of a command; unknown names are left to click, which suggests near ones."""
+        """Import a command; one that isn't built in is looked up among those of plugins."""
         if name not in COMMANDS:
-            return None
+            return _of_a_plugin(ctx, name)
         command: click.Command = importlib.import_module(f"restore_hub.cli.{COMMANDS[name][0]}").command
         command.name = name
         return command
@@ -68,7 +48,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Plugins add commands: `restore-hub list command` shows them.",
+)
+@click.option("--json", is_flag=True, expose_value=False, help="Print an error as one JSON object.")
 @click.version_option(__version__, prog_name="restore-hub")
 def group() -> None:
     """Image restoration: plugins, chained by a YAML spec, trained by bilevel optimisation, deployed as ONNX."""
@@ -77,27 +62,63 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors meant for people end as one line and status 2, Ctrl-C as 130.
 
-    With `RESTORE_HUB_TRACEBACK` set they come with their traceback, for authors of plugins.
+    With `--json` before the command, or `RESTORE_HUB_ERRORS=json`, that line is a JSON object with the keys `code`,
+    `kind`, `place`, `what` and `mend`. With `RESTORE_HUB_TRACEBACK` set, errors come with their traceback.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    options = itertools.takewhile(lambda argument: argument.startswith("-"), given)
+    as_json = "--json" in options or os.environ.get("RESTORE_HUB_ERRORS") == "json"
     try:
-        sys.exit(group(arguments, standalone_mode=False))
+        sys.exit(group(arguments, prog_name="restore-hub", standalone_mode=False))
     except click.ClickException as error:
+        if as_json:
+            _end(_usage(error), error.exit_code, as_json)
         error.show()
         sys.exit(error.exit_code)
     except RestoreHubError as error:
         if os.environ.get("RESTORE_HUB_TRACEBACK"):
             raise
-        from restore_hub.cli.units import printable
-
-        click.echo(f"error: {printable(str(error))}", err=True)
-        sys.exit(2)
+        _end(error, 2, as_json)
     except ModuleNotFoundError as error:
         if error.name not in TRAIN_PACKAGES:
             raise
-        click.echo(
-            f"error: this needs {error.name}, which is not installed: pip install 'restore-hub[train]'", err=True
-        )
-        sys.exit(2)
+        _end(MissingExtraError("call.missing-extra", package=error.name, extra="train"), 2, as_json)
     except (KeyboardInterrupt, click.Abort):
+        if as_json:
+            _end(RestoreHubError("call.interrupted"), 130, as_json)
         click.echo("interrupted", err=True)
         sys.exit(130)
+
+
+def _of_a_plugin(context: click.Context, name: str) -> click.Command | None:
+    from restore_hub.cli.plugin_commands import commands_of, load_command
+    from restore_hub.plugins import default_registry
+
+    registry = default_registry()
+    command = load_command(registry, None, name)
+    near = nearest(name, [*COMMANDS, *commands_of(registry, None)])
+    if command is None and near:
+        context.fail(f"No such command {name!r}; {near}")
+    return command
+
+
+def _usage(error: click.ClickException) -> RestoreHubError:
+    """Return one of click's own errors as ours."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "restore-hub"
+    without = isinstance(error, click.exceptions.NoArgsIsHelpError)  # its message is the whole help
+    problem = "Missing command." if without else error.format_message()
+    problem = problem[:1].lower() + problem[1:].rstrip(".")
+    return RestoreHubError("call.usage", command, problem=problem, command=command)
+
+
+def _end(error: RestoreHubError, status: int, as_json: bool) -> NoReturn:
+    if as_json:
+        import json
+
+        click.echo(json.dumps(error.as_json()), err=True)
+    else:
+        from restore_hub.cli.units import printable
+
+        click.echo(f"error: {printable(str(error))}", err=True)
+    sys.exit(status)

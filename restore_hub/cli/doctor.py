@@ -42,7 +42,7 @@ def _plugins() -> Iterator[Finding]:
     plugins = load_plugins((), allowed_namespaces())
     failed = [plugin.namespace for plugin in plugins if plugin.error]
     if failed:
-        todo = "`restore-hub plugins` says why; restoring needs none of them"
+        todo = "`restore-hub list plugin` says why; restoring needs none of them"
         yield Finding("plugins", "warning", f"failed to load: {', '.join(failed)}", todo)
     else:
         yield Finding("plugins", "ok", ", ".join(f"{p.namespace} {p.version}" for p in plugins) or "none")

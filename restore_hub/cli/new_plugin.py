@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from restore_hub.errors import PluginError
+from restore_hub.errors import PluginError, reason_of
 
 # Template file to its place in the new folder.
 _FILES = {
@@ -29,11 +29,11 @@ def command(name: str, into: str) -> None:
     _check_name(name, {plugin.namespace: plugin.origin for plugin in load_plugins()})
     parent, folder = Path(into), Path(into) / f"restore-hub-{name}"
     if not parent.is_dir():
-        raise PluginError(f"{parent} is no folder; make it first, or give another --into")
+        raise PluginError("plugin.bad-folder", parent)
     if folder.exists():
-        raise PluginError(f"{folder} exists; choose another name, or remove it first")
+        raise PluginError("plugin.exists", folder)
     contents = _contents({"name": name, "package": f"restore_hub_{name.replace('-', '_')}"})
-    # Written aside and moved at the end, so that an error leaves nothing half-made.
+    # Written aside and moved at the end: an error leaves nothing half-made.
     try:
         with tempfile.TemporaryDirectory(dir=parent, prefix=".restore-hub-") as aside:
             for place, text in contents.items():
@@ -42,7 +42,7 @@ def command(name: str, into: str) -> None:
                 target.write_text(text, encoding="utf-8")
             (Path(aside) / folder.name).rename(folder)
     except OSError as error:
-        raise PluginError(f"{folder} cannot be written: {error.strerror or error}; give another --into") from error
+        raise PluginError("plugin.cannot-write", folder, cause=reason_of(error)) from error
     click.echo(f"wrote {folder}; next: cd {folder} && pip install -e . && restore-hub show {name}/residual")
 
 
@@ -52,15 +52,15 @@ def _check_name(name: str, taken: dict[str, str]) -> None:
     from restore_hub.registry import RESERVED_NAMESPACE
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise PluginError(f"{name!r} is no plugin name; use lower-case words and digits joined by '-', like 'my-net'")
+        raise PluginError("plugin.bad-namespace", name=name)
     if name == RESERVED_NAMESPACE:
-        raise PluginError(f"{name!r} is reserved for the bare names; choose another")
+        raise PluginError("plugin.reserved", name=name)
     if name in taken:
-        raise PluginError(f"the plugin {name!r} is installed already, from {taken[name]}; choose another name")
+        raise PluginError("plugin.installed", name=name, owner=taken[name])
 
 
 def _contents(values: dict[str, str]) -> dict[str, str]:
-    """Return the text of each file by its place in the new folder."""
+    """Return the text of each file, by its place in the new folder."""
     from importlib.resources import files
     from string import Template
 

@@ -37,7 +37,8 @@ def command(
     verbose: bool,
 ) -> None:
     """Train the pipeline in SPEC (a file, or the name of a shipped pipeline) and export it."""
-    from restore_hub.train import is_first, run
+    from restore_hub.train.ranks import is_first
+    from restore_hub.train.run import run
 
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose contradict each other; give one")

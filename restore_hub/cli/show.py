@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from restore_hub.cli.options import plugin_option
-from restore_hub.errors import UnknownComponentError
 
 if TYPE_CHECKING:
     from restore_hub.contracts import Port
@@ -27,23 +26,7 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     from restore_hub.plugins import default_registry
 
     registry = default_registry(plugins)
-    click.echo("\n\n".join("\n".join(_lines(component, registry)) for component in _find(registry, name)))
-
-
-def _find(registry: Registry, name: str) -> list[Component]:
-    from restore_hub.registry import RESERVED_NAMESPACE, name_hint
-
-    qualified = name if "/" in name else f"{RESERVED_NAMESPACE}/{name}"
-    found = [component for component in registry.of_kind() if component.name == qualified]
-    if found:
-        return found
-    failure = registry.failure_of(qualified)
-    if failure is not None:
-        raise UnknownComponentError(f"{name!r} needs {failure}")
-    known = registry.names()
-    raise UnknownComponentError(
-        f"nothing is called {name!r}{name_hint(name, known)}; `restore-hub list` shows all {len(known)} names"
-    )
+    click.echo("\n\n".join("\n".join(_lines(component, registry)) for component in registry.find_all(name)))
 
 
 def _lines(component: Component, registry: Registry) -> Iterator[str]:
@@ -54,10 +37,9 @@ def _lines(component: Component, registry: Registry) -> Iterator[str]:
         yield f"  reference: {reference}"
     target = component.load()
     if component.kind == "command":
-        from restore_hub.cli.data import commands_of
+        from restore_hub.cli.plugin_commands import call_of
 
-        typed = next(name for name, other in commands_of(registry).items() if other is component)
-        yield f"  run: restore-hub data {typed} --help"
+        yield f"  run: {call_of(registry, component)} --help"
         return
     yield from _options(target, component.kind)
     if component.kind == "network":
@@ -94,6 +76,6 @@ def _ports(target: Any) -> Iterator[str]:
 
 
 def _port(port: Port) -> str:
-    channels = "differing channels" if port.channels is None else f"{port.channels} channels"
+    channels = "any number of channels" if port.channels is None else f"{port.channels} channels"
     scale = "" if port.scale == 1 else f", {port.scale:g} of the picture's size"
     return f"{channels}, {port.space}, {port.low:g} to {port.high:g}{scale}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from restore_hub.contracts import Metric
 from restore_hub.model.model import Model
+from restore_hub.photo.raw.mosaic import planes
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.samples import Samples
 from restore_hub.spec import DATA
@@ -45,8 +46,8 @@ class Comparison:
         """Return a sample as the file takes it."""
         arrays = {name.removeprefix(DATA): sample[name.removeprefix(DATA)] for name in self.reads}
         if model.manifest.kind.startswith("raw-"):
-            (planes,) = arrays.values()
-            return {"mosaic": mosaic_of(planes)}
+            (packed,) = arrays.values()
+            return {"mosaic": mosaic_of(packed)}
         return {name: np.ascontiguousarray(array[None]) for name, array in arrays.items()}
 
 
@@ -75,19 +76,21 @@ def score_file(model: Model, samples: Samples, comparison: Comparison) -> Scores
     return Scores(tuple(psnr), {name: float(np.mean(each)) for name, each in values.items()})
 
 
-def mosaic_of(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def mosaic_of(packed: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return planes R, Gr, Gb, B (4, h, w) as a mosaic (1, 1, 2h, 2w) with red first.
 
     With its defaults for black, white, balance and gain, a file packs the mosaic into these planes again.
     """
-    _, height, width = planes.shape
-    sites = planes.reshape(2, 2, height, width).transpose(2, 0, 3, 1)
-    return np.ascontiguousarray(sites.reshape(1, 1, 2 * height, 2 * width))
+    _, height, width = packed.shape
+    mosaic = np.empty((1, 1, 2 * height, 2 * width), np.float32)
+    for view, plane in zip(planes(mosaic[0, 0]), packed, strict=True):
+        view[...] = plane
+    return mosaic
 
 
 def planes_of(mosaic: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a mosaic (1, 1, 2h, 2w) with red first as planes (4, h, w)."""
-    return np.stack([mosaic[0, 0, row::2, column::2] for row in (0, 1) for column in (0, 1)])
+    return np.stack(planes(mosaic[0, 0]))
 
 
 def _rounded(array: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore_hub.model.manifest import TensorInfo
+from restore_hub.photo.raw.mosaic import padded, planes, scaled, source_lines
 
 RAW_INPUTS = [
     TensorInfo(
@@ -28,27 +29,27 @@ RAW_INPUTS = [
 def pack(mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: Tensor, gain: Tensor) -> Tensor:
     """Return planes R, Gr, Gb, B (1, 4, h, w) of a mosaic (1, 1, H, W), with h = (H + 2) // 2 and w likewise.
 
-    The same as `restore_hub.photo.raw.mosaic.pack`, in operations that export with dynamic sizes: the mosaic is read
-    through an index that shifts red to the corner and mirrors the border, which keeps every colour on its sites.
+    It is `restore_hub.photo.raw.mosaic.pack`, gathered and joined by operations that export with dynamic sizes.
     """
-    rows = _mirrored(mosaic.shape[2], phase[0])
-    columns = _mirrored(mosaic.shape[3], phase[1])
-    full = mosaic.index_select(2, rows).index_select(3, columns)
-    planes = torch.cat([full[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
-    level = (planes - _channels(black)) / (_channels(white) - _channels(black))
-    return torch.clamp(level * _channels(balance) * gain, max=1.0)
+    rows, columns = (
+        source_lines(torch.arange(padded(size), device=phase.device), phase[axis], size)
+        for axis, size in enumerate(mosaic.shape[2:])
+    )
+    whole = mosaic.index_select(2, rows).index_select(3, columns)
+    packed: Tensor = scaled(torch.cat(planes(whole), dim=1), black, white, balance, gain)
+    return packed
 
 
 def unpack(
-    planes: Tensor, mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: Tensor, gain: Tensor
+    packed: Tensor, mosaic: Tensor, phase: Tensor, black: Tensor, white: Tensor, balance: Tensor, gain: Tensor
 ) -> Tensor:
     """Return denoised planes (1, 4, h, w) as a mosaic (1, 1, H, W) in the levels of the one that `pack` packed.
 
-    Sites that `pack` clipped keep their own value: what a gain makes too bright is not lost for those who develop
-    the mosaic with less.
+    Sites that `pack` clipped keep their own value: what this gain makes too bright isn't lost when the mosaic is
+    developed with a lower one.
     """
     given = pack(mosaic, phase, black, white, balance, gain)
-    levels = planes / (_channels(balance) * gain) * (_channels(white) - _channels(black)) + _channels(black)
+    levels = packed / (_channels(balance) * gain) * (_channels(white) - _channels(black)) + _channels(black)
     kept = unpad(F.pixel_shuffle((given >= 1.0).to(levels.dtype), 2), mosaic, phase)
     return torch.where(kept > 0, mosaic, unpad(F.pixel_shuffle(levels, 2), mosaic, phase))
 
@@ -60,12 +61,5 @@ def unpad(picture: Tensor, mosaic: Tensor, phase: Tensor) -> Tensor:
     return picture.index_select(2, rows).index_select(3, columns)
 
 
-def _mirrored(size: int, shift: Tensor) -> Tensor:
-    """Return the source index of each line of the padded mosaic, mirrored without repeating the border."""
-    index = (torch.arange((size + 2) // 2 * 2, device=shift.device) - shift).abs()
-    # The last `abs` and `clamp` are for sides of two pixels and one, where the mirror image leaves the other side.
-    return ((size - 1) - ((size - 1) - index).abs()).abs().clamp(max=size - 1)
-
-
 def _channels(values: Tensor) -> Tensor:
-    return values.reshape(1, 4, 1, 1)
+    return values.reshape(4, 1, 1)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import rawpy
 
 from restore_hub.errors import DataError
-from restore_hub.photo.guards import open_raw
 from restore_hub.photo.tiff import (
     BYTE,
     RATIONAL,
@@ -44,32 +41,42 @@ _PHOTO = frozenset((
 ))
 # fmt: on
 _GPS = frozenset(range(32)) - {27, 28}  # the two may hold text in the byte order of the whole
-_LARGEST = 2**16 - 256  # bytes in a JPEG, with room for a few tags more
-# The letters of a comment, by the eight bytes before it; what else stands there is taken for ASCII or UTF-8.
+_LARGEST = 2**16 - 256  # bytes in a JPEG, with room for a few more tags
+_LOST = ("EXIF could not be read and is left out",)
+# The letters of a comment, by the eight bytes before it; anything else there is taken for ASCII or UTF-8.
 _ASCII, _UNICODE, _JIS = b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0"
 _LETTERS = {_UNICODE: "utf-16-le", _JIS: "iso2022_jp"}
 
 
-def read_exif(source: bytes | Path) -> tuple[Directory, tuple[str, ...]]:
+def read_exif(block: bytes) -> tuple[Directory, tuple[str, ...]]:
     """Return what stays true of a photograph's EXIF, and notes: one when it is damaged, and then left out whole.
 
-    Orientation is never kept: who writes the picture knows it.
+    Orientation is never kept: the code that writes the picture knows it.
 
     Args:
-        source: an EXIF block, with or without `Exif` before it; a TIFF; or a RAW file. Of RAW files that are not
-            built as a TIFF it is the few facts that LibRaw gives.
+        block: an EXIF block, with or without `Exif` before it.
 
     Returns:
         The main directory, with those of the exposure (tag 34665) and of the place (34853) inside; empty for none.
     """
+    kept, notes = exif_of_tiff(io.BytesIO(block.removeprefix(b"Exif\0\0")))
+    return ({}, _LOST) if kept is None else (kept, notes)
+
+
+def exif_of_tiff(file: BinaryIO) -> tuple[Directory | None, tuple[str, ...]]:
+    """Return the EXIF of an open TIFF or TIFF-like RAW file as `read_exif` does; `None` for files of another kind."""
     try:
-        with io.BytesIO(source.removeprefix(b"Exif\0\0")) if isinstance(source, bytes) else source.open("rb") as file:
-            kept = _kept(file)
-        if kept is None and not isinstance(source, bytes):
-            kept = _from_libraw(source)
+        return _kept(file), ()
     except (ValueError, OverflowError, OSError, struct.error, DataError):
-        kept = None
-    return ({}, ("EXIF could not be read and is left out",)) if kept is None else (kept, ())
+        return {}, _LOST
+
+
+def exif_from_libraw(raw: Any) -> tuple[Directory, tuple[str, ...]]:
+    """Return the few facts that LibRaw knows of an open RAW file as `read_exif` does."""
+    try:
+        return _from_libraw(raw), ()
+    except (ValueError, OverflowError, DataError):
+        return {}, _LOST
 
 
 def with_exposure_time(exif: Directory, seconds: float | None) -> Directory:
@@ -135,13 +142,8 @@ def _directory(main: Directory, photo: Directory, gps: Directory | None = None) 
     return {**main, **directories}
 
 
-def _from_libraw(path: Path) -> Directory:
-    """Return what LibRaw knows of a RAW file; nothing of a file that it does not know. It gives 0 for unknown."""
-    try:
-        with open_raw(path) as raw:
-            other, lens = raw.other, raw.lens
-    except rawpy.LibRawError:
-        return {}
+def _from_libraw(raw: Any) -> Directory:
+    other, lens = raw.other, raw.lens
     date = f"{other.timestamp:%Y:%m:%d %H:%M:%S}" if other.timestamp.year > 1970 else ""
     facts: dict[int, tuple[Any, Callable[[Any], Field]]] = {
         EXPOSURE_TIME: (other.shutter_speed, _rational),
@@ -152,7 +154,7 @@ def _from_libraw(path: Path) -> Directory:
         42035: (lens.make, text),
         42036: (lens.model, text),
     }
-    photo = {code: field(value) for code, (value, field) in facts.items() if value}
+    photo = {code: field(value) for code, (value, field) in facts.items() if value}  # LibRaw gives 0 for unknown
     return _directory({_ARTIST: text(other.artist)} if other.artist else {}, photo)
 
 

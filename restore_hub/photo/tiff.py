@@ -1,4 +1,4 @@
-"""TIFF directories, of which EXIF and DNG are made too, and pictures of one uncompressed strip (TIFF 6.0)."""
+"""TIFF directories, which EXIF and DNG use too, and pictures of one uncompressed strip (TIFF 6.0)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, FLOAT, DOUBLE = 1, 2, 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 _WORDS = _SIZES | {RATIONAL: 4, SRATIONAL: 4}
 _NUMBERS = {BYTE: "u1", SHORT: "<u2", LONG: "<u4", FLOAT: "<f4", DOUBLE: "<f8"}
-# How a TIFF begins; then Olympus', Panasonic's and Leica's variants of it, which only differ in these bytes.
+# How a TIFF begins, and how Olympus', Panasonic's and Leica's variants do, which differ in these bytes only.
 _MAGIC = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
-_LARGEST = 2**16  # bytes of one field: more than any fact takes, and than a JPEG has room for
+_LARGEST = 2**16  # bytes of one field: more than any fact takes, and more than fits a JPEG
 Order = Literal["<", ">"]
 
 
@@ -40,7 +40,7 @@ Directory: TypeAlias = "Mapping[int, Field | Directory]"
 
 
 def text(value: str) -> Field:
-    """Return a field of text; what is not ASCII is written as UTF-8, as cameras and programs do."""
+    """Return a field of text, in UTF-8 where ASCII does not suffice, as cameras and programs write it."""
     return Field(ASCII, value.encode(errors="replace") + b"\0")
 
 
@@ -55,7 +55,7 @@ def rationals(kind: int, values: ArrayLike) -> Field:
     for value in np.ravel(values):
         low, high = (0, 2**32) if kind == RATIONAL else (-(2**31), 2**31)
         if not low <= value < high:
-            raise DataError(f"{value} does not fit a TIFF rational, which holds {low} to {high}")
+            raise DataError("photo.rational-range", value=value, low=low, high=high)
         limit = max(1, min(1_000_000, int(2**31 / (abs(float(value)) + 1))))
         fraction = Fraction(float(value)).limit_denominator(limit)
         data += struct.pack("<II" if kind == RATIONAL else "<ii", fraction.numerator, fraction.denominator)
@@ -63,7 +63,7 @@ def rationals(kind: int, values: ArrayLike) -> Field:
 
 
 def read_header(file: BinaryIO) -> tuple[Order, int] | None:
-    """Return byte order and place of the first directory; `None` where `file` is no TIFF (BigTIFF counts as none)."""
+    """Return byte order and place of the first directory; `None` where `file` isn't a TIFF (or is a BigTIFF)."""
     head = file.read(8)
     if len(head) < 8 or head[:4] not in _MAGIC:
         return None
@@ -72,7 +72,7 @@ def read_header(file: BinaryIO) -> tuple[Order, int] | None:
 
 
 def read_directory(file: BinaryIO, order: Order, place: int, wanted: Container[int]) -> dict[int, Field]:
-    """Read those fields of the directory at `place` that are wanted and not empty.
+    """Read the fields of the directory at `place` that are wanted and not empty.
 
     Raises:
         ValueError: the directory, or the values of a wanted field, lie outside the file or make no sense.
@@ -97,7 +97,7 @@ def read_directory(file: BinaryIO, order: Order, place: int, wanted: Container[i
 
 
 def encode_tiff(directory: Directory, samples: NDArray[Any] | None = None) -> bytes:
-    """Return a TIFF file of a directory and those that it points to; the same input gives the same bytes.
+    """Return a TIFF file of a directory and those it points to; the same input gives the same bytes.
 
     Args:
         directory: what to write; with samples, at least PhotometricInterpretation (262).
@@ -110,7 +110,7 @@ def encode_tiff(directory: Directory, samples: NDArray[Any] | None = None) -> by
     if samples is None:
         return head + _encode(directory, len(head))
     if samples.nbytes > 2**32 - 2**20:
-        raise DataError(f"a picture of {samples.shape[0]} x {samples.shape[1]} is more than a TIFF's 4 GiB hold")
+        raise DataError("photo.tiff-too-large", width=samples.shape[1], height=samples.shape[0])
     size = len(_encode({**directory, **_layout(samples, 0)}, len(head)))
     tags = _encode({**directory, **_layout(samples, len(head) + size)}, len(head))
     return b"".join((head, tags, np.ascontiguousarray(samples, samples.dtype.newbyteorder("<")).tobytes()))

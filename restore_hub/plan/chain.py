@@ -1,4 +1,4 @@
-"""The blocks of a spec as one module, run in the order of the graph."""
+"""The blocks of a spec as one module that runs them in the order of the graph."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from restore_hub.contracts import Network, Port
-from restore_hub.errors import OptionError, SpecError, did_you_mean
+from restore_hub.errors import nearest
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
-from restore_hub.spec import DATA, Document, Graph
+from restore_hub.spec import DATA, Graph
 
 Wires = dict[str, Tensor]
 Parameters = Mapping[str, Mapping[str, Tensor]]
@@ -107,25 +107,25 @@ def _call_with(
 
 
 def build_chain(plan: Plan, device: str = "cpu") -> Chain:
-    """Make the networks (on `meta` for a check that costs nothing), check the ports of every connection.
+    """Make the networks (on `meta` for a check that costs nothing) and check the ports of every connection.
 
     Raises:
-        SpecError: a port that does not exist, more outputs than the network has, tensors that do not fit, or a batch
+        SpecError: a port that doesn't exist, more outputs than the network has, tensors that don't fit, or a batch
             in parts through a block with batch normalisation.
     """
-    document = plan.document
-    networks = {name: _make(document, name, part, device) for name, part in plan.networks.items()}
+    networks = {name: _make(part, device) for name, part in plan.networks.items()}
     wiring = {name: (block.inputs, tuple(block.outputs)) for name, block in plan.spec.blocks.items()}
     for name, network in networks.items():
-        _check_ports(document, name, plan.networks[name].component.name, network, *wiring[name])
+        _check_ports(plan.networks[name], network, *wiring[name])
     _check_accumulation(plan, networks)
     chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks))
     for name in plan.graph.order:
         for port, tensor in chain.inputs_of(name).items():
-            wanted: Port = networks[name].inputs[port]
-            problem = _misfit(chain.ports[tensor], wanted)
-            if problem:
-                raise document.error(f"{tensor!r} does not fit: {problem}", "blocks", name, "inputs", port)
+            misfit = _misfit(chain.ports[tensor], networks[name].inputs[port])
+            if misfit:
+                made, wanted = misfit
+                part = plan.networks[name]
+                raise part.error("spec.port-misfit", "inputs", port, tensor=tensor, made=made, wanted=wanted)
     return chain
 
 
@@ -142,71 +142,63 @@ def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
     }
 
 
-def _make(document: Document, name: str, part: Part, device: str) -> Any:
-    try:
-        with torch.device(device):
-            network = part.make()
-    except OptionError as error:
-        raise document.error(str(error), "blocks", name, error.option) from error
-    missing = [key for key in ("inputs", "outputs", "size_multiple") if not hasattr(network, key)]
-    if not isinstance(network, nn.Module) or missing:
-        what = f"has no {missing[0]!r}" if missing else "is no torch.nn.Module"
-        raise document.error(
-            f"{part.component.name} of {part.component.owner} {what}; see Network in restore_hub.contracts",
-            "blocks",
-            name,
-            "network",
-        )
+def _make(part: Part, device: str) -> Any:
+    with torch.device(device):
+        network = part.make()
+    named = {"component": part.component.name, "owner": part.component.owner}
+    if not isinstance(network, nn.Module):
+        raise part.error("spec.not-a-module", "network", **named)
+    for attribute in ("inputs", "outputs", "size_multiple"):
+        if not hasattr(network, attribute):
+            raise part.error("spec.promise-missing", "network", attribute=attribute, contract="Network", **named)
     return network
 
 
-def _check_ports(
-    document: Document, name: str, kind: str, network: Any, inputs: Mapping[str, str], outputs: tuple[str, ...]
-) -> None:
-    known = list(network.inputs)
+def _check_ports(part: Part, network: Any, inputs: Mapping[str, str], outputs: tuple[str, ...]) -> None:
+    kind, known = part.component.name, list(network.inputs)
     for port in inputs:
         if port not in known:
-            hint = did_you_mean(port, known) or f"; it has {', '.join(known)}"
-            raise document.error(f"{kind} has no input {port!r}{hint}", "blocks", name, "inputs", port)
+            mend = nearest(port, known)
+            raise part.error(
+                "spec.no-input", "inputs", port, component=kind, port=port, known=", ".join(known), mend=mend
+            )
     for port in known:
         if port not in inputs:
-            raise document.error(f"{kind} needs the input {port!r}", "blocks", name, "inputs")
+            raise part.error("spec.missing-input", "inputs", component=kind, port=port)
     if len(outputs) > len(network.outputs):
-        error: SpecError = document.error(
-            f"{kind} has {len(network.outputs)} outputs ({', '.join(network.outputs)}), {len(outputs)} are named",
-            "blocks",
-            name,
-            "outputs",
-        )
-        raise error
+        facts = {"count": len(network.outputs), "outputs": ", ".join(network.outputs), "named": len(outputs)}
+        raise part.error("spec.too-many-outputs", "outputs", component=kind, **facts)
 
 
 def _check_accumulation(plan: Plan, networks: Mapping[str, nn.Module]) -> None:
     """Refuse batches in parts where a block takes its statistics from the whole batch."""
     for index, stage in enumerate(plan.spec.stages):
-        for place, level in zip(("upper", "lower") if stage.upper else (None,), stage.levels, strict=True):
-            trained = {block for each in stage.levels for block in each.blocks}
+        trained = {block for level in stage.levels for block in level.blocks}
+        for keys, level in zip(stage.level_keys, stage.levels, strict=True):
             for block, network in networks.items() if level.accumulate > 1 else ():
-                for name, module in network.named_modules():
-                    # A block of no level takes the batch's statistics, too, where it has none of its own.
-                    if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
-                        block in trained or module.running_mean is None
-                    ):
-                        path: tuple[str | int, ...] = ("stages", index, *((place,) if place else ()), "accumulate")
-                        raise plan.document.error(
-                            f"the block {block!r} normalises by the statistics of the batch ({type(module).__name__} "
-                            f"{name!r}), so that a batch in parts is another batch; leave `accumulate` at 1, or use a "
-                            "network without batch normalisation",
-                            *path,
-                        )
+                layer = _batch_statistics(network, block in trained)
+                if layer:
+                    facts = {"block": block, "layer": layer}
+                    raise plan.solvers[index].error("spec.batch-norm-in-parts", *keys, "accumulate", **facts)
 
 
-def _misfit(made: Port, wanted: Port) -> str:
-    """Say why a tensor cannot be fed to a port, or return an empty text."""
-    if None not in (made.channels, wanted.channels) and made.channels != wanted.channels:
-        return f"it has {made.channels} channels, the port takes {wanted.channels}"
-    if made.scale != wanted.scale:
-        return f"it has {made.scale:g} of the picture's size, the port takes {wanted.scale:g}"
-    if "map" not in (made.space, wanted.space) and made.space != wanted.space:
-        return f"it is {made.space}, the port takes {wanted.space}"
+def _batch_statistics(network: nn.Module, trained: bool) -> str:
+    """Return the first layer that normalises by the statistics of a batch; empty without one.
+
+    A block of no level takes the batch's statistics too, where it has none of its own.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (trained or module.running_mean is None):
+            return f"{type(module).__name__} {name!r}"
     return ""
+
+
+def _misfit(made: Port, wanted: Port) -> tuple[str, str] | None:
+    """Return what a tensor is and what the port takes where they differ."""
+    if None not in (made.channels, wanted.channels) and made.channels != wanted.channels:
+        return f"{made.channels} channels", f"{wanted.channels}"
+    if made.scale != wanted.scale:
+        return f"{made.scale:g} of the picture's size", f"{wanted.scale:g}"
+    if "map" not in (made.space, wanted.space) and made.space != wanted.space:
+        return f"the space {made.space}", wanted.space
+    return None

@@ -1,4 +1,4 @@
-"""What `restore-hub check` finds out without training: shapes through the chain, parameters, cost of a step."""
+"""What `restore-hub check` finds without training: shapes through the chain, parameters, cost of a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from restore_hub.errors import DataError, OptionError, TrainingError
+from restore_hub.errors import DataError, TrainingError, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
@@ -18,7 +18,7 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
-from restore_hub.spec import DATA, LowerLevel
+from restore_hub.spec import DATA
 
 DEFAULT_PICTURE = 128
 
@@ -49,7 +49,8 @@ def report(plan: Plan) -> Report:
     """Run the chain on the meta device and look at the data that is there; or run the energies of the problem once.
 
     Raises:
-        SpecError: tensors that do not fit each other; DataError: data that is there and cannot be used.
+        SpecError: tensors that don't fit each other.
+        DataError: data that is there and can't be used.
     """
     costs = tuple(_cost(plan, index) for index in range(len(plan.spec.stages)))
     if plan.problem is not None:
@@ -90,7 +91,7 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
         try:
             wires = chain.run([name], wires)
         except (RuntimeError, ValueError) as error:
-            raise plan.document.error(f"fails on a {size}x{size} picture: {error}", "blocks", name) from error
+            raise plan.networks[name].error("spec.block-fails", size=size, cause=reason_of(error)) from error
         _check_channels(plan, chain, name, wires)
     _check_losses(plan, wires)
     return {name: tuple(tensor.shape) for name, tensor in wires.items()}
@@ -101,31 +102,30 @@ def _check_channels(plan: Plan, chain: Chain, name: str, wires: Wires) -> None:
     for tensor in chain.outputs_of(name):
         declared, made = chain.ports[tensor].channels, wires[tensor].shape[1]
         if declared is not None and declared != made:
-            raise plan.document.error(
-                f"{plan.networks[name].component.name} declares {declared} channels for {tensor!r} and returns {made}",
-                "blocks",
-                name,
-                "outputs",
-            )
+            part = plan.networks[name]
+            facts = {"component": part.component.name, "declared": declared, "tensor": tensor, "made": made}
+            raise part.error("spec.wrong-channels", "outputs", **facts)
 
 
 def _check_losses(plan: Plan, wires: Wires) -> None:
-    """Call every loss on tensors without data, so that shapes that do not fit are found before training."""
+    """Call every loss on tensors without data, to find shapes that don't fit before training."""
     for name, part in plan.losses.items():
+        objectives = Objectives({name: part.make()}, {name: part.inputs}).to(torch.device("meta"))
         try:
-            Objectives({name: part.make()}, {name: part.inputs}).to(torch.device("meta")).value({name: 1.0}, wires)
-        except (TrainingError, DataError, OptionError) as error:
+            objectives.value({name: 1.0}, wires)
+        except DataError as error:
+            raise part.located(error) from error
+        except TrainingError as error:
             cause = error.__cause__
             if isinstance(cause, NotImplementedError) or re.search("meta (tensor|device)|device meta", str(cause)):
-                continue  # it looks at values, which the meta device has not, or holds tensors that stay on their own
-            raise plan.document.error(str(error), "objectives", name) from error
+                continue  # it looks at values, which the meta device doesn't have, or its own tensors stay elsewhere
+            raise part.error(error.code, **error.facts) from error
 
 
 def _cost(plan: Plan, index: int) -> str:
     stage = plan.spec.stages[index]
-    lower = stage.lower.steps if isinstance(stage.lower, LowerLevel) else 1
     solver = plan.solvers[index]
-    evaluations = solver.make().evaluations(lower)
+    evaluations = solver.make().evaluations(stage.levels[-1].steps)
     length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
     levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
     plural = "" if evaluations == 1 else "s"
@@ -133,7 +133,7 @@ def _cost(plan: Plan, index: int) -> str:
 
 
 def _look_at_data(plan: Plan) -> list[str]:
-    """Make the datasets whose root exists, so that broken data is found now; say which are not there yet."""
+    """Make the datasets whose root exists, to find broken data now; return which don't exist yet, and notes."""
     remarks, made = [], {}
     for name, part in plan.datasets.items():
         root: Any = part.options.get("root")

@@ -3,50 +3,74 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from restore_hub.contracts import INJECTED
-from restore_hub.errors import OptionError, PluginError, RestoreHubError, UnknownComponentError, did_you_mean
-from restore_hub.options import check_options
+from restore_hub.errors import (
+    OptionError,
+    PluginError,
+    RestoreHubError,
+    SpecError,
+    UnknownComponentError,
+    nearest,
+    reason_of,
+)
+from restore_hub.options import check_options, options_of
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import Document, Spec
 from restore_hub.spec.models import WithOptions
 
-T = TypeVar("T")
-NOT_LAZY = "give its layer the number of channels, in place of a lazy one"
+Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A component with checked options, ready to be made, and the tensors it reads."""
+    """A component with checked options, ready to be made.
+
+    Attributes:
+        component, target: what was registered, and the class or function itself.
+        options: as the spec has them, converted to the target's types.
+        inputs: the tensor that each input reads.
+        document, place: where the spec names it.
+    """
 
     component: Component
     target: Any
     options: Mapping[str, Any]
     inputs: Mapping[str, str]
+    document: Document
+    place: Place
 
     def make(self) -> Any:
         """Construct the component.
 
         Raises:
-            OptionError: it refuses an option, or raises anything else; or has lazy layers, whose sizes are not known.
+            SpecError: the component refuses an option or its data, or raises anything else; or it has lazy layers,
+                whose sizes aren't known. At the option where it names one.
         """
         try:
             made = self.target(**self.options)
-        except RestoreHubError:
-            raise
+        except RestoreHubError as error:
+            raise self.located(error) from error
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise OptionError(f"{self.component.name} cannot be made: {type(error).__name__}: {reason}") from error
+            raise self.error("spec.cannot-make", component=self.component.name, cause=reason_of(error)) from error
         lazy = lazy_tensor(made)
         if lazy:
-            raise OptionError(f"{self.component.name} cannot be used: its {lazy} has no size yet; {NOT_LAZY}")
+            raise self.error("spec.lazy-layer", component=self.component.name, tensor=lazy)
         return made
+
+    def error(self, code: str, *keys: str | int, **facts: Any) -> SpecError:
+        """Return the error with a code about this part, or about the value at `keys` in it."""
+        return self.document.error(code, *self.place, *keys, **facts)
+
+    def located(self, error: RestoreHubError, *keys: str | int) -> SpecError:
+        """Return an error that this part raised, at its place in the spec."""
+        return self.document.located(error, *self.place, *keys)
 
 
 def lazy_tensor(made: Any) -> str:
@@ -58,43 +82,56 @@ def lazy_tensor(made: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Turns a name and options at a place of the file into a `Part`."""
+    """Turns a name and options at a place of the spec into a `Part`."""
 
     document: Document
     registry: Registry
 
     def part(self, kind: str, name: str, use: WithOptions, inputs: Mapping[str, str], *place: str | int) -> Part:
-        component = self._at(lambda: self.registry.find(kind, name), *place, kind)
-        target = self._at(component.load, *place, kind)
-        if kind in ("loss", "metric") and not inspect.isclass(target):
-            text = f"{component.name} of {component.owner} is no class; write one whose `__call__` takes the tensors"
-            raise self.document.error(text, *place, kind)
-        try:
-            options = check_options(component.name, target, use.options, skip=INJECTED.get(kind, frozenset()))
-        except OptionError as error:
-            hint = self._without(use, str(error), *place, error.option) if "has no option" in str(error) else ""
-            raise self.document.error(f"{error}{hint}", *place, error.option) from None
-        return Part(component, target, options, inputs)
+        """Find a component and check its options.
 
-    def _without(self, use: WithOptions, error: str, *place: str | int) -> str:
-        """Say what to do about an option that a component does not have: write it right, or leave it out."""
-        reserved = did_you_mean(str(place[-1]), type(use).model_fields)
-        if reserved or "did you mean" in error or place in self.document.overridden:
-            return reserved
-        return f"; `--set {'.'.join(map(str, place))}=` leaves it out"
-
-    def _at(self, call: Callable[[], T], *place: str | int) -> T:
+        Raises:
+            SpecError: an unknown name, a component that can't be imported, or a wrong option.
+        """
         try:
-            return call()
+            component = self.registry.find(kind, name)
+            target = component.load()
         except (UnknownComponentError, PluginError) as error:
-            raise self.document.error(str(error), *place) from error
+            raise self.document.located(error, *place, kind) from error
+        if kind in ("loss", "metric") and not inspect.isclass(target):
+            facts = {"component": component.name, "owner": component.owner}
+            raise self.document.error("spec.not-a-class", *place, kind, **facts)
+        skip = INJECTED.get(kind, frozenset())
+        try:
+            options = check_options(component.name, target, use.options, skip)
+        except OptionError as error:
+            if error.code in ("option.unknown", "option.unknown-none"):
+                known = [option.name for option in options_of(target, skip)]
+                raise self._unknown_option(component.name, error.option, known, use, *place) from None
+            raise self.document.located(error, *place) from None
+        return Part(component, target, options, inputs, self.document, place)
+
+    def _unknown_option(
+        self, component: str, option: str, known: list[str], use: WithOptions, *place: str | int
+    ) -> SpecError:
+        keys = (*place, option)
+        facts: dict[str, Any] = {"component": component, "option": option, "known": ", ".join(known) or "none"}
+        facts["mend"] = nearest(option, [*known, *use.reserved_keys()])
+        if keys in self.document.overridden:  # whoever has just set it knows how to leave it out
+            return self.document.error("spec.unknown-option-set", *keys, **facts)
+        return self.document.error("spec.unknown-option", *keys, key=".".join(map(str, keys)), **facts)
 
 
 def require_plugins(document: Document, spec: Spec, registry: Registry) -> None:
+    """Check that the plugins a spec asks for are loaded.
+
+    Raises:
+        SpecError: one isn't installed, or failed to load.
+    """
     namespaces = {name.partition("/")[0] for name in registry.names()}
     for index, plugin in enumerate(spec.plugins):
         if plugin in registry.failures:
-            raise document.error(f"plugin {plugin!r} failed to load: {registry.failures[plugin]}", "plugins", index)
+            raise document.located(registry.failures[plugin], "plugins", index)
         if plugin not in namespaces:
-            hint = did_you_mean(plugin, namespaces) or "; install it, or pass its file with --plugin"
-            raise document.error(f"plugin {plugin!r} is not installed{hint}", "plugins", index)
+            mend = nearest(plugin, namespaces)
+            raise document.error("spec.plugin-missing", "plugins", index, plugin=plugin, mend=mend)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.bilevel.reduction import ALONE, Reduction, summed
-from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory
+from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory, reason_of
 from restore_hub.plan.chain import Wires
 
 LossCall = Callable[..., tuple[Tensor, Tensor | int]]
@@ -21,10 +21,10 @@ Sums = tuple[tuple[Tensor, Tensor | int], ...]  # (sum, count) of each loss
 
 
 class Objectives:
-    """The losses of a spec, wired to named tensors. Those with weights, as of a network, are frozen as they are.
+    """The losses of a spec, wired to named tensors. Weights that a loss has, such as a network's, are frozen.
 
     Attributes:
-        fingerprint: a hash of the losses' weights as they were made; empty where there are none.
+        fingerprint: a hash of the losses' weights as they were made; empty without weights.
     """
 
     def __init__(self, losses: Mapping[str, LossCall], inputs: Mapping[str, Mapping[str, str]]) -> None:
@@ -49,7 +49,7 @@ class Objectives:
             f"objectives.{name}.{key}": value
             for name, loss in self._losses.items()
             for key, value in (loss.state_dict() if isinstance(loss, nn.Module) else {}).items()
-            if isinstance(value, Tensor)  # a module may add what is none
+            if isinstance(value, Tensor)  # a module may add other things
         }
 
     def tensors(self, weights: Mapping[str, float]) -> set[str]:
@@ -63,8 +63,7 @@ class Objectives:
     def sums(self, weights: Mapping[str, float], wires: Wires) -> Sums:
         """Return what each loss of an objective returns: the sum over its terms, and their number.
 
-        Losses are computed in float32 at least, also inside autocast: they are differences of near values and sums
-        of many.
+        Losses are computed in float32 at least, also inside autocast: they subtract near values and sum many.
         """
         found = []
         for name in weights:
@@ -80,13 +79,10 @@ class Objectives:
         except Exception as error:
             if isinstance(error, RestoreHubError) or lacks_memory(error):
                 raise
-            raise TrainingError(f"the loss of objective {name!r} raised {type(error).__name__}: {error}") from error
+            raise TrainingError("spec.loss-fails", f"objectives.{name}", cause=reason_of(error)) from error
         scalar = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and not result[0].ndim
         if not scalar:
-            raise TrainingError(
-                f"the loss of objective {name!r} must return (sum, count): a scalar tensor with the sum over all "
-                f"terms, and their number; it returned {_describe(result)}"
-            )
+            raise TrainingError("spec.loss-result", f"objectives.{name}", got=_describe(result))
         return result
 
 
@@ -95,13 +91,13 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Redu
 
     .. math:: E = \sum_i w_i \frac{\sum_m S_{im}}{\sum_m C_{im}}
 
-    with S and C the sum and the count of loss i on part m. The ratio is taken last, so that a loss with a denominator
-    that depends on the data gives what it gives on the whole batch, the parts of other processes included.
+    with S and C the sum and the count of loss i on part m. The ratio is taken last, so a loss whose denominator depends
+    on the data has the same value as on the whole batch, the parts of other processes included.
 
     Args:
         weights: of the losses, in the order in which `Objectives.sums` returned them.
         parts: one for each part of the batch, one or more.
-        reduction: of the processes that share the batch.
+        reduction: over the processes that share the batch.
     """
     pairs = [(_sum(part[i][0] for part in parts), _sum(part[i][1] for part in parts)) for i in range(len(weights))]
     if reduction.size > 1:
@@ -113,7 +109,7 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Redu
 
 
 def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduction = ALONE) -> list[Tensor]:
-    r"""Return what each part adds to the energy of a batch: their sum, over all processes, is that of `combine`.
+    r"""Return what each part adds to the energy of a batch; over all processes they sum to that of `combine`.
 
     .. math:: E_m = \sum_i w_i \frac{S_{im}}{\sum_n C_{in}}
     """

@@ -1,4 +1,4 @@
-"""A spec with every name looked up, every option and port checked: all that can be known before training."""
+"""A spec with every name looked up and every option checked, ready to be made."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from restore_hub.spec.models import MetricUse
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a run is made of: a chain of blocks, or a problem with tables of parts that are empty.
+    """Everything a run is made of: a chain of blocks, or a problem (and then the tables of the chain are empty).
 
-    `remarks` are findings that a person should read but that stop nothing.
+    `remarks` are findings that a person should read, though nothing is wrong.
     """
 
     document: Document
@@ -41,10 +41,10 @@ class Plan:
 
 
 def make_plan(document: Document, registry: Registry) -> Plan:
-    """Check a document against what is registered; the names that a problem has are looked up once it is made.
+    """Check a document against what is registered; `check_problem` checks the names of a problem once it's made.
 
     Raises:
-        SpecError: anything wrong in the file, with its place.
+        SpecError: anything wrong in the file, at its place.
     """
     spec = parse(document)
     graph = build_graph(document, spec)
@@ -62,15 +62,15 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         index: look.part("solver", stage.solver, stage, {}, "stages", index) for index, stage in enumerate(spec.stages)
     }
     problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
+    check_export(document, spec, graph)
     metrics = {} if problem else _metrics(document, spec, graph, look)
     use = spec.tracker
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
-    for name, part in losses.items():
-        check_call(document, part, "objectives", name)
+    for part in losses.values():
+        check_call(part)
     check_data_tensors(document, spec, datasets, losses, metrics)
-    check_export(document, spec, graph)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
-    check_lower_steps(document, spec, solvers)
+    check_lower_steps(spec, solvers)
     return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))
 
 
@@ -79,21 +79,17 @@ def _metrics(document: Document, spec: Spec, graph: Graph, look: Lookup) -> dict
     default = {"prediction": spec.export.chain or "", "target": f"{DATA}rgb"}
     if isinstance(spec.metrics, list):
         if spec.metrics and not spec.export.chain:
-            raise document.error(
-                "a list of metrics measures `export.chain`, which is not given; name it, or write each metric as "
-                "`psnr: {metric: psnr, inputs: {prediction: …, target: …}}`",
-                "metrics",
-            )
+            raise document.error("spec.metrics-need-chain", "metrics")
         uses = {name: MetricUse(metric=name, inputs=default) for name in spec.metrics}
     else:
         uses = dict(spec.metrics)
     if uses and HOLDOUT not in spec.data:
-        raise document.error(f"metrics need a split called `{HOLDOUT}` that trains nothing", "metrics")
+        raise document.error("spec.metrics-need-holdout", "metrics")
     parts = {}
     for position, (name, use) in enumerate(uses.items()):
         place = ("metrics", position) if isinstance(spec.metrics, list) else ("metrics", name)
         parts[name] = look.part("metric", use.metric, use, use.inputs or default, *place)
-        check_call(document, parts[name], *place)
+        check_call(parts[name])
         for port, tensor in parts[name].inputs.items():
             check_tensor(document, graph.producer, tensor, *place, "inputs", port)
     return parts

@@ -7,10 +7,10 @@ from typing import Any
 
 from restore_hub import __version__
 from restore_hub.contracts import INJECTED
+from restore_hub.files import file_hash
 from restore_hub.options import options_of
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
-from restore_hub.plan.weights import file_hash
 from restore_hub.spec.models import CHAIN_KEYS
 
 
@@ -54,7 +54,7 @@ def resolve(plan: Plan) -> dict[str, Any]:
 
 
 def _options(part: Part) -> dict[str, Any]:
-    """Return the options in use, defaults of the component included, so that a later default changes no rerun."""
+    """Return the options in use with the component's defaults, so a default changed later changes no rerun."""
     injected = INJECTED.get(part.component.kind, frozenset())
     defaults = {o.name: o.default for o in options_of(part.target, injected) if not o.required}
     used = {**defaults, **part.options}

@@ -1,4 +1,4 @@
-"""The samples of a split, without those whose files cannot be read."""
+"""The samples of a split, without those whose files can't be read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Arrays = dict[str, NDArray[np.float32]]
 
 
 class Samples:
-    """The samples of one split; those whose files cannot be read are left out, or are an error.
+    """The samples of one split; those whose files can't be read are left out, or are an error.
 
     Args:
         dataset: where they come from, with one sample or more.
         name: of the split.
-        strict: whether a file that cannot be read is an error.
+        strict: whether a file that can't be read is an error.
 
     Attributes:
-        left_out: why each sample met so far was left out, by index.
-        tell: called once for each sample left out, with its index and the reason.
+        left_out: why each sample left out so far was, by index.
+        notify: called once for each sample left out, with its index and the reason.
     """
 
     def __init__(self, dataset: Dataset, name: str, strict: bool = False) -> None:
@@ -31,16 +31,16 @@ class Samples:
         self.name = name
         self.left_out: dict[int, str] = {}
         self._strict = strict
-        self.tell: Callable[[int, str], None] | None = None
+        self.notify: Callable[[int, str], None] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def read(self, index: int, rng: np.random.Generator | None) -> Arrays | None:
-        """Return the arrays of a sample, the hidden ones left off, or `None` when it is left out.
+        """Return the arrays of a sample without the hidden ones, or `None` when it is left out.
 
         Raises:
-            UnreadableFileError: a file that cannot be read, of a strict split.
+            UnreadableFileError: a file of a strict split can't be read.
         """
         if index in self.left_out:
             return None
@@ -54,19 +54,19 @@ class Samples:
         return {name: array for name, array in sample.items() if not name.startswith("_")}
 
     def leave_out(self, index: int, reason: str) -> None:
-        """Note a sample that cannot be read, and tell it where it is new."""
+        """Note a sample that can't be read, and notify of it the first time."""
         if index not in self.left_out:
             self.left_out[index] = reason
-            if self.tell is not None:
-                self.tell(index, reason)
+            if self.notify is not None:
+                self.notify(index, reason)
 
     def summary(self) -> str:
-        """Return one line that says how many samples are left out, with the first reason."""
+        """Return how many samples are left out, with the first reason, in one line."""
         more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
         first = next(iter(self.left_out.values()))
         return f"left out {len(self.left_out)} of {len(self)} samples of {self.name!r}: {first}{more}"
 
     def none_readable(self) -> DataError:
-        """Return the error for a split of which every sample is left out."""
+        """Return the error for a split with every sample left out."""
         first = next(iter(self.left_out.values()))
-        return DataError(f"none of the {len(self)} samples of {self.name!r} can be read; the first: {first}")
+        return DataError("data.none-readable", f"data.{self.name}", count=len(self), first=first)

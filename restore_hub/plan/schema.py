@@ -10,7 +10,7 @@ from restore_hub.contracts import INJECTED
 from restore_hub.errors import PluginError
 from restore_hub.options import options_model
 from restore_hub.registry import RESERVED_NAMESPACE, Registry
-from restore_hub.spec import Spec
+from restore_hub.spec import written_schema
 
 # Where the language names a component: definition in the schema, and the key that holds the name.
 PLACES = {
@@ -27,10 +27,9 @@ PLACES = {
 def spec_schema(registry: Registry) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a spec, given what is registered.
 
-    A component whose module fails to import, or with an option whose type JSON does not know, is listed by name,
-    with any options.
+    A component that fails to import, or has an option whose type JSON doesn't know, may have any options.
     """
-    schema = Spec.model_json_schema()
+    schema = written_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "restore_hub pipeline spec"
     for definition, kind in PLACES.items():
@@ -46,7 +45,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
             }
             for spellings in _grouped(names)
         ]
-        if options:  # an empty list is no valid schema; a kind may have no component
+        if options:  # a kind may have no component, and an empty list isn't a valid schema
             place["allOf"] = options
     return schema
 

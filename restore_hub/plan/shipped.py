@@ -1,10 +1,10 @@
-"""Finds the pipelines that the package brings along, in a checkout or installed."""
+"""Finds the pipelines that come with the package, in a checkout or installed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from restore_hub.errors import SpecError, did_you_mean
+from restore_hub.errors import SpecError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -28,5 +28,4 @@ def find_spec(spec: Path) -> Path:
     known = shipped_pipelines()
     if str(spec) in known:
         return known[str(spec)]
-    hint = did_you_mean(str(spec), known) or f"; shipped pipelines: {', '.join(known)}"
-    raise SpecError(f"{spec}: no such file{hint}")
+    raise SpecError("spec.unknown-spec", spec, known=", ".join(known), mend=nearest(str(spec), known))

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from restore_hub.files import write_file
 from restore_hub.report.curves import overlaid
-from restore_hub.report.html import Child, element, note, page, section, table, write_page
+from restore_hub.report.html import Child, element, note, page, section, table
 from restore_hub.report.pictures import Group, grouped, viewers
 from restore_hub.report.run_facts import RunFacts, read_run
 from restore_hub.report.run_page import status
@@ -92,7 +93,7 @@ def write_comparison(runs: Mapping[str, RunFacts], path: Path) -> None:
         element("h1", {}, " · ".join(labels)),
         element("p", {"class": "lead"}, _summary(len(differing))),
     ]
-    write_page(path, page(" · ".join(labels), head, sections))
+    write_file(path, page(" · ".join(labels), head, sections))
 
 
 def _summary(keys: int) -> str:

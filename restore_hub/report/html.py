@@ -6,11 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from pathlib import Path
 from xml.etree import ElementTree
-
-from restore_hub.errors import DataError, reason_of
-from restore_hub.files import whole_file
 
 Node = ElementTree.Element
 Child = Node | str | None
@@ -110,19 +106,6 @@ def page(title: str, head: Sequence[Child], sections: Sequence[Node]) -> bytes:
     )
     text = ElementTree.tostring(document, encoding="unicode", method="html")
     return ("<!DOCTYPE html>\n" + text + "\n").encode("utf-8", "replace")
-
-
-def write_page(path: Path, content: bytes) -> None:
-    """Write a page, whole or not at all.
-
-    Raises:
-        DataError: it can't be written.
-    """
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise DataError("report.cannot-write", path, cause=reason_of(error)) from error
 
 
 def _hash(text: str) -> str:

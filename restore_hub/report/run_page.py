@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from restore_hub.files import write_file
 from restore_hub.model.model import Model
 from restore_hub.report.curves import diagnostic_curves, loss_curves, metric_curves
 from restore_hub.report.fact_sections import (
@@ -14,7 +15,7 @@ from restore_hub.report.fact_sections import (
     spec_section,
     stage_section,
 )
-from restore_hub.report.html import Node, element, note, page, section, write_page
+from restore_hub.report.html import Node, element, note, page, section
 from restore_hub.report.pictures import grouped, viewers
 from restore_hub.report.run_facts import RunFacts, read_run
 from restore_hub.report.scale import number
@@ -57,7 +58,7 @@ def write_report(folder: Path) -> Path:
         element("p", {"class": "lead"}, _summary(run, exported)),
     ]
     path = folder / "report.html"
-    write_page(path, page(f"{name} · {run.folder}", head, sections))
+    write_file(path, page(f"{name} · {run.folder}", head, sections))
     return path
 
 

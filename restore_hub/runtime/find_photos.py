@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
-from restore_hub.photo.raw.headerless import find_sidecar
-from restore_hub.photo.raw.reader import is_raw
+from restore_hub.photo.kind import Kind, kind_of
 
 
 def find_photos(folder: Path, out: Path, *, raw: bool) -> list[Path]:
@@ -29,8 +27,8 @@ def find_photos(folder: Path, out: Path, *, raw: bool) -> list[Path]:
         raise DataError(f"{folder}: {'is a file, not a folder' if folder.is_file() else 'no such folder'}")
     if folder.resolve().is_relative_to(out.resolve()):
         raise DataError(f"{out} holds the photographs themselves; write the results to another folder")
-    wanted = is_raw if raw else _is_picture
-    found = sorted(path.relative_to(folder) for path in _files(folder, out.resolve()) if wanted(path))
+    wanted = (Kind.RAW, Kind.MOSAIC) if raw else (Kind.PICTURE,)
+    found = sorted(path.relative_to(folder) for path in _files(folder, out.resolve()) if kind_of(path) in wanted)
     if not found:
         kind = "RAW file" if raw else "PNG, TIFF or JPEG"
         raise DataError(f"{folder} has no {kind} in it, which is what the model takes")
@@ -67,7 +65,3 @@ def _files(folder: Path, out: Path) -> Iterator[Path]:
 
 def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and find_sidecar(path) is None

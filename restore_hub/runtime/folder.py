@@ -12,12 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from restore_hub.errors import DataError, RestoreHubError
+from restore_hub.errors import DataError, RestoreHubError, reason_of
+from restore_hub.files import file_hash
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import Chained, chained
-from restore_hub.photo.history import file_hash
-from restore_hub.photo.pictures import check_format, quiet_decoders
-from restore_hub.photo.raw.headerless import find_sidecar
+from restore_hub.photo.decoders import quiet_decoders
+from restore_hub.photo.kind import find_sidecar
+from restore_hub.photo.picture_writer import check_format
 from restore_hub.photo.raw.white_balance import Balance
 from restore_hub.runtime.find_photos import find_photos, result_names
 from restore_hub.runtime.journal import Journal, open_journal
@@ -175,11 +176,14 @@ class _Batch:
     def made_from(self, source: Path) -> Mapping[str, Any]:
         """Return all that a result depends on, as it is read back from JSON."""
         sidecar = find_sidecar(source)
+        try:
+            hashes = {"photo": file_hash(source), "sidecar": sidecar and file_hash(sidecar)}
+        except OSError as error:
+            raise DataError("photo.cannot-open", error.filename or source, cause=reason_of(error)) from error
         facts = {
             "restore_hub": version("restore-hub"),
             "model": self.hashes[0] if len(self.hashes) == 1 else self.hashes,
-            "photo": file_hash(source),
-            "sidecar": sidecar and file_hash(sidecar),
+            **hashes,
             **asdict(self.wishes),
         }
         return dict(json.loads(json.dumps(facts)))

@@ -19,8 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from restore_hub.errors import DataError
-from restore_hub.photo.history import file_hash
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import file_hash, write_file
 
 FOLDER = ".restore_hub"  # inside the folder of results: journal, lock, and files that are being written
 JOURNAL = "journal.jsonl"
@@ -109,7 +108,7 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-        write_atomic(path, data, self._path.with_name(secrets.token_hex(8) + _PART))
+        write_file(path, data, self._path.with_name(secrets.token_hex(8) + _PART))
         self._lines[line["out"]] = line
 
 
@@ -162,5 +161,5 @@ def _same(path: Path, sha256: str) -> bool:
     """Say whether a file has a hash; one that cannot be read has not."""
     try:
         return file_hash(path) == sha256
-    except DataError:
+    except OSError:
         return False

@@ -12,18 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError, ModelFileError
+from restore_hub.files import file_hash, write_file
 from restore_hub.model.locate import paths_of
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import Chained, chained, run
 from restore_hub.photo.colour import linear_from_srgb
-from restore_hub.photo.exif import SOFTWARE, read_exif
-from restore_hub.photo.history import file_hash, with_record
+from restore_hub.photo.exif import SOFTWARE
+from restore_hub.photo.history import with_record
 from restore_hub.photo.icc import is_srgb, profile_name, srgb_profile
-from restore_hub.photo.pictures import PICTURE_SUFFIXES, encode_picture, orient, read_picture, write_atomic
+from restore_hub.photo.kind import Kind, kind_of
+from restore_hub.photo.picture_writer import encode_picture
+from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.raw.dng_writer import encode_dng, encode_linear_dng
 from restore_hub.photo.raw.hot_pixels import repair_hot_pixels
 from restore_hub.photo.raw.mosaic import RawImage, exposure_gain, in_levels
-from restore_hub.photo.raw.reader import is_raw, read_raw
+from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.raw.white_balance import Balance, with_balance
 from restore_hub.photo.tiff import Directory, text
 from restore_hub.runtime.restore_options import Wishes, check_out, is_dng, takes_raw
@@ -122,7 +125,7 @@ def restore(
     # A loaded file may be gone by now.
     hashes = [file_hash(part.path) if part.path.is_file() else None for part in loaded.models]
     done, data = developed(loaded, hashes, photo, out, wishes)
-    write_atomic(out, data)
+    write_file(out, data)
     return done
 
 
@@ -165,7 +168,7 @@ def developed(
 
 
 def _read_raw(model: Chained, photo: Path, wishes: Wishes) -> _Photo:
-    if photo.suffix.lower() in PICTURE_SUFFIXES and not is_raw(photo):
+    if kind_of(photo) is Kind.PICTURE:
         raise DataError(
             f"{model.path} takes RAW files and {photo} is an ordinary picture by its suffix; give the camera's RAW "
             f"file, or write {photo.name}.yaml beside it if it holds a mosaic (docs/raw.md)"
@@ -180,15 +183,14 @@ def _read_raw(model: Chained, photo: Path, wishes: Wishes) -> _Photo:
         "balance": raw.balance.astype(np.float32),
         "gain": np.array([used], dtype=np.float32),
     }
-    exif, lost = read_exif(photo)
     colour = "sRGB" if model.kind == "raw-to-rgb" else _CAMERA[raw.camera_from_xyz is not None]
-    notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *([] if colour == "sRGB" else [f"colour {colour}"]), *lost)
+    notes = (f"gain {used:.4g} ({rule})", *_notes(raw), *([] if colour == "sRGB" else [f"colour {colour}"]))
     record = {
         "gain": {"value": float(used), "rule": rule},
         "balance": {"factors": [float(str(factor)) for factor in raw.balance], "source": raw.balance_source},
         "colour": colour,
     }
-    return _Photo(feeds, raw.orientation, srgb_profile(), exif, notes, record, raw)
+    return _Photo(feeds, raw.orientation, srgb_profile(), raw.exif, notes, record, raw)
 
 
 def _notes(raw: RawImage) -> Iterator[str]:
@@ -203,7 +205,7 @@ def _notes(raw: RawImage) -> Iterator[str]:
 
 
 def _read_picture(model: Chained, photo: Path) -> _Photo:
-    if photo.suffix.lower() not in PICTURE_SUFFIXES:
+    if kind_of(photo) in (Kind.RAW, Kind.UNKNOWN):
         raise DataError(f"{model.path} takes PNG, TIFF or JPEG, not {photo.name}; give a file that takes RAW for RAW")
     picture = read_picture(photo)
     tensor = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)[None], np.float32)

@@ -10,7 +10,7 @@ from restore_hub.errors import DataError, ModelFileError
 from restore_hub.model.sequence import Chained
 from restore_hub.model.signature import check_kind
 from restore_hub.photo.guards import fault_of
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
+from restore_hub.photo.kind import PICTURE_SUFFIXES
 from restore_hub.photo.raw.mosaic import LARGEST_GAIN
 from restore_hub.photo.raw.white_balance import Balance, check_balance
 

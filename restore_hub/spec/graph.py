@@ -6,7 +6,7 @@ import graphlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from restore_hub.errors import did_you_mean
+from restore_hub.errors import nearest
 from restore_hub.spec.models import Spec
 from restore_hub.spec.reader import Document
 
@@ -43,16 +43,16 @@ def build_graph(document: Document, spec: Spec) -> Graph:
     """Connect the blocks.
 
     Raises:
-        SpecError: a tensor made twice, a name that nothing makes, or a cycle.
+        SpecError: a tensor made twice, a name that nothing makes, or a circle.
     """
     producer: dict[str, str] = {}
     for name, block in spec.blocks.items():
         for index, tensor in enumerate(block.outputs):
             place = ("blocks", name, "outputs", index)
             if tensor.startswith(DATA):
-                raise document.error("names that begin with `data.` come from the dataset", *place)
+                raise document.error("spec.reserved-tensor", *place, tensor=tensor)
             if tensor in producer:
-                raise document.error(f"{tensor!r} is already made by block {producer[tensor]!r}", *place)
+                raise document.error("spec.tensor-made-twice", *place, tensor=tensor, block=producer[tensor])
             producer[tensor] = name
     needs = {name: tuple(block.inputs.values()) for name, block in spec.blocks.items()}
     for name, block in spec.blocks.items():
@@ -64,17 +64,22 @@ def build_graph(document: Document, spec: Spec) -> Graph:
         order = tuple(graphlib.TopologicalSorter(before).static_order())
     except graphlib.CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
-        raise document.error(f"the blocks feed each other in a circle: {circle}", "blocks") from None
+        raise document.error("spec.circle", "blocks", circle=circle) from None
     return Graph(producer, needs, order)
 
 
 def check_tensor(document: Document, producer: Mapping[str, str], tensor: str, *place: str | int) -> None:
     """Refuse a tensor that no block makes; tensors of the dataset are checked against its ports later."""
-    if tensor in producer or tensor.startswith(DATA):
+    if not tensor.startswith(DATA):
+        check_made(document, producer, tensor, *place)
+
+
+def check_made(document: Document, producer: Mapping[str, str], tensor: str, *place: str | int) -> None:
+    """Refuse a tensor that no block makes."""
+    if tensor in producer:
         return
-    known = sorted(producer)
-    hint = did_you_mean(tensor, known) or f"; blocks make {', '.join(known)}, and the data is `data.<name>`"
-    raise document.error(f"nothing makes the tensor {tensor!r}{hint}", *place)
+    made = ", ".join(sorted(producer))
+    raise document.error("spec.unknown-tensor", *place, tensor=tensor, made=made, mend=nearest(tensor, producer))
 
 
 def _check_names(document: Document, producer: Mapping[str, str], inputs: Mapping[str, str], *place: str | int) -> None:

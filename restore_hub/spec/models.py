@@ -13,20 +13,27 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
+LEVEL_NAMES: tuple[Literal["upper", "lower"], ...] = ("upper", "lower")
+
+
+def _refusal(code: str, **facts: Any) -> PydanticCustomError:
+    """Return what makes pydantic report the finding `code`, a row of the table of messages."""
+    return PydanticCustomError(code, code, facts)
 
 
 def _distinct(names: list[str]) -> list[str]:
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
-        raise ValueError(f"{twice[0]!r} is named twice; name it once")
+        raise _refusal("spec.named-twice", name=twice[0])
     return names
 
 
 def _not_reserved(name: str) -> str:
     if name.lower() == CHAIN:  # some file systems do not tell upper case from lower case
-        raise ValueError(f"no block is called {name!r}, since {CHAIN}.onnx is the exported chain; choose another name")
+        raise _refusal("spec.reserved-block", name=name)
     return name
 
 
@@ -58,6 +65,11 @@ class WithOptions(BaseModel):
     def options(self) -> dict[str, Any]:
         """Options of the component: all keys that the language does not reserve."""
         return dict(self.model_extra or {})
+
+    @classmethod
+    def reserved_keys(cls) -> tuple[str, ...]:
+        """Return the keys that the language reserves here."""
+        return tuple(cls.model_fields)
 
 
 class Split(WithOptions):
@@ -115,7 +127,7 @@ class ProblemUse(WithOptions):
     problem: str = Field(description="name of the problem component")
 
 
-class Level(Strict):
+class UpperLevel(Strict):
     """Blocks that step together on an objective: a name, or names with weights.
 
     In a spec with `problem` the names are those of the problem's groups of variables, energies and splits.
@@ -132,8 +144,8 @@ class Level(Strict):
     accumulate: Count = Field(default=1, description="batches of the split that make up one, run one at a time")
 
 
-class LowerLevel(Level):
-    """The lower level: `steps` for each upper step, on fresh batches or all on one."""
+class Level(UpperLevel):
+    """A level below another: `steps` for each step of that one, on fresh batches or all on one."""
 
     steps: Count = Field(default=1, description="lower steps for each upper step")
     batches: Literal["fresh", "one"] = Field(
@@ -146,8 +158,15 @@ class LowerLevel(Level):
     )
 
 
+FLAT_KEYS = tuple(UpperLevel.model_fields)
+LOWER_KEYS = tuple(key for key in Level.model_fields if key not in FLAT_KEYS)
+
+
 class Stage(WithOptions):
-    """One solver for a number of outer steps or minutes: either one level written flat, or `upper` and `lower`."""
+    """One solver for a number of outer steps or minutes: either one level written flat, or `upper` and `lower`.
+
+    `restore_hub.spec.stages` turns both forms into `levels`, the uppermost first; dumped, they're as before.
+    """
 
     solver: str = Field(description="name of the solver component")
     steps: Count | None = Field(default=None, description="outer steps; either this or `minutes`")
@@ -158,71 +177,39 @@ class Stage(WithOptions):
     share_batch: bool = Field(
         default=False, description="one batch for both levels, on purpose; only beside `upper` and `lower`"
     )
-    upper: Level | None = Field(default=None, description="the upper level of a bilevel stage")
-    lower: LowerLevel | None = Field(default=None, description="the lower level of a bilevel stage")
-    blocks: Blocks | None = Field(default=None, description="flat stage: blocks that train here, each named once")
-    objective: Weights | None = Field(
-        default=None, description="flat stage: name of an objective, or several with finite weights"
-    )
-    data: str | None = Field(default=None, description="flat stage: split that the batches come from")
-    lr: Positive = Field(default=1e-4, description="flat stage: learning rate")
-    optimizer: Optimizer = Field(default="adam", description="flat stage: how the blocks step")
-    clip: Positive | None = Field(default=None, description="flat stage: largest norm of the gradient")
-    warmup: Warmup = Field(default=0, description="flat stage: outer steps over which `lr` is reached")
-    schedule: Schedule = Field(default="constant", description="flat stage: how the learning rate falls")
-    accumulate: Count = Field(default=1, description="flat stage: batches of the split that make up one")
+    levels: list[Level]
+
+    @property
+    def level_keys(self) -> list[tuple[str, ...]]:
+        """The keys, below those of the stage, where each level is written."""
+        return [()] if len(self.levels) == 1 else [(name,) for name in LEVEL_NAMES]
+
+    @classmethod
+    def reserved_keys(cls) -> tuple[str, ...]:
+        """Return the keys that a person may write."""
+        return (*(key for key in cls.model_fields if key != "levels"), *LEVEL_NAMES, *FLAT_KEYS)
 
     @model_validator(mode="after")
-    def _one_form(self) -> Stage:
-        given = [key for key in Level.model_fields if key in self.model_fields_set and getattr(self, key) is not None]
+    def _has_a_length(self) -> Stage:
         if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give either `steps` or `minutes`")
-        if self.upper is None and self.lower is None:
-            missing = [key for key in ("blocks", "objective", "data") if key not in given]
-            if missing:
-                raise ValueError(f"a stage of one level needs {', '.join(missing)} (or give `upper` and `lower`)")
-            if self.share_batch:
-                raise ValueError("`share_batch` needs `upper` and `lower`; a stage of one level has nothing to share")
-        elif self.upper is None or self.lower is None:
-            raise ValueError("give both `upper` and `lower`, or neither")
-        elif given:
-            raise ValueError(f"{', '.join(given)} belongs inside `upper` or `lower`")
+            raise _refusal("spec.stage-length")
+        if self.share_batch and len(self.levels) == 1:
+            raise _refusal("spec.share-one-level")
         return self
 
     @model_serializer(mode="wrap")
     def _as_written(self, values_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the flat form's keys out of a bilevel stage, so that what is written can be read again."""
         values: dict[str, Any] = values_of(self)
-        return {key: value for key, value in values.items() if self.upper is None or key not in Level.model_fields}
-
-    @property
-    def levels(self) -> list[Level]:
-        """The levels, upper first; a stage written flat has one."""
-        if self.upper is not None and self.lower is not None:
-            return [self.upper, self.lower]
-        assert self.blocks is not None
-        assert self.objective is not None
-        assert self.data is not None
-        return [
-            Level(
-                blocks=self.blocks,
-                objective=self.objective,
-                data=self.data,
-                lr=self.lr,
-                optimizer=self.optimizer,
-                clip=self.clip,
-                warmup=self.warmup,
-                schedule=self.schedule,
-                accumulate=self.accumulate,
-            )
-        ]
+        levels = values.pop("levels")
+        top = {key: value for key, value in levels[0].items() if key in FLAT_KEYS}
+        return values | (top if len(levels) == 1 else dict(zip(LEVEL_NAMES, [top, *levels[1:]], strict=True)))
 
 
 class Export(Strict):
     """What becomes ONNX: single blocks, and the chain that ends in a named tensor; the licence is written into them.
 
-    The weights `last` are those at the end, `best` those with the best first metric on the holdout split, whose
-    metrics then flatter.
+    The weights `last` are those at the end, `best` those with the best first metric on the holdout split, so that
+    split's metrics are optimistic.
     """
 
     blocks: Distinct = Field(default_factory=list, description="blocks that become `<block>.onnx`, each named once")
@@ -232,8 +219,8 @@ class Export(Strict):
     limits: str | None = Field(default=None, description="what it is not for, or does badly, for its card")
     weights: Literal["last", "best"] = Field(
         default="last",
-        description="`last`: the weights at the end; `best`: those with the best first metric on `holdout`, whose "
-        "metrics then flatter",
+        description="`last`: the weights at the end; `best`: those with the best first metric on `holdout`, so that "
+        "its metrics are optimistic",
     )
 
 
@@ -253,7 +240,8 @@ class Spec(Strict):
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of all randomness of the run")
     plugins: list[str] = Field(default_factory=list, description="plugins that must be loaded, by name")
     problem: ProblemUse | None = Field(
-        default=None, description="a problem that is no chain of blocks, instead of `data`, `blocks` and `objectives`"
+        default=None,
+        description="a problem, for a model that isn't a chain of blocks, instead of `data`, `blocks`, `objectives`",
     )
     data: dict[Name, Split] = Field(
         default_factory=dict, description="the splits by name; `holdout` is reserved for measuring"
@@ -290,20 +278,20 @@ class Spec(Strict):
         if self.problem is None:
             missing = [key for key in CHAIN_KEYS if not getattr(self, key) and (self.stages or key == "blocks")]
             if missing:
-                raise ValueError(f"needs the key `{missing[0]}` (or `problem`, in place of {', '.join(CHAIN_KEYS)})")
+                raise _refusal("spec.missing-section", key=missing[0])
             return self
         if given:
-            raise ValueError(f"`problem` brings its own data, blocks and objectives; leave `{given[0]}` out")
+            raise _refusal("spec.problem-section", key=given[0])
         if self.export.blocks or self.export.chain is not None:
-            raise ValueError("a problem has no chain to export; leave `export` out")
+            raise _refusal("spec.problem-exports")
         if not isinstance(self.metrics, list):
-            raise ValueError("with `problem`, `metrics` is a list of the problem's own names")
+            raise _refusal("spec.problem-metrics")
         return self
 
     @model_validator(mode="after")
     def _patience_needs_measurements(self) -> Spec:
         if any(stage.patience for stage in self.stages) and not (self.metrics and self.validate_every):
-            raise ValueError("`patience` of a stage needs `metrics` and `validate_every`")
+            raise _refusal("spec.unmeasured-patience")
         return self
 
 

@@ -1,4 +1,4 @@
-"""A document to a `Spec`, with pydantic's findings turned into one line that points at the file."""
+"""A document to a `Spec`; the first of pydantic's findings becomes one error that points at the file."""
 
 from __future__ import annotations
 
@@ -8,63 +8,47 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from restore_hub.errors import SpecError, did_you_mean
-from restore_hub.spec.models import Spec
+from restore_hub.errors import SpecError, nearest
+from restore_hub.expected import expected, shown
+from restore_hub.spec.models import FLAT_KEYS, Level, Spec, Stage
 from restore_hub.spec.reader import Document
+from restore_hub.spec.stages import Keys, with_levels, written
 
-_LONGEST = 60
-# What pydantic's kinds of finding mean to somebody who writes YAML; `{...}` is filled in from the finding.
-_MEANING = {
-    "int_type": "should be a whole number",
-    "int_from_float": "should be a whole number",
-    "float_type": "should be a number",
-    "finite_number": "should be a finite number",
-    "string_type": "should be text",
-    "bool_type": "should be true or false",
-    "dict_type": "should be a mapping",
-    "model_type": "should be a mapping",
-    "list_type": "should be a list",
-    "too_short": "should not be empty",
-    "greater_than": "should be greater than {gt:g}",
-    "greater_than_equal": "should be at least {ge}",
-    "literal_error": "should be {expected}",
-    "string_pattern_mismatch": "a name has letters, digits, '_' and '-', and begins with a letter or '_'",
-}
-
-Keys = tuple[str | int, ...]
+Finding = dict[str, Any]
 
 
 def parse(document: Document) -> Spec:
     """Return the checked spec.
 
     Raises:
-        SpecError: `file:line:col key.path: what`, for the first finding.
+        SpecError: the first finding, at its place.
     """
+    data = with_levels(document)
     try:
-        return Spec.model_validate(document.data)
+        return Spec.model_validate(data)
     except ValidationError as error:
-        raise _translate(document, [dict(finding) for finding in error.errors()]) from None
+        raise _translate(document, data, [dict(finding) for finding in error.errors()]) from None
 
 
-def _translate(document: Document, findings: list[dict[str, Any]]) -> SpecError:
-    keys, finding, *others = _first(document.data, findings)
-    kind = finding["type"]
+def _translate(document: Document, data: dict[str, Any], findings: list[Finding]) -> SpecError:
+    keys, finding, *others = _first(data, findings)
+    place, kind = written(data, keys), finding["type"]
     if kind == "missing":
-        return _missing(document, keys)
+        return _missing(document, data, keys)
     if kind == "extra_forbidden":
-        known = _known_keys(keys[:-1])
-        hint = did_you_mean(str(keys[-1]), known) or f"; known keys: {', '.join(known)}"
-        return document.error(f"unknown key{hint}", *keys)
-    if kind == "value_error":
-        return document.error(str(finding["ctx"]["error"]), *keys)
-    meanings = [_meaning(f) for f in (finding, *others)]
-    meaning = " or ".join([meanings[0], *(text.removeprefix("should be ") for text in meanings[1:])])
+        return _unknown(document, place, _known_keys(data, keys[:-1]))
+    if "." in kind:  # one of the models' own findings is named by its code
+        return document.error(kind, *place, **finding.get("ctx", {}))
     if kind == "too_short":
-        return document.error(meaning, *keys)
-    return document.error(f"{meaning}, got {_shown(finding['input'])}", *keys)
+        return document.error("spec.empty", *place)
+    got = shown(finding["input"])
+    if kind == "string_pattern_mismatch":
+        return document.error("spec.bad-name", *place, got=got)
+    wanted = " or ".join(expected(each) for each in (finding, *others))
+    return document.error("spec.wrong-value", *place, expected=wanted, got=got)
 
 
-def _first(data: Any, findings: list[dict[str, Any]]) -> tuple[Any, ...]:
+def _first(data: Any, findings: list[Finding]) -> tuple[Any, ...]:
     """Return the keys of the first finding, then that finding.
 
     A value that fits no member of a union has a finding for each. The deepest one means the member that was meant;
@@ -78,33 +62,23 @@ def _first(data: Any, findings: list[dict[str, Any]]) -> tuple[Any, ...]:
     return (keys, best, *(same if best["type"].endswith("_type") else ()))
 
 
-def _missing(document: Document, keys: Keys) -> SpecError:
+def _missing(document: Document, data: dict[str, Any], keys: Keys) -> SpecError:
     """A missing key is often there, misspelt: then point at that one."""
-    above: Any = document.data
-    for key in keys[:-1]:
-        above = above[key]
-    known = _known_keys(keys[:-1])
-    for given in above:
-        if given not in known and (hint := did_you_mean(given, [str(keys[-1])])):
-            return document.error(f"unknown key{hint}", *keys[:-1], given)
-    return document.error(f"needs the key `{keys[-1]}`", *keys[:-1])
+    *above, last = keys
+    place = written(data, tuple(above))
+    mapping: Any = document.data
+    for key in place:
+        mapping = mapping[key]
+    known = _known_keys(data, tuple(above))
+    for given in mapping:
+        if given not in known and nearest(given, [str(last)]):
+            return _unknown(document, (*place, given), [str(last)])
+    return document.error("spec.missing-key", *place, key=last)
 
 
-def _meaning(finding: dict[str, Any]) -> str:
-    plain = _MEANING.get(finding["type"])
-    if plain is None:
-        return str(finding["msg"][0].lower() + finding["msg"][1:]).replace("input", "value", 1)
-    return plain.format(**finding.get("ctx", {}))
-
-
-def _shown(value: Any) -> str:
-    """Return a value as its author would write it, or what it is where that is long."""
-    if isinstance(value, dict | list):
-        return f"a{' mapping' if isinstance(value, dict) else ' list' if value else 'n empty list'}"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _unknown(document: Document, place: Keys, known: list[str]) -> SpecError:
+    key = str(place[-1])
+    return document.error("spec.unknown-key", *place, key=key, known=", ".join(known), mend=nearest(key, known))
 
 
 def _without_union_tags(data: Any, loc: Keys, missing: bool) -> Keys:
@@ -126,13 +100,16 @@ def _holds(place: Any, part: str | int) -> bool:
     return isinstance(place, dict) and part in place
 
 
-def _known_keys(keys: Keys) -> list[str]:
-    """Return the keys that the model at a key path names."""
-    here: Any = Spec
+def _known_keys(data: dict[str, Any], keys: Keys) -> list[str]:
+    """Return the keys that a person may write at a key path of `with_levels`."""
+    model: Any = Spec
     for key in keys:
-        here = here.model_fields[str(key)].annotation if _is_model(here) else typing.get_args(here)[-1]
-        here = _unwrap(here)
-    return list(here.model_fields) if _is_model(here) else []
+        inner = model.model_fields[str(key)].annotation if _is_model(model) else typing.get_args(model)[-1]
+        model = _unwrap(inner)
+    place = written(data, keys)
+    if model is Level and place[-1] != "lower":
+        return list(FLAT_KEYS if place[-1] == "upper" else Stage.reserved_keys())
+    return list(model.model_fields) if _is_model(model) else []
 
 
 def _unwrap(annotation: Any) -> Any:

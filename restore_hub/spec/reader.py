@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from restore_hub.errors import SpecError, did_you_mean
+from restore_hub.errors import OptionError, RestoreHubError, SpecError, nearest, reason_of
 
 Path_ = tuple[str | int, ...]
 _READ = (CommentedMap, CommentedSeq, bool, int, float, str, type(None))
@@ -40,7 +40,7 @@ class Document:
 
         For a value from the command line it is `--set key.path`, followed by the value's own path where it lies deeper.
         """
-        keys = tuple(key for key in keys if key != "")  # what is wrong with a whole component names no option
+        keys = tuple(key for key in keys if key != "")
         dotted = ".".join(map(str, keys))
         for length in range(len(keys), -1, -1):
             if keys[:length] in self.overridden:
@@ -51,9 +51,17 @@ class Document:
                 return f"{self.path}:{line}:{column} {dotted}".rstrip()
         return f"{self.path} {dotted}".rstrip()
 
-    def error(self, message: str, *keys: str | int) -> SpecError:
-        """Return the error that says `message` about the value at `keys`."""
-        return SpecError(f"{self.at(*keys)}: {message}")
+    def error(self, code: str, *keys: str | int, what: str = "", mend: str = "", **facts: Any) -> SpecError:
+        """Return the error with a code about the value at `keys`."""
+        return SpecError(code, self.at(*keys), what=what, mend=mend, **facts)
+
+    def located(self, error: RestoreHubError, *keys: str | int) -> SpecError:
+        """Return an error raised by a component that is named at `keys`; an option's error lands at the option."""
+        if not isinstance(error, OptionError):
+            return error.at(self.at(*keys), SpecError)
+        found = error.at("", SpecError)
+        found.place = self.at(*keys, *error.option.split("."))
+        return found
 
 
 def read_spec(path: Path, overrides: Iterable[str] = ()) -> Document:
@@ -67,11 +75,10 @@ def read_spec(path: Path, overrides: Iterable[str] = ()) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"{path}: cannot be read: {reason}; give the path of a pipeline spec (YAML)") from None
+        raise SpecError("spec.unreadable", path, cause=reason_of(error)) from None
     tree = _parse(str(path), text)
     if not isinstance(tree, CommentedMap):
-        raise SpecError(f"{path}:1:1: a spec is a mapping that begins with `name:`")
+        raise SpecError("spec.no-mapping", f"{path}:1:1")
     places: dict[Path_, tuple[int, int]] = {(): (1, 1)}
     if isinstance(tree.get("spec"), CommentedMap):
         places[()] = _place(tree.lc.key, "spec", (1, 1))
@@ -88,29 +95,29 @@ def _parse(path: str, text: str) -> Any:
         return yaml.load(text)
     except DuplicateKeyError as error:
         mark = error.problem_mark
-        what = str(error.problem).split(" with value")[0]
-        raise SpecError(f"{path}:{mark.line + 1}:{mark.column + 1}: {what}; keep one of the two") from None
+        problem = str(error.problem).split(" with value")[0]
+        raise SpecError("spec.duplicate-key", f"{path}:{mark.line + 1}:{mark.column + 1}", problem=problem) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SpecError(f"{path}{place}: not valid YAML: {error.problem or error.context}") from None
+        raise SpecError("spec.not-yaml", f"{path}{place}", problem=error.problem or error.context) from None
     except (YAMLError, RecursionError, ValueError) as error:
-        raise SpecError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise SpecError("spec.not-yaml", path, problem=str(error).splitlines()[0]) from None
 
 
 def _plain(path: str, node: Any, keys: Path_, places: dict[Path_, tuple[int, int]]) -> Any:
     """Return plain values of a ruamel tree and fill in the place of each."""
     if len(places) > _MOST_VALUES:
-        raise SpecError(f"{path}: has more than {_MOST_VALUES} values; aliases may be nested without end")
+        raise SpecError("spec.too-many-values", path, most=_MOST_VALUES)
     if not isinstance(node, _READ) or _is_tagged(node):
         place = f"{':'.join(map(str, places[keys]))} {'.'.join(map(str, keys))}".rstrip()
-        raise SpecError(f"{path}:{place}: tags and dates are not read; quote the text")
+        raise SpecError("spec.tag", f"{path}:{place}")
     if isinstance(node, CommentedMap):
         result = {}
         for key in node:
             places[(*keys, key)] = line, column = _place(node.lc.key, key, places[keys])
             if not isinstance(key, str):
-                raise SpecError(f"{path}:{line}:{column}: the key {key!r} is not text; quote it")
+                raise SpecError("spec.key-not-text", f"{path}:{line}:{column}", key=key)
             result[key] = _plain(path, node[key], (*keys, key), places)
         return result
     if isinstance(node, CommentedSeq):
@@ -142,7 +149,7 @@ def _override(document: Document, override: str) -> None:
     """Set one `key.path=value`, read as YAML; missing mappings on the way are made; no value removes a key."""
     dotted, equals, text = override.partition("=")
     if not equals or not all(dotted.split(".")):
-        raise SpecError(f"--set {override!r}: write key.path=value")
+        raise SpecError("spec.bad-override", f"--set {override}")
     remove = not text.strip()
     value = None if remove else _plain(f"--set {dotted}", _parse(f"--set {dotted}", text), (), {(): (1, 1)})
     keys: Path_ = ()
@@ -160,7 +167,7 @@ def _override(document: Document, override: str) -> None:
     key = _step(dotted, place, keys, last)
     if remove and isinstance(place, list):
         here = ".".join(map(str, keys))
-        raise SpecError(f"--set {dotted}=: items of a list are not removed; write what stays: --set {here}=[…]")
+        raise SpecError("spec.list-item-removed", f"--set {dotted}=", list=here)
     if remove and key not in place:
         raise _nothing_to_remove(dotted, key, place)
     _forget(document, (*keys, key))
@@ -172,7 +179,7 @@ def _override(document: Document, override: str) -> None:
 
 
 def _nothing_to_remove(dotted: str, key: str | int, place: Any) -> SpecError:
-    return SpecError(f"--set {dotted}=: there is no key {key!r} to remove{did_you_mean(str(key), list(place))}")
+    return SpecError("spec.nothing-to-remove", f"--set {dotted}=", key=key, mend=nearest(str(key), place))
 
 
 def _step(dotted: str, place: Any, keys: Path_, part: str) -> str | int:
@@ -181,10 +188,9 @@ def _step(dotted: str, place: Any, keys: Path_, part: str) -> str | int:
     if isinstance(place, dict):
         return part
     if not isinstance(place, list):
-        raise SpecError(f"--set {dotted}: {here} is a single value, not a mapping")
+        raise SpecError("spec.not-a-mapping", f"--set {dotted}", key=here)
     if not part.isdecimal() or int(part) >= len(place):
-        known = f"has items 0 to {len(place) - 1}" if place else "is an empty list"
-        raise SpecError(f"--set {dotted}: {here} {known}, and {part!r} is none of them")
+        raise SpecError("spec.no-such-item", f"--set {dotted}", list=here, item=part, length=len(place))
     return int(part)
 
 

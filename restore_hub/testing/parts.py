@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from restore_hub.errors import RestoreHubError
 from restore_hub.options import tensors_of
-from restore_hub.plan.lookup import NOT_LAZY, lazy_tensor
+from restore_hub.plan.lookup import lazy_tensor
 from restore_hub.testing.require import finite, made, require
 
 STEP = 1e-8  # of differences in float64
@@ -37,7 +37,7 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
     """
     loss, name = made(target, options)
     lazy = lazy_tensor(loss)
-    require(not lazy, f"{name}: its {lazy} has no size yet; {NOT_LAZY}")
+    require(not lazy, f"{name}: its {lazy} has no size yet; give its layer the number of channels")
     if isinstance(loss, nn.Module):  # as a run has it
         loss = copy.deepcopy(loss).requires_grad_(False).eval()
     tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)

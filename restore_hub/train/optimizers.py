@@ -12,6 +12,11 @@ from torch import Tensor
 from restore_hub.errors import TrainingError
 from restore_hub.spec import Level
 
+# torch imports its compiler, for seconds, to exempt this method from it when the first optimizer is made.
+_add_group = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+if _add_group is not None:
+    _add_group.__dynamo_disable = _add_group
+
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 

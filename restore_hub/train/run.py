@@ -96,7 +96,7 @@ def run(
         if not ranks.first:
             return _follow(run, unfinished, inexact)
         for samples in run.data.values():
-            samples.tell = partial(_left_out, run.record, samples)
+            samples.notify = partial(_left_out, run.record, samples)
         listening = run.stop if ranks.size == 1 else nullcontext()  # several listen from the beginning
         with folder.hold(), listening, logging_to(folder.path / "log.txt", quiet=quiet):
             start = _start(run, unfinished, inexact)

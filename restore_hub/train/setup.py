@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from restore_hub.contracts import Metric, Problem
-from restore_hub.errors import OptionError, TrainingError
+from restore_hub.errors import TrainingError
 from restore_hub.plan.chain import Chain, build_chain
-from restore_hub.plan.lookup import Part
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan, make_plan
@@ -123,7 +122,7 @@ def _with_chain(plan: Plan, where: torch.device, plugins: Sequence[Path]) -> Set
     load_block_weights(plan, chain)
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
-    losses = {name: _make_loss(plan, name, part) for name, part in plan.losses.items()}
+    losses = {name: part.make() for name, part in plan.losses.items()}
     return Setup(
         plan=plan,
         chain=chain,
@@ -153,14 +152,6 @@ def require_stages(plan: Plan) -> None:
         raise plan.document.error(
             "it has no `stages`, so there is nothing to train; `restore-hub export` makes ONNX of blocks with `weights`"
         )
-
-
-def _make_loss(plan: Plan, name: str, part: Part) -> Any:
-    """Make a loss; where it refuses an option, say which one of the spec that is."""
-    try:
-        return part.make()
-    except OptionError as error:
-        raise plan.document.error(str(error), "objectives", name, error.option) from error
 
 
 def _device(name: str) -> torch.device:

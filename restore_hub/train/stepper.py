@@ -14,7 +14,7 @@ from torch import Tensor
 from restore_hub.bilevel import Start
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError, RestoreHubError, TrainingError, UnreadableFileError, lacks_memory
-from restore_hub.spec import Level, LowerLevel, Stage
+from restore_hub.spec import Level, Stage
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problems.chain import Batch, ChainLevel, ChainPair, pair_of_chain
 from restore_hub.train.problems.groups import check_statistics
@@ -45,7 +45,7 @@ class Stepper:
         if self._ranks.size > 1:
             _check_ranks(setup, self._stage, self._solver)
         self._state = self._solver.init(self._problem, self._optimizers)
-        cold = self._stage.lower is not None and self._stage.lower.restart == "cold"
+        cold = self._stage.levels[-1].restart == "cold"
         self._start = Start(self._optimizers[1]) if cold else None
         if carried is not None:
             self._state.load_state_dict(carried["solver"])
@@ -119,7 +119,7 @@ class Stepper:
 
     def evaluations(self) -> int:
         """Return how many energy gradients one outer step takes."""
-        return self._solver.evaluations(self._stage.lower.steps if self._stage.lower else 1)
+        return self._solver.evaluations(self._stage.levels[-1].steps)
 
 
 @contextlib.contextmanager
@@ -161,7 +161,7 @@ class _Feed:
 
     def __init__(self, setup: Setup, stage: Stage) -> None:
         self._device = setup.device
-        self._lower_level = stage.lower
+        self._levels = stage.levels
         self._share = stage.share_batch
         # The key names the level's place, not the solver: stages of another solver see the same batches.
         self._streams = [
@@ -172,13 +172,13 @@ class _Feed:
         self.seconds = 0.0
 
     def batches(self, step: int) -> Batches:
-        if self._lower_level is None:
+        if len(self._levels) == 1:
             return Batches(upper=None, lower=[self._batch(0, step)], steps=1)
-        lower = self._lower(self._lower_level, step)
+        lower = self._lower(self._levels[1], step)
         upper = lower[-1] if self._share else self._batch(0, step)
-        return Batches(upper=upper, lower=lower, steps=self._lower_level.steps)
+        return Batches(upper=upper, lower=lower, steps=self._levels[1].steps)
 
-    def _lower(self, level: LowerLevel, step: int) -> Sequence[Batch]:
+    def _lower(self, level: Level, step: int) -> Sequence[Batch]:
         count = level.steps if level.batches == "fresh" else 1
         return _Batches(lambda index: self._batch(1, step * count + index), count)
 

@@ -1,4 +1,4 @@
-"""Several solvers in the place of a stage's own, on the same first steps."""
+"""Compares solvers on the first steps of a stage."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from restore_hub.plugins import default_registry
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import Stage, read_spec
 from restore_hub.train.progress import note
-from restore_hub.trial.probe_process import measure
-from restore_hub.trial.stage_probe import Measured, Probe
+from restore_hub.trial.probe_process import measure_in_process
+from restore_hub.trial.stage_probe import Measurement, Probe
 
-Written = Mapping[str, Any]  # a stage as the file has it
+WrittenStage = Mapping[str, Any]  # a stage as it stands in the file
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SolverResult:
     """One solver in a stage.
 
     Attributes:
         solver: qualified name.
-        measured: what its steps took; `None` where it was refused.
-        ratio: seconds of a step over those of the stage's own solver, or of the fastest where that is not there.
-        changed: what the stage has otherwise for it, `lower.steps=1`, `without radius`.
-        refused: why it cannot train this stage, or what ended it.
+        measured: what its steps took; `None` if it was refused.
+        ratio: seconds a step over those of the stage's current solver, or of the fastest if that one isn't compared.
+        changed: what had to change in the stage, such as `lower.steps=1` or `without radius`.
+        refused: why it can't train this stage, or what ended it.
     """
 
     solver: str
-    measured: Measured | None = None
+    measured: Measurement | None = None
     ratio: float | None = None
     changed: tuple[str, ...] = ()
     refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """The solvers compared in one bilevel stage: its number from 1, and the solver that the spec gives it."""
+class StageComparison:
+    """The solvers compared in one bilevel stage: its number, from 1, and the solver that the spec gives it."""
 
     stage: int
-    own: str
-    entries: tuple[Entry, ...]
+    current: str
+    results: tuple[SolverResult, ...]
 
 
 def compare_solvers(
@@ -59,33 +59,31 @@ def compare_solvers(
     overrides: Sequence[str] = (),
     plugins: Sequence[Path] = (),
     device: str = "cpu",
-) -> tuple[Contest, ...]:
-    """Take the first steps of each bilevel stage with each solver; write nothing, ask no tracker.
+) -> tuple[StageComparison, ...]:
+    """Take the first steps of each bilevel stage with each solver; write no files, use no tracker.
 
-    Each begins from the first weights and sees the same batches, in a process of its own. Options of the stage that a
-    solver has not are left out, and one that refuses the stage's lower steps gets one of them.
+    Each solver starts from the initial weights and sees the same batches, in a process of its own. Options of the
+    stage that a solver doesn't have are left out; a solver that refuses the stage's lower steps takes one instead.
 
     Args:
         spec, overrides, plugins, device: as for `restore_hub.run`.
-        solvers: their names.
+        solvers: names of solvers.
 
     Raises:
-        UnknownComponentError: no solver of that name.
+        UnknownComponentError: no solver has that name.
         SpecError: the spec has no bilevel stage.
-        RestoreHubError: the first reason, where every solver failed.
+        RestoreHubError: every solver failed; this is the first one's error.
     """
     registry = default_registry(plugins)
     named = list(dict.fromkeys(registry.find("solver", name) for name in solvers))
     plan = make_plan(read_spec(find_spec(Path(spec)), overrides), registry)
-    bilevel = [index for index, stage in enumerate(plan.spec.stages) if stage.lower]
+    bilevel = [index for index, stage in enumerate(plan.spec.stages) if len(stage.levels) == 2]
     if not bilevel:
-        raise SpecError(
-            f"{plan.document.path}: no stage has an upper and a lower level, so there is nothing to compare"
-        )
+        raise SpecError("trial.no-bilevel-stage", plan.document.path)
     files, threads, errors = [str(file) for file in plugins], torch.get_num_threads(), []
-    contests = []
+    comparisons = []
     for index in bilevel:
-        entries = []
+        results = []
         for solver in named:
             label = f"stage {index + 1}/{len(plan.spec.stages)} {solver.name.removeprefix('std/')}"
             try:
@@ -93,32 +91,32 @@ def compare_solvers(
                 note(f"measuring {label}")
                 replaced = [*overrides, f"stages.{index}={json.dumps(stage)}"]
                 probe = Probe(str(spec), replaced, files, device, index, label, threads, holdout=False)
-                entries.append(Entry(solver.name, measure(probe), changed=changed))
+                results.append(SolverResult(solver.name, measure_in_process(probe), changed=changed))
             except RestoreHubError as error:
                 errors.append(error)
-                entries.append(Entry(solver.name, refused=str(error)))
-        own = plan.solvers[index].component.name
-        contests.append(Contest(index + 1, own, tuple(with_ratios(entries, own))))
+                results.append(SolverResult(solver.name, refused=str(error)))
+        current = plan.solvers[index].component.name
+        comparisons.append(StageComparison(index + 1, current, tuple(with_ratios(results, current))))
     if len(errors) == len(named) * len(bilevel):
         raise errors[0]
-    return tuple(contests)
+    return tuple(comparisons)
 
 
-def with_ratios(entries: Sequence[Entry], own: str) -> Iterator[Entry]:
-    """Yield the entries, each with its ratio to the stage's own solver, or to the fastest where that is not there."""
-    seconds = {entry.solver: entry.measured.step_seconds for entry in entries if entry.measured}
-    for entry in entries:
-        base = seconds.get(own) or min(seconds.values(), default=0.0)
-        yield replace(entry, ratio=seconds[entry.solver] / base) if entry.measured else entry
+def with_ratios(results: Sequence[SolverResult], current: str) -> Iterator[SolverResult]:
+    """Yield the results, each with its ratio to the current solver, or to the fastest if that one isn't there."""
+    seconds = {result.solver: result.measured.step_seconds for result in results if result.measured}
+    for result in results:
+        base = seconds.get(current) or min(seconds.values(), default=0.0)
+        yield replace(result, ratio=seconds[result.solver] / base) if result.measured else result
 
 
 def _fitting(
     spec: str | Path, overrides: Sequence[str], registry: Registry, index: int, solver: Component
-) -> tuple[Written, tuple[str, ...]]:
-    """Return a stage with another solver, and what had to change for it.
+) -> tuple[WrittenStage, tuple[str, ...]]:
+    """Return a stage with another solver, and what had to change.
 
     Raises:
-        SpecError: it refuses the stage.
+        SpecError: the solver refuses the stage.
     """
     refused: list[SpecError] = []
     stages = read_spec(find_spec(Path(spec)), overrides).data["stages"]
@@ -134,10 +132,10 @@ def _fitting(
     raise refused[0]
 
 
-def _variants(stage: Written, solver: Component) -> Iterator[tuple[Written, tuple[str, ...]]]:
-    """Yield the stage with another solver, then with one lower step too."""
+def _variants(stage: WrittenStage, solver: Component) -> Iterator[tuple[WrittenStage, tuple[str, ...]]]:
+    """Yield the stage with another solver, then the same with one lower step."""
     options = {option.name for option in options_of(solver.load())}
-    kept = {key: value for key, value in stage.items() if key in Stage.model_fields or key in options}
+    kept = {key: value for key, value in stage.items() if key in Stage.reserved_keys() or key in options}
     dropped = tuple(f"without {key}" for key in stage if key not in kept)
     named = {**kept, "solver": solver.name}
     yield named, dropped

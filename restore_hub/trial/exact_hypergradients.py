@@ -1,4 +1,4 @@
-"""Hypergradients to trust: exact ones, at any cost, for problems that are small."""
+"""Exact hypergradients, at any cost, for small problems."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from restore_hub.bilevel.implicit import Operator
 from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError
 
-DAMPINGS = (0.0, 1e-6, 1e-4, 1e-2)  # in parts of the largest curvature of F_lower
+DAMPINGS = (0.0, 1e-6, 1e-4, 1e-2)  # as parts of the largest curvature of F_lower
 SOLVED = 1e-3  # relative residual of the linear system
 
 
-def lower_gradient(problem: LevelPair, batches: Batches) -> float:
-    """Return |g_l| on the last lower batch at the present omega."""
-    x, batch = problem.couple(batches.lower[-1]), batches.lower[-1]
-    return norm(evaluate(problem, "lower", x, problem.omega, batch, wrt=("omega",)).omega)
+def lower_gradient(pair: LevelPair, batches: Batches) -> float:
+    """Return |g_l| on the last lower batch at the current omega."""
+    x, batch = pair.couple(batches.lower[-1]), batches.lower[-1]
+    return norm(evaluate(pair, "lower", x, pair.omega, batch, wrt=("omega",)).omega)
 
 
-class Solved(NamedTuple):
+class ExactHypergradient(NamedTuple):
     """The hypergradient at the optimum of the lower level.
 
     Attributes:
         whole, direct: G and dF_upper/dtheta there, shaped like theta.
-        g_lower: |g_l| there; 0 is an optimum.
-        residual: relative, of the linear system.
-        damping: what had to be added to the curvature, in parts of the largest; 0 where it is positive.
+        g_lower: |g_l| there; 0 at an optimum.
+        residual: relative residual of the linear system.
+        damping: what had to be added to the curvature, as a part of the largest; 0 if the curvature is positive.
     """
 
     whole: Tensors
@@ -51,74 +51,74 @@ class Solved(NamedTuple):
     damping: float
 
 
-def direct_term(problem: LevelPair, batches: Batches) -> Tensors:
-    """Return dF_upper/dtheta at the present omega, zero where F_upper sees no theta; the same for every method."""
-    x = problem.couple(batches.upper)
-    above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x", "omega"))
-    return hypergradient(problem, Pull(x, above.x))
+def direct_term(pair: LevelPair, batches: Batches) -> Tensors:
+    """Return dF_upper/dtheta at the current omega, zero if F_upper doesn't use theta; every method shares this term."""
+    x = pair.couple(batches.upper)
+    above = evaluate(pair, "upper", x, pair.omega, batches.upper, optional=("x", "omega"))
+    return hypergradient(pair, Pull(x, above.x))
 
 
-def at_optimum(problem: LevelPair, batches: Batches, iterations: int) -> Solved:
-    r"""Return the implicit hypergradient with the lower level brought near its optimum, from the present omega.
+def at_optimum(pair: LevelPair, batches: Batches, iterations: int) -> ExactHypergradient:
+    r"""Return the implicit hypergradient at the optimum of the lower level, searched for from the current omega.
 
     .. math:: G = \frac{dF_{upper}}{d\theta} - \frac{\partial^2 F_{lower}}{\partial\theta\,\partial\omega}
         (H + \lambda I)^{-1} \frac{\partial F_{upper}}{\partial\omega}, \qquad \partial_\omega F_{lower} \approx 0
 
-    L-BFGS looks for the optimum and conjugate gradient solves the system. Where H is not positive definite, or the
-    system is not solved, lambda is the least of `DAMPINGS` that helps. Omega is put back.
+    L-BFGS searches for the optimum and conjugate gradient solves the system. If H is not positive definite, or the
+    system isn't solved, lambda is the smallest of `DAMPINGS` that helps. Omega is restored afterwards.
 
     Args:
-        problem: small.
+        pair: a small one.
         batches: one lower batch.
-        iterations: most of L-BFGS, and of conjugate gradient for each damping.
+        iterations: at most, for L-BFGS and for conjugate gradient with each damping.
 
     Raises:
-        BilevelError: a level does not depend on what the response needs, or something is not finite.
+        BilevelError: a level doesn't depend on what the response needs, or a value isn't finite.
     """
-    before = tuple(w.detach().clone() for w in problem.omega)
+    before = tuple(w.detach().clone() for w in pair.omega)
     try:
-        g_lower = _minimise(problem, batches, iterations)
-        x = problem.couple(batches.lower[-1])
-        x_upper = x if shares_batch(batches) else problem.couple(batches.upper)
-        above = evaluate(problem, "upper", x_upper, problem.omega, batches.upper, optional=("x",))
+        g_lower = _minimise(pair, batches, iterations)
+        x = pair.couple(batches.lower[-1])
+        x_upper = x if shares_batch(batches) else pair.couple(batches.upper)
+        above = evaluate(pair, "upper", x_upper, pair.omega, batches.upper, optional=("x",))
         solve = _Solve(iterations)
-        response = implicit(problem, x, batches.lower[-1], above.omega, solve)
-        whole = hypergradient(problem, Pull(x_upper, above.x), Pull(x, response.x))
-        direct = direct_term(problem, batches)
+        response = implicit(pair, x, batches.lower[-1], above.omega, solve)
+        whole = hypergradient(pair, Pull(x_upper, above.x), Pull(x, response.x))
+        direct = direct_term(pair, batches)
     finally:
         with torch.no_grad():
-            for w, value in zip(problem.omega, before, strict=True):
+            for w, value in zip(pair.omega, before, strict=True):
                 w.copy_(value)
-    return Solved(whole, direct, g_lower, float(response.solution.residual), solve.damping)
+    return ExactHypergradient(whole, direct, g_lower, float(response.solution.residual), solve.damping)
 
 
-def _minimise(problem: LevelPair, batches: Batches, iterations: int) -> float:
-    """Bring omega near the optimum of F_lower, or as near as stays finite; return |g_l| there."""
-    x = tuple(t.detach() for t in problem.couple(batches.lower[-1]))
+def _minimise(pair: LevelPair, batches: Batches, iterations: int) -> float:
+    """Move omega to the optimum of F_lower, or as near as F_lower stays finite; return |g_l| there."""
+    x = tuple(t.detach() for t in pair.couple(batches.lower[-1]))
     search = optim.LBFGS(
-        problem.omega, max_iter=iterations, max_eval=4 * iterations, history_size=20, line_search_fn="strong_wolfe"
+        pair.omega, max_iter=iterations, max_eval=4 * iterations, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def gradient() -> tuple[Tensor, float]:
-        found = evaluate(problem, "lower", x, problem.omega, batches.lower[-1], wrt=("omega",))
-        for w, g in zip(problem.omega, found.omega, strict=True):
-            w.grad = g.contiguous()  # LBFGS makes one vector of them
+        found = evaluate(pair, "lower", x, pair.omega, batches.lower[-1], wrt=("omega",))
+        for w, g in zip(pair.omega, found.omega, strict=True):
+            w.grad = g.contiguous()  # L-BFGS joins them into one vector
         return found.value, norm(found.omega)
 
     begun, start = gradient()[1], Start(search)
-    for group in search.param_groups:  # as far as the number format tells gradients apart
-        group["tolerance_grad"] = begun * torch.finfo(problem.omega[0].dtype).eps
+    for group in search.param_groups:  # down to the resolution of the number format
+        group["tolerance_grad"] = begun * torch.finfo(pair.omega[0].dtype).eps
         group["tolerance_change"] = 0.0
     try:
         search.step(lambda: gradient()[0])  # type: ignore[no-untyped-call]
         return gradient()[1]
-    except BilevelError:  # the line search went where F_lower is not finite
+    except BilevelError:  # the line search reached a point where F_lower isn't finite
         start.restore()
         return begun
 
 
 class _Solve:
-    """Solves (H + lambda I) z = b by conjugate gradient; `damping` is the lambda that it took."""
+    """Solves (H + lambda I) z = b by conjugate gradient; `damping` is lambda, as a part of the largest curvature."""
 
     def __init__(self, iterations: int) -> None:
         self._iterations = iterations
@@ -136,7 +136,7 @@ class _Solve:
 
 
 def _curvature(product: Callable[[Tensors], Tensors], b: Tensors, iterations: int = 10) -> float:
-    """Return about the largest |eigenvalue| of H by power iteration from b; 0 where b is zero."""
+    """Return an estimate of the largest |eigenvalue| of H, by power iteration from b; 0 if b is zero."""
     v, largest = b, 0.0
     for _ in range(iterations):
         length = norm(v)

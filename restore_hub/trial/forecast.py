@@ -1,4 +1,4 @@
-"""What a run will take of time, memory and disk, from a few measured steps of each stage."""
+"""Forecasts the time, memory and disk of a run from a few measured steps of each stage."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from restore_hub.train.progress import note
 from restore_hub.train.setup import require_stages
 from restore_hub.train.stepper import LESS_MEMORY, SMALLER_PICTURES
 from restore_hub.train.validate import PICTURES_KEPT
-from restore_hub.trial.probe_process import measure
-from restore_hub.trial.stage_probe import Measured, Probe
+from restore_hub.trial.probe_process import measure_in_process
+from restore_hub.trial.stage_probe import Measurement, Probe
 
-NEARLY = 0.9  # of the memory: the rest is for what else runs
+USABLE = 0.9  # part of the memory; other programs need the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class StageForecast:
 
     Attributes:
         solver: its name in the spec.
-        steps: outer steps; `estimated` for a stage of `minutes`.
-        measurements: of the holdout, that at the end included.
-        stepping, measuring: time of the steps, and of the measurements.
-        at_most: whether `patience` may end it sooner.
-        measured: what it follows from.
+        steps: outer steps; `estimated` for a stage limited by `minutes`.
+        measurements: how often the holdout is measured, including at the end.
+        stepping, measuring: time for the steps, and for measuring the holdout.
+        at_most: whether `patience` may end the stage sooner.
+        measured: the figures behind the forecast.
     """
 
     solver: str
@@ -44,19 +44,19 @@ class StageForecast:
     stepping: float
     measuring: float
     at_most: bool
-    measured: Measured
+    measured: Measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will take, without its start and its export. Sizes are in bytes.
+    """What a run will take, not counting its start and its export. Sizes are in bytes.
 
     Attributes:
         seconds: over all stages.
-        memory, machine: most memory of the host held at once, and what there is.
-        device_memory, device_total: the same of a CUDA device; 0 without one.
-        checkpoints, free: disk that checkpoints take at most while it runs, and what is free for them.
-        warnings: what will not suffice, and what to change.
+        memory, machine: peak memory of the host, and the memory there is.
+        device_memory, device_total: the same for a CUDA device; 0 without one.
+        checkpoints, free: most disk space that checkpoints take during the run, and the free space.
+        warnings: what is too small, and what to change.
     """
 
     name: str
@@ -79,16 +79,16 @@ def forecast(
     runs: str | Path = "runs",
     device: str = "cpu",
 ) -> Forecast:
-    """Measure a few steps of each stage, on its data, and foretell the run; write nothing, ask no tracker.
+    """Measure a few steps of each stage on its data and forecast the run; write no files, use no tracker.
 
-    Every stage begins from the first weights, in a process of its own with as many threads as this one.
+    Every stage starts from the initial weights, in a process of its own with as many threads as this one.
 
     Args:
         spec, overrides, plugins, device: as for `restore_hub.run`.
-        runs: folder where the run would lie.
+        runs: the folder that the run would be written to.
 
     Raises:
-        RestoreHubError: what a run would raise in its first steps; TrainingError names the stage.
+        RestoreHubError: what a run would raise in its first steps; a TrainingError names the stage.
     """
     plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
     require_stages(plan)
@@ -100,12 +100,12 @@ def forecast(
         threads = torch.get_num_threads()
         files = [str(file) for file in plugins]
         probe = Probe(str(spec), overrides, files, device, index, label, threads, holdout=True)
-        stages.append(of_stage(stage, parsed.validate_every, measure(probe)))
+        stages.append(of_stage(stage, parsed.validate_every, measure_in_process(probe)))
     return of_run(parsed, stages, machine_memory(), free_disk(Path(runs)))
 
 
-def of_stage(stage: Stage, every: int | None, measured: Measured) -> StageForecast:
-    """Return what a stage takes that measures the holdout `every` so many steps, and at its end."""
+def of_stage(stage: Stage, every: int | None, measured: Measurement) -> StageForecast:
+    """Return what a stage takes that measures the holdout after `every` so many steps and at its end."""
     once = measured.picture_seconds * measured.pictures
     once += measured.kept_seconds * min(measured.pictures, PICTURES_KEPT)
     if stage.minutes:
@@ -127,25 +127,26 @@ def of_stage(stage: Stage, every: int | None, measured: Measured) -> StageForeca
 
 
 def of_run(spec: Spec, stages: Sequence[StageForecast], machine: int, free: int) -> Forecast:
-    """Add up the stages, and compare the sum with what there is.
+    """Add up the stages, and compare the sums with what the machine has.
 
-    Kept are weights of each stage's end, `last` and `best`; the state is there twice while it is written anew.
+    A run keeps the weights of each stage's end, of `last` and of `best`. There are two copies of the state while a new
+    one is being written.
     """
     each = [stage.measured for stage in stages]
     memory, checkpoints = max(m.peak for m in each), 2 * max(m.state_bytes for m in each)
     checkpoints += each[0].weights_bytes * (len(stages) + (2 if spec.metrics else 1))
     warnings = []
-    if memory > NEARLY * machine:
+    if memory > USABLE * machine:
         number, worst = max(enumerate(each, 1), key=lambda item: item[1].peak)
-        cause = f": {SMALLER_PICTURES if worst.peak > 1.1 * worst.memory else LESS_MEMORY}"
-        warnings.append(f"memory will hardly suffice in stage {number} {stages[number - 1].solver}{cause}")
+        mend = SMALLER_PICTURES if worst.peak > 1.1 * worst.memory else LESS_MEMORY
+        warnings.append(f"stage {number} {stages[number - 1].solver} may run out of memory: {mend}")
     total = each[0].device_total
-    if total and max(m.device_peak for m in each) > NEARLY * total:
+    if total and max(m.device_peak for m in each) > USABLE * total:
         number, worst = max(enumerate(each, 1), key=lambda item: item[1].device_peak)
-        cause = SMALLER_PICTURES if worst.device_peak > 1.1 * worst.device_memory else LESS_MEMORY
-        warnings.append(f"the device will hardly suffice in stage {number} {stages[number - 1].solver}: {cause}")
+        mend = SMALLER_PICTURES if worst.device_peak > 1.1 * worst.device_memory else LESS_MEMORY
+        warnings.append(f"stage {number} {stages[number - 1].solver} may run out of device memory: {mend}")
     if checkpoints > free:
-        warnings.append("the checkpoints will not fit on the disk; make room, or give --runs on another one")
+        warnings.append("the disk is too small for the checkpoints: free some space, or choose another with --runs")
     return Forecast(
         name=spec.name,
         stages=tuple(stages),

@@ -1,56 +1,48 @@
-"""Starts the process that measures a stage, and says how it ended."""
+"""Measures a stage in a fresh process, and turns the way that process ended into an error."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import asdict
 
 from restore_hub import errors
-from restore_hub.errors import TrainingError
-from restore_hub.train.stepper import LESS_MEMORY
-from restore_hub.trial.stage_probe import Measured, Probe
-
-# The same search path as here, whatever this program did to it.
-CHILD = (
-    "import json, sys; request = json.load(sys.stdin); sys.path[:] = request.pop('path'); "
-    "from restore_hub.trial.stage_probe import main; main(request)"
-)
+from restore_hub.errors import RestoreHubError, TrainingError
+from restore_hub.fresh_process import ProcessEndedError, call
+from restore_hub.trial.stage_probe import Measurement, Probe
 
 
-def measure(probe: Probe) -> Measured:
-    """Measure a stage in a process of its own, so that its peak of memory is its own and it can be killed alone.
+def measure_in_process(probe: Probe) -> Measurement:
+    """Measure a stage in a process of its own, whose peak of memory is its own and which may be killed alone.
 
     Raises:
-        RestoreHubError: the one that the process met, or a TrainingError that says how it ended.
+        RestoreHubError: the error raised there, or a TrainingError that says how the process ended.
     """
-    path = [entry or os.getcwd() for entry in sys.path]
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        input=json.dumps({**asdict(probe), "path": path}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    answer = {} if done.returncode else json.loads(done.stdout)
-    if "measured" not in answer and os.environ.get("RESTORE_HUB_TRACEBACK"):
-        sys.stderr.write(done.stderr)
-    if done.returncode:
-        raise TrainingError(f"{probe.label} {_ended(done.returncode, done.stderr)}")
+    try:
+        answer = call("restore_hub.trial.stage_probe:answer", asdict(probe))
+    except ProcessEndedError as ended:
+        _show(ended.said)
+        raise _error_of(ended, probe.label) from None
     if "error" in answer:
-        raise getattr(errors, answer["error"], TrainingError)(answer["text"])
-    return Measured(**answer["measured"])
+        _show(answer["traceback"])
+        raise _raised(**answer["error"])
+    return Measurement(**answer["measurement"])
 
 
-def _ended(status: int, said: str) -> str:
-    """Say how a process ended that gave no answer; a shell or container tells signals as 128 and more."""
-    number = -status if status < 0 else status - 128
-    if number == signal.SIGKILL:
-        return f"was killed, most likely for lack of memory; {LESS_MEMORY}"
-    if number > 0:
-        return f"was ended by signal {number}"
-    last = said.strip().splitlines()[-1:] or [f"status {status}"]
-    return f"failed: {last[0][:300]}; with RESTORE_HUB_TRACEBACK=1 the whole of it is shown"
+def _show(text: str) -> None:
+    if os.environ.get("RESTORE_HUB_TRACEBACK"):
+        sys.stderr.write(text)
+
+
+def _raised(kind: str, code: str, place: str, what: str, mend: str, facts: dict[str, object]) -> RestoreHubError:
+    made: type[RestoreHubError] = getattr(errors, kind, TrainingError)
+    return made(code, place, what=what, mend=mend, **facts)
+
+
+def _error_of(ended: ProcessEndedError, label: str) -> TrainingError:
+    if ended.signal == signal.SIGKILL:
+        return TrainingError("trial.killed", label)
+    if ended.signal:
+        return TrainingError("trial.signal", label, signal=ended.signal)
+    return TrainingError("trial.failed", label, cause=ended.last_line[:300])

@@ -1,17 +1,18 @@
-"""The first steps of one stage, in a process of its own: what a step and a whole picture take of time and memory.
+"""Measures the first steps of one stage: the time and memory that a step and a whole picture take.
 
-The process that asks is `restore_hub.trial.probe_process`. Nothing is written.
+`restore_hub.trial.probe_process` calls it in a fresh process. It writes no files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -33,7 +34,7 @@ from restore_hub.train.validate import measure
 
 STEPS = 2
 MOST_STEPS = 50
-SHORT = 1.0  # seconds; what is over sooner is measured again, since two short steps tell little
+SHORT = 1.0  # seconds; anything shorter is measured again, since two short steps say little
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,10 @@ class Probe:
 
     Attributes:
         spec, overrides, plugins, device: as for `restore_hub.run`.
-        index: of the stage.
-        label: what errors call it.
-        threads: of torch.
-        holdout: whether a whole picture is measured too.
+        index: the stage's, from 0.
+        label: the stage's name in errors.
+        threads: for torch.
+        holdout: whether to measure a whole picture too.
     """
 
     spec: str
@@ -59,23 +60,23 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """What the first steps of a stage took. Times are in seconds, sizes in bytes.
 
     Attributes:
-        evaluations: energy gradients of one outer step.
-        step_seconds: median of two steps or more after the first one, which also takes memory and makes the
-            optimizers' state.
-        data_seconds: of it, waiting for batches.
-        losses: what the third step logged under `loss`.
-        picture_seconds: reading, restoring and measuring one whole holdout picture, that of the largest files; 0
-            where none is measured.
-        kept_seconds: making the files of one that is kept to look at.
-        pictures: all of the holdout, in pictures of that size.
-        memory, peak: most memory of the host held after the steps, and after the picture too.
-        device_memory, device_peak: most memory of a CUDA device that torch held, likewise; 0 without one.
-        device_total: what the device has.
-        weights_bytes, state_bytes: size of a file of weights, and of the state that `--resume` needs.
+        evaluations: energy gradients in one outer step.
+        step_seconds: median of at least two steps. The first step doesn't count: it also allocates memory and
+            creates the optimizers' state.
+        data_seconds: the part of `step_seconds` spent waiting for batches.
+        losses: the losses that the third step logged.
+        picture_seconds: time to read, restore and score one whole holdout picture, the one with the largest files;
+            0 if none is measured.
+        kept_seconds: time to write a picture that the run keeps for viewing.
+        pictures: the size of the holdout, in pictures of that size.
+        memory, peak: peak memory of the host after the steps, and after the picture.
+        device_memory, device_peak: the same for the memory that torch reserved on a CUDA device; 0 without one.
+        device_total: the device's memory.
+        weights_bytes, state_bytes: sizes of a weights file, and of the state that `--resume` needs.
     """
 
     evaluations: int
@@ -94,25 +95,36 @@ class Measured:
     state_bytes: int
 
 
-def main(request: Mapping[str, Any]) -> None:
-    """Measure, and answer on standard output with one line of JSON; all other output goes to standard error."""
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answer:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # else it comes at the very end, after a traceback
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `measurement` of a probe, or the `error` and its `traceback`, as plain values."""
+    with _stdout_to_stderr():
         try:
-            answer.write(json.dumps({"measured": asdict(take(Probe(**request)))}))
+            return {"measurement": asdict(measure_stage(Probe(**request)))}
         except RestoreHubError as error:
-            traceback.print_exc()
-            answer.write(json.dumps({"error": type(error).__name__, "text": str(error)}))
+            facts = json.loads(json.dumps(error.facts, default=str))
+            return {"error": {**error.as_json(), "facts": facts}, "traceback": traceback.format_exc()}
 
 
-def take(probe: Probe) -> Measured:
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send what blocks and plugins print to standard error, since the answer goes to standard output."""
+    sys.stdout.flush()
+    kept = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, sys.stdout.fileno())
+        os.close(kept)
+
+
+def measure_stage(probe: Probe) -> Measurement:
     """Take the steps and measure the picture in this process.
 
     Raises:
-        RestoreHubError: what the spec or its data lack, as `set_up` says it.
-        TrainingError: a step or the picture failed; names the stage.
+        RestoreHubError: a mistake in the spec or its data, as from `set_up`.
+        TrainingError: a step or the picture failed; the place names the stage.
     """
     if torch.get_num_threads() != probe.threads:
         torch.set_num_threads(probe.threads)
@@ -128,7 +140,7 @@ def take(probe: Probe) -> Measured:
     peak, device_peak = peak_memory(), _device_memory(setup.device)
     cuda = setup.device.type == "cuda"
     blocks = {name: block.state_dict() for name, block in setup.blocks.items()}
-    return Measured(
+    return Measurement(
         evaluations=stepper.evaluations(),
         step_seconds=step_seconds,
         data_seconds=data_seconds,
@@ -147,7 +159,7 @@ def take(probe: Probe) -> Measured:
 
 
 def _step(setup: Setup, stepper: Stepper, probe: Probe) -> tuple[float, float, dict[str, float]]:
-    """Take a step that does not count, then two or more for a second; return their medians and the losses after two."""
+    """Take one step that doesn't count, then two or more for a second; return their medians, and the third's losses."""
     length = setup.plan.spec.stages[probe.index].steps
     seconds: list[float] = []
     waited: list[float] = []
@@ -163,7 +175,7 @@ def _step(setup: Setup, stepper: Stepper, probe: Probe) -> tuple[float, float, d
     return median(seconds[1:]), median(waited[1:]), losses
 
 
-class _Some:
+class _Subset:
     """Some samples of a dataset, as a dataset."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
@@ -181,14 +193,14 @@ class _Some:
 
 
 def _measure(setup: Setup) -> tuple[float, float, float]:
-    """Measure the picture of the largest files that can be read.
+    """Measure the picture with the largest readable files.
 
-    Returns the seconds for it, those for keeping it, and how many of its size the holdout is.
+    Return its seconds, the seconds to keep it, and the size of the holdout in such pictures.
     """
     holdout, strict = setup.data[HOLDOUT], setup.plan.spec.data[HOLDOUT].strict
     sizes = [sum(Path(file).stat().st_size for file in holdout.dataset.files(i)) for i in range(len(holdout))]
     for index in sorted(range(len(holdout)), key=lambda i: -sizes[i]):
-        one = Samples(_Some(holdout.dataset, [index]), HOLDOUT, strict)
+        one = Samples(_Subset(holdout.dataset, [index]), HOLDOUT, strict)
         try:
             seconds, kept = _seconds(setup, one)
         except DataError:
@@ -196,7 +208,7 @@ def _measure(setup: Setup) -> tuple[float, float, float]:
                 raise
             holdout.left_out[index] = one.left_out[0]
             continue
-        if seconds < SHORT:  # without what only the first picture waits for
+        if seconds < SHORT:  # again, without the start-up costs of the first picture
             seconds, kept = _seconds(setup, one)
         readable = [size for i, size in enumerate(sizes) if i not in holdout.left_out]
         return seconds, kept, sum(readable) / sizes[index] if sizes[index] else float(len(readable))
@@ -204,7 +216,7 @@ def _measure(setup: Setup) -> tuple[float, float, float]:
 
 
 def _measure_problem(setup: Setup) -> tuple[float, float, float]:
-    """Measure a problem's own metrics; they count as one picture, of which nothing is kept."""
+    """Measure a problem's own metrics; they count as one picture, and the run keeps no file of it."""
     begun = time.perf_counter()
     measure(setup)
     return time.perf_counter() - begun, 0.0, 1.0

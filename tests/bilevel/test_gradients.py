@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restore_hub.bilevel import evaluate, evaluate_both, gradients
-from restore_hub.errors import BilevelError
+from support import refused
 
 
 def leaf(*values: float) -> Tensor:
@@ -51,7 +51,8 @@ def test_one_unused_tensor_has_gradient_zero_where_another_is_used() -> None:
 @pytest.mark.parametrize(("group", "value"), [("omega", lambda x, _: x.sum()), ("x", lambda _, w: w.sum())])
 def test_a_missing_group_is_an_error_unless_it_is_optional(group: str, value: Any) -> None:
     x, omega = leaf(1.0, 2.0), leaf(3.0)
-    with pytest.raises(BilevelError, match=rf"F_upper depends on no tensor of {group}"):
+    code = "bilevel.no-gradient" if group == "omega" else "bilevel.no-direct-gradient"
+    with refused(code, "F_upper"):
         gradients(value(x, omega), (x,), (omega,), energy="F_upper")
     found = gradients(value(x, omega), (x,), (omega,), energy="F_upper", optional=(group,))
     missing = found.omega if group == "omega" else found.x
@@ -60,31 +61,31 @@ def test_a_missing_group_is_an_error_unless_it_is_optional(group: str, value: An
 
 def test_an_energy_cut_from_everything_is_an_error(chain: Any, make_batch: Any) -> None:
     chain.lower = lambda x, omega, _: (x[0].detach() @ omega[0].detach()).sum()
-    with pytest.raises(BilevelError, match="F_lower depends on no tensor of x"):
+    with refused("bilevel.no-gradient", "F_lower", group="x"):
         evaluate(chain, "lower", chain.couple(make_batch(0)), chain.omega, make_batch(0))
 
 
 def test_an_energy_that_reads_the_live_variables_is_caught(chain: Any, make_batch: Any) -> None:
     """Energies must be pure in their arguments; one that reads `self.omega` would ignore a perturbed omega."""
     chain.lower = lambda x, _omega, _batch: (x[0] @ chain.omega[0]).sum()
-    with pytest.raises(BilevelError, match="no tensor of omega"):
+    with refused("bilevel.no-gradient", group="omega"):
         evaluate(chain, "lower", chain.couple(make_batch(0)), chain.omega, make_batch(0), wrt=("omega",))
 
 
 @pytest.mark.parametrize("value", [torch.ones(1), torch.ones(2, 2), 3.0])
 def test_an_energy_must_be_a_scalar_tensor(value: Any) -> None:
-    with pytest.raises(BilevelError, match="must be a scalar"):
+    with refused("bilevel.not-a-scalar"):
         gradients(value, (leaf(1.0),), (leaf(1.0),))
 
 
 def test_values_and_gradients_that_are_not_finite_are_named() -> None:
     x, omega = leaf(1.0), (leaf(1.0), leaf(0.0))
-    with pytest.raises(BilevelError, match="the value of F_lower is not finite"):
+    with refused("bilevel.not-finite", "value of F_lower"):
         gradients(x.sum() * omega[0].sum() * float("nan"), (x,), omega, energy="F_lower")
     value = x.sum() * omega[0].sum() + omega[1].sqrt().sum()
-    with pytest.raises(BilevelError, match=r"the gradient of F_lower by head\.bias is not finite"):
+    with refused("bilevel.not-finite", "gradient of F_lower by head.bias"):
         gradients(value, (x,), omega, energy="F_lower", omega_names=("head.weight", "head.bias"))
-    with pytest.raises(BilevelError, match=r"the gradient of F_lower by x\[0\]"):
+    with refused("bilevel.not-finite", "gradient of F_lower by x[0]"):
         gradients((x - 1.0).sqrt().sum() + omega[0].sum(), (x,), omega[:1], energy="F_lower")
 
 
@@ -115,5 +116,5 @@ def test_both_energies_at_once_are_each_by_itself(chain: Any, make_batch: Any) -
     assert passes == [1]
     assert all(t.grad is None for t in (*chain.theta, *chain.omega))
     chain.both = lambda x, omega, batch: (both(x, omega, batch)[0], x[0].sum())
-    with pytest.raises(BilevelError, match="F_upper depends on no tensor of omega"):
+    with refused("bilevel.no-gradient", "F_upper", group="omega"):
         evaluate_both(chain, x, chain.omega, batch)

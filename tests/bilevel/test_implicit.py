@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from restore_hub.bilevel import conjugate_gradient, implicit, neumann_series
-from restore_hub.errors import BilevelError
+from support import refused
 
 
 def system(condition: float, size: int = 30) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], Any]:
@@ -133,9 +133,9 @@ def test_neumann_series_needs_as_many_terms_as_the_condition_says(condition: flo
 
 def test_a_series_that_diverges_is_an_error() -> None:
     _, b, product = system(10.0)
-    with pytest.raises(BilevelError, match=r"the Neumann series diverges .* rate, 3,"):
+    with refused("bilevel.series-diverges", rate=3.0):
         neumann_series(product, b, damping=0.0, iterations=40, rate=3.0)
-    with pytest.raises(BilevelError, match="diverges"):
+    with refused("bilevel.series-diverges"):
         neumann_series(lambda p: split(1e200 * flat(p)), b, damping=0.0, iterations=2, rate=1e100)
 
 
@@ -167,8 +167,8 @@ def test_an_energy_without_second_derivatives_is_an_error(quadratic: Any) -> Non
     solve = partial(conjugate_gradient, damping=0.0, iterations=5, tolerance=0.0)
     g_u = (torch.ones(4, dtype=torch.float64),)
     quadratic.lower = lambda x, omega, _: omega[0].sum() * x[0].sum()
-    with pytest.raises(BilevelError, match="dF_lower/domega depends on no tensor of omega"):
+    with refused("bilevel.no-gradient", "dF_lower/domega", group="omega"):
         implicit(quadratic, quadratic.theta, None, g_u, solve)
     quadratic.lower = lambda x, omega, _: omega[0].square().sum() + x[0].sum()
-    with pytest.raises(BilevelError, match="dF_lower/domega depends on no tensor of x"):
+    with refused("bilevel.no-gradient", "dF_lower/domega", group="x"):
         implicit(quadratic, quadratic.theta, None, g_u, solve)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from restore_hub.cli import group
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report.comparison import flatten
 from support import check
 

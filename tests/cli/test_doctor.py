@@ -162,4 +162,4 @@ def test_a_plugin_that_failed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> N
     found = _findings()["plugins"]
     assert found["status"] == "warning"
     assert found["said"] == "failed to load: acme"
-    assert "`restore-hub plugins` says why" in found["todo"]
+    assert "`restore-hub list plugin` says why" in found["todo"]

@@ -1,10 +1,10 @@
-"""`plugins`, `list` and `show` on plugin files."""
+"""`list`, `show` and the commands of plugins, on plugin files."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -12,15 +12,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from restore_hub import plugins as plugins_module
+from restore_hub.cli import group
 from restore_hub.cli.data import command as data_command
 from restore_hub.cli.list_ import command as list_command
-from restore_hub.cli.plugins_ import command as plugins_command
 from restore_hub.cli.show import command as show_command
-from restore_hub.errors import PluginError, UnknownComponentError
 from restore_hub.plugins import load_plugins
+from support import check
 
 PLUGIN = """
 from typing import ClassVar
+import click
 from restore_hub.contracts import Port
 from restore_hub.hookspecs import hookimpl
 
@@ -41,7 +42,8 @@ def register_trackers(register):
 
 @hookimpl
 def register_commands(register):
-    register("fetch", "{stem}:fetch", summary="Fetches data")
+    register("fetch", "{stem}:fetch", summary="Fetches data", group="data")
+    register("glow", "{stem}:glow", summary="Glows")
 
 class Net:
     inputs: ClassVar = {"raw": Port(4, "raw", scale=0.5)}
@@ -63,6 +65,10 @@ class Notes:
     def __init__(self, folder: str, title: str = "x"): ...
 
 def fetch(): ...
+
+@click.command()
+def glow():
+    click.echo("glowing")
 """
 
 
@@ -81,7 +87,7 @@ from restore_hub.hookspecs import hookimpl
 
 @hookimpl
 def register_commands(register):
-    register("fetch", "broken_part:fetch", summary="Fetches too")
+    register("fetch", "broken_part:fetch", summary="Fetches too", group="data")
 
 @click.command()
 def fetch():
@@ -106,42 +112,55 @@ def _show(file: Path, name: str) -> Result:
     return CliRunner().invoke(show_command, [name, "--plugin", str(file)])
 
 
-def test_plugins_lists_what_loaded(file: Path) -> None:
-    result = CliRunner().invoke(plugins_command, ["--plugin", str(file)])
+def _list(*arguments: object, plugins: Sequence[Path]) -> Result:
+    files = [word for file in plugins for word in ("--plugin", str(file))]
+    return CliRunner().invoke(list_command, [*map(str, arguments), *files])
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [EntryPoint(name, module, "restore_hub")])
+
+
+@pytest.mark.parametrize("kind", ["plugin", "plugins"])
+def test_plugins_are_listed(file: Path, kind: str) -> None:
+    result = _list(kind, plugins=[file])
     assert result.exit_code == 0
     head, row = result.output.splitlines()
-    assert head.split() == ["PLUGIN", "STATUS", "PARTS", "VERSION", "FROM"]
-    assert row.split() == ["shown-parts", "ok", "7", "0", str(file)]
+    assert head.split() == ["PLUGIN", "STATUS", "COMPONENTS", "VERSION", "FROM"]
+    assert row.split() == ["shown-parts", "ok", "8", "0", str(file)]
 
 
-def test_plugins_reports_failures_and_exits_with_one(file: Path) -> None:
+def test_plugins_that_failed_are_listed_with_their_error(file: Path) -> None:
     broken = file.with_name("broken_part.py")
     broken.write_text("import nothing_of_this_name")
-    result = CliRunner().invoke(plugins_command, ["--plugin", str(file), "--plugin", str(broken)])
+    result = _list("plugin", plugins=[file, broken])
     assert result.exit_code == 1
     rows = {line.split()[0]: line.split()[1] for line in result.output.splitlines()[1:3]}
     assert rows == {"shown-parts": "ok", "broken-part": "FAILED"}
-    assert "broken-part: ModuleNotFoundError: No module named 'nothing_of_this_name'" in result.output
+    everything = _list(plugins=[file, broken])
+    assert everything.exit_code == 0
+    for output in (result.output, everything.output):
+        assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in output
 
 
 def test_list_shows_all_or_one_kind(file: Path) -> None:
-    everything = CliRunner().invoke(list_command, ["--plugin", str(file)])
+    everything = _list(plugins=[file])
     assert everything.exit_code == 0
-    assert len(everything.output.splitlines()) == 8
-    losses = CliRunner().invoke(list_command, ["loss", "--plugin", str(file)])
-    assert losses.output.splitlines()[1:] == ["loss  shown-parts/net  A loss of the same name"]
+    assert len(everything.output.split("\n\n")[0].splitlines()) == 9
+    for kind in ("loss", "losses"):
+        losses = _list(kind, plugins=[file])
+        assert losses.output.splitlines()[1:] == ["loss  shown-parts/net  A loss of the same name"]
 
 
 def test_list_refuses_an_unknown_kind(file: Path) -> None:
-    result = CliRunner().invoke(list_command, ["networks", "--plugin", str(file)])
-    assert isinstance(result.exception, UnknownComponentError)
-    assert "did you mean 'network'?" in str(result.exception)
+    error = _list("netwrok", plugins=[file]).exception
+    check(error, "plugin.unknown-kind", kind="netwrok")
+    assert "'network'" in str(error)
 
 
-def test_list_mentions_plugins_that_failed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("broken-part", "no_such_module_here", "restore_hub")
-    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [point])
-    result = CliRunner().invoke(list_command, ["--plugin", str(file)])
+def test_a_list_of_one_kind_mentions_plugins_that_failed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(monkeypatch, "broken-part", "no_such_module_here")
+    result = _list("network", plugins=[file])
     assert result.exit_code == 0
     assert "broken-part failed to load" in result.stderr
 
@@ -162,7 +181,7 @@ def test_show_tells_all_of_every_kind_of_a_name(file: Path) -> None:
         "    raw: 4 channels, raw, 0 to 1, 0.5 of the picture's size",
         "  outputs:",
         "    rgb: 3 channels, srgb, 0 to 1",
-        "    stages: differing channels, map, -1 to 2",
+        "    stages: any number of channels, map, -1 to 2",
     ]
     assert loss.splitlines()[0] == "loss shown-parts/net"
     assert loss.splitlines()[-2:] == ["  no options", "  tensors: prediction, target"]
@@ -181,46 +200,40 @@ def test_show_leaves_out_what_a_run_fills_in(file: Path) -> None:
     assert "folder" not in output
 
 
-def test_show_tells_how_to_run_a_command(file: Path) -> None:
-    assert "run: restore-hub data fetch --help" in _show(file, "shown-parts/fetch").output
+@pytest.mark.parametrize(("name", "call"), [("fetch", "data fetch"), ("glow", "glow")])
+def test_show_tells_how_to_run_a_command(file: Path, name: str, call: str) -> None:
+    assert f"run: restore-hub {call} --help" in _show(file, f"shown-parts/{name}").output
 
 
-def test_show_fails_clearly(file: Path) -> None:
-    near = _show(file, "shown-part/nett").exception
-    assert isinstance(near, UnknownComponentError)
-    assert "did you mean 'shown-parts/net'?" in str(near)
-    bare = _show(file, "late").exception
-    assert isinstance(bare, UnknownComponentError)
-    assert "did you mean 'shown-parts/late'?" in str(bare)
-    lost = _show(file, "shown-parts/lost").exception
-    assert isinstance(lost, PluginError)
-    assert "no attribute 'Lost'" in str(lost)
+@pytest.mark.parametrize(
+    ("name", "code", "near"),
+    [
+        ("shown-part/nett", "plugin.unknown-name", "shown-parts/net"),
+        ("late", "plugin.unknown-name", "shown-parts/late"),
+        ("qqqq", "plugin.unknown-name", None),
+        ("shown-parts/qqqq", "plugin.unknown-name", None),
+        ("shown-parts/lost", "plugin.cannot-import", None),
+    ],
+)
+def test_show_fails_clearly(file: Path, name: str, code: str, near: str | None) -> None:
+    error = _show(file, name).exception
+    check(error, code)
+    assert ("did you mean" in str(error)) == (near is not None)
+    assert near is None or near in str(error)
 
 
 def test_show_of_a_failed_plugin_gives_its_error(file: Path) -> None:
     broken = file.with_name("broken_part.py")
     broken.write_text("raise RuntimeError('no camera')")
-    error = CliRunner().invoke(show_command, ["broken-part/x", "--plugin", str(broken)]).exception
-    assert isinstance(error, PluginError)
-    assert "RuntimeError: no camera" in str(error)
+    check(_show(broken, "broken-part/x").exception, "plugin.fails", broken, cause="RuntimeError: no camera")
 
 
 @pytest.mark.parametrize("name", ["broken-part/x", "broken_part/x"])
 def test_show_of_a_failed_installed_plugin_gives_its_error(
     file: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    point = EntryPoint("broken-part", "no_such_module_here", "restore_hub")
-    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [point])
-    error = _show(file, name).exception
-    assert isinstance(error, UnknownComponentError)
-    assert "'broken-part', which failed to load: ModuleNotFoundError" in str(error)
-
-
-def test_show_suggests_nothing_where_nothing_is_near(file: Path) -> None:
-    for name in ("qqqq", "shown-parts/qqqq"):
-        error = _show(file, name).exception
-        assert isinstance(error, UnknownComponentError)
-        assert "did you mean" not in str(error)
+    _install(monkeypatch, "broken-part", "no_such_module_here")
+    check(_show(file, name).exception, "plugin.fails", "broken-part")
 
 
 def test_show_reads_the_tensors_of_a_module_from_forward(file: Path) -> None:
@@ -250,16 +263,24 @@ def test_commands_of_one_short_name_need_their_whole_name(file: Path) -> None:
     assert "shown-parts/fetch  Fetches data" in listed
     assert CliRunner().invoke(data_command, [*options, "broken-part/fetch"]).output == "fetched\n"
     bare = CliRunner().invoke(data_command, [*options, "fetch"]).exception
-    assert isinstance(bare, PluginError)
-    assert "broken-part/fetch or shown-parts/fetch" in str(bare)
+    check(bare, "plugin.command-of-several", known="broken-part/fetch or shown-parts/fetch")
     shown = CliRunner().invoke(show_command, ["broken-part/fetch", *options]).output
     assert "run: restore-hub data broken-part/fetch --help" in shown
+
+
+@pytest.mark.parametrize("name", ["glow", "shown-parts/glow"])
+def test_an_installed_plugin_adds_a_command_at_the_top(file: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.syspath_prepend(file.parent)
+    _install(monkeypatch, "shown-parts", "shown_parts")
+    assert CliRunner().invoke(group, [name]).output == "glowing\n"
+    assert "No such command 'fetch'" in CliRunner().invoke(group, ["fetch"]).output, "it stands in a group"
+    assert "did you mean 'glow'?" in CliRunner().invoke(group, ["glwo"]).output
 
 
 def test_importing_the_commands_imports_click_alone() -> None:
     code = (
         "import sys\n"
-        "from restore_hub.cli import list_, new_plugin, plugins_, show\n"
+        "from restore_hub.cli import list_, new_plugin, plugin_commands, show\n"
         "heavy = {'torch', 'numpy', 'pydantic', 'pluggy', 'rich', 'restore_hub.plugins'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from restore_hub import plugins as plugins_module
 from restore_hub.cli import new_plugin
-from restore_hub.errors import PluginError
 from restore_hub.plugins import load_plugins
+from support import check
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_generated_plugin_registers_and_passes_its_own_tests(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["My-Net", "my_net", "1net", "net-", "../net", "", "a b", "std"])
 def test_bad_names_are_refused(tmp_path: Path, name: str) -> None:
     result = _new(name, tmp_path)
-    assert isinstance(result.exception, PluginError)
+    check(result.exception, "plugin.reserved" if name == "std" else "plugin.bad-namespace")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,7 +94,7 @@ def test_name_of_an_installed_plugin_is_refused(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [EntryPoint("raw", "nothing_here", "restore_hub")])
     result = _new("raw", tmp_path)
-    assert "installed already, from nothing_here" in str(result.exception)
+    check(result.exception, "plugin.installed", owner="nothing_here")
 
 
 def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
@@ -102,28 +102,23 @@ def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "work.txt").write_text("precious")
     result = _new("mine", tmp_path)
-    assert isinstance(result.exception, PluginError)
-    assert "exists" in str(result.exception)
+    check(result.exception, "plugin.exists", folder)
     assert [p.name for p in folder.iterdir()] == ["work.txt"]
 
 
 def test_missing_parent_is_named(tmp_path: Path) -> None:
     result = _new("mine", tmp_path / "absent")
-    assert isinstance(result.exception, PluginError)
-    assert "no folder" in str(result.exception)
+    check(result.exception, "plugin.bad-folder", tmp_path / "absent")
 
 
 def test_an_error_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(new_plugin._FILES, "README.md.txt", "pyproject.toml/below")
     result = _new("mine", tmp_path)
-    assert isinstance(result.exception, PluginError)
-    assert "restore-hub-mine cannot be written" in str(result.exception)
+    check(result.exception, "plugin.cannot-write", "restore-hub-mine")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files from anybody")
 def test_a_folder_that_takes_no_files_is_named() -> None:
     result = _new("mine", Path("/proc"))
-    assert isinstance(result.exception, PluginError)
-    assert "cannot be written" in str(result.exception)
-    assert "give another --into" in str(result.exception)
+    check(result.exception, "plugin.cannot-write", "/proc")

@@ -13,7 +13,7 @@ import pytest
 from restore_hub.cli import main
 from restore_hub.cli.units import printable
 from restore_hub.model.manifest import METADATA_KEY
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from restore_hub.cli import group, progress
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 
 COMMAND = [sys.executable, "-m", "restore_hub", "restore"]
 
@@ -114,14 +114,14 @@ def test_options_that_make_no_sense(
 STOPS = """
 import os, signal, sys, time
 from restore_hub.runtime import journal
-write = journal.write_atomic
+write = journal.write_file
 def stopping(*arguments):
     if arguments[0].name == "p1.png":
         os.kill(os.getpid(), signal.SIGINT)
         while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
             time.sleep(0.001)
     write(*arguments)
-journal.write_atomic = stopping
+journal.write_file = stopping
 from restore_hub.cli import main
 main(sys.argv[1:])
 """

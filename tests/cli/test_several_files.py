@@ -14,7 +14,8 @@ from restore_hub.cli import group
 from restore_hub.errors import ExportError, ModelFileError
 from restore_hub.export import gate
 from restore_hub.model.manifest import Memory
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 
 Write = Callable[..., Path]
 

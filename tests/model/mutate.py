@@ -1,6 +1,6 @@
 """Reads damaged copies of a file and reports on standard output; run as a script, because a crash would end pytest.
 
-python mutate.py FILE raw|render|picture cut|change COUNT
+python mutate.py FILE raw|render|picture cut|change COUNT SEED
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from restore_hub.photo.raw.reader import read_raw, render_raw
 SPANS = (64, 1024, 8192, 2**30)  # headers are hit more often than pixels
 
 
-def damaged(data: bytes, way: str, seed: int) -> bytes:
+def damaged(data: bytes, way: str, seed: tuple[int, int]) -> bytes:
     """Return a copy that is cut off, or has 1 to 20 bytes changed."""
     rng = np.random.default_rng(seed)
     if way == "cut":
@@ -33,7 +33,7 @@ def damaged(data: bytes, way: str, seed: int) -> bytes:
     return bytes(copy)
 
 
-def main(source: Path, reader: str, way: str, count: int) -> None:
+def main(source: Path, reader: str, way: str, count: int, first: int) -> None:
     """Print how many copies were read and refused, what else was raised, and the growth of memory in MiB.
 
     Damaged is `source`; of a sidecar, the file that it describes is read.
@@ -48,7 +48,7 @@ def main(source: Path, reader: str, way: str, count: int) -> None:
             if whole.exists():
                 shutil.copyfile(whole, Path(folder) / whole.name)
         for seed in range(count):
-            (Path(folder) / source.name).write_bytes(damaged(data, way, seed))
+            (Path(folder) / source.name).write_bytes(damaged(data, way, (first, seed)))
             try:
                 read(Path(folder) / wanted.name)
             except DataError as error:
@@ -62,4 +62,4 @@ def main(source: Path, reader: str, way: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

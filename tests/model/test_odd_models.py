@@ -17,7 +17,7 @@ from restore_hub.errors import ModelFileError
 from restore_hub.model import tiled
 from restore_hub.model.manifest import METADATA_KEY, Memory, Tiling
 from restore_hub.model.sequence import load
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.runtime.folder import restore_folder
 from restore_hub.runtime.restore import restore
 

@@ -18,7 +18,8 @@ from restore_hub.model import sequence, tiled
 from restore_hub.model.manifest import Memory, TensorInfo, Tiling
 from restore_hub.model.model import Model, probe_feeds
 from restore_hub.model.sequence import Chained
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.journal import FOLDER, JOURNAL
 

@@ -16,9 +16,12 @@ import tifffile
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from restore_hub.photo.exif import read_exif, with_exposure_time
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.exif import exif_from_libraw, read_exif, with_exposure_time
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
+from restore_hub.photo.raw.dng_tags import Tags, read_tags
 from restore_hub.photo.raw.dng_writer import encode_linear_dng
+from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.tiff import (
     RATIONAL,
     SHORT,
@@ -103,44 +106,39 @@ def test_reading_again_changes_nothing() -> None:
 def test_exposure_in_the_main_directory_is_found_and_the_exif_directory_goes_before(tmp_path: Path) -> None:
     """TIFF/EP, as old RAW files have it."""
     path = tmp_path / "a.nef"
+
+    def kept() -> Directory | None:
+        return read_tags(path).exif
+
     path.write_bytes(encode_tiff({271: text("A"), 33434: rationals(RATIONAL, 0.5), 33437: rationals(RATIONAL, 4)}))
-    kept, _ = read_exif(path)
     version = {36864: Field(UNDEFINED, b"0232")}
-    assert kept == {271: text("A"), EXIF: {33434: rationals(RATIONAL, 0.5), 33437: rationals(RATIONAL, 4), **version}}
+    assert kept() == {271: text("A"), EXIF: {33434: rationals(RATIONAL, 0.5), 33437: rationals(RATIONAL, 4), **version}}
     path.write_bytes(encode_tiff({33434: rationals(RATIONAL, 0.5), EXIF: {33434: rationals(RATIONAL, 0.1)}}))
-    assert read_exif(path)[0] == {EXIF: {33434: rationals(RATIONAL, 0.1), **version}}
+    assert kept() == {EXIF: {33434: rationals(RATIONAL, 0.1), **version}}
 
 
 @pytest.mark.parametrize("magic", [b"IIRO", b"IIRS", b"IIU\0"])
 def test_makers_variants_of_tiff_are_read(tmp_path: Path, magic: bytes) -> None:
     (tmp_path / "a.orf").write_bytes(magic + encode_tiff({271: text("OLYMPUS")})[4:])
-    assert read_exif(tmp_path / "a.orf") == ({271: text("OLYMPUS")}, ())
+    assert read_tags(tmp_path / "a.orf").exif == {271: text("OLYMPUS")}
 
 
-def test_other_raw_files_give_what_libraw_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Opened:
-        other = SimpleNamespace(
-            shutter_speed=1 / 60, aperture=5.6, iso_speed=102400.0, focal_length=0.0, artist="Ann", timestamp=None
-        )
-        lens = SimpleNamespace(make="", model="35 mm")
-
-        def __enter__(self) -> Opened:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
+def test_other_raw_files_give_what_libraw_knows(tmp_path: Path) -> None:
     (tmp_path / "a.cr3").write_bytes(b"\0\0\0\x18ftypcrx and more")
-    assert read_exif(tmp_path / "a.cr3") == ({}, ())
-    monkeypatch.setattr(rawpy, "imread", lambda _: Opened())
+    assert read_tags(tmp_path / "a.cr3") == Tags()
+    other = SimpleNamespace(
+        shutter_speed=1 / 60, aperture=5.6, iso_speed=102400.0, focal_length=0.0, artist="Ann", timestamp=None
+    )
+    raw = SimpleNamespace(other=other, lens=SimpleNamespace(make="", model="35 mm"))
     for year, date in ((2024, {36867: "2024:05:06 07:08:09"}), (1970, {})):
-        Opened.other.timestamp = datetime.datetime(year, 5, 6, 7, 8, 9)
-        exif = pillow(encode_tiff(read_exif(tmp_path / "a.cr3")[0]))
+        other.timestamp = datetime.datetime(year, 5, 6, 7, 8, 9)
+        exif = pillow(encode_tiff(exif_from_libraw(raw)[0]))
         assert exif[315] == "Ann"
         facts = {36864: b"0232", 33434: IFDRational(1, 60), 33437: 5.6, 34855: 65535, 42036: "35 mm"}
         assert exif.get_ifd(EXIF) == facts | date
     for damaged in (float("nan"), float("inf"), -1.0):
-        Opened.other.shutter_speed = damaged
-        assert read_exif(tmp_path / "a.cr3") == ({}, LOST)
+        other.shutter_speed = damaged
+        assert exif_from_libraw(raw) == ({}, LOST)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -158,8 +156,8 @@ def test_damaged_exif_is_left_out_with_a_note(tmp_path: Path, size: int, suffix:
 
 def test_a_damaged_raw_file_says_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.nef").write_bytes(encode_tiff({271: text("A long name"), EXIF: numbers(SHORT, 9)})[:-4])
-    assert read_exif(tmp_path / "a.nef") == ({}, LOST)
-    assert read_exif(tmp_path / "none.nef") == ({}, LOST)
+    tags = read_tags(tmp_path / "a.nef")
+    assert (tags.exif, tags.lost) == ({}, LOST)
 
 
 def test_the_largest_that_is_kept_fits_a_jpeg(tmp_path: Path) -> None:
@@ -211,11 +209,11 @@ def test_cameras() -> None:
     root = os.environ.get("RESTORE_HUB_DATA")
     if root is None:
         pytest.skip("RESTORE_HUB_DATA is not set")
-    adobe = pillow(encode_tiff(read_exif(Path(root, "raw/misc_dng_shared/canon_eos_6d.dng"))[0]))
+    adobe = pillow(encode_tiff(read_tags(Path(root, "raw/misc_dng_shared/canon_eos_6d.dng")).exif or {}))
     assert adobe[272] == "Canon EOS 6D"
     assert adobe.get_ifd(EXIF)[42036] == "EF24-105mm f/4L IS USM"
     assert adobe.get_ifd(EXIF)[33434] == IFDRational(1, 60)
-    kodak = pillow(encode_tiff(read_exif(Path(root, "raw/kodak_dc50/DC0008L.KDC"))[0]))
+    kodak = pillow(encode_tiff(read_raw(Path(root, "raw/kodak_dc50/DC0008L.KDC")).exif))
     assert kodak[271] == "Eastman Kodak Company"
     assert kodak.get_ifd(EXIF)[33437] == 2.5
-    assert read_exif(Path(root, "raw/apple_quicktake_shared/QKTK/TEST100.QTK")) == ({}, ())
+    assert read_raw(Path(root, "raw/apple_quicktake_shared/QKTK/TEST100.QTK")).exif == {}

@@ -21,6 +21,7 @@ from restore_hub.photo import guards
 from restore_hub.photo.icc import srgb_profile
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
+from support import refused
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (16, 24, 3)).astype(np.uint8)
@@ -155,7 +156,7 @@ def test_lab_has_no_alpha_and_ycck_is_said(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "a.jpg").notes == ("CMYK converted without colour management",)
 
 
-HELD, LARGE = "promises more than its .* bytes hold", "178,956,970"
+HELD, LARGE, PARTS, SAMPLES = "photo.header-lies", "photo.too-large", "photo.parts-missing", "photo.samples"
 REFUSED: dict[str, tuple[bytes, str]] = {
     "PNG of 60000 x 60000": (png(60000, 60000, bytes(999)), LARGE),
     "PNG of 13000 x 13000": (png(13000, 13000, bytes(999)), HELD),
@@ -167,22 +168,19 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "TIFF of 16 bits, deflated": (tiff(DEEP, {256: 60000, 257: 60000}, compression="zlib"), HELD),
     "TIFF of 16 bits, in tiles": (tiff(DEEP, {256: 60000, 257: 60000}, tile=(16, 16), compression="zlib"), HELD),
     "TIFF of 16 bits, LZMA": (tiff(DEEP, {256: 60000, 257: 60000}, compression="lzma"), LARGE),
-    "fewer counts than strips": (tiff(DEEP, {279: (4, 2)}, rowsperstrip=4), "parts of the picture are not in"),
-    "fewer offsets than strips": (
-        tiff(DEEP, {273: (4, 2)}, rowsperstrip=4, compression="zlib"),
-        "parts of the picture are not in",
-    ),
-    "a strip of no bytes": (tiff(DEEP, {279: "first to 0"}, rowsperstrip=4), "parts of the picture are not in"),
-    "a strip nowhere": (tiff(DEEP, {273: "first to 0"}, rowsperstrip=4), "parts of the picture are not in"),
-    "layers of 16 bits": (tiff(DEEP, volumetric=True, photometric="minisblack", tile=(16, 16, 16)), "in 16 layers"),
-    "signed bytes": (tiff(PIXELS.view(np.int8)), "8-bit int8"),
-    "half floats": (tiff(np.zeros((4, 4, 3), np.float16)), "16-bit float16"),
-    "CMYK of 16 bits": (tiff(np.zeros((4, 4, 4), np.uint16), photometric="separated"), "SEPARATED"),
-    "GIF": (saved(Image.fromarray(PIXELS), "GIF"), "of another format, or damaged; convert it"),
-    "WebP": (saved(Image.fromarray(PIXELS), "WEBP"), "of another format, or damaged; convert it"),
+    "fewer counts than strips": (tiff(DEEP, {279: (4, 2)}, rowsperstrip=4), PARTS),
+    "fewer offsets than strips": (tiff(DEEP, {273: (4, 2)}, rowsperstrip=4, compression="zlib"), PARTS),
+    "a strip of no bytes": (tiff(DEEP, {279: "first to 0"}, rowsperstrip=4), PARTS),
+    "a strip nowhere": (tiff(DEEP, {273: "first to 0"}, rowsperstrip=4), PARTS),
+    "layers of 16 bits": (tiff(DEEP, volumetric=True, photometric="minisblack", tile=(16, 16, 16)), SAMPLES),
+    "signed bytes": (tiff(PIXELS.view(np.int8)), SAMPLES),
+    "half floats": (tiff(np.zeros((4, 4, 3), np.float16)), SAMPLES),
+    "CMYK of 16 bits": (tiff(np.zeros((4, 4, 4), np.uint16), photometric="separated"), SAMPLES),
+    "GIF": (saved(Image.fromarray(PIXELS), "GIF"), "photo.other-format"),
+    "WebP": (saved(Image.fromarray(PIXELS), "WEBP"), "photo.other-format"),
     "a profile of 400 MB": (
         png(1, 1, b"\0abc", 8, 2, (b"iCCP", b"x\0\0" + zlib.compress(bytes(4 * 10**8), 1))),
-        "far larger than any needs",
+        "photo.huge-text",
     ),
 }
 
@@ -191,18 +189,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 def test_what_lies_is_refused_before_memory_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], what: str
 ) -> None:
-    data, said = REFUSED[what]
+    data, code = REFUSED[what]
     path = tmp_path / "a.png"
     path.write_bytes(data)
-    if said in (HELD, LARGE):
+    if code in (HELD, LARGE):
         for owner, name in ((tifffile.TiffPage, "asarray"), (Image.Image, "load")):
             monkeypatch.setattr(owner, name, never)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(DataError, match=said) as caught:
+        with refused(code, path, DataError):
             read_picture(path)
-    assert len(str(caught.value).splitlines()) == 1
-    assert str(caught.value).startswith(f"{path}: ")
     assert capfd.readouterr() == ("", "")
 
 
@@ -218,15 +214,16 @@ def test_cut_off_at_every_tenth(tmp_path: Path, name: str, tenth: int) -> None:
     whole = {"deep.tif": tiff(DEEP), "deflated.tif": tiff(DEEP, compression="zlib")}
     data = whole.get(name) or saved(Image.fromarray(PIXELS), forms[name[-4:]], **options)
     (tmp_path / name).write_bytes(data[: len(data) * tenth // 10])
-    with pytest.raises(UnreadableFileError, match=r": (the file is empty|no readable .*: .*[a-z]{4})"):
+    with pytest.raises(UnreadableFileError) as caught:
         quietly(tmp_path / name)
+    assert any(letter.isalpha() for letter in caught.value.facts.get("cause", "x"))
 
 
 def test_a_picture_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "available_memory", lambda: 20_000)
     for name, data in (("a.png", saved(Image.fromarray(PIXELS), "PNG")), ("a.tif", tiff(DEEP))):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(DataError, match=r"not enough memory to read it: 24 x 16 pixels need some .* GiB") as caught:
+        with refused("photo.too-little-memory", tmp_path / name, width=24, height=16) as caught:
             read_picture(tmp_path / name)
         assert not isinstance(caught.value, UnreadableFileError)
 
@@ -239,17 +236,17 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize(("make", "said"), [(folder, "is a folder, not a"), (pipe, "is no ordinary file, not a")])
+@pytest.mark.parametrize(("make", "code"), [(folder, "photo.is-folder"), (pipe, "photo.no-ordinary-file")])
 @pytest.mark.parametrize(
     ("name", "read"), [("a.png", read_picture), ("a.dng", read_raw), ("m.npy", read_raw), ("m.raw", read_raw)]
 )
 def test_what_is_no_file(
-    tmp_path: Path, name: str, read: Callable[[Path], Any], make: Callable[[Path], None], said: str
+    tmp_path: Path, name: str, read: Callable[[Path], Any], make: Callable[[Path], None], code: str
 ) -> None:
     (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 255\n")
     (tmp_path / "m.raw.yaml").write_text("cfa: rggb\nwhite: 255\nsize: 4x4\n")
     make(tmp_path / name)
-    with pytest.raises(DataError, match=said):
+    with refused(code, tmp_path / name):
         read(tmp_path / name)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore_hub.errors import DataError
 from restore_hub.photo.tiff import (
     ASCII,
     DOUBLE,
@@ -25,6 +24,7 @@ from restore_hub.photo.tiff import (
     read_header,
     text,
 )
+from support import refused
 
 FIELDS: dict[int, Field | Directory] = {
     270: text("Grüße, odd"),
@@ -97,7 +97,7 @@ def test_empty_fields_say_nothing() -> None:
 
 
 def test_a_picture_of_more_than_4_gib_is_refused() -> None:
-    with pytest.raises(DataError, match=r"40000 x 40000 is more than a TIFF's 4 GiB"):
+    with refused("photo.tiff-too-large", width=40000, height=40000):
         encode_tiff({}, np.broadcast_to(np.uint16(0), (40000, 40000, 3)))
 
 

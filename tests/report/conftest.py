@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 
 STAGES = [
     {"solver": "std/joint", "steps": 6, "blocks": ["a"], "objective": "f", "data": "train"},

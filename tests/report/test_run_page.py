@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report import pictures, write_report
 from support import refused
 

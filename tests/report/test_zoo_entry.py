@@ -21,7 +21,7 @@ from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.report import card_of, write_entry, zoo_entry
 from restore_hub.spec import read_spec
-from restore_hub.train import Result
+from restore_hub.train.run import Result
 from support import refused
 
 

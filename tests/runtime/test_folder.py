@@ -20,7 +20,8 @@ from PIL import Image
 
 from restore_hub import load, restore, restore_folder
 from restore_hub.errors import DataError, ModelFileError
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 from restore_hub.runtime import folder as module
 from restore_hub.runtime.journal import FOLDER, JOURNAL, open_journal
 
@@ -297,7 +298,7 @@ if moment == "noted":
 elif moment == "half":
     os.replace = dying(os.replace, True)
 else:
-    journal.write_atomic = dying(journal.write_atomic, False)
+    journal.write_file = dying(journal.write_file, False)
 restore_folder(model, photos, out, jobs=int(jobs))
 """
 

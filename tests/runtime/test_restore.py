@@ -25,7 +25,8 @@ from restore_hub.errors import DataError, ModelFileError
 from restore_hub.model.manifest import Manifest, parse_manifest
 from restore_hub.photo.exif import read_exif
 from restore_hub.photo.icc import srgb_profile
-from restore_hub.photo.pictures import orient, read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from restore_hub.spec import Spec, parse, read_spec
+from restore_hub.spec import parse, read_spec, written_schema
+from support import DOCS
 
-DOCS = (Path(__file__).resolve().parents[2] / "docs" / "spec.md").read_text(encoding="utf-8")
-SCHEMA = Spec.model_json_schema()
+TEXT = (DOCS / "spec.md").read_text(encoding="utf-8")
+SCHEMA = written_schema()
 MODELS = {"Spec": SCHEMA, **SCHEMA["$defs"]}
 SCALARS = {"string": "text", "boolean": "true or false", "integer": "whole number", "number": "number"}
 
@@ -54,7 +55,7 @@ def _table(model: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_reference_has_the_table_of_every_model(name: str) -> None:
-    section = re.search(rf"^### {name}\n(.*?)(?=^#|\Z)", DOCS, re.S | re.M)
+    section = re.search(rf"^### {name}\n(.*?)(?=^#|\Z)", TEXT, re.S | re.M)
     assert section is not None, f"docs/spec.md has no section `### {name}`"
     assert _table(MODELS[name]) in section.group(1), f"put this table there:\n{_table(MODELS[name])}"
 
@@ -66,10 +67,10 @@ def test_every_field_of_every_model_is_described() -> None:
 
 
 def test_the_example_parses_with_every_override_that_the_text_names(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
+    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
     (tmp_path / "s.yaml").write_text(example, encoding="utf-8")
     overrides = [
-        quoted or bare for quoted, bare in re.findall(r"--set (?!key)(?:'([^']+=[^']*)'|([^\s'`]+=[^\s`]*))", DOCS)
+        quoted or bare for quoted, bare in re.findall(r"--set (?!key)(?:'([^']+=[^']*)'|([^\s'`]+=[^\s`]*))", TEXT)
     ]
     assert len(overrides) >= 4
     spec = parse(read_spec(tmp_path / "s.yaml", overrides))

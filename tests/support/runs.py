@@ -19,8 +19,9 @@ from restore_hub import run
 from restore_hub.contracts import Scalar
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
-from restore_hub.train import Result, checkpoint, loop
+from restore_hub.train import checkpoint, loop
 from restore_hub.train.problems.chain import ChainPair, pair_of_chain
+from restore_hub.train.run import Result
 from support import LOWLIGHT
 
 SMALL = (
@@ -266,7 +267,7 @@ main(arguments)
 def processes() -> Any:
     """Return where processes come from that have PyTorch imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["restore_hub.train", "restore_hub.cli.run"])
+    context.set_forkserver_preload(["restore_hub.train.run", "restore_hub.cli.run"])
     return context
 
 

@@ -100,7 +100,7 @@ def test_what_was_tried_before_changes_no_batch_and_no_bad_sample_is_tried_twice
 def test_each_sample_left_out_is_told_once() -> None:
     told: list[tuple[int, str]] = []
     samples = Samples(Numbers(3, bad=(2,)), "train")
-    samples.tell = lambda index, reason: told.append((index, reason))
+    samples.notify = lambda index, reason: told.append((index, reason))
     for key in "ab":
         Stream(samples, 3, 0, key).batch(0)
     assert told == [(2, "2.dng: cut off")]

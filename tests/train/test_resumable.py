@@ -12,8 +12,8 @@ import torch
 
 from restore_hub import run
 from restore_hub.errors import TrainingError
-from restore_hub.train import Result
 from restore_hub.train.recording.folder import RunFolder, find_unfinished
+from restore_hub.train.run import Result
 from support import LOWLIGHT
 
 Same = Callable[[Path, Path], None]

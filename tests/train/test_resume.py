@@ -12,8 +12,9 @@ import torch
 
 from restore_hub import run
 from restore_hub.errors import TrainingError
-from restore_hub.train import Result, loop
+from restore_hub.train import loop
 from restore_hub.train.recording.folder import RunFolder
+from restore_hub.train.run import Result
 from support import LOWLIGHT
 
 Same = Callable[[Path, Path], None]

@@ -12,8 +12,8 @@ from restore_hub import load, restore, run
 from restore_hub.errors import DataError, ExportError, SpecError, TrainingError
 from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
-from restore_hub.train import Result
 from restore_hub.train.recording.folder import create_run_folder
+from restore_hub.train.run import Result
 from support import LOWLIGHT
 
 
@@ -134,7 +134,8 @@ def test_a_run_that_fails_late_says_that_it_goes_on_with_the_same_spec(
 
 
 def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_path: Path) -> None:
-    from restore_hub.photo.pictures import read_picture, write_picture
+    from restore_hub.photo.picture_writer import write_picture
+    from restore_hub.photo.pictures import read_picture
 
     for kind in ("short", "long"):
         (tmp_path / "bad" / kind).mkdir(parents=True)

@@ -11,15 +11,15 @@ import pytest
 
 from restore_hub.errors import RestoreHubError, SpecError, TrainingError, UnknownComponentError
 from restore_hub.spec import Spec, Stage, read_spec
-from restore_hub.train import run
-from restore_hub.trial.compare_solvers import Entry, compare_solvers, with_ratios
+from restore_hub.train.run import run
+from restore_hub.trial.compare_solvers import SolverResult, compare_solvers, with_ratios
 from restore_hub.trial.forecast import forecast, of_run, of_stage
 from restore_hub.trial.probe_process import _ended
-from restore_hub.trial.stage_probe import Measured
+from restore_hub.trial.stage_probe import Measurement
 from support import LOWLIGHT
 
 MIB = 1 << 20
-MEASURED = Measured(
+MEASURED = Measurement(
     evaluations=1,
     step_seconds=0.5,
     data_seconds=0.125,
@@ -51,7 +51,7 @@ def _spec(metrics: list[str]) -> Spec:
     ("every", "steps", "measurements"), [(None, 100, 1), (30, 100, 4), (50, 100, 2), (100, 100, 1), (1, 3, 3)]
 )
 def test_a_stage_of_steps(every: int | None, steps: int, measurements: int) -> None:
-    """Measured are every so many steps but the last, and the end."""
+    """Measurement are every so many steps but the last, and the end."""
     found = of_stage(_stage(steps=steps), every, MEASURED)
     assert (found.steps, found.estimated, found.at_most) == (steps, False, False)
     assert found.measurements == measurements
@@ -103,10 +103,10 @@ def test_what_will_not_suffice_is_said_with_what_to_change() -> None:
 
 
 def test_ratios_are_to_the_own_solver_or_else_to_the_fastest() -> None:
-    slow, refused = replace(MEASURED, step_seconds=2.0), Entry("std/c", refused="no")
-    entries = [Entry("std/a", MEASURED), Entry("std/b", slow), refused]
-    assert [entry.ratio for entry in with_ratios(entries, "std/b")] == [0.25, 1.0, None]
-    assert [entry.ratio for entry in with_ratios(entries, "std/c")] == [1.0, 4.0, None]
+    slow, refused = replace(MEASURED, step_seconds=2.0), SolverResult("std/c", refused="no")
+    results = [SolverResult("std/a", MEASURED), SolverResult("std/b", slow), refused]
+    assert [result.ratio for result in with_ratios(results, "std/b")] == [0.25, 1.0, None]
+    assert [result.ratio for result in with_ratios(results, "std/c")] == [1.0, 4.0, None]
     assert list(with_ratios([refused], "std/b")) == [refused]
 
 
@@ -114,9 +114,9 @@ def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Pat
     """Without earlier stages to start from, a solver logs what a run logs; one that refuses is a row."""
     stage = {**read_spec(LOWLIGHT, small).data["stages"][1], "steps": 3, "cap": 5.0}
     one = [*small, f"stages={json.dumps([stage])}", "metrics=[]", "export={}"]
-    (contest,) = compare_solvers(LOWLIGHT, ["tbgl", "ibgl", "joint"], overrides=one)
-    assert (contest.stage, contest.own) == (1, "std/ibgl")
-    tbgl, ibgl, joint = contest.entries
+    (comparison,) = compare_solvers(LOWLIGHT, ["tbgl", "ibgl", "joint"], overrides=one)
+    assert (comparison.stage, comparison.current) == (1, "std/ibgl")
+    tbgl, ibgl, joint = comparison.results
     assert tbgl.changed == ("without cap", "lower.steps=1")
     assert ibgl.changed == ()
     assert tbgl.measured is not None

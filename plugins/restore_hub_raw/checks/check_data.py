@@ -16,9 +16,8 @@ from restore_hub.cli.options import plugin_option, set_option
 from restore_hub.cli.table import table
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, RestoreHubError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
+from restore_hub.photo.kind import Kind, kind_of
 from restore_hub.photo.raw.mosaic import GAIN_RANGE
-from restore_hub.photo.raw.reader import is_raw
 from restore_hub_raw.checks.pairs import Finding, Verdict, check_file, check_pair
 from restore_hub_raw.datasets.exposures import Exposures
 from restore_hub_raw.datasets.pairs import pair_up
@@ -46,7 +45,7 @@ class Split:
 
     def is_pair(self, index: int) -> bool:
         """Say whether a sample is two files, the first of them RAW."""
-        return len(self.samples[index]) == 2 and is_raw(self.samples[index][0])
+        return len(self.samples[index]) == 2 and kind_of(self.samples[index][0]).is_raw
 
     def check(self, index: int) -> Verdict:
         """Check one sample."""
@@ -54,7 +53,7 @@ class Split:
         if self.is_pair(index):
             return check_pair(files[0], files[1], self._ratio(index))
         verdict = Verdict()
-        known = [file for file in files if is_raw(file) or file.suffix.lower() in PICTURE_SUFFIXES]
+        known = [file for file in files if kind_of(file) is not Kind.UNKNOWN]
         for file in known:
             check_file(file, verdict)
         if self.dataset is not None and len(known) < len(files):

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import DataError
 from restore_hub.photo.colour import linear_from_srgb
+from restore_hub.photo.kind import kind_of
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.mosaic import RawImage, pack
-from restore_hub.photo.raw.reader import is_raw, read_raw
+from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.checks.alignment import SMALLEST_SIDE, estimate_shift
 
 MOST_SHIFT = 1.0  # pixels of the sensor that a pair may be off
@@ -86,7 +87,7 @@ def check_pair(short: Path, long: Path, ratio: float | None = None) -> Verdict:
 def check_file(path: Path, verdict: Verdict) -> RawImage | NDArray[np.float32] | None:
     """Return the mosaic, hot pixels repaired, or the picture (H, W, 3) in a file; what cannot be read is a finding."""
     try:
-        return read_raw(path, repair=True) if is_raw(path) else read_picture(path).pixels
+        return read_raw(path, repair=True) if kind_of(path).is_raw else read_picture(path).pixels
     except DataError as error:
         verdict.add(path, "unreadable", str(error).removeprefix(f"{path}: "))
         return None

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_hub.photo.kind import kind_of
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.mosaic import RawImage
-from restore_hub.photo.raw.reader import is_raw, read_raw, render_raw
+from restore_hub.photo.raw.reader import read_raw, render_raw
 
 Content = TypeVar("Content", RawImage, NDArray[np.uint16])
 
@@ -52,6 +53,6 @@ def read_reference(path: Path) -> NDArray[np.uint16]:
     Raises:
         DataError, UnreadableFileError: as `render_raw` and `read_picture`.
     """
-    if is_raw(path):
+    if kind_of(path).is_raw:
         return render_raw(path)
     return np.rint(read_picture(path).pixels * 65535).astype(np.uint16)

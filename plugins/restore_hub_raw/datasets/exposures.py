@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError, OptionError
+from restore_hub.photo.kind import kind_of
 from restore_hub.photo.raw.mosaic import GAIN_RANGE, RawImage, pack
-from restore_hub.photo.raw.reader import is_raw, read_raw
+from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.datasets.cache import Cache, read_reference, read_short
 
 
@@ -110,7 +111,7 @@ class Exposures:
         if known is not None:
             return known
         short, long = self.files(index)
-        long_time = read_raw(long).exposure_time if is_raw(long) else None
+        long_time = read_raw(long).exposure_time if kind_of(long).is_raw else None
         if raw.exposure_time is None or long_time is None:
             lacking = short if raw.exposure_time is None else long
             raise DataError(f"{self._named(index)}: {lacking.name} has no exposure time; give the option `ratio`")

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore_hub.errors import DataError, OptionError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES
+from restore_hub.photo.kind import RAW_SUFFIXES, Kind, kind_of
 from restore_hub.photo.raw.mosaic import GAIN_RANGE
-from restore_hub.photo.raw.reader import RAW_SUFFIXES, is_raw
 from restore_hub_raw.datasets.exposures import Exposures, Pair, check_crop
 from restore_hub_raw.datasets.lists import read_pairs
 
@@ -82,8 +81,8 @@ def pair_up(short: Path, long: Path) -> Paired:
     Names that begin with a dot are passed over: macOS leaves `._NAME` beside NAME.
     """
     problems: list[tuple[Path, str, str]] = []
-    shorts = _by_stem(short, is_raw, problems)
-    longs = _by_stem(long, lambda file: is_raw(file) or file.suffix.lower() in PICTURE_SUFFIXES, problems)
+    shorts = _by_stem(short, lambda file: kind_of(file).is_raw, problems)
+    longs = _by_stem(long, lambda file: kind_of(file) is not Kind.UNKNOWN, problems)
     for one, other, folder in ((shorts, longs, long), (longs, shorts, short)):
         alone = sorted(one.keys() - other.keys()) if other else []
         problems += [(one[stem], "no partner", f"no file of this name in {folder}") for stem in alone]

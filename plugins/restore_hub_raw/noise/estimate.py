@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError
-from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import RawImage, planes
 from restore_hub_raw.noise.fit import SIDE, Array, Blocks, Fit, cut, fit, join, measure
 from restore_hub_raw.synthesis.sensor_noise import PLANES
 
@@ -111,8 +111,8 @@ def _signal(raw: RawImage, plane: int) -> Array:
 
 
 def _levels(raw: RawImage, plane: int) -> NDArray[np.generic]:
-    row, column = divmod(plane, 2)
-    return raw.mosaic[row ^ raw.phase[0] :: 2, column ^ raw.phase[1] :: 2]
+    levels: NDArray[np.generic] = planes(raw.mosaic, raw.phase)[plane]
+    return levels
 
 
 def _limits(raws: Sequence[RawImage], plane: int) -> tuple[float, float]:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restore_hub.errors import DataError, OptionError
-from restore_hub.photo.pictures import PICTURE_SUFFIXES, read_picture, write_atomic
+from restore_hub.files import write_file
+from restore_hub.photo.kind import PICTURE_SUFFIXES
+from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_writer import SMALLEST_SIDE, write_dng
 from restore_hub.photo.raw.mosaic import GAIN_RANGE, PHASES, RawImage
 from restore_hub_raw.synthesis import unprocess
@@ -107,7 +109,7 @@ def make_folder(photos: Path, out: Path, recipe: Recipe, force: bool = False) ->
         else:
             pairs.append(_write_pair(file, photo, out, recipe))
     if pairs:
-        write_atomic(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
+        write_file(out / "pairs.json", json.dumps({**asdict(recipe), "pairs": pairs}, indent=1).encode() + b"\n")
         for name in older - {pair["name"] for pair in pairs}:
             for file in _both(out, name):
                 file.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from restore_hub.errors import DataError, did_you_mean
-from restore_hub.photo.pictures import write_atomic
+from restore_hub.files import write_file
 
 PLANES = ("R", "Gr", "Gb", "B")
 _NEEDED = ("shot", "read")
@@ -98,4 +98,4 @@ def write_noise_file(
         data["sources"] = list(sources)
     yaml, text = YAML(), io.StringIO()
     yaml.dump(data, text)
-    write_atomic(Path(path), text.getvalue().encode())
+    write_file(Path(path), text.getvalue().encode())

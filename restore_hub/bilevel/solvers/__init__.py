@@ -1,35 +1,34 @@
-"""The solvers: one outer step each, assembled from the functions of `restore_hub.bilevel`.
+"""The solvers: each takes one outer step, built from the functions of `restore_hub.bilevel`.
 
-Notation: theta, F_upper above; omega, F_lower below; x = couple(batch) between them. In every two-level solver
-the lower steps run on x detached, and the upper block runs backward once, with all cotangents. Steps that are kept in a
-graph (`rhg`, `truncated-rhg`, `bda`) give omega the memory of their results, all others are in place.
+Notation: theta and F_upper at the upper level; omega and F_lower at the lower one; x = couple(batch) between them. In
+every two-level solver the lower steps run on x detached, and the upper block runs backward once, with all cotangents.
+Steps kept in a graph (`rhg`, `truncated-rhg`, `bda`) make omega share the memory of their results; all others are in
+place.
 
-Which one: where second derivatives can be had, `Rhg`, `TruncatedRhg` with as many steps as matter, or `Cg` after enough
-lower steps; each is right on every problem that meets its conditions. `F2sa` needs none, and a large penalty. The outer
-product of `Ibgl` and `Lwcl` is the cheapest and no general hypergradient: one number scales all of dF_lower/dx. Where
-that is far off, theta can run away uphill: on ridge regression with log lambda above, |g_l| falls and s grows without
-end. Take it with `groups` (no help where all of them share the term that theta acts through), or where `cosine` is near
-one in absolute value, and hold it against an exact solver first.
+Which one to choose: if second derivatives are available, `Rhg`, `TruncatedRhg` with as many steps as matter, or `Cg`
+after enough lower steps; each is correct on every problem that meets its conditions. `F2sa` needs no second derivatives
+but a large penalty. The outer product of `Ibgl` and `Lwcl` is the cheapest, but not a general hypergradient: one number
+scales all of dF_lower/dx. Where that is far off, theta can run away uphill: on ridge regression with log lambda as
+theta, |g_l| falls and s grows without bound. Use it with `groups` (which don't help if all groups share the term that
+theta acts through), or where |`cosine`| is near 1, and compare it with an exact solver first.
 
-On the toy problem of LwCL Eq. 9, from equal starts, n = 1 .. 10^4, these reach theta* to 2e-4: `lwcl`, `cg`,
-`neumann`, and `f2sa` at penalty 10^4, all with one lower step already; `rhg` with 20. These do not for small
-n: `f2sa` at its default (error 0.14 / penalty), `truncated-rhg` with 5 of 20 steps (2e-3), `bda` with 20
-(8e-3). `alternating` never does.
+On the toy problem of LwCL Eq. 9, from equal starts, n = 1 .. 10^4, these reach theta* to 2e-4: `lwcl`, `cg`, `neumann`
+and `f2sa` at penalty 10^4, all with a single lower step; `rhg` with 20. For small n these don't: `f2sa` at its default
+(error 0.14 / penalty), `truncated-rhg` with 5 of 20 steps (2e-3), `bda` with 20 (8e-3). `alternating` never does.
 
-Logged, numbers but for the losses, which are 0-dim tensors: `loss/upper`; `loss/lower` (before the last lower
-step); `g_lower` = |g_l|, `cosine` of g_l and g_u, `response_norm` and `direct_norm` (of dF_upper/dx) where there is a
-response; `s` and `capped` (0 or 1) for the outer product; `residual` and `negative_curvature` (0 or 1) of an implicit
-linear system.
-`g_lower` is exactly 0 where the response of the outer product was 0/0 and is taken as zero.
+Logged, as 0-dim tensors for the losses and numbers for the rest: `loss/upper`; `loss/lower` (before the last lower
+step); with a response also `g_lower` = |g_l|, `cosine` of g_l and g_u, `response_norm` and `direct_norm` (of
+dF_upper/dx); for the outer product `s` and `capped` (0 or 1); for an implicit linear system `residual` and
+`negative_curvature` (0 or 1). If the outer product was 0/0 and its response taken as zero, `g_lower` is exactly 0.
 
-A state holds what the optimizers and the solver remember, not theta and omega: save these beside its `state_dict()`,
-and a `Start`'s, to go on to the same bits.
+A state holds what the optimizers and the solver remember, but not theta and omega. To resume with the same bits, save
+those together with its `state_dict()`, and with that of a `Start`.
 
-For solvers of one's own: `new_state` and `State` (what is carried from step to step), `report` and `Logs` (what is
-logged), beside the functions of `restore_hub.bilevel`; a whole one is in docs/plugins.md.
+For your own solver, use `new_state` and `State` (what is carried from step to step), `report` and `Logs` (what is
+logged) and the functions of `restore_hub.bilevel`; docs/plugins.md has a complete one.
 
-An energy or gradient that is not finite is found before the step that it would spoil: that level and those
-after it stay as they were, while lower steps that were sound stand.
+An energy or gradient that isn't finite is an error before the step that it would spoil: that level and those after it
+don't change, and the lower steps before it remain.
 """
 
 from __future__ import annotations

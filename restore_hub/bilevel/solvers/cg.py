@@ -1,4 +1,4 @@
-"""Lower steps, answered for by implicit differentiation with conjugate gradient."""
+"""Implicit differentiation by conjugate gradient after the lower steps."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from restore_hub.errors import OptionError
 
 
 class Cg(ImplicitSolver):
-    """k lower steps, answered for by the implicit function theorem: `restore_hub.bilevel.conjugate_gradient`.
+    """k lower steps, then the response by the implicit function theorem: `restore_hub.bilevel.conjugate_gradient`.
 
-    Gradient: G = dF_upper/dtheta - d^2 F_lower / dtheta domega (H + damping I)^-1 dF_upper/domega, everything at the
-    omega after the last lower step, F_lower on the last lower batch. H is its Hessian, plus the weight decay that the
-    lower optimizer adds to the gradient. Exact where the lower level has converged and H is positive definite. Any
-    torch optimizer that minimises serves at either level, and memory does not grow with k.
+    Gradient: G = dF_upper/dtheta - d^2 F_lower / dtheta domega (H + damping I)^-1 dF_upper/domega, all at the omega
+    after the last lower step, with F_lower on the last lower batch. H is its Hessian, plus the weight decay that the
+    lower optimizer adds to the gradient. Exact if the lower level has converged and H is positive definite. Works with
+    any torch optimizer that minimises, at either level; memory doesn't grow with k.
 
-    Logged beside the usual: `residual`, relative, of the linear system (1 says that nothing was solved), and
-    `negative_curvature`, 1 where H + damping I was met as not positive definite, so that the solution was cut short:
-    then take more lower steps, or damp by more than the most negative curvature.
+    Also logs `residual`, the relative residual of the linear system (1: nothing was solved), and `negative_curvature`,
+    1 if H + damping I turned out not to be positive definite and the solution was cut short: then take more lower
+    steps, or more damping than the most negative curvature.
 
-    Cost: k gradients of F_lower, one more with its graph, `iterations` Hessian-vector products at most, one of F_upper.
+    Cost: k gradients of F_lower, one more with its graph, at most `iterations` Hessian-vector products, one gradient of
+    F_upper.
 
     Args:
-        iterations: most products H p; in exact arithmetic the number of variables suffices. It is a regulariser, too:
+        iterations: most products H p; in exact arithmetic the number of variables is enough. It also regularises:
             directions of small curvature come last.
-        damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).
-        tolerance: relative residual at which the iteration ends, >= 0.
+        damping: lambda >= 0, in units of F_lower's curvature; its bias is about lambda / (curvature + lambda).
+        tolerance: relative residual at which to stop, >= 0.
 
     Reference:
         Pedregosa, Hyperparameter Optimization with Approximate Gradient, ICML 2016; Rajeswaran et al., Meta-Learning
@@ -39,7 +40,7 @@ class Cg(ImplicitSolver):
     def __init__(self, iterations: int = 20, damping: float = 0.0, tolerance: float = 1e-6) -> None:
         check_system(iterations, damping)
         if not tolerance >= 0:
-            raise OptionError(f"tolerance is a relative residual, at least 0, got {tolerance}", "tolerance")
+            raise OptionError("bilevel.negative", "tolerance", got=tolerance)
         self.iterations = iterations
         self._solve = partial(conjugate_gradient, damping=damping, iterations=iterations, tolerance=tolerance)
 

@@ -1,4 +1,4 @@
-"""What `cg` and `neumann` share: lower steps, and an implicit response after the last of them."""
+"""The part that `cg` and `neumann` share: lower steps, then an implicit response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError, OptionError
 
-# Optimizers that add their weight decay to the gradient. Others, which shrink the weights beside it, are many.
+# Optimizers that add their weight decay to the gradient; others shrink the weights separately.
 COUPLED = (
     *(optim.SGD, optim.ASGD, optim.Adam, optim.NAdam, optim.RAdam, optim.Adamax),
     *(optim.Adagrad, optim.Adadelta, optim.RMSprop),
@@ -29,10 +29,9 @@ COUPLED = (
 class ImplicitSolver(ABC):
     """k lower steps without a graph, then the response of `restore_hub.bilevel.implicit` on the last lower batch.
 
-    Weight decay of the lower optimizer counts as the term of F_lower that it stands for, decay |omega|^2 / 2, whose
-    curvature is the decay, where the optimizer adds it to the gradient (SGD, Adam, RMSprop and the like). Not so where
-    it shrinks the weights beside it, as in AdamW: such a lower level settles where no energy is least, though near the
-    minimum of F_lower.
+    If the lower optimizer adds weight decay to the gradient (SGD, Adam, RMSprop and the like), it counts as the term
+    decay |omega|^2 / 2 of F_lower, whose curvature is the decay. If it shrinks the weights separately, as AdamW does,
+    it doesn't count: that lower level settles near the minimum of F_lower, at a point that minimises no energy.
 
     Attributes:
         iterations: most Hessian-vector products of an outer step.
@@ -47,47 +46,44 @@ class ImplicitSolver(ABC):
     def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:
         """Return z with H z = g_u, from p -> H p."""
 
-    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
-        """Return the state; BilevelError where an optimizer is not its level's, or the lower one maximises."""
-        state = new_state(optimizers, (problem.theta, problem.omega))
+    def init(self, pair: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError if an optimizer isn't its level's, or the lower one maximises."""
+        state = new_state(optimizers, (pair.theta, pair.omega))
         if any(group.get("maximize") for group in state.optimizers[1].param_groups):
-            raise BilevelError(
-                "the lower optimizer maximises F_lower, whose Hessian is then not positive definite, as an implicit "
-                "response needs it; minimise the negative energy instead"
-            )
+            raise BilevelError("bilevel.lower-maximises", type(state.optimizers[1]).__name__)
         return state
 
-    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, pair: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take `batches.steps` lower steps and one upper step."""
-        x, x_lower = levels = couple_levels(problem, batches)
-        lower_loss = descend(problem, state.optimizers[1], batches, levels=levels).loss
-        above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        decays = weight_decays(state.optimizers[1], problem.omega)
+        x, x_lower = levels = couple_levels(pair, batches)
+        lower_loss = descend(pair, state.optimizers[1], batches, levels=levels).loss
+        above = evaluate(pair, "upper", x, pair.omega, batches.upper, optional=("x",))
+        decays = weight_decays(state.optimizers[1], pair.omega)
 
         def solve(product: Operator, g_u: Tensors) -> Solution:
             return self.solve(state, decayed(product, decays), g_u)
 
-        response = implicit(problem, x_lower, batches.lower[-1], above.omega, solve)
-        step_upper(problem, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
+        response = implicit(pair, x_lower, batches.lower[-1], above.omega, solve)
+        step_upper(pair, state.optimizers[0], Pull(x, above.x), Pull(x_lower, response.x))
         return state, {
-            **report(problem, lower_loss, response.g_lower, above, response.x),
+            **report(pair, lower_loss, response.g_lower, above, response.x),
             "residual": response.solution.residual,
             "negative_curvature": response.solution.negative_curvature,
         }
 
     def evaluations(self, lower_steps: int) -> int:
-        """Return k + 2 + iterations: lower steps, g_l with its graph, F_upper, and each product H p as one."""
+        """Return k + 2 + iterations: the lower steps, g_l with its graph, F_upper's, and each product H p."""
         return lower_steps + 2 + self.iterations
 
 
 def weight_decays(optimizer: optim.Optimizer, omega: Tensors) -> list[float]:
-    """Return by how much an optimizer's weight decay, where it is part of the gradient, curves F_lower."""
+    """Return the curvature that an optimizer's weight decay adds to F_lower; 0 if it isn't part of the gradient."""
     decays = {id(w): _decay(optimizer, group) for group in optimizer.param_groups for w in group["params"]}
     return [decays[id(w)] for w in omega]
 
 
 def _decay(optimizer: optim.Optimizer, group: dict[str, Any]) -> float:
-    coupled = isinstance(optimizer, COUPLED) and not isinstance(optimizer, optim.AdamW)  # which is an Adam to torch
+    coupled = isinstance(optimizer, COUPLED) and not isinstance(optimizer, optim.AdamW)  # a subclass of Adam
     return float(group["weight_decay"]) if coupled and not group.get("decoupled_weight_decay") else 0.0
 
 
@@ -99,8 +95,8 @@ def decayed(product: Operator, decays: Sequence[float]) -> Operator:
 
 
 def check_system(iterations: int, damping: float) -> None:
-    """Raise OptionError unless the options of a linear system make sense."""
+    """Raise OptionError unless the options of a linear system are in range."""
     if not isinstance(iterations, int) or iterations < 1:
-        raise OptionError(f"iterations is a number from 1 up, got {iterations}", "iterations")
+        raise OptionError("bilevel.not-a-count", "iterations", got=iterations)
     if not 0 <= damping < math.inf:
-        raise OptionError(f"damping is a finite number from 0 up, got {damping}", "damping")
+        raise OptionError("bilevel.negative", "damping", got=damping)

@@ -1,4 +1,4 @@
-"""Lower steps, answered for by implicit differentiation with a Neumann series."""
+"""Implicit differentiation by a Neumann series after the lower steps."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from restore_hub.errors import BilevelError, OptionError
 
 
 class Neumann(ImplicitSolver):
-    """k lower steps, answered for by the implicit function theorem: `restore_hub.bilevel.neumann_series`.
+    """k lower steps, then the response by the implicit function theorem: `restore_hub.bilevel.neumann_series`.
 
-    Gradient: as that of `cg`, with (H + damping I)^-1 replaced by rate * sum_i (I - rate (H + damping I))^i, i = 0 ..
-    iterations - 1. What is missing shrinks like (1 - rate mu)^iterations, mu the least curvature, so that badly
-    conditioned problems need many terms; where H is not positive definite it stays finite, unlike an exact solution.
-    Memory does not grow with k.
+    Gradient: as `cg`, with (H + damping I)^-1 replaced by rate * sum_i (I - rate (H + damping I))^i, i = 0 ..
+    iterations - 1. The error shrinks like (1 - rate mu)^iterations, where mu is the smallest curvature, so badly
+    conditioned problems need many terms. If H isn't positive definite the sum stays finite, unlike an exact solution.
+    Memory doesn't grow with k.
 
-    Logged beside the usual: `residual`, relative, of the linear system before the last term (1 for one term). A series
+    Also logs `residual`, the relative residual of the linear system before the last term (1 for one term). A series
     that diverges is an error.
 
-    Cost: as that of `cg`.
+    Cost: as `cg`.
 
     Args:
-        iterations: terms of the series, each but the first one product H p.
+        iterations: terms of the series; each but the first takes one product H p.
         rate: below 2 / (largest curvature of F_lower, weight decay included). None: the learning rate of the lower
-            optimizer, which must then be SGD; a rate at which the lower steps converge makes the series converge, too.
-        damping: lambda >= 0, in units of F_lower's curvature; a bias of some lambda / (curvature + lambda).
+            optimizer, which must then be plain SGD; if its lower steps converge, so does the series.
+        damping: lambda >= 0, in units of F_lower's curvature; its bias is about lambda / (curvature + lambda).
 
     Reference:
         Lorraine et al., Optimizing Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020.
@@ -40,19 +40,16 @@ class Neumann(ImplicitSolver):
     def __init__(self, iterations: int = 20, rate: float | None = None, damping: float = 0.0) -> None:
         check_system(iterations, damping)
         if rate is not None and not rate > 0:
-            raise OptionError(f"rate must be positive, got {rate}", "rate")
+            raise OptionError("bilevel.not-positive", "rate", got=rate)
         self.iterations, self.rate, self.damping = iterations, rate, damping
 
-    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
-        """Return the state; BilevelError where an optimizer is not its level's, or gives the series no rate."""
-        state = super().init(problem, optimizers)
+    def init(self, pair: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError if an optimizer isn't its level's, or the series has no rate."""
+        state = super().init(pair, optimizers)
         lower = state.optimizers[1]
         plain = isinstance(lower, optim.SGD) and len(lower.param_groups) == 1 and not lower.param_groups[0]["momentum"]
         if self.rate is None and not plain:
-            raise BilevelError(
-                "the Neumann series takes its rate from plain SGD with one learning rate at the lower level; give "
-                "`rate` for another optimizer, some 1 / the largest curvature of F_lower"
-            )
+            raise BilevelError("bilevel.series-without-rate", type(lower).__name__)
         return state
 
     def solve(self, state: State, product: Operator, g_u: Tensors) -> Solution:

@@ -1,4 +1,4 @@
-"""What a solver carries from step to step."""
+"""The state that a solver carries from step to step."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class State:
     """All that a solver carries from step to step.
 
     Attributes:
-        optimizers: one a level, upper first.
-        history: norms of past responses, `restore_hub.bilevel.norm_cap`; empty where there is no cap.
+        optimizers: one per level, upper first.
+        history: norms of past responses, for `restore_hub.bilevel.norm_cap`; empty without a cap.
     """
 
     optimizers: tuple[optim.Optimizer, ...]
@@ -35,7 +35,7 @@ class State:
         return {"optimizers": [o.state_dict() for o in self.optimizers], "history": list(self.history)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned; the run continues as if it had not stopped."""
+        """Take over what `state_dict` returned; the run continues as if it hadn't stopped."""
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.history = norm_cap.new_history(saved["history"])
@@ -45,33 +45,24 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
     """Pair optimizers with levels, upper first.
 
     Raises:
-        BilevelError: another number of optimizers, one that does not hold exactly the variables of its level, a
-            variable of both levels, one that is twice in omega, or one that is not of real numbers.
+        BilevelError: the number of optimizers is wrong; one doesn't hold exactly the variables of its level or is
+            LBFGS; a variable is in both levels, twice in omega, or not of real numbers.
     """
     if len(optimizers) != len(variables):
-        raise BilevelError(f"the solver takes {len(variables)} optimizers, one a level, got {len(optimizers)}")
+        raise BilevelError("bilevel.optimizer-count", "optimizers", got=len(optimizers), levels=len(variables))
     if len(variables) == 2 and any(_overlap(a, b) for a in variables[0] for b in variables[1]):
-        raise BilevelError("a variable belongs to both levels, theta and omega; leave it in one, or give each its own")
+        raise BilevelError("bilevel.shared-variable")
     if len(variables) == 2 and len({id(w) for w in variables[1]}) < len(variables[1]):
-        raise BilevelError(
-            "a variable is twice in omega: energies would be handed two tensors, and a step follow the gradient of "
-            "one; leave it in once, and let the energies use it in both places"
-        )
+        raise BilevelError("bilevel.repeated-variable", "omega")
     for tensor in (t for tensors in variables for t in tensors):
         if not tensor.is_floating_point():
-            raise BilevelError(
-                f"variables are tensors of real numbers, got {tensor.dtype}; for complex ones take "
-                "`torch.view_as_real` of them, and `torch.view_as_complex` in the energies"
-            )
-    for optimizer in optimizers:
-        if isinstance(optimizer, optim.LBFGS):
-            raise BilevelError("LBFGS evaluates the energy itself, which no solver lets it; use SGD, Adam or another")
+            raise BilevelError("bilevel.variable-not-real", got=str(tensor.dtype))
     for level, (optimizer, tensors) in enumerate(zip(optimizers, variables, strict=True)):
+        if isinstance(optimizer, optim.LBFGS):
+            raise BilevelError("bilevel.lbfgs", f"optimizers[{level}]")
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if held != {id(t) for t in tensors}:
-            raise BilevelError(
-                f"optimizer {level} does not hold exactly the variables of its level; build it from them"
-            )
+            raise BilevelError("bilevel.other-variables", f"optimizers[{level}]")
     return State(tuple(optimizers))
 
 
@@ -89,9 +80,9 @@ def _bytes(t: Tensor) -> tuple[Any, Any]:
     return t.storage_offset() * t.itemsize, (t.storage_offset() + reach + 1) * t.itemsize - 1
 
 
-def report(problem: Any, lower_loss: Tensor, g_l: Tensors, above: Gradients, *responses: Tensors) -> Logs:
-    """Return what every solver with a response logs: losses, |g_l|, its angle to g_u, |dF_upper/dx|, |R| if given."""
-    lengths, size = (norm(g_l), norm(above.omega)), reduction_of(problem).norm
+def report(pair: Any, lower_loss: Tensor, g_l: Tensors, above: Gradients, *responses: Tensors) -> Logs:
+    """Return what every solver with a response logs: losses, |g_l|, its cosine to g_u, |dF_upper/dx|, |R| if given."""
+    lengths, size = (norm(g_l), norm(above.omega)), reduction_of(pair).norm
     logs: Logs = {
         "loss/upper": above.value,
         "loss/lower": lower_loss,

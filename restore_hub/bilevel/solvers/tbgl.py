@@ -1,4 +1,4 @@
-"""One lower step, answered for by a finite difference."""
+"""One lower step and its response by a finite difference."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from restore_hub.errors import BilevelError, OptionError
 
 
 class Tbgl:
-    """One lower step, answered for by a central difference: `restore_hub.bilevel.finite_difference`.
+    """One lower step, then its response by a central difference: `restore_hub.bilevel.finite_difference`.
 
     Gradient: G = dF_upper/dtheta - d^2 F_lower / dtheta domega * P dF_upper/domega'. The lower optimizer is SGD
     without momentum, or Adam or AdamW after a warm start.
 
     Args:
-        radius: distance in omega of the difference's ends from its centre, > 0.
+        radius: distance of the difference's ends from its centre in omega, > 0.
 
     Reference:
         Bilevel Generative Learning (ACM MM 2023), Eq. 5 and Alg. 1, with the direction corrected.
@@ -36,32 +36,32 @@ class Tbgl:
 
     def __init__(self, radius: float = 0.01) -> None:
         if not radius > 0:
-            raise OptionError(f"radius must be positive, got {radius}", "radius")
+            raise OptionError("bilevel.not-positive", "radius", got=radius)
         self.radius = radius
 
-    def init(self, problem: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
-        """Return the state; BilevelError where an optimizer is not its level's, or the lower one has no known P."""
-        state = new_state(optimizers, (problem.theta, problem.omega))
+    def init(self, pair: LevelPair, optimizers: Sequence[optim.Optimizer]) -> State:
+        """Return the state; BilevelError if an optimizer isn't its level's, or the lower one's P isn't known."""
+        state = new_state(optimizers, (pair.theta, pair.omega))
         check_supported(state.optimizers[1])
         return state
 
-    def step(self, problem: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
+    def step(self, pair: LevelPair, state: State, batches: Batches) -> tuple[State, Logs]:
         """Take one lower step and one upper step."""
         self.evaluations(batches.steps)
         check_supported(state.optimizers[1])  # settings and hooks may have changed since `init`
-        before = tuple(w.detach().clone() for w in problem.omega)
-        x, x_lower = levels = couple_levels(problem, batches)
-        below = descend(problem, state.optimizers[1], batches, levels=levels)
-        above = evaluate(problem, "upper", x, problem.omega, batches.upper, optional=("x",))
-        logs = report(problem, below.loss, below.omega_grad, above)
-        direct, direction = above.x, along(preconditioner(state.optimizers[1], problem.omega), above.omega)
-        del below, above  # vectors of the size of omega, so that the difference has room for its own
-        response = finite_difference(problem, x_lower, before, direction, batches.lower[-1], self.radius)
-        step_upper(problem, state.optimizers[0], Pull(x, direct), Pull(x_lower, response.x))
+        before = tuple(w.detach().clone() for w in pair.omega)
+        x, x_lower = levels = couple_levels(pair, batches)
+        below = descend(pair, state.optimizers[1], batches, levels=levels)
+        above = evaluate(pair, "upper", x, pair.omega, batches.upper, optional=("x",))
+        logs = report(pair, below.loss, below.omega_grad, above)
+        direct, direction = above.x, along(preconditioner(state.optimizers[1], pair.omega), above.omega)
+        del below, above  # free vectors of the size of omega before the difference
+        response = finite_difference(pair, x_lower, before, direction, batches.lower[-1], self.radius)
+        step_upper(pair, state.optimizers[0], Pull(x, direct), Pull(x_lower, response.x))
         return state, {**logs, "response_norm": response.norm}
 
     def evaluations(self, lower_steps: int) -> int:
-        """Return 4: the lower step, F_upper, and the two ends; BilevelError for more than one lower step."""
+        """Return 4: the lower step, F_upper's, and the two ends'; BilevelError for more than one lower step."""
         if lower_steps != 1:
-            raise BilevelError(f"tbgl differentiates exactly one lower step, got {lower_steps}; use ibgl for more")
+            raise BilevelError("bilevel.one-lower-step", "tbgl", got=lower_steps)
         return 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from restore_hub.errors import UnreadableFileError
-from restore_hub.photo.pictures import not_read, quiet_tifffile
+from restore_hub.photo.decoders import not_read, quiet_tifffile
+from restore_hub.photo.exif import exif_of_tiff
+from restore_hub.photo.raw.mosaic import planes
+from restore_hub.photo.tiff import Directory
 
 _EXIF_IFD, _EXPOSURE_TIME, _MAKE, _MODEL = 34665, 33434, 271, 272
 _CFA_PATTERN, _ACTIVE_AREA, _BASELINE_EXPOSURE, _NOISE_PROFILE = 33422, 50829, 50730, 51041
@@ -38,6 +41,8 @@ class Tags:
         noise: float64 (1 or 3, 2), shot and read noise of all colours, or of R, G, B (DNG tag 51041).
         matrix: float64 (3, 3), XYZ to camera under D65, else under what the file has.
         corrections: what the file asks for and no reader here does, such as `lens shading`.
+        exif: see `restore_hub.photo.exif.read_exif`; `None` where the file isn't built as a TIFF.
+        lost: a note where EXIF is damaged.
     """
 
     exposure_time: float | None = None
@@ -48,30 +53,45 @@ class Tags:
     noise: NDArray[np.float64] | None = None
     matrix: NDArray[np.float64] | None = None
     corrections: tuple[str, ...] = ()
+    exif: Directory | None = None
+    lost: tuple[str, ...] = ()
 
 
 def read_tags(path: Path) -> Tags:
-    """Read the tags of a RAW file that is built as a TIFF; all else gives empty ones."""
+    """Read the tags and the EXIF of a RAW file that is built as a TIFF; other files give empty ones.
+
+    Raises:
+        DataError: the system refuses to open the file.
+    """
+    exif: Directory | None = None
+    lost: tuple[str, ...] = ()
     try:
-        with quiet_tifffile(), tifffile.TiffFile(path) as tiff:
-            first = tiff.pages.first
-            pages = [first, *(first.pages or ())]
-            raw = next((page for page in pages if _CFA_PATTERN in page.tags), first)
-            return Tags(
-                exposure_time=_exposure_time(first.tags),
-                baseline_exposure=_rational(first.tags.valueof(_BASELINE_EXPOSURE)),
-                camera=_camera(*(str(first.tags.valueof(code, "")).strip() for code in (_MAKE, _MODEL))),
-                black=_black(raw.tags),
-                active=_corner(raw.tags.valueof(_ACTIVE_AREA)),
-                noise=_noise([page.tags.valueof(_NOISE_PROFILE) for page in (raw, first)]),
-                matrix=_matrix(first.tags),
-                corrections=tuple(sorted({_OPCODES[code] for page in pages for code in _opcodes(page.tags)})),
-            )
-    except Exception as error:  # no TIFF, or a maker's variant of it: LibRaw has read it all the same
-        found = not_read(path, error, "its tags are damaged")
+        with path.open("rb") as file:
+            exif, lost = exif_of_tiff(file)
+            file.seek(0)
+            with quiet_tifffile(), tifffile.TiffFile(file) as tiff:
+                return replace(_tags(tiff), exif=exif, lost=lost)
+    except Exception as error:  # not a TIFF, or a maker's variant of it: LibRaw has read it all the same
+        found = not_read(path, error)
         if not isinstance(found, UnreadableFileError):
             raise found from error
-        return Tags()
+        return Tags(exif=exif, lost=lost)
+
+
+def _tags(tiff: tifffile.TiffFile) -> Tags:
+    first = tiff.pages.first
+    pages = [first, *(first.pages or ())]
+    raw = next((page for page in pages if _CFA_PATTERN in page.tags), first)
+    return Tags(
+        exposure_time=_exposure_time(first.tags),
+        baseline_exposure=_rational(first.tags.valueof(_BASELINE_EXPOSURE)),
+        camera=_camera(*(str(first.tags.valueof(code, "")).strip() for code in (_MAKE, _MODEL))),
+        black=_black(raw.tags),
+        active=_corner(raw.tags.valueof(_ACTIVE_AREA)),
+        noise=_noise([page.tags.valueof(_NOISE_PROFILE) for page in (raw, first)]),
+        matrix=_matrix(first.tags),
+        corrections=tuple(sorted({_OPCODES[code] for page in pages for code in _opcodes(page.tags)})),
+    )
 
 
 def _camera(make: str, model: str) -> str:
@@ -95,7 +115,7 @@ def _black(tags: Any) -> NDArray[np.float64] | None:
     levels = _reals(tags[_BLACK_LEVEL]).reshape(rows, columns)
     levels = levels + sum(_reals(tags[code]).mean() for code in _BLACK_DELTAS if code in tags)
     twice = np.tile(levels, (2, 2))
-    tile = np.array([[twice[y::2, x::2].mean() for x in (0, 1)] for y in (0, 1)])
+    tile = np.array([plane.mean() for plane in planes(twice)]).reshape(2, 2)
     return tile if np.isfinite(tile).all() else None
 
 

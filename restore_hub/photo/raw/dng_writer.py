@@ -1,4 +1,4 @@
-"""Writes DNG files that RAW readers take: a Bayer mosaic, or a restored picture as linear light."""
+"""Writes DNG files: a Bayer mosaic, or a restored picture as linear light."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from restore_hub.errors import DataError
+from restore_hub.files import write_file
 from restore_hub.photo.colour import XYZ_FROM_SRGB
 from restore_hub.photo.exif import MAKE, MODEL, with_exposure_time
-from restore_hub.photo.pictures import write_atomic
-from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import RawImage, sites
 from restore_hub.photo.tiff import (
     BYTE,
     DOUBLE,
@@ -30,7 +30,7 @@ from restore_hub.photo.tiff import (
     text,
 )
 
-SMALLEST_SIDE = 22  # LibRaw takes nothing smaller for a RAW file
+SMALLEST_SIDE = 22  # LibRaw reads no smaller RAW file
 _D65 = 21  # EXIF LightSource
 
 
@@ -40,21 +40,20 @@ def write_dng(path: Path, raw: RawImage, exif: Directory | None = None) -> None:
     Raises:
         DataError: as `encode_dng`, or a folder that cannot be written.
     """
-    write_atomic(Path(path), encode_dng(raw, str(path), exif))
+    write_file(Path(path), encode_dng(raw, str(path), exif))
 
 
 def encode_dng(raw: RawImage, name: str = "the mosaic", exif: Directory | None = None) -> bytes:
     """Return the DNG file of a uint16 mosaic (H, W), H and W at least 22.
 
-    All that `raw` knows is written, but for what DNG has no place for: of unequal white levels it holds the
-    lowest, and of unequal factors for the two greens their mean. Tags are those of the DNG
-    specification 1.4, chapter 4.
+    Everything that `raw` knows is written, except what DNG cannot hold: unequal white levels become the lowest, and
+    unequal factors of the two greens their mean. Tags are those of the DNG specification 1.4, chapter 4.
 
     Args:
         raw: what to write; without `camera_from_xyz`, camera RGB is taken for sRGB.
         name: what errors call it.
-        exif: from `restore_hub.photo.exif.read_exif`; its make and model go before those of `raw`, the exposure
-            time of `raw` goes before its.
+        exif: from `restore_hub.photo.exif.read_exif`; its make and model replace those of `raw`, whose exposure time
+            replaces EXIF's.
 
     Raises:
         DataError: another shape or type, levels out of order.
@@ -88,7 +87,7 @@ def write_linear_dng(path: Path, picture: NDArray[Any], *, orientation: int = 1,
     Raises:
         DataError: as `encode_linear_dng`, or a folder that cannot be written.
     """
-    write_atomic(Path(path), encode_linear_dng(picture, str(path), orientation=orientation, exif=exif))
+    write_file(Path(path), encode_linear_dng(picture, str(path), orientation=orientation, exif=exif))
 
 
 def encode_linear_dng(
@@ -112,7 +111,7 @@ def encode_linear_dng(
     picture = np.asarray(picture)
     _check_size(name, "picture of three colours", picture, picture.ndim == 3 and picture.shape[2] == 3)
     if not np.isfinite(picture).all():
-        raise DataError(f"{name}: not written, because some values are not finite")
+        raise DataError("photo.not-finite", name)
     tags: dict[int, Field | Directory] = {
         MAKE: text("restore_hub"),
         MODEL: text("restore_hub"),
@@ -129,17 +128,14 @@ def encode_linear_dng(
 
 def _check_size(name: str, what: str, array: NDArray[Any], right: bool) -> None:
     if not right or min(array.shape[:2]) < SMALLEST_SIDE:
-        raise DataError(
-            f"{name}: a DNG holds a {what} of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}, not "
-            f"{array.dtype} {array.shape}"
-        )
+        raise DataError("raw.dng-array", name, wanted=what, side=SMALLEST_SIDE, found=f"{array.dtype} {array.shape}")
 
 
 def _check_levels(name: str, black: list[float], white: int, balance: NDArray[np.float64]) -> None:
     if not (balance > 0).all():
-        raise DataError(f"{name}: white balance is positive, not {balance.tolist()}")
+        raise DataError("raw.dng-balance", name, balance=balance.tolist())
     if not 0 <= min(black) <= max(black) < white <= 65535:
-        raise DataError(f"{name}: black levels {black} must be four, not negative, and below white {white} <= 65535")
+        raise DataError("raw.dng-levels", name, black=black, white=white)
 
 
 def _identity(camera: str, orientation: int) -> dict[int, Field]:
@@ -152,7 +148,7 @@ def _identity(camera: str, orientation: int) -> dict[int, Field]:
 
 
 def _sensor(phase: tuple[int, int], black: list[float], white: int) -> dict[int, Field]:
-    planes = [2 * (y ^ phase[0]) + (x ^ phase[1]) for y in (0, 1) for x in (0, 1)]  # plane at each site of the tile
+    planes = [2 * row + column for row, column in sites(phase)]  # at each site of the tile: it is its own inverse
     return {
         33421: numbers(SHORT, [2, 2]),  # CFARepeatPatternDim
         33422: numbers(BYTE, [(0, 1, 1, 2)[plane] for plane in planes]),  # CFAPattern

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 import tifffile
@@ -16,20 +16,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from restore_hub.errors import DataError, UnreadableFileError, did_you_mean
-from restore_hub.photo.guards import check_held, check_size, fault_of
-from restore_hub.photo.pictures import check_whole, not_read, quiet_decoders
-from restore_hub.photo.raw.mosaic import LARGEST_GAIN, PHASES, RawImage
+from restore_hub.errors import DataError, UnreadableFileError, nearest, reason_of
+from restore_hub.photo.decoders import check_whole, not_read, quiet_decoders
+from restore_hub.photo.exif import exif_of_tiff
+from restore_hub.photo.guards import check_file, check_held, check_size
+from restore_hub.photo.kind import find_sidecar
+from restore_hub.photo.raw.mosaic import LARGEST_GAIN, PHASES, RawImage, planes
+from restore_hub.photo.tiff import Directory
 
-SIDECAR_SUFFIXES = (".raw", ".bin", ".npy", ".png", ".tif", ".tiff")
-FOLDER_SIDECAR = "mosaic.yaml"  # describes every such file of its folder that has none of its own
 _TYPES = {"uint8": "u1", "uint16": "<u2", "uint16be": ">u2", "float32": "<f4"}
 PLANES = ("r", "gr", "gb", "b")
 _LARGEST = 2**16  # bytes of a sidecar
 _LARGEST_LEVEL, _SMALLEST_RANGE = 1e6, 1e-3
 _SINGULAR = 1e6  # condition of a matrix
 _SQUEEZED = 2 * 2000  # bytes a byte: more than any compression of PNG or TIFF reaches
-_FOUND = "cannot be read, damaged or cut off"
 
 
 def _levels(value: Any) -> list[float]:
@@ -73,7 +73,7 @@ def _planes(value: Any) -> list[str]:
 
 
 def _numbers(value: Any, lengths: tuple[int, ...], low: float, high: float) -> bool:
-    """Say whether a value is a list of so many numbers within a range."""
+    """Say whether a value is a list of one of these lengths, of numbers within a range."""
     if not isinstance(value, list) or len(value) not in lengths:
         return False
     return all(isinstance(n, int | float) and not isinstance(n, bool) and low <= n <= high for n in value)
@@ -121,73 +121,80 @@ class Sidecar(BaseModel):
     camera: str = ""
 
 
-def find_sidecar(path: Path) -> Path | None:
-    """Return the sidecar of a file: `NAME.EXT.yaml`, else the folder's `mosaic.yaml`, else `None`."""
-    if path.suffix.lower() not in SIDECAR_SUFFIXES:
-        return None
-    own, shared = path.with_name(path.name + ".yaml"), path.with_name(FOLDER_SIDECAR)
-    # Not Path.is_file, which raises where the suffix makes the name too long for a file.
-    return next((sidecar for sidecar in (own, shared) if os.path.isfile(sidecar)), None)
-
-
-def read_headerless(path: Path, sidecar: Path) -> RawImage:
-    """Read a mosaic that `sidecar` describes.
+def read_headerless(path: Path) -> RawImage:
+    """Read a mosaic that a sidecar describes.
 
     A `.npy` holds (H, W), or packed planes (4, H/2, W/2) or (H/2, W/2, 4).
 
     Raises:
-        DataError: no such file, a sidecar with an unknown key or a value that makes no sense, or one that does not
-            fit the file. UnreadableFileError: the file is damaged or cut off.
+        DataError: the file or its sidecar is missing, or the sidecar has an unknown key, a bad value, or doesn't fit
+            the file. UnreadableFileError: the file is damaged or cut off.
     """
+    sidecar = find_sidecar(path)
+    if sidecar is None:
+        raise DataError("raw.no-sidecar", path, sidecar=f"{path.name}.yaml")
     facts = _read_sidecar(sidecar)
+    check_file(path)
     try:
-        if fault := fault_of(path):
-            raise DataError(f"{path}: {fault}{', not a mosaic' if fault.startswith('is') else ''}")
-        with quiet_decoders(), np.errstate(over="ignore"):  # sizes beyond all numbers are refused by numpy
-            values = _read_values(path, sidecar, facts)
+        with quiet_decoders(), np.errstate(over="ignore"):  # NumPy itself refuses sizes that overflow
+            values, exif, lost = _read_values(path, sidecar, facts)
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise not_read(path, error, _FOUND) from error
+        raise not_read(path, error) from error
     with np.errstate(over="ignore"):  # floats beyond float32 become infinite, which is refused next
         values = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16, copy=False)
     if not np.isfinite(values).all():
-        raise UnreadableFileError(f"{path}: holds values that are not finite")
+        raise UnreadableFileError("raw.not-finite", path)
     if values.ndim == 3:
         values = _unpacked(values, facts)
     if facts.size is not None and values.shape != facts.size:
-        raise DataError(f"{path}: {_text(values.shape)} pixels, but {sidecar} says {_text(facts.size)}; mend `size`")
-    return _raw_image(values, facts, sidecar)
+        raise DataError("raw.other-size", path, found=_text(values.shape), stated=_text(facts.size), sidecar=sidecar)
+    return replace(_raw_image(values, facts, sidecar), exif=exif, notes=lost)
 
 
 def _read_sidecar(sidecar: Path) -> Sidecar:
     try:
         text = sidecar.read_bytes()
         if len(text) > _LARGEST:
-            raise DataError(f"{sidecar}: {len(text)} bytes are too long for a sidecar; see docs/raw.md")
+            raise DataError("raw.sidecar-too-long", sidecar, found=len(text), limit=_LARGEST)
         content = YAML(typ="safe", pure=True).load(text.decode())
     except OSError as error:
-        raise DataError(f"{sidecar}: cannot be read: {error.strerror}") from error
+        raise DataError("photo.cannot-open", sidecar, cause=reason_of(error)) from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{sidecar}: no YAML: {' '.join(str(error).split())[:200]}") from error
+        raise DataError("raw.sidecar-not-yaml", sidecar, cause=reason_of(error, 200)) from error
     if not isinstance(content, dict):
-        raise DataError(f"{sidecar}: a sidecar is a mapping of keys such as cfa, black and white (docs/raw.md)")
+        raise DataError("raw.sidecar-not-a-mapping", sidecar)
     for key in content:
         if key not in Sidecar.model_fields:
-            hint = did_you_mean(str(key), Sidecar.model_fields) or f"; known are {', '.join(Sidecar.model_fields)}"
-            raise DataError(f"{sidecar}: unknown key {key!r}{hint}")
+            known = ", ".join(Sidecar.model_fields)
+            near = nearest(str(key), Sidecar.model_fields)
+            raise DataError("raw.sidecar-unknown-key", sidecar, key=key, known=known, mend=near)
     try:
         facts = Sidecar.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        said = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        raise DataError(f"{sidecar}: {'.'.join(map(str, first['loc']))}: {said}") from None
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise DataError("raw.sidecar-missing-key", sidecar, key=key) from None
+        cause = first["msg"].removeprefix("Value error, ")
+        raise DataError("raw.sidecar-bad-value", f"{sidecar}: {key}", cause=cause) from None
     if not all(high - low >= _SMALLEST_RANGE for low, high in zip(facts.black, facts.white, strict=True)):
-        raise DataError(f"{sidecar}: white {facts.white} is not above black {facts.black}")
+        raise DataError("raw.levels", sidecar, white=facts.white, black=facts.black)
     return facts
 
 
-def _read_values(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
+def _read_values(path: Path, sidecar: Path, facts: Sidecar) -> tuple[NDArray[Any], Directory, tuple[str, ...]]:
+    """Return the values as stored, and what a TIFF has of EXIF."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        with path.open("rb") as file:
+            exif, lost = exif_of_tiff(file)
+            file.seek(0)
+            return _read_tiff(path, file), exif or {}, lost
+    return _read_plain(path, sidecar, facts), {}, ()
+
+
+def _read_plain(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix in (".raw", ".bin"):
         return _read_bare(path, sidecar, facts)
@@ -197,63 +204,58 @@ def _read_values(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
         kind = array.dtype.newbyteorder("=")
         packed = array.ndim == 3 and 4 in (array.shape[0], array.shape[2])
         if not (array.ndim == 2 or packed) or array.size == 0 or kind not in ("u1", "u2", "f2", "f4", "f8"):
-            raise DataError(
-                f"{path}: {array.dtype} {array.shape} is no mosaic; save uint8, uint16 or floats, (H, W) or packed "
-                "(4, H/2, W/2)"
-            )
+            raise DataError("raw.not-a-mosaic", path, found=f"an array of {array.dtype} {array.shape}")
         check_size(path, *array.shape[-2:] if array.shape[0] == 4 else array.shape[:2])
         return np.array(array, kind)
-    return _read_grey(path)
+    return _read_png(path)
 
 
 def _read_bare(path: Path, sidecar: Path, facts: Sidecar) -> NDArray[Any]:
     if facts.size is None:
-        raise DataError(f"{sidecar}: `size` is missing; a {path.suffix} file needs it, such as size: 768x512")
+        raise DataError("raw.sidecar-missing-key", sidecar, key="size")
     kind = np.dtype(_TYPES[facts.type])
     wanted, found = math.prod(facts.size) * kind.itemsize, path.stat().st_size
-    if wanted != found:
-        error = UnreadableFileError if found < wanted else DataError
-        raise error(
-            f"{path}: {found} bytes, but {_text(facts.size)} values of {facts.type} are {wanted}; the file is cut off, "
-            f"or {sidecar} has the wrong size or type"
-        )
+    if found < wanted:
+        raise UnreadableFileError("raw.truncated", path, found=found, expected=wanted, sidecar=sidecar)
+    if found > wanted:
+        raise DataError("raw.too-long", path, found=found, expected=wanted, sidecar=sidecar)
     check_size(path, *facts.size)
     values = np.fromfile(path, kind).reshape(facts.size)
     return values.astype(kind.newbyteorder("="), copy=False)
 
 
-def _read_grey(path: Path) -> NDArray[Any]:
-    """Read the values of a PNG or TIFF with one channel, as stored."""
-    if path.suffix.lower() == ".png":
-        with Image.open(path, formats=("PNG",)) as image:
-            if image.mode not in ("L", "I;16"):
-                raise DataError(f"{path}: a PNG of {image.mode}, but a mosaic has one channel of 8 or 16 bits")
-            check_held(path, image.height * image.width, _SQUEEZED, _FOUND)
-            check_size(path, image.height, image.width)
-            return np.array(image)
-    with tifffile.TiffFile(path) as tiff:
+def _read_png(path: Path) -> NDArray[Any]:
+    """Read the values of a PNG with one channel, as stored."""
+    with Image.open(path, formats=("PNG",)) as image:
+        if image.mode not in ("L", "I;16"):
+            raise DataError("raw.not-a-mosaic", path, found=f"a PNG of {image.mode}")
+        check_held(path, image.height * image.width, _SQUEEZED)
+        check_size(path, image.height, image.width)
+        return np.array(image)
+
+
+def _read_tiff(path: Path, file: BinaryIO) -> NDArray[Any]:
+    """Read the values of an open TIFF with one channel, as stored."""
+    with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         if page.dtype not in (np.uint8, np.uint16) or len(page.shape) != 2:
-            raise DataError(f"{path}: a TIFF of {page.dtype} {page.shape}, but a mosaic is (H, W) of 8 or 16 bits")
-        check_held(path, page.size, _SQUEEZED, _FOUND)
+            raise DataError("raw.not-a-mosaic", path, found=f"a TIFF of {page.dtype} {page.shape}")
+        check_held(path, page.size, _SQUEEZED)
         check_size(path, *page.shape)
-        check_whole(path, page, _FOUND)
+        check_whole(path, page)
         values = np.asarray(page.asarray())
         if values.shape != page.shape:
-            raise UnreadableFileError(
-                f"{path}: holds {values.shape} values, its header says {page.shape}; it is damaged"
-            )
+            raise UnreadableFileError("photo.parts-missing", path)
         return values
 
 
 def _unpacked(values: NDArray[Any], facts: Sidecar) -> NDArray[Any]:
     """Put packed planes on their sites: (4, h, w) or (h, w, 4) to (2h, 2w)."""
-    planes = values if values.shape[0] == 4 else np.moveaxis(values, 2, 0)
-    mosaic = np.empty((2 * planes.shape[1], 2 * planes.shape[2]), values.dtype)
-    top, left = PHASES[facts.cfa]
-    for name, plane in zip(facts.planes, planes, strict=True):
-        y, x = divmod(PLANES.index(name), 2)
-        mosaic[y ^ top :: 2, x ^ left :: 2] = plane
+    packed = values if values.shape[0] == 4 else np.moveaxis(values, 2, 0)
+    mosaic = np.empty((2 * packed.shape[1], 2 * packed.shape[2]), values.dtype)
+    places = dict(zip(PLANES, planes(mosaic, PHASES[facts.cfa]), strict=True))
+    for name, plane in zip(facts.planes, packed, strict=True):
+        places[name][...] = plane
     return mosaic
 
 
@@ -261,7 +263,7 @@ def _raw_image(values: NDArray[Any], facts: Sidecar, sidecar: Path) -> RawImage:
     phase, sensor = PHASES[facts.cfa], (values.shape[0], values.shape[1])
     top, left, height, width = facts.area or (0, 0, *sensor)
     if min(top, left) < 0 or min(height, width) < 1 or top + height > sensor[0] or left + width > sensor[1]:
-        raise DataError(f"{sidecar}: the area {facts.area} does not lie within {_text(sensor)} pixels")
+        raise DataError("raw.area-outside", sidecar, area=facts.area, size=_text(sensor))
     balance = np.array(facts.balance or [1.0] * 4)
     return RawImage(
         mosaic=np.ascontiguousarray(values[top : top + height, left : left + width]),

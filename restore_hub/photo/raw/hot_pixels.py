@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_hub.photo.raw.mosaic import RawImage
+from restore_hub.photo.raw.mosaic import RawImage, planes
 
 # A pixel is hot when it stands above all its neighbours by so many standard deviations of the noise ...
 _DEVIATIONS = 10.0
@@ -58,11 +58,10 @@ def _around(signal: NDArray[Any], y: int, x: int) -> NDArray[Any]:
 
 def _signal(raw: RawImage) -> NDArray[np.float32]:
     """Return (m - black) / (white - black) on every site, white-balanced so that colours compare."""
-    signal = np.empty(raw.mosaic.shape, np.float32)
+    signal, scale = np.empty(raw.mosaic.shape, np.float32), raw.balance / (raw.white - raw.black)
+    stored, made = planes(raw.mosaic, raw.phase), planes(signal, raw.phase)
     for plane in range(4):
-        y, x = plane // 2 ^ raw.phase[0], plane % 2 ^ raw.phase[1]
-        scale = raw.balance[plane] / (raw.white[plane] - raw.black[plane])
-        signal[y::2, x::2] = (raw.mosaic[y::2, x::2] - raw.black[plane]) * scale
+        made[plane][...] = (stored[plane] - raw.black[plane]) * scale[plane]
     return signal
 
 

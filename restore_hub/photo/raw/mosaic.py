@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from restore_hub.photo.colour import camera_from_srgb
+from restore_hub.photo.tiff import Directory
 
 # Red's (row, column) in the 2x2 tile, by the letters of the tile read row by row.
 PHASES = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
@@ -43,7 +45,8 @@ class RawImage:
             signal x in [0, 1] is `shot * x + read`; or `None`.
         baseline_exposure: DNG tag 50730 in stops, or `None`.
         hot_pixels: how many were repaired; 0 where none was looked for.
-        notes: what a person should know of the file, a few words each.
+        notes: what a person should know about the file, a few words each.
+        exif: what stays true of its EXIF, see `restore_hub.photo.exif.read_exif`.
     """
 
     mosaic: NDArray[Any]
@@ -63,6 +66,7 @@ class RawImage:
     baseline_exposure: float | None = None
     hot_pixels: int = 0
     notes: tuple[str, ...] = ()
+    exif: Directory = field(default_factory=dict)
 
     @property
     def to_srgb(self) -> NDArray[np.float32] | None:
@@ -73,9 +77,21 @@ class RawImage:
 
     def clipped(self) -> float:
         """Return the share of the sites that are saturated, 0 to 1."""
-        sites = [(y ^ self.phase[0], x ^ self.phase[1]) for y in (0, 1) for x in (0, 1)]
-        planes = zip(sites, self.white, strict=True)
-        return sum(int((self.mosaic[y::2, x::2] >= white).sum()) for (y, x), white in planes) / self.mosaic.size
+        pairs = zip(planes(self.mosaic, self.phase), self.white, strict=True)
+        return sum(int((plane >= white).sum()) for plane, white in pairs) / self.mosaic.size
+
+
+def sites(phase: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the (row, column) of R, Gr, Gb and B in the 2x2 tile."""
+    return [(row ^ phase[0], column ^ phase[1]) for row in (0, 1) for column in (0, 1)]
+
+
+def planes(mosaic: Any, phase: Sequence[int] = (0, 0)) -> list[Any]:
+    """Return views of R, Gr, Gb and B in a mosaic (..., H, W), a NumPy array or a torch tensor.
+
+    Writing into a view writes into the mosaic. Planes of odd mosaics differ in size.
+    """
+    return [mosaic[..., row::2, column::2] for row, column in sites(phase)]
 
 
 def in_levels(raw: RawImage) -> RawImage:
@@ -87,10 +103,10 @@ def in_levels(raw: RawImage) -> RawImage:
         return raw
     black, white = 4096.0, 65535.0
     levels = np.empty(raw.mosaic.shape, np.uint16)
+    stored, made = planes(raw.mosaic, raw.phase), planes(levels, raw.phase)
     for plane in range(4):
-        y, x = plane // 2 ^ raw.phase[0], plane % 2 ^ raw.phase[1]
-        signal = (raw.mosaic[y::2, x::2] - raw.black[plane]) / (raw.white[plane] - raw.black[plane])
-        levels[y::2, x::2] = np.rint(np.clip(black + signal * (white - black), 0, white))
+        signal = (stored[plane] - raw.black[plane]) / (raw.white[plane] - raw.black[plane])
+        made[plane][...] = np.rint(np.clip(black + signal * (white - black), 0, white))
     return replace(raw, mosaic=levels, black=np.full(4, black, np.float32), white=np.full(4, white, np.float32))
 
 
@@ -106,20 +122,51 @@ def pack(
 
         plane = min((m - black) / (white - black) * balance * gain, 1)
 
-    The mosaic is first extended to even size with red at (0, 0): row `i` is row `reflect(i - phase[0])` of the
-    mosaic, where `reflect(j) = min(abs((H - 1) - abs((H - 1) - abs(j))), H - 1)` mirrors without repeating the
-    edge, so that colours stay in their places; columns alike. (A side of 1 pixel has no neighbour to mirror:
-    its only row serves for all.) Noise below black stays negative. A picture at full resolution made from the
-    planes is aligned with the mosaic after cutting `[phase[0] : phase[0] + H, phase[1] : phase[1] + W]`.
-    Graphs exported to ONNX compute the same; this function is their reference.
+    The mosaic is first extended to even size with red at (0, 0), see `source_lines`. Noise below black stays
+    negative. A full-resolution picture made from the planes is aligned with the mosaic after cutting it to
+    `[phase[0] : phase[0] + H, phase[1] : phase[1] + W]`.
+
+    `restore_hub.export.raw_input.pack` does the same inside exported graphs, with the same functions.
     """
-    rows, columns = (_reflect(size, start) for size, start in zip(mosaic.shape, phase, strict=True))
-    padded = mosaic[np.ix_(rows, columns)].astype(np.float32)
-    planes = np.stack([padded[::2, ::2], padded[::2, 1::2], padded[1::2, ::2], padded[1::2, 1::2]])
-    low, high, factor = (np.asarray(v, np.float32).reshape(4, 1, 1) for v in (black, white, balance))
-    planes -= low
-    planes *= factor * np.float32(gain) / (high - low)
-    return np.minimum(planes, np.float32(1), out=planes)
+    rows, columns = (
+        source_lines(np.arange(padded(size)), first, size) for size, first in zip(mosaic.shape, phase, strict=True)
+    )
+    packed = np.stack(planes(mosaic[np.ix_(rows, columns)].astype(np.float32)))
+    low, high, factors = (np.asarray(value, np.float32) for value in (black, white, balance))
+    return np.asarray(scaled(packed, low, high, factors, np.float32(gain)))
+
+
+def padded(size: int) -> int:
+    """Return the even length of a side that holds `size` lines and one more before them."""
+    return (size + 2) // 2 * 2
+
+
+def source_lines(lines: Any, first: Any, size: int) -> Any:
+    """Return which line of the mosaic each line of the extended one copies, so that red comes first.
+
+    The edge is mirrored without repeating it, which keeps every colour on its sites. A side of one pixel has no
+    neighbour to mirror, so its only line is repeated.
+
+    Args:
+        lines: 0 .. `padded(size)` - 1, a NumPy array or a torch tensor.
+        first: row or column of red, 0 or 1.
+        size: lines of the mosaic.
+    """
+    last = size - 1
+    return abs(last - abs(last - abs(lines - first))).clip(max=last)
+
+
+def scaled(packed: Any, black: Any, white: Any, balance: Any, gain: Any) -> Any:
+    """Return packed planes (..., 4, h, w) from black to white, balanced and exposed; overwrites `packed`.
+
+    Args:
+        packed: stored levels, a float NumPy array or torch tensor.
+        black, white, balance: (4,), of R, Gr, Gb, B.
+        gain: exposure gain, one number.
+    """
+    packed -= black.reshape(4, 1, 1)
+    packed *= (balance * gain / (white - black)).reshape(4, 1, 1)
+    return packed.clip(max=1)
 
 
 def exposure_gain(raw: RawImage) -> tuple[float, str]:
@@ -138,9 +185,3 @@ def exposure_gain(raw: RawImage) -> tuple[float, str]:
     if gain == wanted:
         return gain, f"brings the mean green {mean:.4g} to {MIDDLE_GREY}"
     return gain, f"towards {MIDDLE_GREY} for the mean green {mean:.4g}, limited to {gain:g}"
-
-
-def _reflect(size: int, start: int) -> NDArray[np.intp]:
-    """Return the source indices of an axis that is extended to even length with red first; see `pack`."""
-    wanted = np.abs(np.arange((size + 2) // 2 * 2) - start)
-    return np.asarray(np.minimum(np.abs(size - 1 - np.abs(size - 1 - wanted)), size - 1), np.intp)

@@ -212,8 +212,9 @@ def pair_of_chain(
     active = {name for level in stage.levels for name in level.blocks}
     for name, block in chain.blocks.items():
         block.train(name in active)
-    if stage.upper is not None and stage.lower is not None:
-        return ChainPair(chain, objectives, stage.upper, stage.lower, reduction)
+    if len(stage.levels) == 2:
+        upper, lower = stage.levels
+        return ChainPair(chain, objectives, upper, lower, reduction)
     return ChainLevel(chain, objectives, stage.levels[0], reduction)
 
 

@@ -31,20 +31,22 @@ def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None
     for index, stage in enumerate(plan.spec.stages):
         _check_optimizers(plan, index, stage)
         groups = plan.solvers[index].options.get("groups")
-        if isinstance(groups, int) and stage.lower is not None:
+        if isinstance(groups, int) and len(stage.levels) == 2:
+            lower = stage.levels[1]
             try:
-                _check_groups(groups, samples(stage.lower.data), stage.lower.accumulate, ranks)
+                _check_groups(groups, samples(lower.data), lower.accumulate, ranks)
             except BilevelError as error:
-                raise plan.document.error(str(error), "stages", index, "groups") from None
+                raise plan.solvers[index].located(error, "groups") from None
 
 
 def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:
     variables = [(torch.zeros(1, requires_grad=True),) for _ in stage.levels]
     optimizers = [make_optimizer(level, own) for level, own in zip(stage.levels, variables, strict=True)]
+    solver = plan.solvers[index].make()
     try:
-        plan.solvers[index].make().init(_stub(variables), optimizers)
+        solver.init(_stub(variables), optimizers)
     except RestoreHubError as error:
-        raise plan.document.error(str(error), "stages", index, "solver") from error
+        raise plan.solvers[index].located(error, "solver") from error
     except Exception:
         return  # a solver that asks for more than variables and optimizers sees the whole problem before the first step
 

@@ -137,8 +137,9 @@ def pair_of_problem(problem: Problem, stage: Stage, reduction: Reduction = ALONE
     active = {name for level in stage.levels for name in level.blocks}
     for name, block in problem.blocks.items():
         block.train(name in active)
-    if stage.upper is not None and stage.lower is not None:
-        return ProblemPair(problem, stage.upper, stage.lower, reduction)
+    if len(stage.levels) == 2:
+        upper, lower = stage.levels
+        return ProblemPair(problem, upper, lower, reduction)
     return ProblemLevel(problem, stage.levels[0], reduction)
 
 

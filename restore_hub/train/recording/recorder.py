@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Tracker
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.train.recording.folder import RunFolder, writing
 from restore_hub.train.recording.tracker_queue import About, Outbox
 from restore_hub.train.recording.tracker_thread import Courier

@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 
 from restore_hub.contracts import Scalar, Tracker
 from restore_hub.errors import TrainingError
-from restore_hub.photo.pictures import read_picture, write_atomic
-from restore_hub.plan.weights import file_hash
+from restore_hub.files import file_hash, write_file
+from restore_hub.photo.pictures import read_picture
 from restore_hub.train.recording.jsonl_tail import Tail
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -195,7 +195,7 @@ class Outbox:
         self._proceed()
         self._had.update(had)
         self._stores[self._tracker.store] = self._had
-        write_atomic(self.folder / "tracker.json", (json.dumps(self._stores, indent=2) + "\n").encode())
+        write_file(self.folder / "tracker.json", (json.dumps(self._stores, indent=2) + "\n").encode())
 
     def _proceed(self) -> None:
         if self._closed:

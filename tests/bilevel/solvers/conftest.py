@@ -98,12 +98,12 @@ def feed(case: str, steps: int) -> Batches:
     return Batches(batch(0), lower, steps)
 
 
-def sgd(problem: Any, upper: float = 0.3) -> list[optim.Optimizer]:
-    return [optim.SGD(problem.theta, lr=upper), optim.SGD(problem.omega, lr=RATE)]
+def sgd(pair: Any, upper: float = 0.3) -> list[optim.Optimizer]:
+    return [optim.SGD(pair.theta, lr=upper), optim.SGD(pair.omega, lr=RATE)]
 
 
-def run(solver: Any, problem: Any, batches: Batches) -> tuple[State, dict[str, Tensor]]:
-    state, logs = solver.step(problem, solver.init(problem, sgd(problem)), batches)
+def run(solver: Any, pair: Any, batches: Batches) -> tuple[State, dict[str, Tensor]]:
+    state, logs = solver.step(pair, solver.init(pair, sgd(pair)), batches)
     numbers = [torch.as_tensor(value) for value in logs.values()]
     assert all(value.ndim == 0 and not value.requires_grad for value in numbers)
     return state, logs

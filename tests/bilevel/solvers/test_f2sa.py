@@ -39,15 +39,15 @@ def test_the_bias_falls_with_the_penalty_and_the_lag_with_the_steps(quadratic: A
     errors, first = [], []
     well_conditioned(quadratic)
     for penalty in (1e1, 1e2, 1e3):
-        solver, problem = F2sa(penalty), copy.deepcopy(quadratic)
-        state = solver.init(problem, [optim.SGD(problem.theta, lr=0.0), optim.SGD(problem.omega, lr=0.2)])
+        solver, pair = F2sa(penalty), copy.deepcopy(quadratic)
+        state = solver.init(pair, [optim.SGD(pair.theta, lr=0.0), optim.SGD(pair.omega, lr=0.2)])
         found = []
         for _ in range(400 // steps):
-            state, _ = solver.step(problem, state, Batches(None, [None], steps))
-            found.append(problem.theta[0].grad.clone())
-        inverse = torch.linalg.inv(problem.A)
-        g_u = inverse @ problem.B.T @ problem.theta[0].detach() - problem.e
-        exact = problem.D @ problem.theta[0].detach() + problem.B @ inverse @ g_u
+            state, _ = solver.step(pair, state, Batches(None, [None], steps))
+            found.append(pair.theta[0].grad.clone())
+        inverse = torch.linalg.inv(pair.A)
+        g_u = inverse @ pair.B.T @ pair.theta[0].detach() - pair.e
+        exact = pair.D @ pair.theta[0].detach() + pair.B @ inverse @ g_u
         errors.append(((found[-1] - exact).norm() / exact.norm()).item())
         first.append(((found[0] - exact).norm() / exact.norm()).item())
     assert errors[0] > 5 * errors[1] > 25 * errors[2]
@@ -57,21 +57,21 @@ def test_the_bias_falls_with_the_penalty_and_the_lag_with_the_steps(quadratic: A
 
 def test_copies_keep_apart_what_the_optimizer_remembers(kit: Any) -> None:
     """Adam steps both copies; each as if it had an optimizer of its own."""
-    problem, solver, batches = kit.Chain(), F2sa(5.0), kit.feed("one", 1)
-    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.0), optim.Adam(problem.omega, lr=0.05)])
-    drawn = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    pair, solver, batches = kit.Chain(), F2sa(5.0), kit.feed("one", 1)
+    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.0), optim.Adam(pair.omega, lr=0.05)])
+    drawn = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
     apart = optim.Adam(drawn, lr=0.05)
-    places = [w.data_ptr() for w in problem.omega]
+    places = [w.data_ptr() for w in pair.omega]
     for _ in range(4):
-        x, x_upper = ([t.detach() for t in problem.couple(b)] for b in (batches.lower[0], batches.upper))
-        low = kit.grads(problem.lower(x, drawn, batches.lower[0]), drawn)
-        for w, g, u in zip(drawn, low, kit.grads(problem.upper(x_upper, drawn, batches.upper), drawn), strict=True):
+        x, x_upper = ([t.detach() for t in pair.couple(b)] for b in (batches.lower[0], batches.upper))
+        low = kit.grads(pair.lower(x, drawn, batches.lower[0]), drawn)
+        for w, g, u in zip(drawn, low, kit.grads(pair.upper(x_upper, drawn, batches.upper), drawn), strict=True):
             w.grad = g + u / 5
         apart.step()
-        state, _ = solver.step(problem, state, batches)
+        state, _ = solver.step(pair, state, batches)
     torch.testing.assert_close(state.copy, tuple(w.detach() for w in drawn), rtol=1e-12, atol=1e-14)
-    assert [w.data_ptr() for w in problem.omega] == places
-    assert all(state.optimizers[1].state[w]["step"] == 4 for w in problem.omega)
+    assert [w.data_ptr() for w in pair.omega] == places
+    assert all(state.optimizers[1].state[w]["step"] == 4 for w in pair.omega)
 
 
 def test_one_lower_step_finds_the_optimum_that_cg_finds(quadratic: Any) -> None:
@@ -80,11 +80,11 @@ def test_one_lower_step_finds_the_optimum_that_cg_finds(quadratic: Any) -> None:
     M = quadratic.B @ inverse  # omega = M' theta
     best = torch.linalg.solve(M @ M.T + quadratic.D, M @ quadratic.e)
     for solver, rtol in ((Cg(), 1e-4), (F2sa(penalty=100.0), 2e-2)):
-        problem = copy.deepcopy(quadratic)
-        state = solver.init(problem, [optim.SGD(problem.theta, lr=0.03), optim.SGD(problem.omega, lr=0.2)])
+        pair = copy.deepcopy(quadratic)
+        state = solver.init(pair, [optim.SGD(pair.theta, lr=0.03), optim.SGD(pair.omega, lr=0.2)])
         for _ in range(600):
-            state, _ = solver.step(problem, state, Batches(None, [None]))
-        assert (problem.theta[0] - best).norm() <= rtol * best.norm()
+            state, _ = solver.step(pair, state, Batches(None, [None]))
+        assert (pair.theta[0] - best).norm() <= rtol * best.norm()
 
 
 def well_conditioned(quadratic: Any) -> None:
@@ -95,13 +95,13 @@ def well_conditioned(quadratic: Any) -> None:
 
 def test_a_restart_forgets_the_copy(kit: Any) -> None:
     """With cold restarts, the second step on the same theta and batches is the first one again."""
-    problem, solver, batches = kit.Chain(), F2sa(), kit.feed("one", 3)
-    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.0), optim.Adam(problem.omega, lr=0.05)])
+    pair, solver, batches = kit.Chain(), F2sa(), kit.feed("one", 3)
+    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.0), optim.Adam(pair.omega, lr=0.05)])
     start, found = Start(state.optimizers[1]), []
     for cold in (False, True, False):
         if cold:
             start.restore(state)
-        state, _ = solver.step(problem, state, batches)
-        found.append(torch.cat([t.grad.flatten() for t in problem.theta]))
+        state, _ = solver.step(pair, state, batches)
+        found.append(torch.cat([t.grad.flatten() for t in pair.theta]))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[1], found[2])

@@ -25,20 +25,20 @@ from restore_hub.contracts import Batches
 TWO_LEVELS = [Alternating, Tbgl, Ibgl, Lwcl]
 
 
-def plain(kit: Any, kind: type, problem: Any, batches: Batches) -> list[Tensor]:
+def plain(kit: Any, kind: type, pair: Any, batches: Batches) -> list[Tensor]:
     """The hypergradient with theta in every graph: no coupling, no detaching, lower steps by hand."""
 
     def f_lower(omega: Any, data: Any) -> Tensor:
-        return problem.lower(problem.couple(data), omega, data)
+        return pair.lower(pair.couple(data), omega, data)
 
-    omega = [w.detach().clone().requires_grad_() for w in problem.omega]
+    omega = [w.detach().clone().requires_grad_() for w in pair.omega]
     last = batches.lower[-1]
     for i in range(batches.steps):
         before = omega
         g = kit.grads(f_lower(omega, batches.lower[i] if len(batches.lower) > 1 else last), omega)
         omega = [(w - kit.rate * h).detach().requires_grad_() for w, h in zip(omega, g, strict=True)]
-    f_upper = problem.upper(problem.couple(batches.upper), omega, batches.upper)
-    direct, v = kit.grads(f_upper, problem.theta), kit.grads(f_upper, omega)
+    f_upper = pair.upper(pair.couple(batches.upper), omega, batches.upper)
+    direct, v = kit.grads(f_upper, pair.theta), kit.grads(f_upper, omega)
     if kind is Alternating:
         return direct
     if kind is Tbgl:
@@ -46,10 +46,10 @@ def plain(kit: Any, kind: type, problem: Any, batches: Batches) -> list[Tensor]:
         ends = []
         for sign in (1, -1):
             point = [(w + sign * eps * kit.rate * h).detach() for w, h in zip(before, v, strict=True)]
-            ends.append(kit.grads(f_lower(point, last), problem.theta))
+            ends.append(kit.grads(f_lower(point, last), pair.theta))
         return [d - (p - m) / (2 * eps) for d, p, m in zip(direct, *ends, strict=True)]
     lower = f_lower(omega, last)
-    g_l, t = kit.grads(lower, omega), kit.grads(lower, problem.theta)
+    g_l, t = kit.grads(lower, omega), kit.grads(lower, pair.theta)
     return [d - kit.dot(g_l, v) / kit.dot(g_l, g_l) * h for d, h in zip(direct, t, strict=True)]
 
 
@@ -58,10 +58,10 @@ def plain(kit: Any, kind: type, problem: Any, batches: Batches) -> list[Tensor]:
 def test_fast_path_equals_the_plain_implementation(kit: Any, kind: Any, case: str) -> None:
     batches = kit.feed(case, 1 if kind is Tbgl else 3)
     expected = plain(kit, kind, kit.Chain(), batches)
-    problem = kit.Chain()
-    start = [t.detach().clone() for t in problem.theta]
-    kit.run(kind(), problem, batches)
-    for t, old, g in zip(problem.theta, start, expected, strict=True):
+    pair = kit.Chain()
+    start = [t.detach().clone() for t in pair.theta]
+    kit.run(kind(), pair, batches)
+    for t, old, g in zip(pair.theta, start, expected, strict=True):
         scale = g.abs().max().item()
         torch.testing.assert_close(t.grad, g, rtol=1e-12, atol=1e-12 * scale)
         torch.testing.assert_close(t.detach(), old - 0.3 * t.grad, rtol=1e-14, atol=1e-15)
@@ -69,29 +69,27 @@ def test_fast_path_equals_the_plain_implementation(kit: Any, kind: Any, case: st
 
 def test_tbgl_is_the_derivative_through_its_lower_step(kit: Any) -> None:
     """Finite differences of theta -> F_upper(theta, omega - eta g_l(theta, omega)), with no autograd in theta."""
-    problem, batches = kit.Chain(), kit.feed("one", 1)
+    pair, batches = kit.Chain(), kit.feed("one", 1)
     data = batches.lower[0]
 
     def value() -> float:
         with torch.no_grad():
-            x = problem.couple(data)
-        omega = [w.detach().requires_grad_() for w in problem.omega]
-        stepped = [
-            w - kit.rate * g for w, g in zip(omega, kit.grads(problem.lower(x, omega, data), omega), strict=True)
-        ]
+            x = pair.couple(data)
+        omega = [w.detach().requires_grad_() for w in pair.omega]
+        stepped = [w - kit.rate * g for w, g in zip(omega, kit.grads(pair.lower(x, omega, data), omega), strict=True)]
         with torch.no_grad():
-            return problem.upper(problem.couple(batches.upper), stepped, batches.upper).item()
+            return pair.upper(pair.couple(batches.upper), stepped, batches.upper).item()
 
     expected, h = [], 1e-5
-    for t in problem.theta:
+    for t in pair.theta:
         for entry in t.detach().view(-1).unbind():
             entry += h
             high = value()
             entry -= 2 * h
             expected.append((high - value()) / (2 * h))
             entry += h
-    kit.run(Tbgl(), problem, batches)
-    found = torch.cat([t.grad.flatten() for t in problem.theta])
+    kit.run(Tbgl(), pair, batches)
+    found = torch.cat([t.grad.flatten() for t in pair.theta])
     exact = torch.tensor(expected, dtype=torch.float64)
     assert (found - exact).norm() / exact.norm() < 2e-5
     direct = torch.cat([g.flatten() for g in plain(kit, Alternating, kit.Chain(), batches)])
@@ -185,12 +183,12 @@ def test_decay_that_is_no_part_of_the_gradient_is_none_of_the_curvature(quadrati
 def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: Any) -> None:
     found = []
     for solver, rate in ((Neumann(rate=0.02), 0.05), (Neumann(), 0.02)):
-        problem = copy.deepcopy(quadratic)
-        optimizers = [optim.SGD(problem.theta, lr=0.1), optim.SGD(problem.omega, lr=0.5)]
-        state = solver.init(problem, optimizers)
+        pair = copy.deepcopy(quadratic)
+        optimizers = [optim.SGD(pair.theta, lr=0.1), optim.SGD(pair.omega, lr=0.5)]
+        state = solver.init(pair, optimizers)
         optimizers[1].param_groups[0]["lr"] = rate  # as a schedule sets it
-        solver.step(problem, state, Batches(None, [None]))
-        found.append((problem.theta[0].grad - problem.D @ quadratic.theta[0].detach(), problem.omega[0].detach()))
+        solver.step(pair, state, Batches(None, [None]))
+        found.append((pair.theta[0].grad - pair.D @ quadratic.theta[0].detach(), pair.omega[0].detach()))
     assert not torch.equal(found[0][1], found[1][1])
     B, e = quadratic.B, quadratic.e
     for response, omega in found:

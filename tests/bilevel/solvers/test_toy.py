@@ -11,7 +11,7 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Ibgl, Lwcl, Neumann, Rhg, State, TruncatedRhg
 from restore_hub.contracts import Batches
-from restore_hub.errors import BilevelError
+from support import refused
 
 
 class Toy:
@@ -33,28 +33,28 @@ class Toy:
         return torch.sin(x[0] + omega[0] - 2).sum()
 
 
-def run(solver: Any, problem: Toy, batches: Batches) -> tuple[State, dict[str, Tensor]]:
-    optimizers = [optim.SGD(problem.theta, lr=0.3), optim.SGD(problem.omega, lr=0.07)]
-    return solver.step(problem, solver.init(problem, optimizers), batches)
+def run(solver: Any, pair: Toy, batches: Batches) -> tuple[State, dict[str, Tensor]]:
+    optimizers = [optim.SGD(pair.theta, lr=0.3), optim.SGD(pair.omega, lr=0.07)]
+    return solver.step(pair, solver.init(pair, optimizers), batches)
 
 
 @pytest.mark.parametrize("n", [1, 10, 1000])
 @pytest.mark.parametrize(("theta", "omega"), [(3.0, 3.0), (1.5, 3.6)])
 def test_lwcl_solves_the_toy_problem_from_equal_starts(n: int, theta: float, omega: float) -> None:
-    problem, solver = Toy(theta, torch.full((n,), omega)), Lwcl()
-    optimizers = [optim.SGD(problem.theta, lr=0.2 / (1 + n)), optim.SGD(problem.omega, lr=0.5)]
-    state = solver.init(problem, optimizers)
+    pair, solver = Toy(theta, torch.full((n,), omega)), Lwcl()
+    optimizers = [optim.SGD(pair.theta, lr=0.2 / (1 + n)), optim.SGD(pair.omega, lr=0.5)]
+    state = solver.init(pair, optimizers)
     for _ in range(80):
-        state, logs = solver.step(problem, state, Batches(None, [None]))
+        state, logs = solver.step(pair, state, Batches(None, [None]))
         assert logs["capped"] == 0
     C = 1.5 * math.pi
     best = ((1 - n) * 2 + n * C) / (1 + n)
-    assert problem.theta[0].item() == pytest.approx(best, rel=2e-4)
-    assert problem.omega[0].tolist() == pytest.approx([C + 2 - best] * n, rel=2e-4)
+    assert pair.theta[0].item() == pytest.approx(best, rel=2e-4)
+    assert pair.omega[0].tolist() == pytest.approx([C + 2 - best] * n, rel=2e-4)
     optimum = (C - 4) ** 2 - (C - 4) ** 2 / (1 + n)
     assert logs["loss/upper"].item() == pytest.approx(optimum, rel=1e-3)
     if n == 1:  # the corrected optimum: theta* = 3 pi / 4 and omega* = 3 pi / 4 + 2
-        assert problem.omega[0].item() == pytest.approx(0.75 * math.pi + 2, rel=2e-4)
+        assert pair.omega[0].item() == pytest.approx(0.75 * math.pi + 2, rel=2e-4)
 
 
 SOLVERS = {
@@ -91,12 +91,12 @@ def test_which_solver_finds_the_optimum_of_the_toy_problem(name: str, n: int) ->
     for steps, outer, reached in zip((1, 20), (120, 25), REACHES[name], strict=True):
         if n == 10_000 and n not in reached:
             continue
-        problem, solver = Toy(3.0, torch.full((n,), 3.0)), SOLVERS[name]
-        optimizers = [optim.SGD(problem.theta, lr=0.2 / (1 + n)), optim.SGD(problem.omega, lr=0.5)]
-        state, errors = solver.init(problem, optimizers), []
+        pair, solver = Toy(3.0, torch.full((n,), 3.0)), SOLVERS[name]
+        optimizers = [optim.SGD(pair.theta, lr=0.2 / (1 + n)), optim.SGD(pair.omega, lr=0.5)]
+        state, errors = solver.init(pair, optimizers), []
         for _ in range(outer):
-            state, _ = solver.step(problem, state, Batches(None, [None], steps))
-            errors.append(abs(problem.theta[0].item() - best) / best)
+            state, _ = solver.step(pair, state, Batches(None, [None], steps))
+            errors.append(abs(pair.theta[0].item() - best) / best)
         assert (max(errors[-3:]) <= REACHED) is (n in reached), (steps, errors[-1])
 
 
@@ -104,10 +104,10 @@ def test_which_solver_finds_the_optimum_of_the_toy_problem(name: str, n: int) ->
 @pytest.mark.parametrize("steps", [1, 20])
 def test_toy_response_is_exact_from_equal_starts_only(spread: float, exact: bool, steps: int) -> None:
     start = 3 + spread * torch.linspace(-1, 1, 100, dtype=torch.float64)
-    problem = Toy(3.0, start)
-    run(Lwcl(), problem, Batches(None, [None], steps))
-    x, omega = torch.tensor(3.0, dtype=torch.float64), problem.omega[0].detach()
-    response = problem.theta[0].grad - 2 * (x - 2)
+    pair = Toy(3.0, start)
+    run(Lwcl(), pair, Batches(None, [None], steps))
+    x, omega = torch.tensor(3.0, dtype=torch.float64), pair.omega[0].detach()
+    response = pair.theta[0].grad - 2 * (x - 2)
     true = -(2 * (omega - 4)).sum()  # d omega_i / d theta = -1
     ratio = (response / true).item()
     assert (abs(ratio - 1) < 1e-9) is exact
@@ -116,30 +116,28 @@ def test_toy_response_is_exact_from_equal_starts_only(spread: float, exact: bool
 
 
 def test_alternating_misses_the_toy_optimum_that_lwcl_finds() -> None:
-    problem, solver = Toy(3.0, torch.full((1,), 3.0)), Alternating()
-    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.1), optim.SGD(problem.omega, lr=0.5)])
+    pair, solver = Toy(3.0, torch.full((1,), 3.0)), Alternating()
+    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.1), optim.SGD(pair.omega, lr=0.5)])
     for _ in range(150):
-        state, _ = solver.step(problem, state, Batches(None, [None]))
-    assert problem.theta[0].item() == pytest.approx(2.0, rel=1e-3)  # theta* is 3 pi / 4 = 2.36
+        state, _ = solver.step(pair, state, Batches(None, [None]))
+    assert pair.theta[0].item() == pytest.approx(2.0, rel=1e-3)  # theta* is 3 pi / 4 = 2.36
 
 
 def test_an_upper_energy_may_see_theta_through_the_response_alone() -> None:
     """Hyper-parameter learning: F_upper(omega) has no direct term, which is logged as zero."""
-    problem = Toy(3.0, torch.full((4,), 3.0))
-    problem.upper = lambda _x, omega, _batch: (omega[0] - 4).square().sum()
-    _, logs = run(Ibgl(), problem, Batches(None, [None], 2))
+    pair = Toy(3.0, torch.full((4,), 3.0))
+    pair.upper = lambda _x, omega, _batch: (omega[0] - 4).square().sum()
+    _, logs = run(Ibgl(), pair, Batches(None, [None], 2))
     assert logs["direct_norm"] == 0
-    assert problem.theta[0].grad.item() == pytest.approx(-(2 * (problem.omega[0] - 4)).sum().item(), rel=1e-12)
-    with pytest.raises(
-        BilevelError, match="F_upper depends on no tensor of x: theta acts through the lower level alone"
-    ):
-        run(Alternating(), problem, Batches(None, [None]))
+    assert pair.theta[0].grad.item() == pytest.approx(-(2 * (pair.omega[0] - 4)).sum().item(), rel=1e-12)
+    with refused("bilevel.no-direct-gradient", "F_upper"):
+        run(Alternating(), pair, Batches(None, [None]))
 
 
 def test_exact_zero_of_the_lower_gradient_drops_the_response() -> None:
-    problem = Toy(0.0, torch.full((3,), 1.0))
-    problem.lower = lambda x, omega, _: (omega[0] - 1).square().sum() * (1 + x[0] ** 2)
-    state, logs = run(Ibgl(), problem, Batches(None, [None], 2))
+    pair = Toy(0.0, torch.full((3,), 1.0))
+    pair.lower = lambda x, omega, _: (omega[0] - 1).square().sum() * (1 + x[0] ** 2)
+    state, logs = run(Ibgl(), pair, Batches(None, [None], 2))
     assert (logs["g_lower"], logs["s"], logs["response_norm"]) == (0, 0, 0)
-    assert problem.theta[0].grad.item() == -4.0  # the direct term 2 (theta - 2)
+    assert pair.theta[0].grad.item() == -4.0  # the direct term 2 (theta - 2)
     assert not state.history

@@ -21,10 +21,10 @@ LOWER = {
 }
 
 
-def differences(problem: Any, value: Callable[[], float], h: float = 1e-5) -> Tensor:
+def differences(pair: Any, value: Callable[[], float], h: float = 1e-5) -> Tensor:
     """Return the central differences of a value by all entries of theta."""
     found = []
-    for t in problem.theta:
+    for t in pair.theta:
         for entry in t.detach().view(-1).unbind():
             entry += h
             high = value()
@@ -34,22 +34,22 @@ def differences(problem: Any, value: Callable[[], float], h: float = 1e-5) -> Te
     return torch.tensor(found, dtype=torch.float64)
 
 
-def gradient(problem: Any) -> Tensor:
-    return torch.cat([t.grad.flatten() for t in problem.theta])
+def gradient(pair: Any) -> Tensor:
+    return torch.cat([t.grad.flatten() for t in pair.theta])
 
 
-def walk(kit: Any, problem: Any, batches: Batches, lower: str, mixed: float = 0.0, frozen: Any = None) -> list[Tensor]:
+def walk(kit: Any, pair: Any, batches: Batches, lower: str, mixed: float = 0.0, frozen: Any = None) -> list[Tensor]:
     """Take the lower steps with torch's own optimizer, from the live omega, which stays; return omega_K."""
-    omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    omega = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
     optimizer = LOWER[lower](omega)
     for k in range(batches.steps):
         batch = batches.lower[min(k, len(batches.lower) - 1)]
-        x, x_upper = ([t.detach() for t in problem.couple(b)] for b in (batch, batches.upper))
+        x, x_upper = ([t.detach() for t in pair.couple(b)] for b in (batch, batches.upper))
         if frozen is not None and k < frozen[0]:
             x = [t.detach() for t in frozen[1].couple(batch)]
-        g = kit.grads(problem.lower(x, omega, batch), omega)
+        g = kit.grads(pair.lower(x, omega, batch), omega)
         share = mixed / (k + 1)
-        g_u = kit.grads(problem.upper(x_upper, omega, batches.upper), omega)
+        g_u = kit.grads(pair.upper(x_upper, omega, batches.upper), omega)
         for w, low, up in zip(omega, g, g_u, strict=True):
             w.grad = (1 - share) * low + share * up
         optimizer.step()
@@ -57,20 +57,20 @@ def walk(kit: Any, problem: Any, batches: Batches, lower: str, mixed: float = 0.
 
 
 def check(kit: Any, solver: Any, batches: Batches, lower: str, mixed: float = 0.0, frozen: int = 0) -> None:
-    problem, still = kit.Chain(), kit.Chain()
+    pair, still = kit.Chain(), kit.Chain()
 
     def value() -> float:
-        omega = walk(kit, problem, batches, lower, mixed, (frozen, still))
+        omega = walk(kit, pair, batches, lower, mixed, (frozen, still))
         with torch.no_grad():
-            return problem.upper(problem.couple(batches.upper), omega, batches.upper).item()
+            return pair.upper(pair.couple(batches.upper), omega, batches.upper).item()
 
-    exact = differences(problem, value)
-    expected = walk(kit, problem, batches, lower, mixed)
-    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), LOWER[lower](problem.omega)])
-    solver.step(problem, state, batches)
-    found = gradient(problem)
+    exact = differences(pair, value)
+    expected = walk(kit, pair, batches, lower, mixed)
+    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.3), LOWER[lower](pair.omega)])
+    solver.step(pair, state, batches)
+    found = gradient(pair)
     assert (found - exact).norm() <= 2e-7 * exact.norm()
-    for w, theirs in zip(problem.omega, expected, strict=True):
+    for w, theirs in zip(pair.omega, expected, strict=True):
         torch.testing.assert_close(w.detach(), theirs, rtol=1e-12, atol=1e-14)
 
 
@@ -98,40 +98,40 @@ def test_truncated_rhg_takes_the_steps_before_for_constants(kit: Any, lower: str
 def test_truncated_rhg_that_keeps_all_is_rhg_to_the_bit(kit: Any, lower: str) -> None:
     found = []
     for solver in (Rhg(), TruncatedRhg(3), TruncatedRhg(9)):
-        problem = kit.Chain()
-        state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), LOWER[lower](problem.omega)])
+        pair = kit.Chain()
+        state = solver.init(pair, [optim.SGD(pair.theta, lr=0.3), LOWER[lower](pair.omega)])
         for _ in range(2):
-            state, _ = solver.step(problem, state, kit.feed("fresh", 3))
-        found.append(torch.cat([gradient(problem), *(w.detach().flatten() for w in problem.omega)]))
+            state, _ = solver.step(pair, state, kit.feed("fresh", 3))
+        found.append(torch.cat([gradient(pair), *(w.detach().flatten() for w in pair.omega)]))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 
 
 def test_what_the_optimizer_remembers_from_earlier_steps_is_part_of_the_map(kit: Any) -> None:
     """The second outer step of rhg begins with Adam's moments of the first."""
-    problem, solver, batches = kit.Chain(), Rhg(), kit.feed("fresh", 2)
-    state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), LOWER["adam"](problem.omega)])
-    state, _ = solver.step(problem, state, batches)
+    pair, solver, batches = kit.Chain(), Rhg(), kit.feed("fresh", 2)
+    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.3), LOWER["adam"](pair.omega)])
+    state, _ = solver.step(pair, state, batches)
     saved = copy.deepcopy(state.optimizers[1].state_dict())
 
     def value() -> float:
-        omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+        omega = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
         optimizer = LOWER["adam"](omega)
         optimizer.load_state_dict(copy.deepcopy(saved))
         for batch in batches.lower:
             for w, g in zip(
                 omega,
-                kit.grads(problem.lower([t.detach() for t in problem.couple(batch)], omega, batch), omega),
+                kit.grads(pair.lower([t.detach() for t in pair.couple(batch)], omega, batch), omega),
                 strict=True,
             ):
                 w.grad = g
             optimizer.step()
         with torch.no_grad():
-            return problem.upper(problem.couple(batches.upper), omega, batches.upper).item()
+            return pair.upper(pair.couple(batches.upper), omega, batches.upper).item()
 
-    exact = differences(problem, value)
-    solver.step(problem, state, batches)
-    assert (gradient(problem) - exact).norm() <= 2e-7 * exact.norm()
+    exact = differences(pair, value)
+    solver.step(pair, state, batches)
+    assert (gradient(pair) - exact).norm() <= 2e-7 * exact.norm()
 
 
 EXACT = {
@@ -166,30 +166,30 @@ def test_all_exact_methods_agree_at_the_lower_optimum(kit: Any, case: str) -> No
     exact = differences(start, value)
     direct = kit.Chain()
     for name, (solver, rtol) in EXACT.items():
-        problem = kit.Chain()
-        for w, found in zip(problem.omega, reference, strict=True):
+        pair = kit.Chain()
+        for w, found in zip(pair.omega, reference, strict=True):
             w.data.copy_(found)
-        state = solver.init(problem, [optim.SGD(problem.theta, lr=0.3), optim.SGD(problem.omega, lr=0.6)])
-        solver.step(problem, state, Batches(batches.upper, batches.lower, 250))
-        assert (gradient(problem) - exact).norm() <= rtol * exact.norm(), name
+        state = solver.init(pair, [optim.SGD(pair.theta, lr=0.3), optim.SGD(pair.omega, lr=0.6)])
+        solver.step(pair, state, Batches(batches.upper, batches.lower, 250))
+        assert (gradient(pair) - exact).norm() <= rtol * exact.norm(), name
     for w, found in zip(direct.omega, reference, strict=True):
         w.data.copy_(found)
     kit.run(Alternating(), direct, batches)
     assert (gradient(direct) - exact).norm() > 1e-2 * exact.norm(), "the response matters here"
 
 
-def newton(problem: Any, batch: Any) -> None:
+def newton(pair: Any, batch: Any) -> None:
     """Bring omega from nearby to the optimum of F_lower."""
-    x, shapes = [t.detach() for t in problem.couple(batch)], [w.shape for w in problem.omega]
+    x, shapes = [t.detach() for t in pair.couple(batch)], [w.shape for w in pair.omega]
 
     def energy(flat: Tensor) -> Tensor:
         parts = flat.split([shape.numel() for shape in shapes])
-        return problem.lower(x, [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], batch)
+        return pair.lower(x, [part.view(shape) for part, shape in zip(parts, shapes, strict=True)], batch)
 
-    flat = torch.cat([w.detach().flatten() for w in problem.omega])
+    flat = torch.cat([w.detach().flatten() for w in pair.omega])
     for _ in range(5):
         (g,) = torch.autograd.functional.jacobian(energy, (flat,))
         flat = flat - torch.linalg.solve(torch.autograd.functional.hessian(energy, flat), g)
     assert g.norm() < 1e-10
-    for w, part in zip(problem.omega, flat.split([shape.numel() for shape in shapes]), strict=True):
+    for w, part in zip(pair.omega, flat.split([shape.numel() for shape in shapes]), strict=True):
         w.data.copy_(part.view_as(w))

@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rawpy
 
 from restore_hub.photo.colour import XYZ_FROM_SRGB, camera_from_srgb
-from restore_hub.photo.raw.camera_file import _raw_image
+from restore_hub.photo.raw.bayer import Bayer
+from restore_hub.photo.raw.camera_file import RawFile
+from restore_hub.photo.raw.dng_tags import Tags
+from restore_hub.photo.raw.layouts import Layout
 from restore_hub.photo.raw.mosaic import RawImage
 
 
 def opened(**changes: Any) -> RawImage:
     """Return what is made of an opened file without tags: bggr, 14 bits."""
     facts: dict[str, Any] = {
-        "raw_type": rawpy.RawType.Flat,
-        "num_colors": 3,
         "raw_pattern": np.array([[2, 3], [1, 0]]),
-        "color_desc": b"RGBG",
         "raw_image_visible": np.full((8, 8), 700, np.uint16),
         "black_level_per_channel": [500, 510, 520, 530],
         "white_level": 16383,
@@ -33,7 +32,9 @@ def opened(**changes: Any) -> RawImage:
         "sizes": SimpleNamespace(raw_height=8, raw_width=8, top_margin=0, left_margin=0, flip=0),
         "other": SimpleNamespace(shutter_speed=0.5),
     }
-    return _raw_image(Path(__file__), SimpleNamespace(**(facts | changes)))
+    layout = Layout(3, ("BG", "GR"))
+    assert Bayer().takes(layout)
+    return Bayer().read(RawFile(Path(__file__), SimpleNamespace(**(facts | changes)), layout, Tags(exif={})))
 
 
 def test_white_is_saturation_and_not_where_a_sensor_stops_being_linear() -> None:

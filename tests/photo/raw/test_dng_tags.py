@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.errors import UnreadableFileError
 from restore_hub.photo.raw.dng_tags import read_tags
 from restore_hub.photo.raw.reader import read_raw, render_raw
+from support import refused
 
 BLACK_REPEAT, BLACK_LEVEL, DELTA_H, DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
 SHORT, LONG, RATIONAL, SRATIONAL = 3, 4, 5, 10
@@ -88,11 +89,13 @@ def test_tiffs_log_of_damaged_tags_stays_off_the_terminal(tmp_path: Path, caplog
     assert not log.disabled  # for others it goes on
 
 
-def test_too_many_open_files_are_no_missing_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_open_files_are_not_missing_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bare(tmp_path / "a.dng")
+
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(tifffile, "TiffFile", full)
-    with pytest.raises(DataError, match="Too many open files") as caught:
-        read_tags(tmp_path / "a.dng")
+    with refused("photo.cannot-open", path, cause="Too many open files") as caught:
+        read_tags(path)
     assert not isinstance(caught.value, UnreadableFileError)

@@ -8,13 +8,13 @@ import pytest
 import rawpy
 import tifffile
 
-from restore_hub.errors import DataError
 from restore_hub.photo.colour import linear_from_srgb
 from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.raw.dng_writer import encode_linear_dng, write_dng, write_linear_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.tiff import RATIONAL, SHORT, UNDEFINED, Directory, Field, numbers, rationals, text
+from support import refused
 
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -103,28 +103,28 @@ def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "code"),
     [
-        ({"balance": np.array([0, 1, 1, 2])}, "white balance is positive"),
-        ({"black": np.array([-1, 2, 3, 4])}, "not negative"),
-        ({"black": np.array([1, 2, 3, 16383])}, "below white"),
-        ({"white": np.full(4, 70000)}, "65535"),
+        ({"balance": np.array([0, 1, 1, 2])}, "raw.dng-balance"),
+        ({"black": np.array([-1, 2, 3, 4])}, "raw.dng-levels"),
+        ({"black": np.array([1, 2, 3, 16383])}, "raw.dng-levels"),
+        ({"white": np.full(4, 70000)}, "raw.dng-levels"),
     ],
 )
-def test_refuses_settings(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_refuses_settings(tmp_path: Path, changes: dict[str, Any], code: str) -> None:
+    with refused(code, tmp_path / "a.dng"):
         write(tmp_path / "a.dng", values(), **changes)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mosaic", [values(21, 40), values().astype(np.float32), values()[..., None]])
 def test_refuses_arrays(tmp_path: Path, mosaic: np.ndarray) -> None:
-    with pytest.raises(DataError, match="uint16 mosaic of at least 22 x 22"):
+    with refused("raw.dng-array", tmp_path / "a.dng", wanted="uint16 mosaic", side=22):
         write(tmp_path / "a.dng", mosaic)
 
 
 def test_refuses_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be written"):
+    with refused("files.cannot-write", tmp_path / "missing" / "a.dng"):
         write(tmp_path / "missing" / "a.dng", values())
 
 
@@ -244,28 +244,20 @@ def test_a_linear_dng_is_the_same_every_time_and_clipped() -> None:
     assert data == encode_linear_dng(np.clip(picture, 0, 1), exif=exif())
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((21, 40, 3), r"picture of three colours of at least 22 x 22, not float64 \(21, 40, 3\)"),
-        ((40, 21, 3), "at least 22 x 22"),
-        ((40, 40), "three colours"),
-        ((40, 40, 4), "three colours"),
-    ],
-)
-def test_refuses_pictures(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+@pytest.mark.parametrize("shape", [(21, 40, 3), (40, 21, 3), (40, 40), (40, 40, 4)])
+def test_refuses_pictures(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with refused("raw.dng-array", tmp_path / "a.dng", found=f"float64 {shape}"):
         write_linear_dng(tmp_path / "a.dng", np.zeros(shape))
-    with pytest.raises(DataError, match="not finite"):
+    with refused("photo.not-finite", tmp_path / "a.dng"):
         write_linear_dng(tmp_path / "a.dng", np.full((22, 22, 3), np.nan))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_linear_dng_is_no_input(tmp_path: Path) -> None:
+def test_a_linear_dng_cannot_be_read_back(tmp_path: Path) -> None:
     write_linear_dng(tmp_path / "a.dng", np.zeros((30, 40, 3)))
-    with pytest.raises(DataError, match=r"a\.dng: holds 3 colours at every pixel"):
+    with refused("raw.unknown-layout", tmp_path / "a.dng"):
         read_raw(tmp_path / "a.dng")
-    with pytest.raises(DataError, match=r"a\.dng: holds a RAW file \(DNG\)"):
+    with refused("photo.is-dng", tmp_path / "a.dng"):
         read_picture(tmp_path / "a.dng")
 
 

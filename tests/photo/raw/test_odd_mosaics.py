@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore_hub.errors import DataError
+from restore_hub.errors import UnreadableFileError
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import load
 from restore_hub.photo.pictures import read_picture
@@ -23,6 +23,7 @@ from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.restore import restore
+from support import refused
 
 FOUR = np.ones(4, np.float32)
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5)]
@@ -53,7 +54,7 @@ def test_the_smallest_mosaics(chain: Model, tmp_path: Path, size: tuple[int, int
     done = restore(chain, path, tmp_path / "o.png")
     assert (done.height, done.width) == size
     assert read_picture(tmp_path / "o.png").pixels.shape == (*size, 3)
-    with pytest.raises(DataError, match="at least 22 x 22"):
+    with refused("raw.dng-array", tmp_path / "o.dng"):
         restore(chain, path, tmp_path / "o.dng")
     assert not (tmp_path / "o.dng").exists()
 
@@ -86,25 +87,24 @@ def grey_png(side: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "code"),
     [
-        ("m.npy", head((60000, 60000)), "cannot be read, damaged or cut off"),
-        ("m.npy", head((-1, 5)), "cannot be read, damaged or cut off"),
-        ("m.npy", head((2**40, 2**40)), "cannot be read, damaged or cut off"),
-        ("m.npy", head((4, 4), "|O"), "cannot be read, damaged or cut off"),
-        ("m.npy", head((4, 4), "<c8"), "is no mosaic"),
-        ("m.png", grey_png(13000), "promises more than its .* bytes hold"),
-        ("m.png", grey_png(60000), "more than 178,956,970 pixels"),
+        ("m.npy", head((60000, 60000)), "photo.damaged"),
+        ("m.npy", head((-1, 5)), "photo.damaged"),
+        ("m.npy", head((2**40, 2**40)), "photo.damaged"),
+        ("m.npy", head((4, 4), "|O"), "photo.damaged"),
+        ("m.npy", head((4, 4), "<c8"), "raw.not-a-mosaic"),
+        ("m.png", grey_png(13000), "photo.header-lies"),
+        ("m.png", grey_png(60000), "photo.too-large"),
     ],
 )
-def test_headers_that_lie(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+def test_headers_that_lie(tmp_path: Path, name: str, data: bytes, code: str) -> None:
     (tmp_path / name).write_bytes(data)
     (tmp_path / f"{name}.yaml").write_text("cfa: rggb\nwhite: 4000\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(DataError, match=said) as caught:
+        with refused(code, tmp_path / name):
             read_raw(tmp_path / name)
-    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_mosaic_larger_than_any_sensor(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_mosaic_larger_than_any_sensor(tmp_path: Path) -> None:
     (tmp_path / "m.raw").touch()
     os.truncate(tmp_path / "m.raw", 2 * 60000 * 60000)
     (tmp_path / "m.raw.yaml").write_text("cfa: rggb\nwhite: 4000\nsize: 60000x60000\n")
-    with pytest.raises(DataError, match="60000 x 60000 pixels are more than 268,435,456"):
+    with refused("photo.too-large", tmp_path / "m.raw", largest=2**28):
         read_raw(tmp_path / "m.raw")
 
 
@@ -123,7 +123,7 @@ def test_a_mosaic_that_lacks_strips(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_raw(tmp_path / "m.tif").mosaic, values)
     with tifffile.TiffFile(tmp_path / "m.tif", mode="r+") as file:
         file.pages.first.tags[279].overwrite([0] * 5)
-    with pytest.raises(DataError, match="parts of the picture are not in the file"):
+    with refused("photo.parts-missing", tmp_path / "m.tif"):
         read_raw(tmp_path / "m.tif")
 
 
@@ -133,7 +133,7 @@ def test_a_mosaic_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.
     a_dng(tmp_path / "a.dng")
     monkeypatch.setattr("restore_hub.photo.guards.available_memory", lambda: 20_000)
     for name in ("m.npy", "a.dng"):
-        with pytest.raises(DataError, match="not enough memory to read it"):
+        with refused("photo.too-little-memory", tmp_path / name):
             read_raw(tmp_path / name)
 
 
@@ -146,5 +146,5 @@ def test_a_dng_cut_off_is_one_line_on_the_terminal(models: Path, tmp_path: Path,
     line = [sys.executable, "-m", "restore_hub", command, *(more if command == "restore" else [str(path)])]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"error: {path}: cannot be read to its end; the file is cut off or damaged\n"
+    assert done.stderr == f"error: {UnreadableFileError('raw.cut-off', path)}\n"
     assert done.stdout == ""

@@ -209,7 +209,7 @@ def test_a_database_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("restore_hub_mlflow.database.write_atomic", full)
+        patched.setattr("restore_hub_mlflow.database.write_file", full)
         with pytest.raises(OSError, match="No space left"):
             Mlflow(folder=tmp_path).start("first", {})
         assert not (tmp_path / "mlflow.db").exists()

@@ -17,7 +17,7 @@ from restore_hub_raw.unet import UNet
 def registered(hook: str) -> dict[str, Component]:
     found = {}
 
-    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
+    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = (), **_: object) -> None:
         found[name] = Component(hook, f"raw/{name}", target, summary, references, "test", "0")
 
     getattr(restore_hub_raw, hook)(register)

@@ -19,7 +19,7 @@ from restore_hub.export.runs import export_spec
 from restore_hub.model.sequence import load
 from restore_hub.plugins import default_registry
 from restore_hub.runtime.restore import restore
-from restore_hub.train import run
+from restore_hub.train.run import run
 from restore_hub.trial.forecast import forecast
 
 NAMES = ["easy", "medium", "difficult"]

@@ -25,7 +25,7 @@ from restore_hub.train.problems.plugin import ProblemLevel, ProblemPair, Problem
 from restore_hub.train.setup import set_up
 from restore_hub.trial.compare_solvers import compare_solvers
 from restore_hub.trial.forecast import forecast
-from restore_hub.trial.stage_probe import take
+from restore_hub.trial.stage_probe import measure_stage
 
 PLUGIN = '''
 import torch
@@ -246,13 +246,14 @@ def test_one_level_trains_too(files: tuple[Path, Path], tmp_path: Path) -> None:
 def test_forecast_and_comparison_know_problems(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("forecast", "contest"):  # in this process, which has PyTorch imported already
-        monkeypatch.setattr(importlib.import_module(f"restore_hub.train.{module}"), "measure", take)
+    for module in ("forecast", "compare_solvers"):  # in this process, which has PyTorch imported already
+        monkeypatch.setattr(importlib.import_module(f"restore_hub.trial.{module}"), "measure_in_process", measure_stage)
     found = forecast(files[0], plugins=[files[1]], runs=tmp_path)
     assert found.stages[0].measurements == 1
-    (contest,) = compare_solvers(files[0], ["alternating", "tbgl"], plugins=[files[1]])
-    assert [entry.changed for entry in contest.entries] == [("without groups",), ("without groups", "lower.steps=1")]
-    assert all(entry.measured and not entry.refused for entry in contest.entries)
+    (comparison,) = compare_solvers(files[0], ["alternating", "tbgl"], plugins=[files[1]])
+    alternating, tbgl = comparison.results
+    assert (alternating.changed, tbgl.changed) == (("without groups",), ("without groups", "lower.steps=1"))
+    assert all(result.measured and not result.refused for result in (alternating, tbgl))
 
 
 def test_a_problem_without_what_it_promises_is_told(parts: Problem) -> None:

@@ -11,6 +11,7 @@ from restore_hub.photo.colour import linear_from_srgb
 from restore_hub.photo.pictures import read_picture
 from restore_hub_raw.checks.alignment import Shift, estimate_shift
 from restore_hub_raw.synthesis.unprocess import expose, read_noise
+from support.sampling import tenth
 
 DATA = os.environ.get("RESTORE_HUB_DATA")
 SHOT = 2e-4
@@ -101,7 +102,7 @@ def test_no_false_alarm(size: tuple[int, int]) -> None:
 
 @pytest.mark.long
 def test_no_false_alarm_in_thousands() -> None:
-    for seed in range(300):  # nine pairs each
+    for seed in tenth("false alarms", range(300)):  # nine pairs each
         size = [(64, 80), (150, 200), (300, 400)][seed % 3]
         for name, pair in untellable(np.random.default_rng((7, seed)), *size).items():
             assert not estimate_shift(*pair).told, (name, seed)

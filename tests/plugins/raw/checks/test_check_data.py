@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from restore_hub.cli.data import command as data_commands
 from restore_hub.errors import DataError
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 
 Check = Callable[..., Result]
 Found = Callable[[Result], list[str]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from restore_hub.errors import DataError, OptionError
-from restore_hub.photo.pictures import write_picture
+from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack
 from restore_hub.photo.raw.reader import read_raw, render_raw

@@ -14,7 +14,8 @@ import torch
 
 from restore_hub.errors import DataError, OptionError, UnreadableFileError
 from restore_hub.options import check_options
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 from restore_hub_raw.datasets.pairs import Pairs
 from restore_hub_raw.datasets.photos import Photos
 from restore_hub_raw.synthesis.make_raw import Recipe, make_folder

@@ -55,7 +55,7 @@ def rows(output: str) -> dict[str, list[str]]:
 def test_the_command_is_registered() -> None:
     found = {}
 
-    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = ()) -> None:
+    def register(name: str, target: str, *, summary: str, references: tuple[str, ...] = (), **_: object) -> None:
         found[name] = Component("command", f"raw/{name}", target, summary, references, "test", "0")
 
     restore_hub_raw.register_commands(register)
@@ -160,7 +160,7 @@ def test_make_raw_takes_noise_from_one_place(photos: Path, tmp_path: Path, other
 
 def test_what_make_raw_adds_is_what_noise_measures(tmp_path: Path) -> None:
     """A whole circle: noise file, make-raw, noise."""
-    from restore_hub.photo.pictures import write_picture
+    from restore_hub.photo.picture_writer import write_picture
 
     (tmp_path / "photos").mkdir()
     grey = np.linspace(0.1, 1, 700)[None, :, None] * np.ones((500, 1, 3))

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from restore_hub.errors import DataError, OptionError
-from restore_hub.photo.pictures import read_picture, write_picture
+from restore_hub.photo.picture_writer import write_picture
+from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage, exposure_gain
 from restore_hub.photo.raw.reader import read_raw, render_raw

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from restore_hub.cli import group
 from restore_hub.cli.units import duration, size
-from restore_hub.trial.compare_solvers import Contest, Entry
+from restore_hub.trial.compare_solvers import SolverResult, StageComparison
 from restore_hub.trial.forecast import Forecast, StageForecast
-from restore_hub.trial.stage_probe import Measured
+from restore_hub.trial.stage_probe import Measurement
 from support import LOWLIGHT
 
 MIB = 1 << 20
@@ -60,7 +60,7 @@ def test_a_real_forecast_is_consistent_and_writes_nothing(files: Path, overrides
     assert found["seconds"] == sum(stage["stepping"] + stage["measuring"] for stage in (joint, ibgl))
 
 
-def _measured(**values: Any) -> Measured:
+def _measured(**values: Any) -> Measurement:
     made = {
         "evaluations": 7,
         "step_seconds": 0.0612,
@@ -77,7 +77,7 @@ def _measured(**values: Any) -> Measured:
         "weights_bytes": 1,
         "state_bytes": 3,
     }
-    return Measured(**{**made, **values})
+    return Measurement(**{**made, **values})
 
 
 def test_a_forecast_is_a_table_and_sums(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,13 +104,13 @@ def test_a_forecast_is_a_table_and_sums(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_solvers_are_a_table_and_what_was_refused_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = (
-        Entry("std/tbgl", _measured(evaluations=4), 0.5, ("without cap", "lower.steps=1")),
-        Entry("mine/own", _measured(losses={}), 1.0),
-        Entry("std/joint", refused="it takes one level"),
+    results = (
+        SolverResult("std/tbgl", _measured(evaluations=4), 0.5, ("without cap", "lower.steps=1")),
+        SolverResult("mine/own", _measured(losses={}), 1.0),
+        SolverResult("std/joint", refused="it takes one level"),
     )
-    contests = (Contest(2, "mine/own", entries), Contest(3, "std/ibgl", entries))
-    fake = MagicMock(return_value=contests)
+    comparisons = (StageComparison(2, "mine/own", results), StageComparison(3, "std/ibgl", results))
+    fake = MagicMock(return_value=comparisons)
     monkeypatch.setattr("restore_hub.trial.compare_solvers.compare_solvers", fake)
     done = CliRunner().invoke(group, ["plan", "x.yaml", "--compare", "tbgl, mine/own,joint"])
     assert fake.call_args.args == (Path("x.yaml"), ["tbgl", "mine/own", "joint"])
@@ -124,8 +124,8 @@ def test_solvers_are_a_table_and_what_was_refused_a_line(monkeypatch: pytest.Mon
     ]
     assert "x the fastest" in second
     as_json = json.loads(CliRunner().invoke(group, ["plan", "x.yaml", "--compare", "tbgl", "--json"]).stdout)
-    assert as_json[0]["entries"][0]["changed"] == ["without cap", "lower.steps=1"]
-    assert as_json[0]["entries"][2]["measured"] is None
+    assert as_json[0]["results"][0]["changed"] == ["without cap", "lower.steps=1"]
+    assert as_json[0]["results"][2]["measured"] is None
 
 
 def test_no_names_are_no_comparison() -> None:

@@ -1,0 +1,25 @@
+"""The built-in commands: name, module in `restore_hub.cli`, and help line, so that --help imports no command."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
+    "check": ("check", "Check a spec without training: names, levels, shapes, cost."),
+    "forecast": ("forecast", "Forecast time, memory and disk of a run; compare solvers."),
+    "export": ("export", "Export a run again, or published weights; merge files, or pack one for another program."),
+    "track": ("track", "Send what a tracker has not had of a run, from its folder."),
+    "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
+    "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
+    "inspect": ("inspect_", "Show what an exported ONNX file says about itself, and verify it."),
+    "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
+    "zoo": ("zoo", "List the models that come with this package, or print the card of one."),
+    "zoo-add": ("zoo_add", "Make an entry of the zoo from a run: file, card, metrics, spec, pictures."),
+    "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
+    "data": ("data", "Prepare or check data, with commands that plugins add."),
+    "list": ("list_", "List plugins and what they register."),
+    "show": ("show", "Show one component: options, types, defaults, references."),
+    "new-plugin": ("new_plugin", "Write the folder of a new plugin that installs and passes its tests."),
+    "schema": ("schema", "Print the JSON Schema of specs, for editors."),
+}
+
+COMMAND_GROUPS = ("data",)  # those that plugins may add a command to

@@ -1,0 +1,69 @@
+"""A stage as a person writes it, flat or with `upper` and `lower`, and as the models keep it, with `levels`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restore_hub.spec.models import FLAT_KEYS, LEVEL_NAMES, LOWER_KEYS, Spec, UpperLevel
+from restore_hub.spec.reader import Document
+
+Keys = tuple[str | int, ...]
+
+
+def with_levels(document: Document) -> dict[str, Any]:
+    """Return the values of a document with `levels` in each stage. What isn't a stage is left for the models to refuse.
+
+    Raises:
+        SpecError: one level of two, flat keys beside two levels, or a key of the lower level in the upper one.
+    """
+    stages = document.data.get("stages")
+    if not isinstance(stages, list):
+        return document.data
+    return {**document.data, "stages": [_stage(document, index, stage) for index, stage in enumerate(stages)]}
+
+
+def written(data: dict[str, Any], keys: Keys) -> Keys:
+    """Return the keys of a value of `with_levels` as they're written in the file."""
+    if keys[:1] != ("stages",) or keys[2:3] != ("levels",):
+        return keys
+    levels = data["stages"][keys[1]]["levels"]
+    name = () if len(levels) == 1 or len(keys) == 3 else (LEVEL_NAMES[int(keys[3])],)
+    return (*keys[:2], *name, *keys[4:])
+
+
+def written_schema() -> dict[str, Any]:
+    """Return the JSON Schema of what a person may write; the definitions of the levels are `Level` and `LowerLevel`."""
+    schema = Spec.model_json_schema()
+    definitions = schema["$defs"]
+    definitions["LowerLevel"] = definitions["Level"]
+    definitions["Level"] = upper = UpperLevel.model_json_schema()
+    stage = definitions["Stage"]
+    stage["required"].remove("levels")
+    del stage["properties"]["levels"]
+    for name, model in zip(LEVEL_NAMES, ("Level", "LowerLevel"), strict=True):
+        reference = {"anyOf": [{"$ref": f"#/$defs/{model}"}, {"type": "null"}], "default": None}
+        stage["properties"][name] = {**reference, "description": f"the {name} level of a bilevel stage"}
+    for key, field in upper["properties"].items():
+        stage["properties"][key] = {"default": None, **field, "description": f"flat stage: {field['description']}"}
+    return schema
+
+
+def _stage(document: Document, index: int, stage: Any) -> Any:
+    if not isinstance(stage, dict):
+        return stage
+    place = ("stages", index)
+    if "levels" in stage:
+        raise document.error("spec.unknown-key", *place, "levels", key="levels", known="`upper` and `lower`")
+    two = [stage[name] for name in LEVEL_NAMES if stage.get(name) is not None]
+    flat = {key: stage[key] for key in FLAT_KEYS if key in stage}
+    rest = {key: value for key, value in stage.items() if key not in (*LEVEL_NAMES, *FLAT_KEYS)}
+    if not two:
+        return {**rest, "levels": [flat]}
+    if len(two) == 1:
+        raise document.error("spec.one-of-two-levels", *place)
+    if flat:
+        raise document.error("spec.flat-keys-beside-levels", *place, keys=", ".join(flat))
+    for key in two[0] if isinstance(two[0], dict) else ():
+        if key in LOWER_KEYS:
+            raise document.error("spec.lower-level-only", *place, "upper", key, key=key)
+    return {**rest, "levels": two}
