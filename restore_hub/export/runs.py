@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from restore_hub import __version__
-from restore_hub.errors import ExportError, ModelFileError, SpecError, reason_of
+from restore_hub.errors import ExportError, ModelFileError, reason_of
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.files import file_hash
 from restore_hub.model.manifest import METADATA_KEY, parse_manifest
@@ -142,7 +142,7 @@ def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[s
     export = plan.spec.export
     for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
         if plan.spec.blocks[block].weights is None:
-            raise SpecError("export.block-without-weights", plan.document.at("blocks", block), block=block)
+            raise plan.document.error("export.block-without-weights", "blocks", block, block=block)
     chain = build_chain(plan)
     load_block_weights(plan, chain)
     resolved = resolve(plan)

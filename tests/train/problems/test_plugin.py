@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from restore_hub import run
 from restore_hub.bilevel import evaluate, lower_rows
 from restore_hub.contracts import Problem
-from restore_hub.errors import BilevelError, ExportError, SpecError
+from restore_hub.errors import BilevelError, SpecError
 from restore_hub.export.runs import export_run
 from restore_hub.plan import make_plan
 from restore_hub.plan.problems import check_problem, make_problem
@@ -26,6 +26,7 @@ from restore_hub.train.setup import set_up
 from restore_hub.trial.compare_solvers import compare_solvers
 from restore_hub.trial.forecast import forecast
 from restore_hub.trial.stage_probe import measure_stage
+from support import refused
 
 PLUGIN = '''
 import torch
@@ -233,7 +234,7 @@ def test_a_run_measures_reports_and_has_nothing_to_export(
     assert "made up" in page
     again = run(tmp_path / "r" / "spec.json", plugins=[files[1]], out=tmp_path / "s", quiet=True)
     assert again.metrics == done.metrics
-    with pytest.raises(ExportError, match="trained a problem, which has no chain to export"):
+    with refused("export.problem", tmp_path / "r"):
         export_run(tmp_path / "r", default_registry([files[1]]))
 
 
