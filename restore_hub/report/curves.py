@@ -32,7 +32,7 @@ def loss_curves(run: RunFacts) -> Node:
         found = {name: values for name, values in series.items() if values}
         if found:
             panels.append(chart(f"Stage {stage.name}", f"Steps {stage.first + 1} to {stage.last}.", found))
-    return _panels("Losses", panels, "No losses were recorded.")
+    return _panels("Loss curves", panels, "No losses were recorded.")
 
 
 def metric_curves(run: RunFacts) -> Node:
@@ -41,7 +41,7 @@ def metric_curves(run: RunFacts) -> Node:
         chart(name, "Mean over the holdout pictures.", {name: values}, run.spans)
         for name, values in run.metrics.items()
     ]
-    return _panels("Holdout metrics", panels, "No metrics were recorded.")
+    return _panels("Metric curves", panels, "No metrics were recorded.")
 
 
 def diagnostic_curves(run: RunFacts) -> Node:
@@ -75,8 +75,8 @@ def overlaid(runs: Mapping[str, RunFacts]) -> list[Node]:
     losses = [panel(name, "Over the steps of all stages.") for name in names if name.startswith(LOSS)]
     rest = [panel(name, about(name)) for name in diagnostics(names)]
     return [
-        _panels("Holdout metrics", metrics, "No metrics were recorded."),
-        _panels("Losses", losses, "No losses were recorded."),
+        _panels("Metric curves", metrics, "No metrics were recorded."),
+        _panels("Loss curves", losses, "No losses were recorded."),
         _panels("Solver diagnostics", rest, "No stage logged diagnostics."),
     ]
 

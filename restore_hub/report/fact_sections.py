@@ -102,7 +102,7 @@ def environment_section(run: RunFacts) -> Node:
         for name, value in {**facts, **named}.items()
     ]
     rows += [[owner, ", ".join(names)] for owner, names in _owners(run).items()]
-    return section("Environment", table(["", "value"], rows) if rows else note("It wasn't recorded."))
+    return section("Environment", table(["", "value"], rows, kind="compact") if rows else note("It wasn't recorded."))
 
 
 def spec_section(run: RunFacts) -> Node:

@@ -33,21 +33,20 @@ def element(tag: str, attributes: dict[str, str] | None = None, *children: Child
     return node
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Child]], numbers: bool = False) -> Node:
+def table(head: Sequence[str], rows: Iterable[Sequence[Child]], kind: str = "") -> Node:
     """Return a table in a box that scrolls by itself; the first cell of each row is its heading.
 
     Args:
         head: titles of the columns.
         rows: cells.
-        numbers: align all columns but the first to the right.
+        kind: `numbers` aligns all columns but the first to the right; `compact` has low rows.
     """
     titles = element("tr", {}, *(element("th", {"scope": "col"}, title) for title in head))
     body = [
         element("tr", {}, element("th", {"scope": "row"}, row[0]), *(element("td", {}, cell) for cell in row[1:]))
         for row in rows
     ]
-    kind = {"class": "numbers"} if numbers else {}
-    inner = element("table", kind, element("thead", {}, titles), element("tbody", {}, *body))
+    inner = element("table", {"class": kind} if kind else {}, element("thead", {}, titles), element("tbody", {}, *body))
     return element(
         "div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": head[0] or "table"}, inner
     )

@@ -76,7 +76,7 @@ def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
     optimistic = note("The holdout chose the exported weights, so their metrics are optimistic.") if best else None
     return section(
         "Metrics",
-        table(["metric", *columns], rows, numbers=True),
+        table(["metric", *columns], rows, kind="numbers"),
         optimistic,
         element("ul", {"class": "note"}, *listed),
         note(OWN if run.spec.get("problem") else RULE),

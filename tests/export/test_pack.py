@@ -79,22 +79,3 @@ def test_the_command_packs_with_a_plugin_s_exporter(source: Path) -> None:
 def test_an_unknown_exporter_is_refused() -> None:
     with pytest.raises(RestoreHubError, match="darktable/dtmodel"):
         make_exporter(default_registry(), "darktable/dtmodle")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["m.onnx"],
-        ["m.onnx", "--to", "darktable/dtmodel"],
-        ["m.onnx", "--to", "darktable/dtmodel", "-o", "a", "--int8"],
-        ["--merge", "a.onnx+b.onnx"],
-        ["m.onnx", "--merge", "a.onnx+b.onnx", "-o", "c.onnx"],
-        [".", "--set", "a=1"],
-        [".", "--overwrite"],
-        ["raw_lowlight"],
-    ],
-    ids=" ".join,
-)
-def test_arguments_that_make_no_sense(arguments: list[str]) -> None:
-    assert CliRunner().invoke(group, ["export", *arguments]).exit_code == 2

@@ -160,18 +160,6 @@ def test_what_export_refuses(overrides: list[str], code: str, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_a_spec_needs_a_folder_and_a_run_no_overrides(tmp_path: Path) -> None:
-    for arguments, said in [
-        (["sci"], "for a spec, give -o OUT"),
-        (["runs/mistyped", "--int8"], "runs/mistyped isn't a run folder"),
-        (["sci", "-o", "x", "--weights", "best"], "no --weights or --int8"),
-        ([str(tmp_path), "--set", "name=x"], "--set changes a spec"),
-    ]:
-        result = CliRunner().invoke(group, ["export", *arguments])
-        assert result.exit_code == 2
-        assert said in result.output
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_published_files_have_these_tensors(data: Path, name: str) -> None:
     weights = torch.load(data / "pretrained_weights/sci" / f"{name}.pt", map_location="cpu", weights_only=True)
