@@ -1,4 +1,4 @@
-"""Which nodes go to int8, and what the graph is then."""
+"""Which nodes become int8."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_first_and_the_last_layer_stay_float32_and_a_bottleneck_does_not() -
     assert nodes_in_int8(_graph(3, 16, 16, 3)) == ["conv1"]
 
 
-def test_nodes_that_stay_float32_part_what_is_between() -> None:
+def test_nodes_that_stay_float32_separate_networks() -> None:
     """Two networks one after the other: the narrow ends where they meet are not inside of either."""
     assert nodes_in_int8(_graph(16, 16, 3, 16, 16, between="Tanh")) == ["conv0", "conv3"]
 
@@ -46,8 +46,8 @@ def test_a_network_without_wide_convolutions_is_refused(models: Path) -> None:
         to_int8(models / "chain.onnx", iter([]))
 
 
-def test_what_onnxruntime_refuses_is_said(tmp_path: Path) -> None:
-    """Feeds of another name; the reason is onnxruntime's."""
+def test_onnxruntime_s_refusal_is_passed_on(tmp_path: Path) -> None:
+    """Feeds with another name."""
     onnx.save(_graph(16, 16, 16), tmp_path / "n.onnx")
     feeds = iter([{"nobody": np.zeros((1, 16, 2, 2), np.float32)}])
     with refused("export.int8-failed", "n.onnx"):

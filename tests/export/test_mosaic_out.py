@@ -123,7 +123,7 @@ def test_a_folder_of_mosaics_becomes_dngs(denoiser: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "png").exists()
 
 
-def test_without_a_matrix_the_colours_are_said_to_be_taken_for_srgb(denoiser: Path, tmp_path: Path) -> None:
+def test_without_a_colour_matrix_the_record_says_so(denoiser: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(3).integers(510, 900, (26, 34)).astype(np.uint16))
     (tmp_path / "a.npy.yaml").write_text("cfa: rggb\nblack: 500\nwhite: 16000\n")
     done = restore(denoiser, tmp_path / "a.npy", tmp_path / "o.dng")

@@ -70,7 +70,7 @@ def _psnr(file: Path, sample: dict[str, np.ndarray]) -> float:
 
 
 def test_the_manifest_says_what_was_measured(trained: Path, made: Path, judge: Judge) -> None:
-    """Once more, from the files alone."""
+    """Recomputed from the files alone."""
     sample = judge.holdout.read(0, None)
     files = (trained / "export" / "chain.onnx", made)
     before, after = (_psnr(file, sample) for file in files)
@@ -152,7 +152,7 @@ def _left(alone: Path) -> list[str]:
 
 
 class Pictures:
-    """Samples of a split whose reference is what a file gives; without one, Ctrl-C comes."""
+    """A split of one sample whose reference is what a file gives; without a file, reading it is interrupted."""
 
     def __init__(self, judge: Judge, answers: Model | None = None) -> None:
         self.dataset, self.left_out = judge.holdout.dataset, {}
@@ -168,7 +168,7 @@ class Pictures:
 
 
 def test_what_loses_more_than_the_budget_is_refused(alone: Path, judge: Judge, capfd: pytest.CaptureFixture) -> None:
-    """Against what the float32 file gives, which it alone gives to the last bit."""
+    """The reference is the float32 file's own output, so that every difference is a loss."""
     exacting = replace(judge, holdout=Pictures(judge, load(alone)))
     with refused("export.int8-loses-too-much", "chain.int8.onnx", before=100.0, budget=0.2):
         quantise(alone, exacting, 0.2)
@@ -177,8 +177,8 @@ def test_what_loses_more_than_the_budget_is_refused(alone: Path, judge: Judge, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_budget_is_of_the_mean_and_its_edge_is_kept(trained: Path, alone: Path, monkeypatch) -> None:
-    """Losses of 1 and 0 dB: a mean of half a dB, which a budget of 0.5 holds and one of 0.49 does not."""
+def test_the_budget_bounds_the_mean_loss(trained: Path, alone: Path, monkeypatch) -> None:
+    """Losses of 1 and 0 dB have a mean of 0.5 dB: a budget of 0.5 allows it, and one of 0.49 doesn't."""
     scores = {"chain.onnx": Scores((30.0, 20.0), {}), "chain.int8.onnx.part": Scores((29.0, 20.0), {})}
     monkeypatch.setattr(Judge, "score", lambda _, model: scores[model.path.name])
     monkeypatch.setattr("restore_hub.export.runs.export_run", lambda *_: (alone,))
@@ -229,7 +229,7 @@ def test_a_spec_that_cannot_be_judged_is_refused_before_anything_is_written(
     assert not (tmp_path / "export").exists()
 
 
-def test_planes_go_in_as_the_mosaic_that_packs_to_them(judge: Judge) -> None:
+def test_a_mosaic_packs_to_the_planes_it_came_from(judge: Judge) -> None:
     planes = judge.holdout.read(0, None)["raw"]
     mosaic = mosaic_of(planes)
     again = pack(mosaic[0, 0], (0, 0), np.zeros(4), np.ones(4), np.ones(4), 1.0)
@@ -238,7 +238,7 @@ def test_planes_go_in_as_the_mosaic_that_packs_to_them(judge: Judge) -> None:
 
 
 def test_a_mosaic_that_comes_out_is_judged_as_planes(judge: Judge) -> None:
-    """A file that gives back what it took, against the planes that it took, and against others."""
+    """A file that returns its input, compared with that input."""
 
     class Echo:
         manifest = SimpleNamespace(kind="raw-to-raw")

@@ -1,4 +1,4 @@
-"""Entries of a zoo made from a real run: the card holds the run's figures, and an entry appears whole or not at all."""
+"""Zoo entries made from a real run: the card has the run's figures, and an entry appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _copy(run: Result, to: Path) -> Path:
     return Path(shutil.copytree(run.folder, to))
 
 
-def test_an_entry_holds_the_file_and_what_it_is_of(made: Path, finished: Result) -> None:
+def test_an_entry_holds_the_file_and_its_origin(made: Path, finished: Result) -> None:
     assert sorted(path.name for path in made.iterdir()) == [
         "card.md", "metrics.json", "model.onnx", "pictures", "spec.yaml",
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def test_an_entry_holds_the_file_and_what_it_is_of(made: Path, finished: Result)
     assert read_picture(picture).pixels.shape[1] > 3 * 64  # three pictures, side by side
 
 
-def test_every_figure_of_the_card_is_of_the_file_or_its_metrics(made: Path, finished: Result) -> None:
+def test_the_figures_of_the_card_come_from_the_file_and_its_metrics(made: Path, finished: Result) -> None:
     card, facts = (made / "card.md").read_text(encoding="utf-8"), _facts(made)
     manifest = load(made / "model.onnx").manifest
     assert card == card_of(made)
@@ -70,7 +70,7 @@ def test_every_figure_of_the_card_is_of_the_file_or_its_metrics(made: Path, fini
     assert "restore-hub restore model.onnx photo.dng -o out.png" in card
 
 
-def test_the_parameters_are_those_of_the_chain(finished: Result) -> None:
+def test_the_parameters_are_the_chain_s(finished: Result) -> None:
     import torch
 
     blocks = torch.load(finished.folder / "checkpoints" / "last.pt")["blocks"]
@@ -92,7 +92,7 @@ def test_the_authors_words_come_from_the_spec(finished: Result, tmp_path: Path) 
     assert "- holdout: no source or licence is stated." in card
 
 
-def test_an_entry_in_the_zoo_is_called_by_its_name(
+def test_the_card_of_an_entry_in_the_zoo_uses_its_name(
     finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zoo_entry, "zoo_folder", lambda: tmp_path)
@@ -110,7 +110,7 @@ def test_metrics_of_other_weights_are_refused(finished: Result, tmp_path: Path) 
     assert not (tmp_path / "e").exists()
 
 
-def test_pictures_of_other_weights_are_left_off(finished: Result, tmp_path: Path) -> None:
+def test_pictures_of_other_weights_are_left_out(finished: Result, tmp_path: Path) -> None:
     run = _copy(finished, tmp_path / "run")
     with (run / "holdout.jsonl").open("a") as file:
         file.write(json.dumps({"step": 99, "pictures": {}}) + "\n")
