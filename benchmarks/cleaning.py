@@ -30,9 +30,8 @@ from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Lwcl, Neumann, Rh
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
+from restore_hub.train.problems.plugin_pair import ProblemPair
 from restore_hub.train.setup import set_up
-from restore_hub.train.validate import measure
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "hyper_cleaning.yaml"
 SOLVERS: dict[str, Callable[[], Any]] = {
@@ -56,8 +55,7 @@ class Run:
         overrides = ["tracker=", f"seed={seed}", f"problem.data_seed={seed}", *settings]
         self.setup = set_up(PIPELINE, overrides, [], "cpu")
         self.stage = self.setup.plan.spec.stages[0]
-        assert self.setup.problem is not None
-        problem = pair_of_problem(self.setup.problem, self.stage)
+        problem = self.setup.trainable.of_stage(self.stage)
         assert isinstance(problem, ProblemPair)
         self.problem, self._solver, self._taken = problem, SOLVERS[solver](), 0
         self.groups = getattr(self._solver, "groups", None)
@@ -67,11 +65,10 @@ class Run:
 
     def batches(self) -> Batches:
         """Return those of the next outer step, fresh ones for each lower step."""
-        assert self.stage.lower is not None
-        count = self.stage.lower.steps
-        lower = [[self._streams[1].batch(self._taken * count + i)] for i in range(count)]
+        count = self.stage.levels[1].steps
+        lower = [self._streams[1].batch(self._taken * count + i) for i in range(count)]
         self._taken += 1
-        return Batches([self._streams[0].batch(self._taken)], lower, count)
+        return Batches(self._streams[0].batch(self._taken), lower, count)
 
     def step(self, batches: Batches) -> None:
         """Take one outer step."""
@@ -102,7 +99,7 @@ def answer(solver: str, request: Mapping[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(BilevelError):  # alternating
             for _ in range(request["steps"]):
                 run.step(run.batches())
-        return {**measure(run.setup).means}
+        return {**run.setup.trainable.evaluate().means}
     work = run.step if request["do"] == "step" else lambda batches: bare(run, batches, solver)
     made = [run.batches() for _ in range(request["count"] + 1)]
     work(made[0])

@@ -25,9 +25,8 @@ from restore_hub.bilevel.solvers import Alternating, Ibgl, Lwcl
 from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
+from restore_hub.train.problems.plugin_pair import ProblemPair
 from restore_hub.train.setup import set_up
-from restore_hub.train.validate import measure
 
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
 
@@ -147,14 +146,16 @@ def pipeline(name: str, error: Callable[[Mapping[str, float]], float], k: int, *
     """Return a shipped pipeline; the whole splits are its batches."""
     setup = set_up(PIPELINES / f"{name}.yaml", ["tracker=", *overrides], [], "cpu")
     stage = setup.plan.spec.stages[0]
-    assert setup.problem is not None
-    problem = pair_of_problem(setup.problem, stage)
+    problem = setup.trainable.of_stage(stage)
     assert isinstance(problem, ProblemPair)
     pairs = zip(stage.levels, (problem.theta, problem.omega), strict=True)
-    upper, lower = ([setup.stream(level.data, "all").batch(0)] for level in stage.levels)
+    upper, lower = (setup.stream(level.data, "all").batch(0) for level in stage.levels)
     batches = Batches(upper, [lower], k)
     return Task(
-        problem, [make_optimizer(*pair) for pair in pairs], lambda _: batches, lambda: error(measure(setup).means)
+        problem,
+        [make_optimizer(*pair) for pair in pairs],
+        lambda _: batches,
+        lambda: error(setup.trainable.evaluate().means),
     )
 
 

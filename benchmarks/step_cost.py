@@ -29,12 +29,14 @@ from torch import Tensor
 
 from arena.contest import Contender, interleave, ratio, serve
 from arena.results import conditions, parser, publish, table
+from restore_hub.batch import Batch
 from restore_hub.contracts import Batches
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from restore_hub.train.problems.chain import Batch, ChainPair, pair_of_chain
+from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.chain_pair import ChainPair
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 RADIUS, RATE = 0.01, 1e-4
@@ -65,14 +67,14 @@ def problem(compiled: bool = False) -> ChainPair:
         # With `fullgraph` a break of the graph, or too many graphs, is an error instead of eager code.
         block.compile(fullgraph=True, dynamic=False)
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    made = pair_of_chain(chain, objectives, plan.spec.stages[-1])
+    made = TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[-1])
     assert isinstance(made, ChainPair)
     return made
 
 
 def batch(size: int) -> Batch:
     """Return random packed planes and pictures, two of them, the planes `size` pixels a side."""
-    return [{"raw": torch.rand(2, 4, size, size), "rgb": torch.rand(2, 3, 2 * size, 2 * size)}]
+    return Batch({"raw": torch.rand(2, 4, size, size), "rgb": torch.rand(2, 3, 2 * size, 2 * size)})
 
 
 def fast(case: Case, compile_blocks: bool = False) -> Callable[[], None]:
@@ -102,7 +104,7 @@ def parts(case: Case) -> Callable[[], None]:
 
 def halves(data: Batch) -> Batch:
     """Return a batch of two samples as two parts."""
-    return [{key: tensor[half : half + 1] for key, tensor in data[0].items()} for half in (0, 1)]
+    return Batch.of_parts(data.split([1, 1]))
 
 
 def compiled(case: Case) -> Callable[[], None]:

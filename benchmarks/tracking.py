@@ -17,7 +17,7 @@ from arena.results import parser, publish, table
 from restore_hub.contracts import Scalar
 from restore_hub.plugins import default_registry
 from restore_hub.train.recording.folder import RunFolder
-from restore_hub.train.recording.recorder import Record
+from restore_hub.train.recording.recorder import Recorder
 
 NAMES = [f"value/{number}" for number in range(10)]  # about what a bilevel step logs
 
@@ -29,11 +29,11 @@ def contenders(folder: Path, steps: int) -> dict[str, Callable[[], None]]:
     run = tracker.start("ours", {})
     client = tracker._client
     (folder / "run").mkdir()
-    record = Record(RunFolder(folder / "run"), None)
+    recorder = Recorder(RunFolder(folder / "run"), None)
 
     def recorded() -> None:
         for step in range(steps):
-            record.values(step, dict.fromkeys(NAMES, 0.5))
+            recorder.values(step, dict.fromkeys(NAMES, 0.5))
 
     def sent() -> None:
         scalars = [Scalar(name, 0.5, step, time.time()) for step in range(steps) for name in NAMES]

@@ -1,4 +1,9 @@
-"""What each kind of component promises. Plugins satisfy these by shape, without importing a base class."""
+"""What each kind of component must provide.
+
+A plugin's class satisfies one of these protocols by its shape: it needs no base class and no import from here, except
+for the values it hands over, such as `Port`. The options of a component are the typed keyword arguments of its
+constructor.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +23,20 @@ if TYPE_CHECKING:
 
 Space = Literal["raw", "linear", "srgb", "map"]
 
-# Options that the training loop gives a component of a kind, not the spec.
+# Options of a kind of component that come from the training loop rather than the spec.
 INJECTED: Mapping[str, frozenset[str]] = {"tracker": frozenset({"folder"})}
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One named tensor of shape (N, channels, scale * H, scale * W), where H x W is the picture's size.
+    """A named tensor of shape (N, channels, scale * H, scale * W), where H x W is the size of the picture.
 
     Attributes:
-        channels: number of channels; `None` where it differs between training and evaluation, as for the
-            intermediate stages that a loss reads. Such a port is never exported.
+        channels: number of channels; `None` if it differs between training and evaluation, as for intermediate results
+            that a loss reads. Such a port can't be exported.
         space: `raw` (packed camera planes R, Gr, Gb, B), `linear` or `srgb` RGB, or `map` for anything else.
-        low, high: nominal value range. Values may leave it slightly (noise below black, say).
-        scale: the tensor's height and width over the picture's; packed RAW planes have 0.5.
+        low, high: nominal range of values, which they may leave slightly (noise below black, for example).
+        scale: height and width of the tensor relative to the picture; 0.5 for packed RAW planes.
     """
 
     channels: int | None
@@ -43,24 +48,18 @@ class Port:
 
 @runtime_checkable
 class Network(Protocol):
-    """A `torch.nn.Module` whose `forward` takes its input ports by name and returns its output ports in order.
+    """A `torch.nn.Module` whose `forward` takes its input ports by position and returns its output ports in order.
 
-    It draws random numbers from torch's global generators alone, which a run seeds and a checkpoint keeps; so do losses
-    and solvers.
-
-    What it makes of a sample depends on that sample alone, and its outputs have as many samples as its inputs: batches
-    are cut into parts, groups and processes, and those of two levels run as one. Layers of torch's batch normalisation
-    are the exception, which is recognised.
-
-    `forward` accepts every height and width from 1 up and pads inside where it must; it returns one tensor,
-    or a tuple when there are several outputs. Options are the typed keyword arguments of the constructor.
-
-    A sample of a batch gives what it gives in any other batch, but where layers of `torch.nn` normalise by the batch:
-    batches are cut into parts and put together as memory and speed ask for it.
+    - Pictures of every height and width from 1 up are valid; pad inside `forward` where you must.
+    - Each sample's output depends on that sample alone, and there are as many outputs as samples, because batches are
+      split into parts, groups and processes, and joined across levels. Batch normalisation layers of torch are the one
+      exception: they are recognised.
+    - Random numbers come from torch's global generators only: a run seeds them, and a checkpoint keeps their state.
+      The same holds for losses and solvers.
 
     Attributes:
-        inputs, outputs: name to `Port`, in the order of `forward`'s arguments and results.
-        size_multiple: sizes (of the picture) that need no padding; tiles are aligned to it.
+        inputs, outputs: `Port` by name, in the order of `forward`'s arguments and results.
+        size_multiple: picture sizes that are multiples of this need no padding; tiles are aligned to it.
     """
 
     inputs: Mapping[str, Port]
@@ -68,47 +67,62 @@ class Network(Protocol):
     size_multiple: int
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run the block on tensors laid out as `inputs` says."""
+        """Run the network.
+
+        Args:
+            inputs: one tensor for each of `inputs`.
+
+        Returns:
+            one tensor, or a tuple of them if there are several `outputs`.
+        """
         ...
 
 
 class Loss(Protocol):
-    """Called with named tensors; returns (sum, count), so that ratios survive accumulation and ranks.
+    """A class whose instances return the sum and the number of a loss's terms, given named tensors.
 
-    The energy is `sum / count`. Names of the tensors are the parameters of `__call__`, or of `forward` where the loss
-    is a PyTorch module; each is written out, since `**inputs` would name none. A module is moved to the device of the
-    run, put into evaluation mode and frozen: its weights are those of no level.
+    Training uses the ratio, sum / count. Keeping the two apart makes it exact for a batch in parts and on several
+    processes.
+
+    The names of the tensors are the parameters of `__call__`, or of `forward` if the loss is a `torch.nn.Module`. Write
+    each one out: `**inputs` would name none. A module is moved to the run's device, put into evaluation mode and
+    frozen; no level trains its weights.
     """
 
     def __call__(self, **inputs: Tensor) -> tuple[Tensor, Tensor | int]:
-        """Return the sum over all terms (a scalar that carries gradients) and the number of terms."""
+        """Return the sum over all terms, a scalar with gradients, and the number of terms."""
         ...
 
 
 class Metric(Protocol):
-    """Compares one picture with its reference: float64 arrays (H, W, C) in [0, 1], already rounded to 8 bits.
+    """Compares a picture with its reference.
 
-    C is 3 for pictures and 4 for packed RAW planes.
+    As for a loss, the names of the pictures are the parameters of `__call__`.
 
     Attributes:
-        higher_is_better: direction, for choosing the best checkpoint.
+        higher_is_better: which direction is better; this decides on the best checkpoint.
     """
 
     higher_is_better: bool
 
     def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-        """Return the metric of one picture."""
+        """Return the value for one picture.
+
+        Args:
+            prediction, target: float64 arrays (H, W, C) in [0, 1], rounded to 8 bits. C is 3 for pictures and 4 for
+                packed RAW planes.
+        """
         ...
 
 
 class Dataset(Protocol):
-    """Map-style data. Randomness comes from the generator handed in, never from a global one.
+    """Samples by index, each with the same named arrays.
 
     Attributes:
-        ports: name to `Port` of what `sample` returns, on the class, so that a spec is checked before there is
-            any data; a spec calls them `data.<name>`.
-        notes: optional, `Sequence[str]`: what a person should know of the data, such as scenes that are left out.
-            `restore-hub check` and a run print them, and a run records them.
+        ports: `Port` by name of what `sample` returns. Set it on the class, so that a spec can be checked before there
+            is any data. A spec calls these tensors `data.<name>`.
+        notes: optional, `Sequence[str]`: what a user should know about the data, such as scenes that are left out.
+            `restore-hub check` and `restore-hub run` print them.
     """
 
     ports: Mapping[str, Port]
@@ -118,17 +132,21 @@ class Dataset(Protocol):
         ...
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return the files that sample `index` reads; splits may not share any."""
+        """Return the files that sample `index` reads. Two splits must not share any."""
         ...
 
     def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, NDArray[np.float32]]:
-        """Return arrays (C, H, W). With `rng`, a random crop and flip; without, the whole picture.
+        """Return the arrays of a sample, (C, H, W) each.
 
-        A dataset may also add arrays that are no port under keys that begin with an underscore.
+        Other arrays than those of `ports` are allowed under names that begin with an underscore; training ignores them.
+
+        Args:
+            index: from 0.
+            rng: the only source of randomness, for a random crop and flip; without it, return the whole picture.
 
         Raises:
-            UnreadableFileError: a file is damaged or cut off. The sample is then left out and counted, unless the
-                split is `strict`; whether an index can be read must not depend on `rng`.
+            UnreadableFileError: a file is damaged or cut off. The sample is left out and counted, unless the split is
+                `strict`. Whether a sample can be read must not depend on `rng`.
             DataError: anything else; it ends the run.
         """
         ...
@@ -162,7 +180,7 @@ class Reader(Protocol):
 
 
 class Scalar(NamedTuple):
-    """One value of a run: its name, its step over all stages, and when it was recorded, in seconds since 1970."""
+    """One value of a run, with its step counted over all stages and its time in seconds since 1970."""
 
     name: str
     value: float
@@ -171,64 +189,65 @@ class Scalar(NamedTuple):
 
 
 class Tracker(Protocol):
-    """Where a run is recorded. The loop knows no tracker by name.
+    """Records runs somewhere, such as on a server.
 
-    Its methods are called from one thread that training does not wait for. One that raises is called again, after
-    `start`, until it returns: it may find that part of its work is done. None but `check` runs while training waits.
+    Training waits for `check` only. A thread calls the other methods, and if one raises, calls `start` and then that
+    method again until it returns. So a method may find a part of its work already done.
 
     Attributes:
-        store: names the place, without passwords; what a run has sent is remembered for each `store`.
+        store: name of the place, without passwords. A run remembers for each `store` what was sent there.
     """
 
     store: str
 
     def check(self) -> None:
-        """Raise what no waiting mends, such as a missing package or an address of no known kind; ask no server.
+        """Check what waiting won't mend, such as a missing package or a malformed address; contact no server.
 
         Raises:
-            RestoreHubError: the run cannot be recorded so, and does not begin.
+            RestoreHubError: runs can't be recorded this way; training doesn't begin.
         """
         ...
 
     def start(self, name: str, tags: Mapping[str, str], run: str = "") -> str:
-        """Open a run, or go on with the one of id `run`; return the id, another one where the store lost that run."""
+        """Open a run, or continue the one with id `run`; return its id, a new one if the store lost that run."""
         ...
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Record the whole resolved spec, nested plain values."""
+        """Record the resolved spec, nested plain values."""
         ...
 
     def log(self, scalars: Sequence[Scalar]) -> None:
-        """Record at most 1000 scalars, all or none, ordered by step."""
+        """Record at most 1000 scalars, in the order of their steps; all or none."""
         ...
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
-        """Record one picture (H, W, 3) uint8."""
+        """Record a picture, (H, W, 3)."""
         ...
 
     def artifact(self, path: Path, *, model: bool = False) -> None:
-        """Record a file; with `model`, it is the ONNX file that the run was for."""
+        """Record a file; `model` marks the ONNX file that is the result of the run."""
         ...
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
-        """Close the run, and return one line that says where it can be seen."""
+        """Close the run; return one line that says where to see it."""
         ...
 
 
 class LevelPair(Protocol):
-    """Two energies and two sets of variables, coupled through `x = couple(batch)`, a function of `theta` alone.
+    """What a solver sees: two energies and two sets of variables, coupled through x = couple(batch).
 
-    Every solver works on `x` detached, and sends one combined cotangent back through `couple`; for a problem
-    without a chain, `couple` returns `theta` itself. See `restore_hub.bilevel`.
+    x depends on `theta` alone. Solvers work on x detached from its graph, and send a single combined cotangent back
+    through `couple`. The simplest `couple` returns `theta` itself. A batch is whatever the energies read; in training,
+    it is a `restore_hub.batch.Batch`. See `restore_hub.bilevel`.
 
     Attributes:
         theta, omega: upper and lower variables, live leaf tensors in a fixed order.
         theta_names, omega_names: their names, for error messages.
-        reduction: optional, `restore_hub.bilevel.Reduction` where several processes share each batch; energies are then
-            those of the whole batch, made with its `summed` and `spread`.
-        couple_both: optional, a method of two batches that returns x of each, made in one pass.
-        both: optional, a method of (x, omega, batch) that returns F_lower and F_upper with what they have in common
-            computed once; for solvers that need both at one point.
+        reduction: optional, a `restore_hub.bilevel.Reduction` if several processes share each batch. The energies are
+            then those of the whole batch, computed with its `summed` and `spread`.
+        couple_both: optional method, (batch, batch) -> (x, x): the coupling of two batches in one pass.
+        both: optional method, (x, omega, batch) -> (F_lower, F_upper): both energies at one point, with what they
+            share computed once.
     """
 
     theta: tuple[Tensor, ...]
@@ -237,7 +256,7 @@ class LevelPair(Protocol):
     omega_names: tuple[str, ...]
 
     def couple(self, batch: Any) -> tuple[Tensor, ...]:
-        """Return the coupling tensors x(theta) on a batch, with their graph."""
+        """Return the coupling tensors x(theta) for a batch, with their graph."""
         ...
 
     def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
@@ -251,42 +270,42 @@ class LevelPair(Protocol):
 
 @runtime_checkable
 class GroupedPair(LevelPair, Protocol):
-    """A problem whose lower energy is a sum over groups, F_lower = sum_j F_j: what `groups` of a solver needs."""
+    """A pair whose lower energy is a sum over groups, F_lower = sum_j F_j, as a solver's option `groups` needs it."""
 
     def lower_groups(
         self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any, groups: int | Literal["sample"]
     ) -> Any:
-        """Return each F_j's derivatives by x and omega, which are leaves: `restore_hub.bilevel.Rows`.
+        """Return the gradients of each F_j by x and omega, as `restore_hub.bilevel.Rows`.
 
         `restore_hub.bilevel.rows_by_vmap` and `rows_by_parts` compute them.
 
         Args:
-            x, omega: the point.
+            x, omega: the point, leaf tensors.
             batch: the lower batch.
-            groups: one group for each sample of the batch, or a number of parts that it is cut into.
+            groups: `sample` for one group per sample, or the number of groups to divide the batch into.
 
         Raises:
-            BilevelError: the batch cannot be cut so.
+            BilevelError: the batch can't be divided into these groups.
         """
         ...
 
 
 class Problem(Protocol):
-    """What the levels of a spec are made of where there is no chain of blocks: variables, energies, data, metrics.
+    """Variables, energies, data and metrics to train on when the model isn't a chain of blocks.
 
-    It never says which level is which: a stage does, by naming blocks, an energy and a split for each level. Options
-    are the typed keyword arguments of the constructor.
+    A problem doesn't say which level is which. A stage of the spec does: it names blocks, an energy and a split for
+    each level.
 
-    The values that variables begin with are drawn from torch's global generators, which a run seeds; data never is.
+    Draw the initial values of variables from torch's global generators, which a run seeds. Don't draw data from them.
 
     Attributes:
-        blocks: groups of variables by name, `torch.nn.ModuleDict`. Checkpoints hold their state.
-        energies: by name, pure functions of (variables by block and name, batch) that return (sum, count) like a
-            `Loss`, so that those of the parts of a batch add up; made of what `torch.func.vmap` takes, without
-            branches on values.
-        splits: by name, the number of samples; no two share any.
-        metrics: by name, whether higher is better; on the class.
-        notes: optional, `Sequence[str]`: what a person should know of the data.
+        blocks: groups of variables by name; checkpoints hold their state.
+        energies: by name, functions of the variables (by block and name) and of a batch (tensors by name, as `batch`
+            returns them). Like a `Loss`, an energy returns (sum, count), and those of a batch's samples add up to those
+            of the batch. Energies change nothing, and don't branch on values, so that `torch.func.vmap` can run them.
+        splits: number of samples by name; splits share no samples.
+        metrics: by name, whether higher is better; set it on the class.
+        notes: optional, `Sequence[str]`: what a user should know about the data.
     """
 
     blocks: nn.ModuleDict
@@ -297,25 +316,26 @@ class Problem(Protocol):
     metrics: Mapping[str, bool]
 
     def batch(self, split: str, seed: int, index: int) -> Mapping[str, Tensor]:
-        """Return batch number `index` of a stream over a split, a function of the arguments alone.
+        """Return a batch of a stream over a split, which depends on the arguments alone.
 
         Args:
             split: one of `splits`.
-            seed: of the stream; streams of different seeds are independent.
-            index: from 0.
+            seed: of the stream; streams with different seeds are independent.
+            index: number of the batch, from 0.
 
         Returns:
-            tensors with the samples along the first axis, on the CPU.
+            a plain mapping of tensors by name, on the CPU, with the samples along the first axis. Training wraps it in
+            a `restore_hub.batch.Batch` to split it; your energies get the mapping.
         """
         ...
 
     def measure(self) -> Mapping[str, float]:
-        """Return all metrics at the live variables, on data that trains nothing."""
+        """Return the values of all `metrics` for the current variables, on data that no level trains on."""
         ...
 
 
 class SingleLevel(Protocol):
-    """One energy and one set of variables, for solvers with `levels = 1`.
+    """What a solver with `levels = 1` sees: one energy and one set of variables.
 
     Attributes:
         variables: live leaf tensors in a fixed order.
@@ -326,20 +346,20 @@ class SingleLevel(Protocol):
     names: tuple[str, ...]
 
     def energy(self, batch: Any) -> Tensor:
-        """Return F at the live variables, a scalar with its graph."""
+        """Return F for the current variables, a scalar with its graph."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What one outer step reads: the upper batch, and the lower batches in the order of the lower steps.
+    """The batches of one outer step.
 
-    The upper batch may be the very same object as the last lower one (`share_batch`); then the coupling runs
-    once for both. `joint` has one level: it reads `lower[0]`, and `upper` is `None`.
+    With `share_batch`, `upper` is the same object as the last of `lower`, and the coupling runs once for both. A solver
+    of one level reads `lower[0]`; `upper` is then `None`.
 
     Attributes:
         upper: the upper level's batch.
-        lower: one batch for each lower step, or one that serves all of them.
+        lower: one batch for each lower step, in order, or a single one for all of them.
         steps: number of lower steps.
     """
 
@@ -349,13 +369,14 @@ class Batches:
 
 
 class Solver(Protocol):
-    """Advances a bilevel problem by one outer step. All that changes is in the state it made.
+    """Takes outer steps. All that changes between steps is in the state that it made.
 
     Attributes:
-        levels: 1 for `joint`, which steps all variables on one energy; 2 for the others.
-        responds: whether the hypergradient has a response term, so that `check` can demand one.
-        parallel: optional, on the class: that several processes, each with a part of the batch and a problem whose
-            gradients by omega are summed, take the step of one. Norms over x are those of the problem's `reduction`.
+        levels: 2 for a solver of a `LevelPair`, 1 for one that steps all variables on one energy (`SingleLevel`).
+        responds: whether the hypergradient has a response term, which `check` then requires of the stage.
+        parallel: optional, on the class: True if several processes, each with its share of the batch, take the same
+            step as one process. Gradients by omega are summed over the processes already; norms over x need the pair's
+            `reduction`.
     """
 
     levels: int
@@ -377,10 +398,10 @@ class Solver(Protocol):
         ...
 
     def evaluations(self, lower_steps: int) -> int:
-        """Return how many energy gradients one outer step takes (forward and backward passes).
+        """Return the number of energy gradients (forward and backward passes) in one outer step.
 
         Raises:
-            BilevelError: the solver cannot take that many lower steps.
+            BilevelError: the solver can't take that many lower steps.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What a process took of memory, and what the machine has of memory, CPUs and disk."""
+"""How much memory this process used, and the memory, CPUs and disk space that it may use."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ KIB = 1024
 
 
 def peak_memory() -> int:
-    """Return the most memory, in bytes, that this process held at once."""
+    """Return the peak memory of this process, in bytes."""
     try:
-        # Linux hands the parent's ru_maxrss on to a child; VmHWM begins with the program.
+        # On Linux a child inherits its parent's ru_maxrss; VmHWM starts anew with the program.
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return KIB * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
-        import resource  # not everywhere
+        import resource  # not on every system
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else KIB * peak
 
 
 def machine_memory() -> int:
-    """Return the memory in bytes that a process here may take: that of the machine, or less where a cgroup says so."""
+    """Return the bytes of memory that this process may use: the machine's, or less if a control group limits it."""
     limits = (limit for limit, _ in _memory_groups(Path("/")))
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits])
 
 
 def available_memory() -> int:
-    """Return the memory in bytes that is free for a process here without swapping; all there is where nobody says."""
+    """Return the bytes of memory that are free without swapping; all memory where the system doesn't tell."""
     free = [max(limit - held, 0) for limit, held in _memory_groups(Path("/"))]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -43,13 +43,13 @@ def available_memory() -> int:
 
 
 def usable_cpus() -> int:
-    """Return the number of CPUs that a process here may use: those it is bound to, or fewer where a cgroup says so."""
+    """Return the number of CPUs that this process may use: those it's bound to, or fewer if a control group says so."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([bound, *(math.ceil(limit) for limit in _cpu_limits(Path("/")))]))
 
 
 def free_disk(folder: Path) -> int:
-    """Return the free bytes where a folder lies or would lie."""
+    """Return the free bytes on the disk where a folder is, or would be."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent
@@ -57,7 +57,7 @@ def free_disk(folder: Path) -> int:
 
 
 def _memory_groups(root: Path) -> Iterator[tuple[int, int]]:
-    """Yield the bytes that control groups may hold, and that they hold but for files that the kernel gives up."""
+    """Yield each control group's limit and use in bytes, without cached files that the kernel can drop."""
     for folder, version in _groups(root, "memory"):
         most, held, files = (
             ("memory.max", "memory.current", "inactive_file")
@@ -71,7 +71,7 @@ def _memory_groups(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _stat(file: Path, name: str) -> int:
-    """Return a number of a file of lines `name number`; 0 where it is not there."""
+    """Return a number from a file of lines `name number`; 0 if it isn't there."""
     try:
         lines = (line.split() for line in file.read_text(encoding="ascii").splitlines())
         return next(int(line[1]) for line in lines if line[:1] == [name])
@@ -80,7 +80,7 @@ def _stat(file: Path, name: str) -> int:
 
 
 def _cpu_limits(root: Path) -> Iterator[float]:
-    """Yield the CPUs that control groups leave, parts of one being possible, versions 1 and 2."""
+    """Yield each control group's limit in CPUs, which may be a fraction."""
     for folder, version in _groups(root, "cpu"):
         if version == 2:
             quota, _, period = _first_line(folder / "cpu.max").partition(" ")
@@ -91,7 +91,7 @@ def _cpu_limits(root: Path) -> Iterator[float]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
-    """Yield the folder and the version of this process's control groups of a kind and of those around them."""
+    """Yield folder and version of this process's control groups for a controller, and of the groups around them."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What progress needs to know of standard error: how wide a bar may be, and how often a line is enough."""
+"""Where progress goes: a bar if standard error is a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _NARROWEST_BAR = 20
 
 
 def has_bar() -> bool:
-    """Say whether standard error is a terminal that is wide enough for a bar."""
+    """Say whether standard error is a terminal wide enough for a bar."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns >= _NARROWEST_BAR
-    except (OSError, ValueError):  # no terminal; a closed or captured stream
+    except (OSError, ValueError):  # not a terminal, or a closed or captured stream
         return False

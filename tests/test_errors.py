@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pickle
 import re
 import string
@@ -15,6 +16,9 @@ import pytest
 from restore_hub import errors
 from restore_hub.errors import DataError, RestoreHubError, SpecError, messages
 from support import ROOT, refused
+
+for _table in (ROOT / "plugins").glob("*/messages.toml"):
+    importlib.import_module(_table.parent.name)  # a plugin adds its table when it is imported
 
 CODE = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, RestoreHubError)}

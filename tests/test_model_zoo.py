@@ -69,7 +69,7 @@ def test_the_int8_entry_says_what_it_loses_beside_the_other_one() -> None:
         whole.manifest().metrics["psnr"] - small.manifest().metrics["psnr"],
         abs=1e-2,  # a run measures in PyTorch
     )
-    assert f"- {found.said()}" in small.card().splitlines()
+    assert f"- {found.describe()}" in small.card().splitlines()
     assert "int8:" not in whole.card()
 
 

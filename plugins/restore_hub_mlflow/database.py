@@ -1,4 +1,4 @@
-"""MLflow's SQLite file, which appears whole or not at all."""
+"""MLflow's SQLite file, made whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from filelock import FileLock
 
 from restore_hub.files import write_file
 
-LONGEST_WAIT = 60.0  # seconds, for another process that makes the same file
+LONGEST_WAIT = 60.0  # seconds, for another process that is making the same file
 
 
 def make_database(path: Path) -> None:
-    """Make MLflow's tables in a file, where there is none yet.
+    """Make a file with MLflow's tables if there is none yet.
 
-    MLflow itself makes them one by one in the file, and one that a full disk or a kill left half made it never opens
-    again. They are therefore made elsewhere first.
+    MLflow makes the tables one by one, and never opens a file again that a full disk or a kill left half made. So they
+    are made elsewhere first.
 
     Raises:
-        Exception: whatever MLflow, SQLite or the system raises; there is no file then.
+        Exception: whatever MLflow, SQLite or the system raises; then there is no file.
     """
     import mlflow
 

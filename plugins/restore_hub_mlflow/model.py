@@ -12,8 +12,8 @@ import numpy as np
 def log_model(client: Any, run_id: str, path: Path) -> str:
     """Log an ONNX file as a model of a run, and return the model's id.
 
-    The signature names every input and output with its type and shape; a size that may vary is -1.
-    `mlflow.onnx.log_model` would do the same for the global active run; a run's own thread has none.
+    The signature names every input and output with its type and shape, where -1 stands for a size that may vary.
+    `mlflow.onnx.log_model` does the same for the global active run, which the tracker's thread doesn't have.
     """
     import mlflow.onnx
     import onnx
@@ -34,7 +34,7 @@ def log_model(client: Any, run_id: str, path: Path) -> str:
             str(Path(folder) / "model"),
             mlflow_model=described,
             signature=signature,
-            # Otherwise MLflow loads the model in a process of its own to find out.
+            # Otherwise MLflow starts a process that loads the model to find out.
             pip_requirements=mlflow.onnx.get_default_pip_requirements(),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,

@@ -1,4 +1,4 @@
-"""Turns a nested spec and free names into what MLflow accepts."""
+"""Converts a nested spec and arbitrary names to what MLflow accepts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LONGEST_KEY = 250
 
 
 def flatten(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested mappings and lists of mappings as `a.b.0.c` to text, cut to MLflow's lengths.
+    """Return nested mappings and lists of mappings as texts by `a.b.0.c`, cut to MLflow's lengths.
 
-    A value that is too long ends in `...`; the whole spec is recorded as a file as well.
+    A value that is too long ends in `...`; the whole spec is also recorded as a file.
     """
     return {key_of(key): _cut(text) for key, text in _leaves("", params)}
 
 
 def key_of(name: str) -> str:
-    """Return a name with only the characters that MLflow allows in keys, cut to its length."""
+    """Return a name with only the characters that MLflow allows in keys, cut to MLflow's length."""
     return re.sub(r"[^\w\-. /]", "_", name)[:LONGEST_KEY]
 
 
@@ -46,7 +46,7 @@ def _cut(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return nested plain values, paths and the like as text, for YAML."""
+    """Return nested plain values for YAML, with paths and the like as text."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The tracker; MLflow itself is imported when a run starts."""
+"""The tracker; it imports MLflow itself when a run starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Scalar
-from restore_hub.errors import MissingExtraError, TrainingError
+from restore_hub.errors import MissingExtraError, TrainingError, reason_of
 from restore_hub_mlflow.database import make_database
 from restore_hub_mlflow.model import log_model
 from restore_hub_mlflow.plain import flatten, key_of, plain
@@ -26,9 +26,9 @@ class Mlflow:
     """One MLflow run.
 
     Args:
-        uri: tracking server or database; by default `MLFLOW_TRACKING_URI`, else a SQLite file in `folder`.
-        experiment: name of the experiment, made when it does not exist.
-        folder: where `mlflow.db` and `mlartifacts` go when neither a `uri` nor the variable is given.
+        uri: tracking server or database; by default `MLFLOW_TRACKING_URI`, or else a SQLite file in `folder`.
+        experiment: name of the experiment, which is made if it doesn't exist.
+        folder: where `mlflow.db` and `mlartifacts` go if neither `uri` nor the variable is set.
     """
 
     def __init__(self, uri: str | None = None, experiment: str = "restore_hub", folder: Path = Path("runs")) -> None:
@@ -36,7 +36,7 @@ class Mlflow:
         given = uri or os.environ.get("MLFLOW_TRACKING_URI")
         folder = Path(folder).resolve()
         self.uri = given or f"sqlite:///{folder / LOCAL}"
-        self.store = _without_password(given) if given else LOCAL  # the folder of runs may be moved
+        self.store = _without_password(given) if given else LOCAL  # relative, since the folder of runs may move
         self._local = None if given else folder
         place = self.uri.partition("?")[0]
         self._file = Path(place.removeprefix("sqlite:///")) if place.startswith("sqlite:///") else None
@@ -44,25 +44,23 @@ class Mlflow:
         self._run_id = ""
 
     def check(self) -> None:
-        """Import MLflow; look at the address, and make the folder of a SQLite file.
+        """Import MLflow, check the kind of address, and make the folder of a SQLite file.
 
         Raises:
             MissingExtraError: MLflow is not installed.
-            TrainingError: an address of a kind that MLflow does not know, or a folder that cannot be made.
+            TrainingError: an address of a kind that MLflow doesn't know, or a folder that can't be made.
         """
         mlflow = _import_quietly()
         try:
             if self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-            elif not re.match(r"(postgresql|mysql|mssql)\b", self.uri):  # those are asked when they are made
+            elif not re.match(r"(postgresql|mysql|mssql)\b", self.uri):  # making a client would connect to these
                 mlflow.MlflowClient(tracking_uri=self.uri)
         except Exception as error:
-            raise TrainingError(
-                f"MLflow cannot open {self.store}: {error}; mend `uri` or MLFLOW_TRACKING_URI, or use no tracker"
-            ) from error
+            raise TrainingError("mlflow.cannot-open", self.store, cause=reason_of(error)) from error
 
     def start(self, name: str, tags: Mapping[str, str], run: str = "") -> str:
-        """Open a run, or go on with one; return its id."""
+        """Open a run, or continue one; return its id."""
         mlflow = _import_quietly()
         if self._file:
             make_database(self._file)
@@ -76,7 +74,7 @@ class Mlflow:
         return self._run_id
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Record the spec as parameters `a.b.c`, and the whole of it as the file `spec.yaml`."""
+        """Record the spec as parameters `a.b.c`, and all of it as the file `spec.yaml`."""
         from mlflow.entities import Param
 
         entries = [Param(key, value) for key, value in flatten(params).items()]
@@ -85,7 +83,7 @@ class Mlflow:
         self._client.log_dict(self._run_id, plain(params), "spec.yaml")
 
     def log(self, scalars: Sequence[Scalar]) -> None:
-        """Record at most 1000 scalars in one call; MLflow's databases keep one of equal ones."""
+        """Record at most 1000 scalars in one call; MLflow's databases drop duplicates."""
         from mlflow.entities import Metric
 
         metrics = [Metric(key_of(s.name), float(s.value), round(s.time * 1000), s.step) for s in scalars]
@@ -96,7 +94,7 @@ class Mlflow:
         self._client.log_image(self._run_id, image, key=key_of(name), step=step, synchronous=True)
 
     def artifact(self, path: Path, *, model: bool = False) -> None:
-        """Record a file; an ONNX file that the run was for also becomes a model of MLflow."""
+        """Record a file; an ONNX file that is the result of the run also becomes an MLflow model."""
         self._client.log_artifact(self._run_id, str(path))
         if model:
             log_model(self._client, self._run_id, path)
@@ -129,7 +127,7 @@ class Mlflow:
 
 
 def _import_quietly() -> Any:
-    """Import MLflow without its chatter and usage reports, and with short waits: the run's own thread tries again."""
+    """Import MLflow without its chatter and usage reports, and with short waits: the tracker's thread tries again."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -138,11 +136,9 @@ def _import_quietly() -> Any:
     try:
         import mlflow
     except ImportError as error:
-        raise MissingExtraError(
-            f"the tracker mlflow/tracking needs MLflow ({error}): pip install 'restore-hub[train]', or use no tracker"
-        ) from error
+        raise MissingExtraError("mlflow.not-installed", cause=error) from error
     for noisy in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # errors are raised as well, and a traceback is no line
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # errors are raised anyway, without tracebacks
     return mlflow
 
 

@@ -17,13 +17,13 @@ MAPS = 4
 class Cascade(nn.Module):
     """Brightens a picture by multiplying it with a gain, `y = x * G(x)` (BGL, section 3.5).
 
-    The text names "three cascaded convolution layers to generate the four three-channel illumination" maps with
-    "one single skip connection" and leaves their composition open. The reading here: the third 3x3 layer
-    gives four RGB maps m_1..m_4, the first layer's features skip to the third's input, and the maps act in turn,
+    The paper has "three cascaded convolution layers to generate the four three-channel illumination" maps with
+    "one single skip connection", and leaves their composition open. Here the third 3x3 layer gives four RGB maps
+    m_1..m_4, the first layer's features skip to the third's input, and the maps act in turn:
 
-        G(x) = 2^tanh(m_1) * 2^tanh(m_2) * 2^tanh(m_3) * 2^tanh(m_4),
+        G(x) = 2^tanh(m_1) * 2^tanh(m_2) * 2^tanh(m_3) * 2^tanh(m_4).
 
-    so that each map moves the exposure by one stop at most, G lies in (1/16, 16), and zero maps change nothing.
+    Each map changes the exposure by at most one stop, G lies in (1/16, 16), and zero maps change nothing.
 
     Args:
         width: channels between the layers.
@@ -32,7 +32,7 @@ class Cascade(nn.Module):
     (N, 6, H, W): the input and its illumination 1 / G(x), laid out for the loss `retinex/self-supervised`.
 
     Raises:
-        OptionError: `width` below 1.
+        OptionError: `width` is below 1.
     """
 
     inputs: ClassVar = {"image": Port(3)}
@@ -42,7 +42,7 @@ class Cascade(nn.Module):
     def __init__(self, width: int = 12) -> None:
         super().__init__()
         if width < 1:
-            raise OptionError(f"width is {width}; the cascade needs 1 or more", "width")
+            raise OptionError("retinex.not-a-count", "width", got=width)
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.third = nn.Conv2d(width, 3 * MAPS, 3, padding=1)
@@ -50,6 +50,6 @@ class Cascade(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         first = torch.relu(self.first(image))
         maps = torch.tanh(self.third(first + torch.relu(self.second(first))))  # (N, 12, H, W)
-        # (N, 3, H, W), log2 of the gain; added up in the memory format of the maps, which a stack would change.
+        # (N, 3, H, W), log2 of the gain; a sum keeps the maps' memory format, which a stack would change
         stops = functools.reduce(torch.add, maps.chunk(MAPS, dim=1))
         return image * torch.exp2(stops), torch.cat([image, torch.exp2(-stops)], dim=1)

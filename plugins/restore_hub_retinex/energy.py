@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 SIGMA = 0.1
-# Half of the 5x5 neighbourhood: the other twelve neighbours see the same pairs from the other side.
+# Half of the 5x5 neighbourhood; the other twelve neighbours form the same pairs.
 PAIRS = [(dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0)]
 
 
 def energy(stages: Tensor, smoothness: float, fidelity: float) -> Tensor:
-    """Return the sum over pixels and stages of the loss `retinex/self-supervised`: its one definition.
+    """Return the sum over pixels and stages of the loss `retinex/self-supervised`; this is its definition.
 
     Args:
-        stages: (N, 6 T, H, W), for each stage the input's RGB and the illumination's RGB.
+        stages: (N, 6 T, H, W), for each stage the RGB of the input and of the illumination.
         smoothness, fidelity: weights of the two terms.
     """
     n, channels, h, w = stages.shape
-    # A stage is just another picture: fold stages into the batch. Planes are shifted faster than interleaved pixels.
+    # Fold the stages into the batch, as further pictures. Planes shift faster than interleaved pixels.
     source, illumination = stages.contiguous().reshape(n * channels // 6, 2, 3, h, w).unbind(1)
     return fidelity / 3 * (illumination - source).square().sum() + smoothness * _roughness(source, illumination)
 
@@ -34,7 +34,7 @@ def _roughness(source: Tensor, illumination: Tensor) -> Tensor:
 
 
 def _difference(x: Tensor, dy: int, dx: int) -> Tensor:
-    """Return x at (p + dy, q + dx) less x at (p, q), wherever both lie inside; empty for small pictures."""
+    """Return x at (p + dy, q + dx) minus x at (p, q), wherever both are inside; empty for small pictures."""
     h, w = x.shape[-2:]
     left, right = max(-dx, 0), max(dx, 0)
     there = x[..., dy:, right : max(w - left, right)]
@@ -50,7 +50,7 @@ def yuv(rgb: Tensor) -> Tensor:
 
 
 def yuv_transposed(slopes: Tensor) -> Tensor:
-    """Return the transpose of `yuv`, which takes gradients (N, 3, H, W) by YUV to those by RGB."""
+    """Return the transpose of `yuv`, which turns gradients (N, 3, H, W) by YUV into gradients by RGB."""
     y, u, v = slopes.unbind(1)
     luma = y - 0.492 * u - 0.877 * v
     return torch.stack([0.299 * luma + 0.877 * v, 0.587 * luma, 0.114 * luma + 0.492 * u], dim=1)

@@ -10,13 +10,13 @@ from restore_hub_retinex.sweep import Swept
 
 
 class SelfSupervised:
-    """Each stage's illumination i should resemble the stage's input v, and be smooth where v has no edge.
+    """Makes each stage's illumination i similar to the stage's input v, and smooth where v has no edge.
 
         sum over stages of  fidelity * mean_c (i - v)^2 + smoothness * sum_{j in N(p)} w_pj |i_p - i_j|_1
         w_pj = exp(-|YUV(v_p) - YUV(v_j)|^2 / (2 sigma^2)),   sigma = 0.1
 
-    summed over pixels p, where N(p) is the 5x5 neighbourhood inside the picture. The weights carry gradients
-    as well, so that the gradient is that of the energy and not of a changing surrogate.
+    summed over pixels p, where N(p) is the 5x5 neighbourhood inside the picture. The weights carry gradients too, so
+    the gradient is that of the energy, not of a surrogate that changes.
 
     Args:
         smoothness, fidelity: weights of the two terms.
@@ -30,16 +30,13 @@ class SelfSupervised:
         """Return the sum over pixels and the number of pixels N H W.
 
         Args:
-            stages: (N, 6 T, H, W), for each stage the input's RGB and the illumination's RGB.
+            stages: (N, 6 T, H, W), for each stage the RGB of the input and of the illumination.
 
         Raises:
-            DataError: the channels are no multiple of six.
+            DataError: the number of channels isn't a multiple of six.
         """
         if stages.ndim != 4 or stages.shape[1] % 6 or stages.shape[1] == 0:
-            raise DataError(
-                f"retinex/self-supervised got {tuple(stages.shape)}; it needs (N, 6 T, H, W): input and illumination "
-                "of each stage, the output `stages` of a retinex network"
-            )
+            raise DataError("retinex.not-stages", "retinex/self-supervised", got=tuple(stages.shape))
         if stages.dtype in (torch.bfloat16, torch.float16):
             stages = stages.float()  # sums over a picture need more than 8 bits
         needed = torch.is_grad_enabled() and stages.requires_grad

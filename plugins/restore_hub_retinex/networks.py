@@ -1,6 +1,6 @@
 """Self-calibrated illumination (SCI): Ma et al., CVPR 2022, arXiv:2204.10137.
 
-Module and tensor names are those of the published checkpoints, which load strictly into the defaults.
+Modules and tensors have the names of the published checkpoints, which load strictly with default options.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from restore_hub.contracts import Port
 from restore_hub.errors import OptionError
 
-DARKEST = 1e-4  # illumination never falls below it, so that the division stays finite
+DARKEST = 1e-4  # lower bound of the illumination, which keeps the division finite
 
 
 class Estimator(nn.Module):
     """Illumination of a picture, (N, 3, H, W) in [DARKEST, 1]: `clamp(x + H(x))`, SCI section 3.1.
 
-    The published tensors hold the repeated block under two names, `conv` and `blocks.0`; both are one module.
+    The published checkpoints hold the repeated block under two names, `conv` and `blocks.0`, which are one module.
     """
 
     def __init__(self, channels: int, layers: int) -> None:
@@ -58,19 +58,19 @@ class Illumination(nn.Module):
     """Brightens a picture by dividing it by its estimated illumination.
 
     Stage t estimates `i_t = E(v_t)` with shared weights and gives `z_t = clamp(x / i_t, 0, 1)`; the next stage
-    reads `v_{t+1} = x + s(z_t)`, starting from `v_1 = x`. Stages after the first only shape the training.
+    reads `v_{t+1} = x + s(z_t)`, starting from `v_1 = x`. Stages after the first only matter in training.
 
     Args:
-        channels, layers: width of the estimator and how often its block is applied.
-        calibration_channels, calibration_layers: the same of the calibration module.
-        stages: number T of stages in training. With one there is nothing to calibrate and no such module.
+        channels, layers: width of the estimator, and how often its block is applied.
+        calibration_channels, calibration_layers: the same for the calibration module.
+        stages: number T of stages in training; with one, there is no calibration module.
 
     `forward(image)`: (N, 3, H, W) in [0, 1] to `enhanced`, the first stage's result of the same shape in [0, 1],
-    and `stages` (N, 6 T, H, W), which holds v_t in channels 6t..6t+2 and i_t in channels 6t+3..6t+5. In
-    evaluation and in an exported file T is 1.
+    and `stages` (N, 6 T, H, W), which holds v_t in channels 6t..6t+2 and i_t in channels 6t+3..6t+5, t = 0 .. T - 1.
+    In evaluation and in an exported file T is 1.
 
     Raises:
-        OptionError: an option below 1.
+        OptionError: an option is below 1.
     """
 
     inputs: ClassVar = {"image": Port(3)}
@@ -89,7 +89,7 @@ class Illumination(nn.Module):
         calibration = {"calibration_channels": calibration_channels, "calibration_layers": calibration_layers}
         for name, value in {"channels": channels, "layers": layers, "stages": stages, **calibration}.items():
             if value < 1:
-                raise OptionError(f"{name} is {value}; the illumination network needs 1 or more", name)
+                raise OptionError("retinex.not-a-count", name, got=value)
         self.stages = stages
         self.enhance = Estimator(channels, layers)
         if stages > 1:

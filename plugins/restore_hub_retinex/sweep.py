@@ -1,8 +1,8 @@
-"""The energy of the self-supervised loss and its gradient in one sweep over strips that stay in the processor's cache.
+"""The energy of the self-supervised loss and its gradient, in one sweep over strips that fit the processor's cache.
 
-Written with ordinary operations, the energy makes some ten passes over full planes for each of its twelve pairs of
-neighbours, and autograd keeps most of them. Here one strip after another goes through all pairs in buffers that are
-used again, and what is kept is the gradient alone.
+With ordinary operations, the energy takes about ten passes over full planes for each of its twelve pairs of neighbours,
+and autograd keeps most of the results. Here each strip in turn goes through all pairs in reused buffers, and only the
+gradient is kept.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 
 from restore_hub_retinex.energy import PAIRS, SIGMA, energy, yuv, yuv_transposed
 
-PIXELS = 1 << 16  # of a strip, for each thread: 6 MB of buffers in float32, and few enough calls
-# exp(-|dYUV|^2 / (2 sigma^2)) = 2^-|SCALE dYUV|^2, and exp2 is the faster of the two.
+PIXELS = 1 << 16  # in a strip, for each thread: 6 MB of buffers in float32, and not too many calls
+# exp(-|dYUV|^2 / (2 sigma^2)) = 2^-|SCALE dYUV|^2, and exp2 is faster.
 SCALE = math.sqrt(math.log2(math.e) / 2) / SIGMA
-FAR = 1e18  # the colour of padding: float32 holds its square, and the weight to any picture's colour is zero
+FAR = 1e18  # the padding's colour: float32 holds its square, and its weight to any real colour is zero
 
 
 class Swept(torch.autograd.Function):
-    """`energy`, with the gradient at hand by the time the value is.
+    """`energy`, with its gradient computed along with the value.
 
-    `Swept.apply(stages, smoothness, fidelity, needed)` returns the energy, and the gradient where `needed` says so.
-    Second derivatives, and those that `torch.func` takes, are of `energy` itself.
+    `Swept.apply(stages, smoothness, fidelity, needed)` returns the energy, and the gradient if `needed`. Second
+    derivatives, and the derivatives that `torch.func` takes, come from `energy` itself.
     """
 
     @staticmethod
@@ -55,8 +55,8 @@ class Swept(torch.autograd.Function):
         if ctx.spent:
             gradient = torch.empty_like(stages)
             sweep(stages, *ctx.weights, gradient)
-        # The kept gradient becomes the result, since fresh memory of its size costs as much as two pairs. Through
-        # `data`, or autograd would refuse the saved tensors to a second pass, which makes its own.
+        # The kept gradient becomes the result, because allocating its memory costs two pairs. Through `data`,
+        # or autograd would deny a second pass the saved tensors; that pass computes its own gradient.
         ctx.spent = True
         return gradient.data.mul_(cotangent), None, None, None
 
@@ -72,12 +72,12 @@ class Swept(torch.autograd.Function):
 
 
 def sweep(stages: Tensor, smoothness: float, fidelity: float, gradient: Tensor | None) -> Tensor:
-    """Return `energy(stages, smoothness, fidelity)`, and write its gradient into `gradient` where one is given.
+    """Return `energy(stages, smoothness, fidelity)`, and write its gradient into `gradient` unless that is `None`.
 
-    Sums of strips are added up in float64.
+    The sums of the strips are added in float64.
     """
     n, channels, h, w = stages.shape
-    # Accelerators have no such cache, and a start of their own for each operation.
+    # Accelerators have no such cache, and each operation takes time to launch.
     pixels = PIXELS * torch.get_num_threads() if stages.device.type == "cpu" else n * (h + 2) * (w + 2)
     count = max(1, math.ceil(h / max(1, pixels // (w + 2))))
     rows = max(1, math.ceil(h / count))
@@ -106,14 +106,14 @@ def sweep(stages: Tensor, smoothness: float, fidelity: float, gradient: Tensor |
 class _Strip:
     """Buffers for some rows of a picture, or for several whole pictures, and two more rows below each.
 
-    A plane is flat, with two columns of padding behind each row, so that a neighbour lies at a fixed distance and
-    every operation runs through contiguous memory. Padding is so far in colour that no weight leads there.
+    A plane is flat, with two columns of padding after each row, so a neighbour is at a fixed distance and every
+    operation runs through contiguous memory. The padding's colour is so far away that its weights are zero.
     """
 
     def __init__(self, like: Tensor, pictures: int, rows: int) -> None:
         width = like.shape[3] + 2
         size = pictures * (rows + 2) * width
-        self._halo = 2 * width  # the last two rows, which have their pairs in the next strip
+        self._halo = 2 * width  # the last two rows, whose pairs are in the next strip
         self._span = span = size - self._halo
         self._planes = like.new_empty(6, size + 2)  # SCALE YUV of the input, RGB of the illumination
         self._slopes = like.new_empty(6, size + 2)  # sum of the pairs' slopes
@@ -124,7 +124,7 @@ class _Strip:
         self._theres = [(self._planes[:, o : o + span], self._slopes[:, o : o + span]) for o in offsets]
 
     def load(self, part: Tensor) -> None:
-        """Take in (n, 6, h, w)."""
+        """Load stages (n, 6, h, w) into the buffers."""
         n, _, h, w = part.shape
         self._planes[:3] = FAR
         self._planes[3:] = 0
@@ -133,7 +133,7 @@ class _Strip:
         inside[:, 3:] = part[:, 3:]
 
     def pairs(self, slopes: bool, goes_on: bool) -> Tensor:
-        """Return the sum of w |di|_1 over all pairs, and sum up the slopes; `goes_on` below the last strip's."""
+        """Return the sum of w |di|_1 over all pairs, and add up the slopes; `goes_on` after another strip's."""
         differences, squares, weight, product = torch.split(self._work, [6, 3, 1, 1])
         colour, light = differences[:3], differences[3:]
         weight, product = weight[0], product[0]

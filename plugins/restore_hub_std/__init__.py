@@ -1,28 +1,33 @@
-"""The bare names: solvers, and the losses and metrics that every application shares."""
+"""The components with bare names: solvers, and the losses and metrics that every application shares."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from restore_hub.errors import add_messages
 from restore_hub.hookspecs import Register, hookimpl
+
+add_messages(Path(__file__).with_name("messages.toml"))
 
 _LWCL = "Liu et al., Learning With Constraint Learning, TPAMI 2024 (LwCL)"
 _BGL = "Liu et al., Bilevel Generative Learning for Low-Light Vision, ACM MM 2023 (BGL)"
 _SSIM = "Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, TIP 2004"
 
-# By name: the class in `restore_hub.bilevel.solvers`, what it does in one line, and where it is from.
+# By name: the class in `restore_hub.bilevel.solvers`, its summary and its references.
 _SOLVERS = {
     "joint": (
         "Joint",
-        "All variables step together on one energy; the warm start of the others",
+        "Step all variables together on one energy; the warm start for the others",
         (f"{_BGL}, Alg. 1 line 3",),
     ),
     "alternating": (
         "Alternating",
-        "Both levels step in turn, the lower level's response left out",
+        "Step both levels in turn, without the lower level's response",
         (f"{_LWCL}, section III-C",),
     ),
     "tbgl": (
         "Tbgl",
-        "One lower step, its response by a finite difference",
+        "One lower step, then its response by a finite difference",
         (f"{_BGL}, Eq. 5", "Liu et al., DARTS, ICLR 2019"),
     ),
     "ibgl": (
@@ -32,7 +37,7 @@ _SOLVERS = {
     ),
     "lwcl": (
         "Lwcl",
-        "One lower step by default and no warm start, then the outer-product response",
+        "The outer-product response from a cold start, usually after one lower step",
         (f"{_LWCL}, Eq. 8 and Alg. 1",),
     ),
     "rhg": (
@@ -65,7 +70,7 @@ _SOLVERS = {
     ),
     "f2sa": (
         "F2sa",
-        "First derivatives alone: a second lower level is drawn by the upper energy",
+        "First derivatives only: the upper energy pulls a copy of the lower level",
         ("Kwon et al., A Fully First-Order Method for Stochastic Bilevel Optimization, ICML 2023",),
     ),
 }

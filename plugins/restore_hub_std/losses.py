@@ -1,4 +1,4 @@
-"""Losses between a picture and its reference; each returns (sum, count), the energy being their ratio."""
+"""Losses between a picture and its reference; each returns (sum, count), and the energy is their ratio."""
 
 from __future__ import annotations
 
@@ -49,12 +49,9 @@ class Ssim:
 
 
 def _pair(name: str, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Refuse different shapes, which would broadcast quietly, and leave half precision: sums need more bits."""
+    """Refuse different shapes, which would broadcast silently, and widen half precision, since sums need more bits."""
     if prediction.shape != target.shape:
-        raise DataError(
-            f"the loss {name} compares tensors of one shape, got prediction {tuple(prediction.shape)} and "
-            f"target {tuple(target.shape)}"
-        )
+        raise DataError("std.shapes-differ", name, prediction=tuple(prediction.shape), target=tuple(target.shape))
     half = (torch.bfloat16, torch.float16)
     return prediction.float() if prediction.dtype in half else prediction, (
         target.float() if target.dtype in half else target

@@ -32,7 +32,7 @@ class Ssim:
     higher_is_better = True
 
     def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-        """Return the similarity of two pictures (H, W, C), sides of 11 pixels or more.
+        """Return the similarity of two pictures (H, W, C) with sides of at least 11 pixels.
 
         Raises:
             DataError: the shapes differ, are not (H, W, C), or are smaller than the window.
@@ -48,7 +48,7 @@ class Ssim:
 
 
 def _check(name: str, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> None:
-    if prediction.shape != target.shape or target.ndim != 3 or not target.size:
-        raise DataError(
-            f"the metric {name} compares two pictures (H, W, C) of one size, got {prediction.shape} and {target.shape}"
-        )
+    if prediction.shape != target.shape:
+        raise DataError("std.shapes-differ", name, prediction=prediction.shape, target=target.shape)
+    if target.ndim != 3 or not target.size:
+        raise DataError("std.not-a-picture", name, got=target.shape, axes="(H, W, C)")

@@ -14,14 +14,14 @@ C1, C2 = 0.01**2, 0.03**2  # for values in [0, 1]
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the SSIM of each picture, (N,), the mean over channels and windows that lie inside the picture.
+    """Return the SSIM of each picture, (N,): the mean over channels and over windows inside the picture.
 
-    With Gaussian-weighted means u, v, variances and covariance of a window,
+    With the Gaussian-weighted means u and v, variances and covariance of a window,
 
         SSIM = (2 u v + C1) (2 cov + C2) / ((u^2 + v^2 + C1) (var_u + var_v + C2)),
 
     equal to scikit-image's `structural_similarity` with `gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, data_range=1` (torchmetrics counts reflected borders as well, and differs).
+    use_sample_covariance=False, data_range=1`. (Torchmetrics differs: it includes reflected borders.)
 
     Args:
         prediction, target: (N, C, H, W) with values in [0, 1], H and W at least 11.
@@ -29,14 +29,13 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     Raises:
         DataError: the shapes differ, or a side is shorter than the window.
     """
-    if prediction.shape != target.shape or prediction.ndim != 4:
-        raise DataError(
-            f"SSIM compares two tensors (N, C, H, W) of one shape, got {tuple(prediction.shape)} and "
-            f"{tuple(target.shape)}"
-        )
+    if prediction.shape != target.shape:
+        raise DataError("std.shapes-differ", "ssim", prediction=tuple(prediction.shape), target=tuple(target.shape))
+    if prediction.ndim != 4:
+        raise DataError("std.not-a-picture", "ssim", got=tuple(prediction.shape), axes="(N, C, H, W)")
     n, c, h, w = prediction.shape
     if min(h, w) <= 2 * RADIUS:
-        raise DataError(f"SSIM needs pictures of {2 * RADIUS + 1} x {2 * RADIUS + 1} pixels or more, got {h} x {w}")
+        raise DataError("std.below-window", "ssim", height=h, width=w, window=2 * RADIUS + 1)
     products = (prediction, target, prediction * prediction, target * target, prediction * target)
     u, v, uu, vv, uv = _blur(torch.cat(products).reshape(5 * n * c, 1, h, w)).reshape(5, n, -1)
     luminance = (2 * u * v + C1) / (u * u + v * v + C1)
@@ -46,7 +45,7 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Weight windows of (M, 1, H, W) by a Gaussian; only windows inside remain."""
+    """Return Gaussian-weighted means of (M, 1, H, W) over the windows inside it."""
     offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=x.dtype, device=x.device)
     kernel = torch.exp(offsets.square() / (-2 * SIGMA**2))
     kernel = kernel / kernel.sum()

@@ -95,7 +95,7 @@ def _export_run(
         path, manifest = quantise(files[-1], judge, budget)
         _list([path])
         if manifest.quantisation is not None:
-            click.echo(f"  {manifest.quantisation.said()}")
+            click.echo(f"  {manifest.quantisation.describe()}")
 
 
 def _export_spec(spec: Path, out: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:

@@ -1,4 +1,4 @@
-"""`restore-hub inspect FILE`: an exported model, several that run one after the other, or a RAW photograph."""
+"""`restore-hub inspect FILE`: an exported model, several in sequence, or a RAW photograph."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def command(file: Path, as_json: bool, device: str) -> None:
     """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file.
 
-    A model of the zoo is zoo:NAME. Of models with a + in between, each is shown, and whether they fit; the exit code is
-    1 where they do not.
+    zoo:NAME is a model of the zoo. For models with a + in between, it shows each one and whether they fit together; the
+    exit code is 1 if they don't.
     """
     if file.suffix.lower() == ".onnx" or "zoo:" in str(file):
         _inspect_models(file, as_json, device)
@@ -34,11 +34,11 @@ def command(file: Path, as_json: bool, device: str) -> None:
 
 
 def _inspect_models(source: Path, as_json: bool, device: str) -> None:
-    from restore_hub.model.locate import paths_of
+    from restore_hub.model.locate import locate
     from restore_hub.model.model import load
     from restore_hub.model.sequence import misfit
 
-    models = [load(path, device=device) for path in paths_of(source)]
+    models = [load(path, device=device) for path in locate(source)]
     wrong = misfit(models)
     if as_json:
         shown = [model.manifest.model_dump(mode="json", exclude_none=True) for model in models]
@@ -47,7 +47,7 @@ def _inspect_models(source: Path, as_json: bool, device: str) -> None:
         for model in models:
             _show(model)
         if len(models) > 1:
-            click.echo(printable(wrong or f"fit: {source} runs one after the other"))
+            click.echo(printable(wrong or f"fit: {source} runs in sequence"))
     if wrong:
         click.get_current_context().exit(1)
 
@@ -65,14 +65,14 @@ def _show(loaded: Model) -> None:
             click.echo(printable(line))
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {printable(name)} {value:.4g}")
-    for line in manifest.int8():
+    for line in manifest.int8_notes():
         click.echo(printable(line))
-    click.echo(manifest.tiling.said())
+    click.echo(manifest.tiling.describe())
     if manifest.memory is not None:
         memory = manifest.memory
         click.echo(f"memory on the CPU: {size(memory.base)} and {memory.per_pixel:.0f} bytes a pixel")
-    of = "its parts" if "merged" in manifest.provenance else "PyTorch"
-    click.echo(f"differs from {of} by at most {manifest.parity:.2g}")
+    origin = "its parts" if "merged" in manifest.provenance else "PyTorch"
+    click.echo(f"differs from {origin} by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
 
 
@@ -97,7 +97,7 @@ def _inspect_raw(file: Path, as_json: bool) -> None:
         "hot pixels": facts["hot_pixels"],
     }
     if facts["noise"]:
-        lines["noise stated"] = ", ".join(f"{shot:.3g} x + {read:.3g}" for shot, read in facts["noise"])
+        lines["stated noise"] = ", ".join(f"{shot:.3g} x + {read:.3g}" for shot, read in facts["noise"])
     for name, value in lines.items():
         click.echo(f"  {name:<14} {value}")
     for note in facts["notes"]:
@@ -105,7 +105,7 @@ def _inspect_raw(file: Path, as_json: bool) -> None:
 
 
 def _raw_facts(file: Path) -> dict[str, Any]:
-    """Return what is known of a RAW file as plain values; lists of four are in the order R, Gr, Gb, B."""
+    """Return the facts of a RAW file as plain values; lists of four are in the order R, Gr, Gb, B."""
     from restore_hub.photo.raw.hot_pixels import repair_hot_pixels
     from restore_hub.photo.raw.mosaic import PHASES, exposure_gain
     from restore_hub.photo.raw.reader import read_raw
@@ -132,5 +132,5 @@ def _raw_facts(file: Path) -> dict[str, Any]:
 
 
 def _four(values: list[float]) -> str:
-    """Return one number where all four are equal."""
+    """Return the four numbers, or one if all are equal."""
     return " ".join(f"{value:.5g}" for value in (values if len(set(values)) > 1 else values[:1]))

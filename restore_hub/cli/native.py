@@ -1,4 +1,4 @@
-"""What C libraries print by themselves."""
+"""Hides what C libraries print on their own."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# LibRaw's own lines on a damaged file, which the error says better.
+# LibRaw's own lines about a damaged file, which our error explains better.
 _LIBRAW = re.compile(rb"^.*: (Unexpected end of file|data corrupted at \d+)\n?", re.MULTILINE)
 
 
 @contextlib.contextmanager
 def quiet_libraw() -> Iterator[None]:
-    """Hold back what C libraries write to standard error, and let it go at the end, without LibRaw's lines.
+    """Hold back what C libraries write to standard error, and print it at the end without LibRaw's lines.
 
-    What Python writes there goes through at once. Where standard error is none of the process, nothing changes.
+    What Python writes passes at once. Nothing changes if standard error isn't the process's own.
     """
     if sys.stderr is not sys.__stderr__ or sys.stderr is None:
         yield

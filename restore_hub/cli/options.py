@@ -11,7 +11,7 @@ from restore_hub.model.devices import PROVIDERS
 
 
 class FilePath(click.Path):
-    """A path; an empty text, as a variable without a value leaves it, is none, and not the current folder."""
+    """A path. An empty text, left by an unset variable, is refused rather than taken for the current folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -30,5 +30,5 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one value of the spec."
 )
 device_option = click.option(
-    "--device", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True, help="What onnxruntime runs on."
+    "--device", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True, help="Where onnxruntime runs."
 )

@@ -1,4 +1,4 @@
-"""How far a folder is: a bar on a terminal, a line now and then where there is none."""
+"""Progress of a folder: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 from restore_hub.terminal import SECONDS_BETWEEN_LINES, has_bar
 
 if TYPE_CHECKING:
-    from restore_hub.runtime.folder import Result
+    from restore_hub.runtime.folder_result import Result
 
 
 class Progress:
-    """Shows photographs, megapixels a second and the time left; use as a context manager."""
+    """Shows photographs, megapixels per second and the time left; a context manager."""
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._started = self._said = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         self._count = {"done": 0, "skipped": 0, "failed": 0}
         self._pixels = 0
         self._bar: Any = None
@@ -33,7 +33,7 @@ class Progress:
             self._bar.close()
 
     def update(self, result: Result | None, total: int) -> None:
-        """Show that one of `total` photographs is through; `None` shows that it begins."""
+        """Show that one of `total` photographs is finished; `None` shows that work begins."""
         if self._bar is None and has_bar():
             from tqdm import tqdm
 
@@ -44,14 +44,14 @@ class Progress:
         self._count[result.state] += 1
         if result.state == "done" and result.facts:
             self._pixels += result.facts["height"] * result.facts["width"]
-        through, now = sum(self._count.values()), time.monotonic()
+        finished, now = sum(self._count.values()), time.monotonic()
         speed = f"{self._pixels / 1e6 / max(now - self._started, 1e-9):.3g} MP/s"
         counts = ", ".join(f"{count} {state}" for state, count in self._count.items() if count)
         if self._bar is not None:
             self._bar.set_postfix_str(f"{speed}  {counts}", refresh=False)
             self._bar.update()
-        elif now - self._said >= SECONDS_BETWEEN_LINES or through == total:
-            self._said = now
-            left = (now - self._started) * (total - through) / through
-            line = f"{self._label}: {through}/{total} photographs, {speed}, {left:.0f} s left  {counts}"
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES or finished == total:
+            self._last_line = now
+            left = (now - self._started) * (total - finished) / finished
+            line = f"{self._label}: {finished}/{total} photographs, {speed}, {left:.0f} s left  {counts}"
             print(line, file=sys.stderr, flush=True)

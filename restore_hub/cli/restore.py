@@ -1,4 +1,4 @@
-"""`restore-hub restore FILE.onnx PHOTO -o OUT`, and a folder of photographs into a folder."""
+"""`restore-hub restore FILE.onnx PHOTO -o OUT`, for one photograph or a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Balance(click.ParamType[Any]):
         except ValueError:
             factors = ()
         if len(factors) != 3:
-            self.fail(f"{value!r} is neither camera nor daylight nor three numbers such as 2,1,1.5", param, ctx)
+            self.fail(f"{value!r} isn't camera, daylight, or three numbers such as 2,1,1.5", param, ctx)
         return factors
 
 
@@ -34,18 +34,26 @@ class _Balance(click.ParamType[Any]):
 @click.argument("model", type=FilePath())
 @click.argument("photo", type=FilePath())
 @click.option("-o", "--out", required=True, type=FilePath(), help="PNG, TIFF, JPEG or DNG to write.")
-@click.option("--gain", type=float, help="Exposure gain for RAW; default: the file's metadata, else a stated rule.")
+@click.option(
+    "--gain",
+    type=float,
+    help="Exposure gain for RAW; default: from the file, else a stated rule.",
+)
 @click.option("--balance", type=_Balance(), help="White balance for RAW; default: as shot, else daylight, else 1.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
 @click.option(
     "--format",
     type=click.Choice(["png", "tif", "jpg", "dng"]),
-    help="Of a folder's results; default: png, and dng for a model that denoises mosaics.",
+    help="Format of a folder's results; default: png, or dng if the model denoises mosaics.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Of a folder, photographs at once; default: 1.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT when it exists; of a folder, files not made by this.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Photographs of a folder at once; default: 1.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT; in a folder, also files that it didn't make.")
 @device_option
-@click.option("--tile", type=click.IntRange(min=0), help="Side of tiles, 0 for none; default: by size and free memory.")
+@click.option(
+    "--tile",
+    type=click.IntRange(min=0),
+    help="Side of tiles, 0 for none; default: by size and free memory.",
+)
 @quiet_libraw()
 def command(
     model: Path,
@@ -60,25 +68,25 @@ def command(
     device: str,
     tile: int | None,
 ) -> None:
-    """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes), or on all in the folder PHOTO.
+    """Run the exported MODEL on PHOTO (RAW, PNG, TIFF or JPEG, whichever it takes), or on every photo in a folder.
 
-    MODEL is a file, or zoo:NAME of one that `restore-hub zoo` lists, or several with a + in between, as in
-    a.onnx+b.onnx, of which each takes what the one before gives. EXIF and the colour profile travel along; what was
-    done is written into EXIF. A DNG holds the result as linear light. Of a folder, sub-folders count, results have
-    their photographs' names, and the same command again goes on where it was stopped.
+    MODEL is a file, a zoo:NAME that `restore-hub zoo` lists, or several with a + in between, as in a.onnx+b.onnx: each
+    takes the output of the one before. EXIF and the colour profile are kept, and what was done is added to EXIF. A DNG
+    holds the result as linear light. A folder includes its sub-folders, results keep their photographs' names, and
+    running the same command again continues where it stopped.
     """
-    wishes = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
+    options = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
     if photo.is_dir():
         from restore_hub.cli.restore_folder import run
 
         kind = cast("Literal['png', 'tif', 'jpg', 'dng'] | None", format)
-        run(model, photo, out, format=kind, jobs=jobs or 1, overwrite=overwrite, device=device, **wishes)
+        run(model, photo, out, format=kind, jobs=jobs or 1, overwrite=overwrite, device=device, **options)
         return
     if format is not None or jobs is not None:
-        raise click.UsageError("--format and --jobs are for a folder; of one photograph, OUT's suffix is the format")
+        raise click.UsageError("--format and --jobs are for a folder; for one photograph, OUT's suffix sets the format")
     from restore_hub.runtime.restore import restore
 
-    done = restore(model, photo, out, overwrite=overwrite, device=device, **wishes)
+    done = restore(model, photo, out, overwrite=overwrite, device=device, **options)
     for note in done.notes:
         click.echo(printable(note))
     click.echo(f"wrote {printable(str(done.path))} ({done.width}x{done.height}, {done.bits} bits)")

@@ -1,4 +1,4 @@
-"""`restore-hub restore` of a folder: how far it is, a table at the end, and what failed."""
+"""`restore-hub restore` for a folder: progress, a table at the end, and what failed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from restore_hub.cli.table import table
 from restore_hub.cli.units import printable
 
 if TYPE_CHECKING:
-    from restore_hub.runtime.folder import RestoredFolder
+    from restore_hub.runtime.folder_result import RestoredFolder
 
 _HEAD = ("done", "skipped", "failed", "MP/s", "gain", "red", "green", "blue")
 
 
-def run(model: Path, folder: Path, out: Path, **asked: Any) -> None:
-    """Restore a folder as `restore_hub.restore_folder` does; with failures, end with status 1 and their list."""
+def run(model: Path, folder: Path, out: Path, **options: Any) -> None:
+    """Restore a folder as `restore_hub.restore_folder` does; if any fail, list them and exit with status 1."""
     from restore_hub.runtime.folder import restore_folder
 
     before = signal.signal(signal.SIGINT, _stop)
     try:
         with Progress("restore") as progress:
-            done = restore_folder(model, folder, out, report=progress.update, **asked)
+            done = restore_folder(model, folder, out, report=progress.update, **options)
     finally:
         signal.signal(signal.SIGINT, before)
     click.echo(table(_HEAD, [_row(done)]))
@@ -41,15 +41,15 @@ def run(model: Path, folder: Path, out: Path, **asked: Any) -> None:
 
 
 def _stop(number: int, _: Any) -> None:
-    """Stop after the photographs at work; a second Ctrl-C ends the process as it would any other."""
+    """Stop after the photographs in progress; a second Ctrl-C ends the process at once."""
     signal.signal(number, signal.SIG_DFL)
-    click.echo("\nstopping when the photographs at work are done; Ctrl-C again stops at once", err=True)
-    click.echo("the same command goes on from here", err=True)
+    click.echo("\nstopping after the photographs in progress; press Ctrl-C again to stop at once", err=True)
+    click.echo("run the same command to continue from here", err=True)
     raise KeyboardInterrupt
 
 
 def _row(done: RestoredFolder) -> list[str]:
-    """Return the cells of the table: counts, speed, and from where to where gain and white balance went."""
+    """Return the cells of the table: counts, speed, and the ranges of gain and white balance."""
     records = [result.facts["record"] for result in done.of("done", "skipped") if result.facts]
     balances = [record["balance"]["factors"] for record in records if "balance" in record]
     return [
@@ -61,7 +61,7 @@ def _row(done: RestoredFolder) -> list[str]:
 
 
 def _range(values: Iterable[float]) -> str:
-    """Return the least and the most of some values, one where they look the same, `-` for none."""
+    """Return the smallest and the largest value, only one if they look the same, or `-` for none."""
     found = sorted(values)
     if not found:
         return "-"

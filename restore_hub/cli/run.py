@@ -16,13 +16,13 @@ from restore_hub.cli.options import plugin_option, set_option
 @click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of this run, instead of a new one in --runs.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, or the newest unfinished one of this spec.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out, or the newest unfinished run of this spec.")
 @click.option(
     "--inexact",
     is_flag=True,
-    help="Resume with other threads, torch, machine, processes or loss; not to the same bits.",
+    help="Resume even if threads, torch, machine, processes or a loss changed; the bits will differ.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print the result only; log.txt in the run folder has every line.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the result; log.txt in the run folder has every line.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every value of every step.")
 def command(
     spec: Path,
@@ -41,7 +41,7 @@ def command(
     from restore_hub.train.run import run
 
     if quiet and verbose:
-        raise click.UsageError("--quiet and --verbose contradict each other; give one")
+        raise click.UsageError("--quiet and --verbose contradict each other; use one of them")
     result = run(
         spec,
         overrides=overrides,

@@ -14,7 +14,7 @@ from restore_hub.cli.options import plugin_option, set_option
 @set_option
 @plugin_option
 def command(run: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...]) -> None:
-    """Send the tracker of RUN, a run folder, what it has not had; another tracker, with --set, gets all of it."""
+    """Send the tracker what it doesn't have yet of RUN, a run folder; use --set to send it to another tracker."""
     from restore_hub.plugins import default_registry
     from restore_hub.train.recording.send_later import track_run
 

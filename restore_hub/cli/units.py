@@ -1,10 +1,10 @@
-"""Times, sizes and names as people read them."""
+"""Times, sizes and names, formatted for people."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """Return three digits with the unit that fits: `0.0612 s`, `2.04 min`, `13.2 h`."""
+    """Return three digits and a fitting unit: `0.0612 s`, `2.04 min`, `13.2 h`."""
     for size, unit in ((3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             return f"{_three(seconds / size)} {unit}"
@@ -12,7 +12,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Return three digits with the unit that fits: `41.6 MiB`."""
+    """Return three digits and a fitting unit: `41.6 MiB`."""
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
     place = 0
     while count >= 1000 and place < len(units) - 1:
@@ -21,7 +21,7 @@ def size(count: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text in one line that no terminal takes for a command: what cannot be printed is spelled out."""
+    """Return a text in one line that no terminal takes for a command: escape what can't be printed."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from restore_hub.errors import ExportError
 from restore_hub.export.written import written
 from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
-from restore_hub.model.memory_use import measure
+from restore_hub.model.memory_use import measure_memory
 from restore_hub.model.model import Model, load, probe_feeds
 
 # What a file is made from: named inputs to its output (1, C, H, W); inputs with defaults may be left out.
@@ -58,7 +58,7 @@ def publish(
         measured = {
             "parity": _parity(model, reference, path, made_from),
             "tiling": tiling(model),
-            "memory": measure(temporary),
+            "memory": measure_memory(temporary),
         }
         manifest = manifest.model_copy(update=measured)
         save(graph, manifest, temporary)

@@ -16,9 +16,9 @@ from restore_hub.export.int8_graph import SCHEME, to_int8
 from restore_hub.export.tile_check import retry_tiling
 from restore_hub.export.written import written
 from restore_hub.model.manifest import QUANTISED_VERSION, Manifest, Quantisation
-from restore_hub.model.memory_use import measure
+from restore_hub.model.memory_use import measure_memory
 from restore_hub.model.model import Model, load
-from restore_hub.model.run_time import compare_speed
+from restore_hub.model.run_time import compare_run_times
 
 # Integers are the same on every CPU (see `int8_graph`). But where float32 becomes uint8, a value on the edge may round
 # the other way elsewhere: one step of one value among thousands. This is a few such steps.
@@ -84,7 +84,7 @@ def _write(
         psnr_loss=loss,
         worst_loss=worst,
         budget=budget,
-        speed=compare_speed(temporary, given.path),
+        speed=compare_run_times(temporary, given.path),
     )
     manifest = _manifest(given, made, path, record, after.metrics).model_copy(update={"opset": opset_of(model)})
     save(model, manifest, temporary)
@@ -99,7 +99,7 @@ def _manifest(given: Model, made: Model, path: Path, record: Quantisation, metri
         "parity": given.manifest.parity + _difference(given, made, path),
         "probe": make_probe(given.manifest.inputs, made, TOLERANCE),
         "tiling": retry_tiling(given.manifest.tiling, made),
-        "memory": measure(made.path),
+        "memory": measure_memory(made.path),
         "metrics": metrics,
         "quantisation": record,
     }

@@ -15,10 +15,10 @@ from restore_hub.export.compose import compose, in_one_opset
 from restore_hub.export.gate import make_probe, publish
 from restore_hub.export.tile_check import try_tiling
 from restore_hub.files import file_hash
-from restore_hub.model.locate import paths_of
+from restore_hub.model.locate import locate
 from restore_hub.model.manifest import Manifest, TensorInfo, Tiling
 from restore_hub.model.model import Model
-from restore_hub.model.sequence import Chained, chained
+from restore_hub.model.sequence import ModelSequence, as_sequence
 
 
 def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Manifest:
@@ -38,28 +38,30 @@ def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Ma
         ModelFileError: a file can't be loaded, or doesn't give what the next one takes. ExportError: fewer than two
             files, operator sets that don't go together, a name that is taken, or a result that differs.
     """
-    paths, out = paths_of(source), Path(out)
+    paths, out = locate(source), Path(out)
     if len(paths) < 2:
         raise ExportError("export.nothing-to-merge", source)
     _check_out(out, paths, overwrite)
-    chain = chained(source)
-    _check_defaults(chain.models)
-    output = _output(chain)
-    graph = compose(in_one_opset([onnx.load(str(path)) for path in paths], paths), chain.takes, chain.inputs, output)
+    sequence = as_sequence(source)
+    _check_defaults(sequence.models)
+    output = _output(sequence)
+    graph = compose(
+        in_one_opset([onnx.load(str(path)) for path in paths], paths), sequence.takes, sequence.inputs, output
+    )
     manifest = Manifest(
-        name=chain.name,
-        kind=chain.kind,
-        inputs=chain.inputs,
+        name=sequence.name,
+        kind=sequence.kind,
+        inputs=sequence.inputs,
         outputs=[output],
-        size_multiple=math.lcm(*(model.manifest.size_multiple for model in chain.models)),
+        size_multiple=math.lcm(*(model.manifest.size_multiple for model in sequence.models)),
         opset=next(entry.version for entry in graph.opset_import if entry.domain == ""),
         parity=0.0,
         # On another machine, int8 may differ by more than float32 does.
-        probe=make_probe(chain.inputs, chain, max(model.manifest.probe.tolerance for model in chain.models)),
-        licence=_licence(chain.models),
-        provenance={"restore_hub": __version__, "merged": [_provenance(model) for model in chain.models]},
+        probe=make_probe(sequence.inputs, sequence, max(model.manifest.probe.tolerance for model in sequence.models)),
+        licence=_licence(sequence.models),
+        provenance={"restore_hub": __version__, "merged": [_provenance(model) for model in sequence.models]},
     )
-    return publish(graph, manifest, out, chain, "its parts", lambda model: _tiling(chain.models, model))
+    return publish(graph, manifest, out, sequence, "its parts", lambda model: _tiling(sequence.models, model))
 
 
 def _check_out(out: Path, paths: Sequence[Path], overwrite: bool) -> None:
@@ -93,9 +95,9 @@ def _check_defaults(models: Sequence[Model]) -> None:
                 )
 
 
-def _output(chain: Chained) -> TensorInfo:
+def _output(sequence: ModelSequence) -> TensorInfo:
     """Return the last file's output, under a name that no input has."""
-    output, taken = chain.output, {info.name for info in chain.inputs}
+    output, taken = sequence.output, {info.name for info in sequence.inputs}
     while output.name in taken:
         output = output.model_copy(update={"name": f"{output.name}_out"})
     return output

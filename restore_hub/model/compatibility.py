@@ -1,4 +1,4 @@
-"""Whether what one exported file gives is what another takes, by their manifests."""
+"""Whether one exported file's output fits another's input, by their manifests."""
 
 from __future__ import annotations
 
@@ -9,56 +9,47 @@ from restore_hub.model.manifest import Manifest, TensorInfo
 
 
 def picture_inputs(manifest: Manifest) -> list[TensorInfo]:
-    """Return the inputs of the picture's size."""
+    """Return the inputs that have the picture's size."""
     return [tensor for tensor in manifest.inputs if "height" in tensor.shape]
 
 
-def joint(before: Manifest, first: Path, after: Manifest, then: Path) -> TensorInfo:
-    """Return the input of the file `then` that takes what the file `first` gives.
+def matching_input(before: Manifest, first: Path, after: Manifest, then: Path) -> TensorInfo:
+    """Return the input of the file `then` that takes the output of the file `first`.
 
-    What fits: one output and one input of the picture's size that agree in type, channels, fixed sizes, colour space
-    and range of values; and a mosaic only where one came in, because its phase and levels come from there.
+    They fit when there's one output and one input of the picture's size that agree in type, channels, fixed sizes,
+    colour space and range. A mosaic fits only if a mosaic came in, because it provides phase and levels.
 
     Raises:
-        ModelFileError: what does not fit, in both files, and how to mend it.
+        ModelFileError: they don't fit; how, and in which file.
     """
     inputs, needed = picture_inputs(after), [tensor.name for tensor in after.inputs if tensor.default is None]
     if len(before.outputs) != 1:
         names = ", ".join(tensor.name for tensor in before.outputs)
-        raise ModelFileError(f"{first} gives {names}, and a file before {then} must give one thing; run it by itself")
+        raise ModelFileError("model.several-outputs", first, names=names, then=then)
     given = before.outputs[0]
     if len(inputs) != 1 or needed != [inputs[0].name]:
+        raise ModelFileError("model.several-inputs", then, names=", ".join(needed), before=first, given=given.name)
+    taken, place = inputs[0], f"{first} before {then}"
+    if differences := _differences(given, taken):
         raise ModelFileError(
-            f"{then} takes {', '.join(needed)}, and {first} gives {given.name!r} only; export what makes them all as "
-            "one chain"
+            "model.does-not-fit", place, given=given.name, taken=taken.name, differences=", ".join(differences)
         )
-    taken = inputs[0]
-    differences = _differences(given, taken) or _of_kind(before, after)
-    if differences:
-        raise ModelFileError(
-            f"{first} gives {given.name!r} and {then} takes {taken.name!r}, which do not fit: {differences}; put files "
-            "in the order in which the picture goes through them, RAW first, and export what lies between"
-        )
+    raw_out, raw_in = before.kind == "raw-to-raw", after.kind.startswith("raw-")
+    if raw_in and not raw_out:
+        raise ModelFileError("model.no-phase", place, before=before.kind, after=after.kind)
+    if raw_out and not raw_in:
+        raise ModelFileError("model.sensor-levels", place, before=before.kind, after=after.kind)
     return taken
 
 
-def _differences(given: TensorInfo, taken: TensorInfo) -> str:
+def _differences(given: TensorInfo, taken: TensorInfo) -> list[str]:
     pairs = {
         "type": (given.dtype, taken.dtype),
         "sizes": (_sizes(given), _sizes(taken)),
         "colour space": (given.space, taken.space),
         "range": (_range(given), _range(taken)),
     }
-    return ", ".join(f"{what} {one} against {other}" for what, (one, other) in pairs.items() if one != other)
-
-
-def _of_kind(before: Manifest, after: Manifest) -> str:
-    raw_out, raw_in = before.kind == "raw-to-raw", after.kind.startswith("raw-")
-    if raw_in and not raw_out:
-        return f"a {after.kind} file needs the phase and levels of a mosaic, and a {before.kind} file hands on none"
-    if raw_out and not raw_in:
-        return f"a mosaic of a {before.kind} file is in the sensor's levels, and a {after.kind} file knows none"
-    return ""
+    return [f"{what} {one} against {other}" for what, (one, other) in pairs.items() if one != other]
 
 
 def _sizes(tensor: TensorInfo) -> str:

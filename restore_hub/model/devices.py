@@ -1,4 +1,4 @@
-"""Devices by name: the provider of onnxruntime that each one is, and the package that brings it. Imports nothing."""
+"""Devices by name: onnxruntime's provider for each, and the package it comes with. Imports nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "migraphx": "MIGraphXExecutionProvider",
 }
-# All of them install the module `onnxruntime`, so only one of them can be there at a time.
+# All of them install the module `onnxruntime`, so only one can be installed at a time.
 PACKAGES = {
     "cpu": "onnxruntime",
     "cuda": "onnxruntime-gpu",

@@ -1,4 +1,4 @@
-"""Which files a person means by a source: one exported file, or several that run one after the other."""
+"""Finds the files that a source names: one exported file, or several that run one after the other."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restore_hub.errors import ModelFileError
+from restore_hub.model.zoo import PREFIX, zoo_file
 
-JOINT = "+"
-ZOO = "zoo:"
+PLUS = "+"
 
 
-def paths_of(source: str | Path) -> tuple[Path, ...]:
+def locate(source: str | Path) -> tuple[Path, ...]:
     """Return the files of a source, in the order in which they run.
 
-    A source is one file where a file of that whole name exists, whatever is in the name. Else a `+` stands between
-    files; one that belongs to a file's name is known by the file being there. `zoo:NAME` is a file of the model zoo.
+    If a file has the whole source as its name, that's the one. Otherwise `+` separates files; a `+` inside a file's
+    name is recognised by that file's existence. `zoo:NAME` is a file of the model zoo.
 
     Raises:
-        ModelFileError: nothing before or after a `+`, one of several files that is not there, or a name that the zoo
-            does not have. A single file may be missing: that is for whoever opens it to say.
+        ModelFileError: nothing before or after a `+`, one of several files is missing, or the zoo lacks the name. A
+            single file may be missing; whoever opens it reports that.
     """
     source = str(source)
     parts = list(_parts(source))
@@ -29,22 +29,20 @@ def paths_of(source: str | Path) -> tuple[Path, ...]:
 
 def _parts(source: str) -> Iterator[str]:
     """Yield the names between the `+`, each the longest that is a file."""
-    left = source.split(JOINT)
+    left = source.split(PLUS)
     while left:
-        names = [JOINT.join(left[:count]) for count in range(len(left), 0, -1)]
+        names = [PLUS.join(left[:count]) for count in range(len(left), 0, -1)]
         name = next(filter(os.path.isfile, names), left[0])
         yield name
-        del left[: name.count(JOINT) + 1]
+        del left[: name.count(PLUS) + 1]
 
 
 def _path(part: str, source: str) -> Path:
-    """Return the file of one name; `source` is what it is a part of, empty for one that is the whole."""
-    if part.startswith(ZOO):
-        from restore_hub.model.zoo import zoo_file
-
-        return zoo_file(part.removeprefix(ZOO))
+    """Return the file of one name; `source` is the whole that it's part of, or empty."""
+    if part.startswith(PREFIX):
+        return zoo_file(part.removeprefix(PREFIX))
     if source and not part:
-        raise ModelFileError(f"{source!r} has no file before or after a +, which joins files as in a.onnx+b.onnx")
+        raise ModelFileError("model.empty-name", source)
     if source and not os.path.isfile(part):
-        raise ModelFileError(f"no such model file: {part}; in {source!r} a + joins files that run one after the other")
+        raise ModelFileError("model.missing-part", part, source=source)
     return Path(part)

@@ -1,4 +1,4 @@
-"""The manifest that every exported file carries in its metadata: what goes in, what comes out, where it is from."""
+"""The manifest that every exported file carries in its metadata: inputs, outputs, origin."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from restore_hub.errors import ModelFileError
 
 METADATA_KEY = "restore_hub.manifest"
 MANIFEST_VERSION = 2  # the highest one read
-QUANTISED_VERSION = 2  # of files with `quantisation`, which readers of version 1 do not know; others stay 1
-_LARGEST_TEXT = 1 << 24  # characters; what runs write has some ten thousand
-_LARGEST_TOLERANCE = 1e-3  # a larger one would tell an altered file from a sound one no more
+QUANTISED_VERSION = 2  # files with `quantisation`, unknown to readers of version 1; others stay 1
+_LARGEST_TEXT = 1 << 24  # characters; runs write some ten thousand
+_LARGEST_TOLERANCE = 1e-3  # a larger one couldn't tell an altered file from a sound one
 
-# Bounds, so that numbers which make no sense are a damaged manifest, and not an error somewhere later.
+# With bounds, senseless numbers are a damaged manifest rather than an error somewhere later.
 _Size = Annotated[int, Field(ge=1, le=4096)]
 _Index = Annotated[int, Field(ge=0)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -52,7 +52,7 @@ class TensorInfo(_Record):
 
 
 class Probe(_Record):
-    """A test vector: uniform noise from numpy's `default_rng(seed)` of a size, and some values that come out.
+    """A test vector: uniform noise of a size from numpy's `default_rng(seed)`, and some values of the result.
 
     Attributes:
         samples: (channel, row, column, value) of the output.
@@ -67,14 +67,14 @@ class Probe(_Record):
 
 
 class Tiling(_Record):
-    """How a picture that is too large may be cut.
+    """How a picture that is too large may be cut into tiles.
 
     Attributes:
-        kind: `exact`: tiles with their margin give what the whole gives, to 1e-4; `approximate`: they differ by up to
-            `error`; `none`: by more than is bearable, or tiles were not tried.
+        kind: `exact`: tiles with their margin equal the whole, to 1e-4; `approximate`: they differ by up to `error`;
+            `none`: by too much, or tiles were not tried.
         margin: pixels around a tile that its values depend on, or that were tried.
         align: tiles begin at multiples of it, for the graph's stride and the CFA.
-        error: largest difference between tiles and the whole that was seen at export; 0 where none was.
+        error: largest difference between tiles and the whole found at export; 0 where none was.
     """
 
     kind: Literal["exact", "approximate", "none"]
@@ -82,25 +82,25 @@ class Tiling(_Record):
     align: _Size = 1
     error: _Finite = 0.0
 
-    def said(self) -> str:
-        """Return it in a line for people."""
+    def describe(self) -> str:
+        """Return a line for people."""
         if self.kind == "none":
-            return f"tiles: none, since {self.reason()}"
+            return f"tiles: none, because {self.why_none()}"
         same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
         return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
 
-    def reason(self) -> str:
-        """Return why there are none."""
+    def why_none(self) -> str:
+        """Return why it can't run in tiles."""
         if self.error == 0:
-            return "none are known to be near the whole"
-        return f"with {self.margin} pixels around each they are {self.error:.2g} from the whole"
+            return "no tiles are known to come near the whole"
+        return f"with {self.margin} pixels around each, they differ from the whole by {self.error:.2g}"
 
 
 class Memory(_Record):
-    """What a process that runs the graph on the CPU holds at most, measured at export.
+    """The peak memory of a process that runs the graph on the CPU, measured at export.
 
     Attributes:
-        base: bytes, whatever the picture.
+        base: bytes, whatever the picture's size.
         per_pixel: bytes for each pixel of the picture.
     """
 
@@ -109,10 +109,10 @@ class Memory(_Record):
 
 
 class Speed(_Record):
-    """How long an int8 file runs, measured where it was exported, beside its float32 file.
+    """How long an int8 file runs compared with its float32 file, measured where it was exported.
 
     Attributes:
-        ratio: its time over the float32 file's; below 1 it is faster.
+        ratio: its time over the float32 file's; below 1, it's faster.
         threads: of onnxruntime.
         height, width: of the picture.
     """
@@ -124,16 +124,16 @@ class Speed(_Record):
 
 
 class Quantisation(_Record):
-    """What was done to a float32 file to run it in 8-bit integers, and what that loses and gains.
+    """How a float32 file was turned into 8-bit integers, and what that costs and gains.
 
     Attributes:
         scheme: one line for people.
-        convolutions: how many run in int8, and of how many.
-        calibration: pictures of a training split that the ranges of values come from.
-        measured: pictures of the holdout split that the losses are of.
-        psnr_loss: mean PSNR in dB of the float32 file less that of this one, pictures of 8 bits; below 0 it gained.
-        worst_loss: the same, of the picture that loses most.
-        budget: what `psnr_loss` may be at most.
+        convolutions: how many run in int8, and how many there are.
+        calibration: pictures of a training split that give the ranges of values.
+        measured: pictures of the holdout split that give the losses.
+        psnr_loss: mean PSNR in dB of the float32 file less that of this one, on 8-bit pictures; a gain is below 0.
+        worst_loss: the same for the picture that loses most.
+        budget: the largest `psnr_loss` allowed.
     """
 
     scheme: str
@@ -145,8 +145,8 @@ class Quantisation(_Record):
     budget: float = Field(ge=0, allow_inf_nan=False)
     speed: list[Speed] = Field(min_length=1)
 
-    def said(self) -> str:
-        """Return what it loses and gains in a line for people."""
+    def describe(self) -> str:
+        """Return what it loses and gains, as a line for people."""
         took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in self.speed)
         few, all_ = self.convolutions
         return (
@@ -157,14 +157,14 @@ class Quantisation(_Record):
 
 
 class Manifest(_Record):
-    """Everything that running the file and judging its result needs. `version` rises when a field changes meaning;
-    a reader refuses a higher one than it knows.
+    """All that's needed to run the file and judge its result. `version` rises when a field changes meaning; a reader
+    refuses a higher one than it knows.
 
     Attributes:
         parity: largest difference at export from what the file was made from: PyTorch, or the parts of a merged one.
-        metrics: those that are finite; JSON has no other numbers (the PSNR of equal pictures is infinite).
-        quantisation: of files in int8; their numbers, such as metrics, tiling and memory, are their own. That of a part
-            of a merged file is in `provenance`, since what it loses was measured of the part.
+        metrics: only finite ones, as JSON has no others (the PSNR of equal pictures is infinite).
+        quantisation: for int8 files, whose metrics, tiling and memory are their own. For a part of a merged file it is
+            in `provenance`, because the loss was measured on that part.
     """
 
     version: int = Field(default=1, ge=1)
@@ -188,14 +188,14 @@ class Manifest(_Record):
     def _finite(cls, metrics: Mapping[str, float]) -> Mapping[str, float]:
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
-    def int8(self) -> list[str]:
-        """Return a line for people where the file is in int8, or one for each part of a merged file that is."""
-        own = [] if self.quantisation is None else [self.quantisation.said()]
-        return [*own, *(f"part {name}: {record.said()}" for name, record in _quantised_parts(self.provenance))]
+    def int8_notes(self) -> list[str]:
+        """Return a line for people if the file is in int8, or one for each int8 part of a merged file."""
+        own = [] if self.quantisation is None else [self.quantisation.describe()]
+        return [*own, *(f"part {name}: {record.describe()}" for name, record in _quantised_parts(self.provenance))]
 
 
 def _quantised_parts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Quantisation]]:
-    """Yield name and record of the parts in int8, merged ones' own too; what looks like no record is none."""
+    """Yield name and record of the int8 parts, at any depth; skip whatever isn't a valid record."""
     parts = provenance.get("merged")
     for part in parts if isinstance(parts, list) else []:
         if not isinstance(part, dict):
@@ -210,27 +210,21 @@ def parse_manifest(text: str | None, path: Path) -> Manifest:
     """Read the manifest of the file at `path`.
 
     Raises:
-        ModelFileError: there is none, it is of a newer version, or it is damaged.
+        ModelFileError: it's missing, of a newer version, or damaged.
     """
     if text is None:
-        raise ModelFileError(
-            f"{path} carries no restore_hub manifest, so its inputs are not known; export it with `restore-hub run`, "
-            "or run it with onnxruntime directly"
-        )
+        raise ModelFileError("model.no-manifest", path)
     if len(text) > _LARGEST_TEXT:
-        raise ModelFileError(f"{path}: the manifest is damaged: it has {len(text)} characters; export it again")
+        raise ModelFileError("model.damaged-manifest", path, where="JSON", cause=f"it has {len(text)} characters")
     stated = _stated_version(text)
-    if stated is not None and stated > MANIFEST_VERSION:  # before the fields, which it may have more of
-        raise ModelFileError(
-            f"{path} has a manifest of version {stated}, this restore_hub reads up to {MANIFEST_VERSION}; "
-            "update restore_hub"
-        )
+    if stated is not None and stated > MANIFEST_VERSION:  # checked first, because it may have more fields
+        raise ModelFileError("model.newer-manifest", path, version=stated, highest=MANIFEST_VERSION)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
-        raise ModelFileError(f"{path}: the manifest is damaged at {where}: {first['msg']}; export it again") from None
+        raise ModelFileError("model.damaged-manifest", path, where=where, cause=first["msg"]) from None
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""An exported file, loaded and ready: onnxruntime and a manifest, no PyTorch."""
+"""An exported file, loaded and ready to run: onnxruntime and a manifest, no PyTorch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from restore_hub.errors import ModelFileError
+from restore_hub.errors import ModelFileError, nearest
+from restore_hub.model.graph import Graph, open_graph
 from restore_hub.model.manifest import METADATA_KEY, Manifest, parse_manifest
 from restore_hub.model.scan import read_onnx, refuse_external
-from restore_hub.model.session import open_session, provider_of
-from restore_hub.model.signature import check_interface
+from restore_hub.model.session import provider_of
+from restore_hub.model.signature import check_signature
 from restore_hub.model.zoo import model_path
 
 
@@ -22,84 +22,93 @@ class Model:
     """One ONNX file of restore_hub.
 
     Attributes:
-        path: the file.
-        manifest: what it says of itself.
-        device: where it runs.
+        graph: what onnxruntime runs.
+        manifest: what the file says about itself.
     """
 
-    def __init__(self, path: Path, session: onnxruntime.InferenceSession, manifest: Manifest, device: str) -> None:
-        self.path = path
+    def __init__(self, graph: Graph, manifest: Manifest) -> None:
+        self.graph = graph
         self.manifest = manifest
-        self.device = device
-        self._session = session
 
-    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.graph.path
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.graph.device
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]], *, frugal: bool = False) -> NDArray[np.float32]:
         """Run the graph on named arrays and return its first output.
 
+        Args:
+            feeds: the inputs by name; those with a default may be left out.
+            frugal: keep no memory for the next run; an allocator that does may take twice as much.
+
         Raises:
-            ModelFileError: a missing or unknown input, or what onnxruntime refuses.
+            ModelFileError: a missing or unknown input, or onnxruntime fails.
         """
         known = {tensor.name: tensor for tensor in self.manifest.inputs}
         for name in feeds:
             if name not in known:
-                raise ModelFileError(f"{self.path} has no input {name!r}; it has {', '.join(known)}")
+                raise ModelFileError(
+                    "model.unknown-input", self.path, name=name, known=", ".join(known), mend=nearest(name, known)
+                )
         for name, tensor in known.items():
             if name not in feeds and tensor.default is None:
-                raise ModelFileError(f"{self.path} needs the input {name!r}")
+                raise ModelFileError("model.missing-input", self.path, name=name)
+        session = (self.graph.frugal_session() if frugal else None) or self.graph.session
         try:
-            output = self._session.run([self.manifest.outputs[0].name], dict(feeds))[0]
+            output = session.run([self.manifest.outputs[0].name], dict(feeds))[0]
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise ModelFileError(f"{self.path} failed to run: {str(error).splitlines()[0]}") from error
+            raise ModelFileError("model.run-failed", self.path, cause=str(error).splitlines()[0]) from error
         return np.asarray(output, dtype=np.float32)
 
     def with_manifest(self, manifest: Manifest) -> Model:
-        """Return the same graph under another manifest."""
-        return Model(self.path, self._session, manifest, self.device)
+        """Return the same graph with another manifest."""
+        return Model(self.graph, manifest)
 
     def verify(self) -> float:
-        """Run the test vector of the manifest; return the largest difference from what it should give.
+        """Run the manifest's test vector; return the largest difference from its stored values.
 
         Raises:
-            ModelFileError: the difference is above the manifest's tolerance, or is not finite.
+            ModelFileError: the difference is above the manifest's tolerance, or isn't finite.
         """
         probe = self.manifest.probe
         output = self(probe_feeds(self.manifest.inputs, probe.seed, probe.height, probe.width, probe.phase))
         try:
             differences = [abs(float(output[0, c, y, x]) - value) for c, y, x, value in probe.samples]
         except IndexError:
-            raise ModelFileError(
-                f"{self.path}: the test vector has values outside of the output; export it again"
-            ) from None
-        worst = float(np.max(differences))  # one that is not a number makes it no number
+            raise ModelFileError("model.bad-test-vector", self.path) from None
+        worst = float(np.max(differences))  # NaN if any of them is
         if not worst <= probe.tolerance:
-            raise ModelFileError(
-                f"{self.path} gives values that differ by {worst:.2g} from its test vector (at most "
-                f"{probe.tolerance:g}); the file was altered, or this onnxruntime computes something else"
-            )
+            raise ModelFileError("model.test-vector-differs", self.path, difference=worst, tolerance=probe.tolerance)
         return worst
 
 
 def load(path: str | Path, *, device: str = "cpu", arena: bool = True) -> Model:
-    """Load an exported file; what its bytes say is looked at before onnxruntime opens it.
+    """Load an exported file; its bytes are checked before onnxruntime opens it.
 
     Args:
         path: the ONNX file, or `zoo:NAME`.
-        device: a key of `restore_hub.model.devices.PROVIDERS`; one that does not start is an error, never a
+        device: a key of `restore_hub.model.devices.PROVIDERS`; a device that doesn't start is an error, never a
             fall-back.
-        arena: keep memory from run to run, which is faster; without it each run takes what it needs and no more.
+        arena: keep memory from run to run, which is faster; without it, each run takes only what it needs.
 
     Raises:
-        ModelFileError: no such file or model of the zoo, not ONNX, data in other files, no manifest, one of another
-            graph, or the device is not there.
+        ModelFileError: no such file or zoo model, not ONNX, data in other files, no manifest or that of another graph,
+            or no such device.
     """
     path = model_path(path)
     provider_of(device)
     facts = read_onnx(path)
     refuse_external(facts, path)
     manifest = parse_manifest(facts.metadata.get(METADATA_KEY), path)
-    session = open_session(path, device, arena=arena)
-    check_interface(session, manifest, path)
-    return Model(path, session, manifest, device)
+    graph = open_graph(path, device, facts.sha256, arena=arena)
+    check_signature(graph.session, manifest, path)
+    return Model(graph, manifest)
 
 
 def probe_feeds(

@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers, as far as ONNX files use it: no schema and no dependency.
+"""The part of the Protocol Buffers wire format that ONNX files use: no schema and no dependency.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
@@ -17,10 +17,10 @@ _LONGEST_VARINT = 10  # bytes
 def fields(data: Buffer, part: slice) -> Iterator[tuple[int, int | slice]]:
     """Yield the number and the value of each field of the message at `part` of `data`.
 
-    A value is the number itself, or the place in `data` where bytes, text, or a message lie.
+    A value is the number itself, or the place in `data` of bytes, text, or a message.
 
     Raises:
-        ValueError: this is no such message, or it is cut off.
+        ValueError: this isn't such a message, or it's cut off.
     """
     at, end = part.start, part.stop
     while at < end:
@@ -28,7 +28,7 @@ def fields(data: Buffer, part: slice) -> Iterator[tuple[int, int | slice]]:
         tag, at = _varint(data, at, end)
         number, kind = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
-            raise ValueError(f"at byte {begin} is no field")
+            raise ValueError(f"there's no field at byte {begin}")
         if kind == _VARINT:
             value, at = _varint(data, at, end)
             yield number, value
@@ -38,15 +38,15 @@ def fields(data: Buffer, part: slice) -> Iterator[tuple[int, int | slice]]:
         elif kind in (_FIXED32, _FIXED64):
             size = 4 if kind == _FIXED32 else 8
         else:
-            raise ValueError(f"at byte {begin} is no field")
+            raise ValueError(f"there's no field at byte {begin}")
         if size > end - at:
-            raise ValueError(f"at byte {begin} begins what should have {size} bytes, and {end - at} are left")
+            raise ValueError(f"what begins at byte {begin} should have {size} bytes, and {end - at} are left")
         yield number, slice(at, at + size)
         at += size
 
 
 def encode(*values: tuple[int, int | str | bytes]) -> bytes:
-    """Return a message of fields (number, value); an integer is not negative, a message is given as its bytes."""
+    """Return a message of fields (number, value); integers aren't negative, and a message is given as its bytes."""
     parts = []
     for number, value in values:
         if isinstance(value, int):
@@ -58,16 +58,16 @@ def encode(*values: tuple[int, int | str | bytes]) -> bytes:
 
 
 def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, lowest first, and the place behind it."""
+    """Return a number of seven bits a byte, lowest first, and the place after it."""
     value = 0
     for count in range(_LONGEST_VARINT):
         if at + count >= end:
-            raise ValueError(f"it ends within a number at byte {at}")
+            raise ValueError(f"it ends inside a number at byte {at}")
         byte = data[at + count]
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, at + count + 1
-    raise ValueError(f"at byte {at} is no number")
+    raise ValueError(f"there's no number at byte {at}")
 
 
 def _encode_varint(value: int) -> bytes:

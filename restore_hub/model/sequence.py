@@ -1,4 +1,4 @@
-"""Exported files that run one after the other on a picture; one file alone is the shortest such chain."""
+"""Exported files that run one after the other on a picture; a single file is a sequence of one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import ModelFileError
 from restore_hub.model import tiled
-from restore_hub.model.compatibility import joint
-from restore_hub.model.locate import JOINT, paths_of
+from restore_hub.model.compatibility import matching_input
+from restore_hub.model.locate import PLUS, locate
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.model import Model
 from restore_hub.model.model import load as load_file
@@ -21,40 +21,40 @@ from restore_hub.model.model import load as load_file
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 
-class Chained:
-    """Files of which each takes what the one before gave, as it came: nothing is clipped or rounded in between.
+class ModelSequence:
+    """Files that run in order, each on the output of the one before. Nothing is clipped or rounded in between.
 
     Attributes:
         models: the files, in order.
-        path: their names, joined as a person gives them.
-        takes: of each file but the first, its input that takes what the one before gave.
-        kind: what the whole is, as `Manifest.kind`.
+        path: their names, joined by `+`.
+        takes: for each file but the first, the input that takes the output of the one before.
+        kind: what the whole does, as `Manifest.kind`.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        """Check what each gives against what the next takes.
+        """Check each file's output against the next one's input.
 
         Raises:
-            ModelFileError: as `restore_hub.model.compatibility.joint`.
+            ModelFileError: as `restore_hub.model.compatibility.matching_input`.
         """
         self.models = tuple(models)
-        self.path = Path(JOINT.join(str(model.path) for model in models))
-        self.takes = [joint(one.manifest, one.path, two.manifest, two.path) for one, two in pairwise(models)]
+        self.path = Path(PLUS.join(str(model.path) for model in models))
+        self.takes = [matching_input(one.manifest, one.path, two.manifest, two.path) for one, two in pairwise(models)]
         self.kind = _kind(models)
 
     @property
     def name(self) -> str:
         """The names in the manifests, joined."""
-        return JOINT.join(model.manifest.name for model in self.models)
+        return PLUS.join(model.manifest.name for model in self.models)
 
     @property
     def inputs(self) -> list[TensorInfo]:
-        """What the first file takes; later ones that take RAW get all but the mosaic from there too."""
+        """The first file's inputs; later files that take RAW get everything but the mosaic from these too."""
         return self.models[0].manifest.inputs
 
     @property
     def output(self) -> TensorInfo:
-        """What the last file gives."""
+        """The last file's output."""
         return self.models[-1].manifest.outputs[0]
 
     def __call__(
@@ -85,82 +85,82 @@ class Chained:
 
 
 def misfit(models: Sequence[Model]) -> str:
-    """Return why files cannot run one after the other; an empty text where they can."""
+    """Return why files can't run one after the other; an empty text if they can."""
     try:
-        Chained(models)
+        ModelSequence(models)
     except ModelFileError as error:
         return str(error)
     return ""
 
 
-def load(source: str | Path, *, device: str = "cpu") -> Model | Chained:
+def load(source: str | Path, *, device: str = "cpu") -> Model | ModelSequence:
     """Load an exported file, or several that run one after the other.
 
     Args:
-        source: an ONNX file, or files with a `+` in between; see `restore_hub.model.locate.paths_of`.
-        device: a key of `restore_hub.model.devices.PROVIDERS`; one that does not start is an error, never a
+        source: an ONNX file, or files with a `+` in between; see `restore_hub.model.locate.locate`.
+        device: a key of `restore_hub.model.devices.PROVIDERS`; a device that doesn't start is an error, never a
             fall-back.
 
     Returns:
-        A `Model` for one file, else a `Chained`.
+        A `Model` for one file, else a `ModelSequence`.
 
     Raises:
-        ModelFileError: a file is missing, damaged or not one of restore_hub; the device is not there; or one file does
-            not give what the next one takes.
+        ModelFileError: a file is missing, damaged or not made by restore_hub; the device isn't available; or one file's
+            output doesn't fit the next one's input.
     """
-    chain = chained(source, device)
-    return chain if len(chain.models) > 1 else chain.models[0]
+    sequence = as_sequence(source, device)
+    return sequence if len(sequence.models) > 1 else sequence.models[0]
 
 
-def chained(source: str | Path | Model | Chained, device: str | None = None) -> Chained:
-    """Return whatever names or is a model as a chain, of one file too.
+def as_sequence(source: str | Path | Model | ModelSequence, device: str | None = None) -> ModelSequence:
+    """Return a sequence, of one file too.
 
     Args:
-        source: what names it, or what `load` gave.
-        device: where to load it, `cpu` without it; of what is loaded it may only be where that is.
+        source: the name of files, or what `load` returned.
+        device: where to load files, by default `cpu`; something loaded must already be there.
 
     Raises:
-        ModelFileError: as `load`; or it is loaded elsewhere.
+        ModelFileError: as `load`; or it's loaded on another device.
     """
     if isinstance(source, str | Path):
-        return Chained([load_file(path, device=device or "cpu") for path in paths_of(source)])
-    chain = source if isinstance(source, Chained) else Chained([source])
-    for model in chain.models:
+        return ModelSequence([load_file(path, device=device or "cpu") for path in locate(source)])
+    sequence = source if isinstance(source, ModelSequence) else ModelSequence([source])
+    for model in sequence.models:
         if device not in (None, model.device):
-            raise ModelFileError(f"{model.path} is loaded on {model.device}; load it with device={device!r}")
-    return chain
+            raise ModelFileError("model.other-device", model.path, loaded=model.device, device=device)
+    return sequence
 
 
 def run(
-    chain: Chained, feeds: Arrays, tile: int | None = None, share: float = 1.0
+    sequence: ModelSequence, feeds: Arrays, tile: int | None = None, share: float = 1.0
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Run a chain on one picture, each file whole or in tiles by its own rule; see `restore_hub.model.tiled.run`.
+    """Run a sequence on one picture, each file whole or in tiles by its own rule; see `restore_hub.model.tiled.run`.
 
-    That the memory suffices for every file is looked at before the first one runs.
+    The memory for every file is checked before the first one runs.
 
     Returns:
-        The output (C, H, W), and lines that say what a person should know of the tiles.
+        The output (C, H, W), and lines for people about the tiles.
 
     Raises:
         ModelFileError: as `tiled.run`.
     """
-    height, width = tiled.size_of(chain.models[0].manifest, feeds)
-    several = len(chain.models) > 1
-    for model in chain.models:
-        tiled.choose(model, height, width, tile, passed=several, share=share)
+    height, width = tiled.size_of(sequence.models[0].manifest, feeds)
+    several = len(sequence.models) > 1
+    for model in sequence.models:
+        tiled.tile_side(model, height, width, tile, waiting=several, share=share)
     notes: list[str] = []
 
-    def part(model: Model, given: Arrays) -> NDArray[np.float32]:
-        made, said = tiled.run(model, given, tile, share)
-        notes.extend(f"{model.path.name}: {line}" if several else line for line in said)
+    def run_one(model: Model, given: Arrays) -> NDArray[np.float32]:
+        made, lines = tiled.run(model, given, tile, share)
+        notes.extend(f"{model.path.name}: {line}" if several else line for line in lines)
         return made[None]
 
-    return chain(feeds, part)[0], tuple(notes)
+    return sequence(feeds, run_one)[0], tuple(notes)
 
 
 def _kind(models: Sequence[Model]) -> Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]:
     first, last = models[0].manifest, models[-1].manifest
-    if len(models) == 1 or last.kind == "raw-to-raw":  # only a mosaic becomes one
+    if len(models) == 1 or last.kind == "raw-to-raw":  # only a mosaic turns into one
         return last.kind
     if not _are_pictures(last.outputs):
         return "tensors"

@@ -8,25 +8,23 @@ from pathlib import Path
 
 import onnxruntime
 
-from restore_hub.errors import ModelFileError, did_you_mean
+from restore_hub.errors import ModelFileError, nearest
 from restore_hub.machine import usable_cpus
 from restore_hub.model.devices import PACKAGES, PROVIDERS
 
 
 def provider_of(device: str) -> str:
-    """Return the provider of a device.
+    """Return onnxruntime's provider for a device.
 
     Raises:
         ModelFileError: no such device, or this onnxruntime was built without its provider.
     """
     if device not in PROVIDERS:
-        hint = did_you_mean(device, PROVIDERS)
-        raise ModelFileError(f"unknown device {device!r}{hint}; it is one of {', '.join(PROVIDERS)}")
-    if PROVIDERS[device] not in onnxruntime.get_available_providers():
         raise ModelFileError(
-            f"onnxruntime has no {PROVIDERS[device]} here; it comes with {PACKAGES[device]}, to be installed in place "
-            "of the one that is here; or use cpu"
+            "model.unknown-device", device, known=", ".join(PROVIDERS), mend=nearest(device, PROVIDERS)
         )
+    if PROVIDERS[device] not in onnxruntime.get_available_providers():
+        raise ModelFileError("model.no-provider", device, provider=PROVIDERS[device], package=PACKAGES[device])
     return PROVIDERS[device]
 
 
@@ -38,12 +36,12 @@ def open_session(
     Args:
         model: an ONNX file, or its bytes.
         device: a key of `PROVIDERS`.
-        whole: refuse a graph of which any part would run on the CPU in the device's stead.
+        whole: refuse a graph if any part of it would run on the CPU instead of the device.
         arena: keep memory on the CPU from run to run.
         threads: of one run; by default as many as the process may use.
 
     Raises:
-        ModelFileError: as `provider_of`; a graph that onnxruntime refuses; a provider that does not start.
+        ModelFileError: as `provider_of`; onnxruntime refuses the graph; the provider doesn't start.
     """
     provider = provider_of(device)
     options = onnxruntime.SessionOptions()
@@ -60,22 +58,19 @@ def open_session(
     name = str(model) if isinstance(model, Path) else "the graph"
     source = name if isinstance(model, Path) else model
     try:
-        # Else onnxruntime's Python part goes on with the CPU after an error, here as in a run.
+        # Otherwise onnxruntime's Python code goes on with the CPU after an error, here as in a run.
         session = onnxruntime.InferenceSession(source, options, providers=[provider], enable_fallback=False)
     except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise ModelFileError(f"onnxruntime cannot load {name} on {device}: {_reason(error)}") from None
+        raise _not_loaded(name, device, error) from None
     session.disable_fallback()
     if session.get_providers()[:1] != [provider]:
-        raise ModelFileError(
-            f"{provider} was asked for and did not start: its libraries, its driver or its hardware are missing, as "
-            f"onnxruntime printed above; it comes with {PACKAGES[device]}; or use cpu"
-        )
+        raise ModelFileError("model.provider-failed", device, provider=provider, package=PACKAGES[device])
     return session
 
 
-def _reason(error: Exception) -> str:
-    """Return the end of the first line, which is where onnxruntime says what it is about."""
-    said = (str(error).strip() or repr(error)).splitlines()[0]
-    if found := re.search(r"max supported IR version: \d+|till opset \d+", said):
-        return f"it was made for a later onnxruntime ({found[0]} here); update onnxruntime, or export it again"
-    return said.rpartition(" : ")[2][-200:]
+def _not_loaded(name: str, device: str, error: Exception) -> ModelFileError:
+    text = (str(error).strip() or repr(error)).splitlines()[0]
+    if found := re.search(r"max supported IR version: \d+|till opset \d+", text):
+        return ModelFileError("model.later-onnxruntime", name, limit=found[0])
+    cause = text.rpartition(" : ")[2][-200:]  # onnxruntime puts what matters at the end of the line
+    return ModelFileError("model.not-loaded", name, device=device, cause=cause)

@@ -1,4 +1,4 @@
-"""Whether the inputs and outputs of a graph, as onnxruntime sees them, are those of the manifest."""
+"""Whether a graph's inputs and outputs, as onnxruntime sees them, match the manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnxruntime
 from restore_hub.errors import ModelFileError
 from restore_hub.model.manifest import Manifest, TensorInfo
 
-# What `restore` feeds a file of a kind, and the channels that it takes from it.
+# The inputs that `restore` feeds each kind of file, and the channels it expects back.
 _MOSAIC = ["mosaic", "phase", "black", "white", "balance", "gain"]
 _KINDS: dict[str, tuple[list[str] | None, int]] = {
     "raw-to-rgb": (_MOSAIC, 3),
@@ -20,55 +20,55 @@ _KINDS: dict[str, tuple[list[str] | None, int]] = {
 _TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
-def check_interface(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
-    """Compare names, types, sizes, dynamic axes, and which inputs may be left out.
+def check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
+    """Compare names, types, sizes, dynamic axes, and which inputs are optional.
 
     Raises:
         ModelFileError: the first difference.
     """
     needed = [tensor for tensor in manifest.inputs if tensor.default is None]
     optional = [tensor for tensor in manifest.inputs if tensor.default is not None]
-    for word, stated, found in (
+    for role, stated, found in (
         ("inputs", needed, session.get_inputs()),
         ("inputs with defaults", optional, session.get_overridable_initializers()),
         ("outputs", manifest.outputs, session.get_outputs()),
     ):
-        wrong = _difference(word, stated, {node.name: node for node in found})
-        if wrong:
-            raise ModelFileError(f"{path}: {wrong}; the manifest is not of this graph; export it again")
+        _check(role, stated, {node.name: node for node in found}, path)
 
 
-def check_kind(manifest: Manifest) -> None:
-    """Compare what a file takes and gives with what `restore` feeds a file of its kind and takes from it.
+def check_kind(manifest: Manifest, path: Path) -> None:
+    """Check that a file's inputs and outputs are what `restore` expects of its kind.
 
     Raises:
-        ModelFileError: the first difference, without the file's name.
+        ModelFileError: the first difference.
     """
     kind, inputs, outputs = manifest.kind, manifest.inputs, manifest.outputs
     if kind not in _KINDS:
         return
     names, channels = _KINDS[kind]
     if names is not None and [tensor.name for tensor in inputs] != names:
-        raise ModelFileError(f"a {kind} file takes {', '.join(names)}; its manifest has others")
+        raise ModelFileError("model.wrong-inputs", path, kind=kind, expected=", ".join(names))
     if names is None and [tensor.shape for tensor in inputs] != [[1, 3, "height", "width"]]:
-        raise ModelFileError(f"a {kind} file takes one picture of 1 x 3 x height x width; its manifest has others")
+        raise ModelFileError("model.wrong-inputs", path, kind=kind, expected="one picture of 1 x 3 x height x width")
     if outputs[0].shape != [1, channels, "height", "width"]:
-        raise ModelFileError(f"a {kind} file gives 1 x {channels} x height x width; its manifest says otherwise")
+        raise ModelFileError("model.wrong-outputs", path, kind=kind, channels=channels)
 
 
-def _difference(word: str, stated: Sequence[TensorInfo], found: dict[str, onnxruntime.NodeArg]) -> str:
+def _check(role: str, stated: Sequence[TensorInfo], found: dict[str, onnxruntime.NodeArg], path: Path) -> None:
     names = [tensor.name for tensor in stated]
     if sorted(names) != sorted(found):
-        return f"the {word} are {', '.join(found) or 'none'} and the manifest says {', '.join(names) or 'none'}"
+        graph, manifest = (", ".join(these) or "none" for these in (found, names))
+        raise ModelFileError("model.other-names", path, role=role, graph=graph, manifest=manifest)
     for tensor in stated:
-        node = found[tensor.name]
+        node, shape = found[tensor.name], tensor.shape
         if node.type != _TYPES[tensor.dtype]:
-            return f"{tensor.name!r} is {node.type} and the manifest says {tensor.dtype}"
+            raise ModelFileError("model.other-type", path, name=tensor.name, graph=node.type, manifest=tensor.dtype)
         # A dynamic size has the exporter's name or none.
         sizes = [size if isinstance(size, int) else "any" for size in node.shape]
-        if sizes != [size if isinstance(size, int) else "any" for size in tensor.shape]:
-            return f"{tensor.name!r} is {_sizes(sizes)} and the manifest says {_sizes(tensor.shape)}"
-    return ""
+        if sizes != [size if isinstance(size, int) else "any" for size in shape]:
+            raise ModelFileError(
+                "model.other-shape", path, name=tensor.name, graph=_sizes(sizes), manifest=_sizes(shape)
+            )
 
 
 def _sizes(shape: Sequence[int | str]) -> str:

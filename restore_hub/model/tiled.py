@@ -1,4 +1,4 @@
-"""A picture of any size through an exported file: whole where the memory suffices, else in tiles."""
+"""Runs a picture of any size through an exported file: whole if the memory suffices, else in tiles."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from restore_hub.errors import ModelFileError
 from restore_hub.machine import available_memory
 from restore_hub.model.manifest import Manifest, Memory
-from restore_hub.model.model import Model, load
+from restore_hub.model.model import Model
 from restore_hub.model.tiles import tiles
 from restore_hub.photo.guards import AROUND
 
-NEARLY = 0.8  # of the free memory: the rest is for what else runs
-PASSED = 12  # bytes for each pixel of a picture that one file hands on to the next
-LARGE = 2048  # side of a picture from which tiles are no slower than the whole
+NEARLY = 0.8  # of the free memory; the rest is for other programs
+WAITING = 12  # bytes for each pixel of a picture that waits between two files
+LARGE = 2048  # side of a picture from which tiles are as fast as the whole
 ARENA = 2.0  # onnxruntime's allocator grows by powers of two
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -29,26 +29,26 @@ def run(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Run a file on one picture.
 
-    Left to itself it runs a picture of up to 2048 x 2048 pixels whole, and a larger one in tiles where these give
-    exactly the same; else whole where the memory that is free suffices, and in tiles that differ a little where not.
+    By default, a picture of up to 2048 x 2048 pixels runs whole. A larger one runs in tiles if these give exactly the
+    same; else whole if the free memory suffices, and if not, in tiles that differ a little.
 
     Args:
         model: the file.
         feeds: its inputs by name; those of the picture's size are (1, C, H, W).
         tile: side of a tile; 0 for the whole picture; `None` to choose.
-        share: part of the free memory to take at most, where others run beside it.
+        share: fraction of the free memory to use at most, when others run at the same time.
 
     Returns:
-        The output (C, H, W), and lines that say what a person should know of the tiles.
+        The output (C, H, W), and lines for people about the tiles.
 
     Raises:
-        ModelFileError: the memory does not suffice, the file cannot be run in tiles, or it gives another size than
-            its manifest says.
+        ModelFileError: not enough memory, the file can't run in tiles, or its output has another size than its
+            manifest states.
     """
     height, width = size_of(model.manifest, feeds)
-    core = choose(model, height, width, tile, share=share)
+    core = tile_side(model, height, width, tile, share=share)
     if core == 0:
-        return _whole(model, feeds, height * width), ()
+        return _run(model, feeds, frugal=_is_large(height, width)), ()
     tiling = model.manifest.tiling
     made: NDArray[np.float32] | None = None
     count = 0
@@ -62,85 +62,90 @@ def run(
     assert made is not None
     if tiling.kind == "exact":
         return made, ()
-    return made, (f"run in {count} tiles, which may differ from the whole by {tiling.error:.2g}",)
+    return made, (f"ran in {count} tiles, which may differ from the whole by {tiling.error:.2g}",)
 
 
-def choose(
-    model: Model, height: int, width: int, tile: int | None = None, *, passed: bool = False, share: float = 1.0
+def tile_side(
+    model: Model, height: int, width: int, tile: int | None = None, *, waiting: bool = False, share: float = 1.0
 ) -> int:
-    """Return the side of the tiles that a file runs a picture of a size in, 0 for the whole.
+    """Return the side of the tiles in which a file runs a picture, 0 for the whole.
 
     Args:
         model: the file.
         height, width: of the picture.
-        tile: what is asked for; 0 for the whole, `None` to choose by size and the memory that is free.
-        passed: count a picture that waits between this file and another one.
-        share: part of the free memory to take at most.
+        tile: the side asked for; 0 for the whole, `None` to choose by size and free memory.
+        waiting: count a picture that waits between this file and another one.
+        share: fraction of the free memory to use at most.
 
     Raises:
         ModelFileError: as `run`.
     """
-    core = _by_memory(model, height, width, AROUND + PASSED * passed, share) if tile is None else tile
+    core = _by_memory(model, height, width, AROUND + WAITING * waiting, share) if tile is None else tile
     if core == 0 or core >= max(height, width):
         return 0
     tiling = model.manifest.tiling
     if tiling.kind == "none":
-        raise ModelFileError(f"{model.path} cannot run in tiles, since {tiling.reason()}")
+        raise ModelFileError("model.no-tiles", model.path, reason=tiling.why_none())
     return core
 
 
-def forecast(memory: Memory, height: int, width: int, around: int = AROUND) -> int:
-    """Return the bytes that a process holds at most while it restores a picture of this size whole, on the CPU."""
-    slack = ARENA if height * width <= LARGE**2 else 1.0
+def forecast(memory: Memory, height: int, width: int, around: int = AROUND, *, arena: bool | None = None) -> int:
+    """Return the peak memory, in bytes, of a process that restores a whole picture of this size on the CPU.
+
+    Args:
+        memory: of the file.
+        height, width: of the picture.
+        around: bytes for each pixel beside the graph's.
+        arena: whether the session keeps memory; by default, for all but large pictures.
+    """
+    slack = ARENA if (not _is_large(height, width) if arena is None else arena) else 1.0
     return round(memory.base + (slack * memory.per_pixel + around) * height * width)
 
 
-def _whole(model: Model, feeds: Arrays, pixels: int) -> NDArray[np.float32]:
-    # An allocator that keeps what it has would take up to twice as much. (A loaded file may be gone by now.)
-    if pixels > LARGE**2 and model.path.is_file():
-        model = load(model.path, device=model.device, arena=False)
-    return _run(model, feeds)
+def size_of(manifest: Manifest, feeds: Arrays) -> tuple[int, int]:
+    """Return the height and width of the picture in a file's inputs."""
+    name = next(tensor.name for tensor in manifest.inputs if "height" in tensor.shape)
+    return int(feeds[name].shape[2]), int(feeds[name].shape[3])
 
 
-def _run(model: Model, feeds: Arrays) -> NDArray[np.float32]:
-    """Run a file on a picture or a tile; return the output (C, H, W), of the size that the manifest says."""
+def _is_large(height: int, width: int) -> bool:
+    return height * width > LARGE**2
+
+
+def _run(model: Model, feeds: Arrays, frugal: bool = False) -> NDArray[np.float32]:
+    """Run a file on a picture or a tile; return the output (C, H, W), of the size that the manifest states."""
     height, width = size_of(model.manifest, feeds)
-    output = model(feeds)
+    output = model(feeds, frugal=frugal)
     shape = tuple({"height": height, "width": width}.get(str(size), size) for size in model.manifest.outputs[0].shape)
     if output.shape != shape:
         raise ModelFileError(
-            f"{model.path} gives {output.shape} for {width}x{height} pixels, and its manifest says {shape}; "
-            "export it again"
+            "model.wrong-size", model.path, found=output.shape, stated=shape, width=width, height=height
         )
     made: NDArray[np.float32] = output[0]
     return made
 
 
 def _by_memory(model: Model, height: int, width: int, around: int, share: float) -> int:
-    tiling, memory = model.manifest.tiling, model.manifest.memory
-    large = height * width > LARGE**2
+    tiling, memory, large = model.manifest.tiling, model.manifest.memory, _is_large(height, width)
+    exact_tiles = large and tiling.kind == "exact"
     if memory is None:
-        return LARGE if large and tiling.kind == "exact" else 0
+        return LARGE if exact_tiles else 0
     free = NEARLY * share * available_memory()
     whole = forecast(memory, height, width, around)
-    if whole <= free and not (large and tiling.kind == "exact"):
+    if large and not exact_tiles and whole <= free and model.graph.frugal_session() is None:
+        whole = forecast(memory, height, width, around, arena=True)
+    if whole <= free and not exact_tiles:
         return 0
-    beside = "" if share == 1 else f" for one of {round(1 / share)} at once (--jobs)"
-    needs = f"{model.path} needs some {_gib(whole)} for {width}x{height} pixels, and {_gib(free)} are free{beside}"
+    together = "" if share == 1 else f" for each of {round(1 / share)} photographs (--jobs)"
+    sizes: dict[str, Any] = {"width": width, "height": height, "needed": _gib(whole), "free": _gib(free)}
     if tiling.kind == "none":
-        raise ModelFileError(f"{needs}; it cannot run in tiles: give a smaller picture, or a machine with more memory")
+        raise ModelFileError("model.too-large", model.path, together=together, **sizes)
     left = free - memory.base - around * height * width
     side = math.isqrt(max(0, int(left / (ARENA * max(memory.per_pixel, 1.0)))))
     core = min(side - 2 * tiling.margin, LARGE) // tiling.align * tiling.align
     if core < tiling.align:
-        raise ModelFileError(f"{needs}, too little even for tiles; close other programs")
+        raise ModelFileError("model.too-large-for-tiles", model.path, together=together, **sizes)
     return core
-
-
-def size_of(manifest: Manifest, feeds: Arrays) -> tuple[int, int]:
-    """Return height and width of the picture in the inputs of a file."""
-    name = next(tensor.name for tensor in manifest.inputs if "height" in tensor.shape)
-    return int(feeds[name].shape[2]), int(feeds[name].shape[3])
 
 
 def _gib(count: float) -> str:

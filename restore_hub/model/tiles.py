@@ -1,4 +1,4 @@
-"""Where the tiles of a large picture lie: each is read with its surroundings, and only its core is kept."""
+"""The tiles of a large picture: each is read with its surroundings, and only its core is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Tile(NamedTuple):
 
     Attributes:
         read: what goes through the graph.
-        keep: what of the result stays, inside `read`.
+        keep: the part of the result that stays, inside `read`.
     """
 
     read: tuple[slice, slice]
@@ -30,14 +30,14 @@ class Tile(NamedTuple):
 def tiles(height: int, width: int, core: int, margin: int, align: int) -> Iterator[Tile]:
     """Cover a picture with tiles, row by row.
 
-    Every tile begins at a multiple of `align`, so that the graph's stride and CFA phase are those of the whole. At
-    the picture's own borders nothing is read beyond them, as nothing is by the whole.
+    Every tile begins at a multiple of `align`, so that stride and CFA phase are those of the whole picture. Nothing is
+    read beyond the picture's own borders, just as when it runs whole.
 
     Args:
         height, width: of the picture.
-        core: side of what one tile gives, rounded up to a multiple of `align`.
-        margin: pixels of surroundings on each side that its values depend on, rounded up likewise.
-        align: what a tile's place must be a multiple of.
+        core: side of what one tile yields, rounded up to a multiple of `align`.
+        margin: pixels on each side that its values depend on, rounded up likewise.
+        align: what a tile's position must be a multiple of.
     """
     core, margin = (-(-value // align) * align for value in (core, margin))
     for rows in _ranges(height, core, margin):

@@ -1,4 +1,4 @@
-"""Is an exported file what it says, and does it compute here what it computed where it was exported?"""
+"""Checks that an exported file matches its manifest, and computes here what it computed where it was exported."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from restore_hub.errors import ModelFileError
 from restore_hub.model.devices import PROVIDERS
+from restore_hub.model.graph import Graph, open_graph
 from restore_hub.model.manifest import METADATA_KEY, Manifest, TensorInfo, parse_manifest
 from restore_hub.model.model import Model, probe_feeds
 from restore_hub.model.scan import OnnxFacts, read_onnx, refuse_external
-from restore_hub.model.session import open_session, provider_of
-from restore_hub.model.signature import check_interface, check_kind
+from restore_hub.model.session import provider_of
+from restore_hub.model.signature import check_kind, check_signature
 from restore_hub.model.zoo import model_path
 
 SIZES = ((1, 1), (1, 7), (7, 1), (2, 3), (15, 22), (33, 40))
@@ -28,22 +28,30 @@ _DOMAINS = ("ai.onnx", "ai.onnx.ml")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the result: what was looked at, how it came out, and what was found, or what is wrong."""
+    """One line of the result.
+
+    Attributes:
+        name: of the check.
+        result: how it came out.
+        finding: what was found, or what's wrong.
+        error: what's wrong, for programs.
+    """
 
     name: str
     result: Literal["ok", "WRONG", "not run"]
-    said: str
+    finding: str
+    error: ModelFileError | None = None
 
 
 class _Subject:
-    """A file under test: each method is one check, which returns what it found or raises ModelFileError.
+    """A file under test. Each method is one check, which returns what it found or raises ModelFileError.
 
-    Later checks use what earlier ones found; `_CHECKS` says which.
+    Later checks use what earlier ones found; `_CHECKS` lists which.
     """
 
     facts: OnnxFacts
     manifest: Manifest
-    session: onnxruntime.InferenceSession
+    graph: Graph
     model: Model
 
     def __init__(self, path: Path, device: str) -> None:
@@ -62,35 +70,32 @@ class _Subject:
     def operators(self) -> str:
         foreign = {f"{d}:{n}" for d, n in self.facts.operators - self.facts.functions if d not in _DOMAINS}
         if foreign:
-            raise ModelFileError(
-                f"it needs operators that ONNX does not have, and that some builds of onnxruntime lack: "
-                f"{', '.join(sorted(foreign))[:200]}"
-            )
-        return f"{len(self.facts.operators)} different, all of ONNX"
+            raise ModelFileError("verify.foreign-operators", self.path, operators=", ".join(sorted(foreign))[:200])
+        return f"{len(self.facts.operators)} different ones, all in ONNX"
 
     def read_manifest(self) -> str:
         self.manifest = parse_manifest(self.facts.metadata.get(METADATA_KEY), self.path)
-        return f"{self.manifest.name}, of version {self.manifest.version}"
+        return f"{self.manifest.name}, version {self.manifest.version}"
 
     def kind(self) -> str:
-        check_kind(self.manifest)
+        check_kind(self.manifest, self.path)
         names = ", ".join(tensor.name for tensor in self.manifest.inputs)
         return f"{self.manifest.kind}: {names} to {self.manifest.outputs[0].name}"
 
     def opset(self) -> str:
         found, stated = self.facts.opsets.get("ai.onnx"), self.manifest.opset
         if found != stated:
-            raise ModelFileError(f"the graph is of opset {found or 'none'}, and the manifest says {stated}")
+            raise ModelFileError("verify.opset-differs", self.path, graph=found, manifest=stated)
         return str(found)
 
     def loads(self) -> str:
-        self.session = open_session(self.path, self.device)
+        self.graph = open_graph(self.path, self.device, self.facts.sha256)
         return f"on {self.device} ({PROVIDERS[self.device]})"
 
     def interface(self) -> str:
-        check_interface(self.session, self.manifest, self.path)
-        self.model = Model(self.path, self.session, self.manifest, self.device)
-        return "inputs, outputs and defaults as in the manifest"
+        check_signature(self.graph.session, self.manifest, self.path)
+        self.model = Model(self.graph, self.manifest)
+        return "inputs, outputs and defaults match the manifest"
 
     def test_vector(self) -> str:
         return f"differs by {self.model.verify():.2g} (at most {self.manifest.probe.tolerance:g})"
@@ -108,36 +113,36 @@ class _Subject:
         return "all four"
 
     def defaults(self) -> str:
-        """What the manifest calls a default is what the graph takes for an input that is left out."""
+        """A default in the manifest is what the graph uses when that input is left out."""
         given = [tensor for tensor in self.manifest.inputs if tensor.default is not None]
         try:
             spelled = {t.name: np.array(t.default, t.dtype).reshape([int(size) for size in t.shape]) for t in given}
         except (ValueError, OverflowError) as error:
-            raise ModelFileError(f"a default of the manifest does not fit its input: {error}") from error
+            raise ModelFileError("verify.bad-default", self.path, cause=str(error)) from error
         feeds = {name: v for name, v in probe_feeds(self.manifest.inputs, 0, 6, 9).items() if name not in spelled}
         difference = float(np.abs(self.model(feeds) - self.model({**feeds, **spelled})).max())
         if not difference <= self.manifest.probe.tolerance:
-            raise ModelFileError(f"the defaults of the manifest change the result by {difference:.2g}; export it again")
+            raise ModelFileError("verify.defaults-differ", self.path, difference=difference)
         return f"of {', '.join(spelled)}" if spelled else "none"
 
     def finite(self) -> str:
         for where, output in self.made:
             if not np.isfinite(output).all():
-                raise ModelFileError(f"values that are not finite {where}")
+                raise ModelFileError("verify.not-finite", where)
         return f"in {len(self.made)} runs"
 
     def _run(self, where: str, height: int, width: int, phase: tuple[int, int] = (0, 0)) -> None:
         try:
             output = self.model(probe_feeds(self.manifest.inputs, 1, height, width, phase))
         except ModelFileError as error:
-            raise ModelFileError(f"{where}: {_bare(error, self.path)}") from error
+            raise error.at(where) from error
         expected = _shape(self.manifest.outputs[0], height, width)
         if output.shape != expected:
-            raise ModelFileError(f"{where} it gives {output.shape}, and should give {expected}")
+            raise ModelFileError("verify.wrong-size", where, found=output.shape, expected=expected)
         self.made.append((where, output))
 
 
-# Name, check, and the checks without which it cannot be made.
+# Name, check, and the checks it depends on.
 _CHECKS: tuple[tuple[str, Callable[[_Subject], str], tuple[str, ...]], ...] = (
     ("file", _Subject.file, ()),
     ("self-contained", _Subject.self_contained, ("file",)),
@@ -156,7 +161,7 @@ _CHECKS: tuple[tuple[str, Callable[[_Subject], str], tuple[str, ...]], ...] = (
 
 
 def verify(path: str | Path, *, device: str = "cpu") -> list[Check]:
-    """Make every check of one file; a check that needs one that failed is not run.
+    """Run every check on one file, except those that depend on a failed one.
 
     Raises:
         ModelFileError: the device is unknown, this onnxruntime has no provider for it, or the zoo has no such model.
@@ -171,7 +176,7 @@ def verify(path: str | Path, *, device: str = "cpu") -> list[Check]:
             try:
                 check = Check(name, "ok", make(subject))
             except ModelFileError as error:
-                check = Check(name, "WRONG", _bare(error, subject.path))
+                check = Check(name, "WRONG", str(error).replace(f"{subject.path}: ", "", 1), error)
         checks.append(check)
         if check.result != "ok":
             failed.add(name)
@@ -181,8 +186,3 @@ def verify(path: str | Path, *, device: str = "cpu") -> list[Check]:
 def _shape(tensor: TensorInfo, height: int, width: int) -> tuple[Any, ...]:
     sizes = {"height": height, "width": width}
     return tuple(size if isinstance(size, int) else sizes[size] for size in tensor.shape)
-
-
-def _bare(error: ModelFileError, path: Path) -> str:
-    """Return an error's text without the file that the table is of."""
-    return str(error).removeprefix(str(path)).lstrip(": ")

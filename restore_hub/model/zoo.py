@@ -1,4 +1,4 @@
-"""The model zoo: trained files that the package brings along, by name, in a checkout or installed."""
+"""The model zoo: trained files that come with the package, by name, in a checkout or installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from restore_hub.errors import ModelFileError, did_you_mean
+from restore_hub.errors import ModelFileError, nearest, reason_of
 from restore_hub.model.manifest import METADATA_KEY, Manifest, parse_manifest
 from restore_hub.model.scan import read_onnx
 
@@ -22,7 +22,7 @@ class Entry:
     """A model of the zoo.
 
     Attributes:
-        name: what stands behind `zoo:`.
+        name: what follows `zoo:`.
         folder: holds `model.onnx`, `card.md`, `metrics.json`, `spec.yaml` and pictures.
     """
 
@@ -35,54 +35,54 @@ class Entry:
         return self.folder / MODEL
 
     def manifest(self) -> Manifest:
-        """Read what the file says of itself, without onnxruntime.
+        """Read the file's manifest, without onnxruntime.
 
         Raises:
-            ModelFileError: it is damaged.
+            ModelFileError: the file is damaged.
         """
         return parse_manifest(read_onnx(self.file).metadata.get(METADATA_KEY), self.file)
 
     def card(self) -> str:
-        """Return the card, Markdown.
+        """Return the card, as Markdown.
 
         Raises:
-            ModelFileError: it cannot be read.
+            ModelFileError: it can't be read.
         """
         path = self.folder / CARD
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-            raise ModelFileError(f"{path}: cannot be read: {reason}; install restore_hub again") from error
+            cause = reason_of(error) if isinstance(error, OSError) else "it isn't UTF-8 text"
+            raise ModelFileError("zoo.unreadable-card", path, cause=cause) from error
 
 
 def zoo_folder() -> Path:
-    """Return the folder of the zoo: the installed package's, else the checkout's."""
+    """Return the zoo's folder: the installed package's, else the checkout's."""
     shipped = _PACKAGE / "_shipped" / "model_zoo"
     return shipped if shipped.is_dir() else _PACKAGE.parent / "model_zoo"
 
 
 def zoo_entries() -> dict[str, Entry]:
-    """Return the models of the zoo by name."""
-    files = sorted(zoo_folder().glob(f"[!.]*/{MODEL}"))  # a killed `zoo-add` leaves a folder that begins with a dot
+    """Return the models by name."""
+    files = sorted(zoo_folder().glob(f"[!.]*/{MODEL}"))  # a stopped `zoo add` leaves a folder that begins with a dot
     return {file.parent.name: Entry(file.parent.name, file.parent) for file in files}
 
 
 def aside(folder: Path) -> Path:
-    """Return a new hidden name beside an entry, for it to lie under while another one takes its place."""
+    """Return a new hidden name beside an entry, for the entry while another takes its place."""
     return folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.old")
 
 
 def hidden_entries(zoo: Path) -> dict[str, Path]:
-    """Return the entries that are gone because a `zoo-add` was killed at work: where each lies, by its name."""
+    """Return where each entry is that a stopped `zoo add` left under a hidden name, by its own name."""
     found = {match[1]: path for path in sorted(zoo.glob(".*.old")) if (match := _ASIDE.fullmatch(path.name))}
     return {name: path for name, path in found.items() if not (zoo / name).exists()}
 
 
-def said_of_hidden(zoo: Path) -> dict[str, str]:
-    """Return for each of the `hidden_entries` how a person gets it back."""
+def hidden_errors(zoo: Path) -> dict[str, ModelFileError]:
+    """Return an error for each of the `hidden_entries`, which says how to get it back."""
     return {
-        name: f"{zoo / name} is hidden, since a `zoo-add` was stopped at work; run it again, or rename {path} to it"
+        name: ModelFileError("zoo.hidden", zoo / name, hidden=path, folder=zoo / name)
         for name, path in hidden_entries(zoo).items()
     }
 
@@ -91,33 +91,31 @@ def zoo_entry(name: str) -> Entry:
     """Return a model of the zoo; the name may begin with `zoo:`.
 
     Raises:
-        ModelFileError: there is none of that name, or a killed `zoo-add` left it hidden.
+        ModelFileError: there's no such model, or a stopped `zoo add` left it hidden.
     """
     name, known = name.removeprefix(PREFIX), zoo_entries()
     if name in known:
         return known[name]
-    if name in (hidden := said_of_hidden(zoo_folder())):
-        raise ModelFileError(hidden[name])
-    has = f"it has {', '.join(known)}" if known else f"{zoo_folder()} has none; install restore_hub again"
-    raise ModelFileError(
-        f"{PREFIX}{name}: the model zoo has no {name!r}{did_you_mean(name, known)}; {has} (`restore-hub zoo` lists "
-        "them); a file of your own is given by its path"
-    )
+    if name in (hidden := hidden_errors(zoo_folder())):
+        raise hidden[name]
+    if not known:
+        raise ModelFileError("zoo.empty", f"{PREFIX}{name}", folder=zoo_folder())
+    raise ModelFileError("zoo.unknown", f"{PREFIX}{name}", name=name, known=", ".join(known), mend=nearest(name, known))
 
 
 def zoo_file(name: str) -> Path:
     """Return the ONNX file of a model of the zoo; the name may begin with `zoo:`.
 
     Raises:
-        ModelFileError: there is none of that name.
+        ModelFileError: as `zoo_entry`.
     """
     return zoo_entry(name).file
 
 
 def model_path(source: str | Path) -> Path:
-    """Return the file that a person means: `zoo:NAME`, or a path.
+    """Return the file that `zoo:NAME` or a path names.
 
     Raises:
-        ModelFileError: the zoo has no such model.
+        ModelFileError: as `zoo_entry`.
     """
     return zoo_file(str(source)) if str(source).startswith(PREFIX) else Path(source)

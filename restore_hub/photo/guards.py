@@ -16,19 +16,6 @@ LARGEST_PICTURE = 178_956_970  # pixels: Pillow refuses larger pictures
 AROUND = 64  # bytes a pixel that reading and writing a picture take besides the graph
 
 
-def fault_of(path: Path) -> str:
-    """Say what stands in the place of a file; an empty text where one is there.
-
-    Raises:
-        OSError: rights, or a name too long.
-    """
-    if path.is_file():
-        return ""
-    if path.is_dir():
-        return "is a folder"
-    return "is no ordinary file" if path.exists() else "no such file"
-
-
 def check_file(path: Path) -> None:
     """Refuse what isn't a file.
 

@@ -86,7 +86,7 @@ def _size(facts: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     lines = [
         f"- licence: {manifest.licence}",
         f"- size: {facts['model']['bytes'] / 1e6:.2f} MB" + (f", {parameters:,} parameters" if parameters else ""),
-        f"- {manifest.tiling.said()}",
+        f"- {manifest.tiling.describe()}",
     ]
     if manifest.memory is not None:
         base, pixel = manifest.memory.base, manifest.memory.per_pixel
@@ -96,7 +96,7 @@ def _size(facts: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
             f"{_LARGE} megapixels in one piece"
         )
     lines.append(f"- differs from PyTorch by at most {manifest.parity:.2g}; ONNX opset {manifest.opset}")
-    lines += [f"- {line}" for line in manifest.int8()]
+    lines += [f"- {line}" for line in manifest.int8_notes()]
     yield "## The file"
     yield "\n".join(lines)
 

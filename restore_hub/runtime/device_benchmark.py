@@ -1,4 +1,4 @@
-"""One convolution, made here and timed on a device: does the device work, and how fast is it?"""
+"""Times one convolution on a device, to see whether the device works and how fast it is."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _TOLERANCE = 0.01  # devices may compute in TF32 or in 16 bits
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Median time of one run, copies to the device and back included, and what that is in operations."""
+    """Median time of one run, including copies to the device and back, and the operations per second."""
 
     milliseconds: float
     gflops: float
 
 
 def time_convolution(device: str) -> Speed:
-    """Run a 3x3 convolution of 32 to 32 channels on 512 x 512 on a device, of which no part may run elsewhere.
+    """Run a 3x3 convolution of 32 to 32 channels on 512 x 512 pixels wholly on a device.
 
     Raises:
-        ModelFileError: the device is not there, does not start, fails, or gives wrong values.
+        ModelFileError: the device is missing, doesn't start, fails, or computes wrong values.
     """
     session = open_session(convolution_model(), device, whole=True)
     picture = {"picture": np.ones((1, CHANNELS, SIDE, SIDE), np.float32)}
     times = []
-    for _ in range(1 + _RUNS):  # the first one makes ready
+    for _ in range(1 + _RUNS):  # the first one warms up
         start = time.perf_counter()
         try:
             (result,) = session.run(None, picture)
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            raise ModelFileError(f"{device} fails in a convolution: {str(error).splitlines()[0][:200]}") from error
+            raise ModelFileError("machine.device-fails", device, cause=str(error).splitlines()[0][:200]) from error
         times.append(time.perf_counter() - start)
-    inside = result[0, :, 1:-1, 1:-1]  # the mean of ones; zeros lie around the picture
-    if not np.abs(inside - 1).max() <= _TOLERANCE:
-        raise ModelFileError(f"{device} computes a convolution wrongly, by {np.abs(inside - 1).max():.2g}")
+    difference = np.abs(result[0, :, 1:-1, 1:-1] - 1).max()  # the mean of ones; zeros surround the picture
+    if not difference <= _TOLERANCE:
+        raise ModelFileError("machine.device-wrong", device, difference=float(difference))
     seconds = median(times[1:])
     return Speed(1000 * seconds, _OPERATIONS / seconds / 1e9)
 
@@ -53,8 +53,8 @@ def time_convolution(device: str) -> Speed:
 def convolution_model() -> bytes:
     """Return an ONNX file with one node: each output channel is the mean over 3x3 pixels of all input channels.
 
-    Written out here, because neither the package onnx nor any binary comes with what deploys. Field numbers are those
-    of onnx.proto.
+    Encoded here, because what deploys has neither the package onnx nor a model at hand. Field numbers are those of
+    onnx.proto.
     """
     values = np.full((CHANNELS, CHANNELS, KERNEL, KERNEL), 1 / (CHANNELS * KERNEL**2), np.float32)
     shape = [(1, size) for size in values.shape]

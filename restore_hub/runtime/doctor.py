@@ -1,4 +1,4 @@
-"""What of this machine matters to restoring. Imports onnxruntime and its like late: they are what may be broken."""
+"""Checks what restoring needs of this machine. Imports onnxruntime and others late, because they may be broken."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ _REINSTALL = "pip install --force-reinstall restore-hub"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        status: `error` where restoring cannot work, `warning` where something else cannot.
-        said: what was found.
-        todo: what to do, where something is to be done.
+        name: of the check.
+        status: `error` if restoring can't work, `warning` if something else can't.
+        found: what was found.
+        mend: what to do, if anything.
         values: the same as numbers and texts, for programs.
     """
 
     name: str
     status: Literal["ok", "warning", "error"]
-    said: str
-    todo: str = ""
+    found: str
+    mend: str = ""
     values: dict[str, Any] = field(default_factory=dict)
 
 
 def examine(*more: tuple[str, Callable[[], Iterator[Finding]]]) -> list[Finding]:
-    """Return all findings, those of `more` last; a look that itself fails is a warning."""
-    looks = (
+    """Run all checks, those of `more` last; a check that itself fails is a warning."""
+    checks = (
         ("python", _python),
         ("packages", _packages),
         ("training", _training),
@@ -53,13 +54,13 @@ def examine(*more: tuple[str, Callable[[], Iterator[Finding]]]) -> list[Finding]
         ("temporary folder", lambda: _folder("temporary folder", Path(tempfile.gettempdir()))),
         *more,
     )
-    found: list[Finding] = []
-    for name, look in looks:
+    findings: list[Finding] = []
+    for name, check in checks:
         try:
-            found += look()
-        except Exception as error:  # whatever a broken machine raises: the other looks go on
-            found.append(Finding(name, "warning", f"could not be found out: {type(error).__name__}: {error}"))
-    return found
+            findings += check()
+        except Exception as error:  # a broken machine may raise anything; the other checks go on
+            findings.append(Finding(name, "warning", f"the check failed: {type(error).__name__}: {error}"))
+    return findings
 
 
 def _python() -> Iterator[Finding]:
@@ -67,36 +68,34 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """What deploying needs. Several packages bring the module `onnxruntime`, any one of which will do."""
+    """Packages for deploying. Several install the module `onnxruntime`, and any one will do."""
     try:
         names = ["restore-hub", *_required("")]
     except PackageNotFoundError:
-        yield Finding("packages", "error", "restore-hub is not installed, only its sources are here", "pip install .")
+        yield Finding("packages", "error", "restore-hub isn't installed; only its sources are here", "pip install .")
         return
     runtimes = sorted(set(packages_distributions().get("onnxruntime", [])))
     versions = {name: _version(name) for name in [*(name for name in names if name != "onnxruntime"), *runtimes]}
     missing = [name for name, found in versions.items() if not found] + ([] if runtimes else ["onnxruntime"])
-    said = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
+    text = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
     if missing:
         yield Finding("packages", "error", f"not installed: {', '.join(missing)}", _REINSTALL, versions)
     elif len(runtimes) > 1:
         both = " and ".join(runtimes)
-        todo = (
-            f"uninstall all of them, then install the one that is wanted; now they overwrite each other's files: {both}"
-        )
-        yield Finding("packages", "warning", said, todo, versions)
+        mend = f"{both} overwrite each other's files: uninstall all of them, then install the one you want"
+        yield Finding("packages", "warning", text, mend, versions)
     else:
-        yield Finding("packages", "ok", said, values=versions)
+        yield Finding("packages", "ok", text, values=versions)
 
 
 def _training() -> Iterator[Finding]:
-    """What training needs, read from the packages' metadata: importing it takes seconds."""
+    """Packages for training, read from metadata, because importing them takes seconds."""
     versions = {name: _version(name) for name in _required("train")}
     missing = [name for name, found in versions.items() if not found]
-    said = ", ".join(f"{name} {found}" for name, found in versions.items() if found) or "nothing is installed"
+    text = ", ".join(f"{name} {found}" for name, found in versions.items() if found) or "nothing installed"
     if missing:
-        said += f"; restoring needs none of it, training also {', '.join(missing)}: pip install 'restore-hub[train]'"
-    yield Finding("training", "ok", said, values=versions)
+        text += f"; missing for training: {', '.join(missing)}: pip install 'restore-hub[train]'"
+    yield Finding("training", "ok", text, values=versions)
 
 
 def _runtime() -> Iterator[Finding]:
@@ -104,17 +103,17 @@ def _runtime() -> Iterator[Finding]:
         import onnxruntime
         import rawpy
 
-        import restore_hub.runtime.restore  # noqa: F401  # all that restoring imports
-    except Exception as error:  # a library that is missing or damaged raises what it likes
+        import restore_hub.runtime.restore  # noqa: F401  # everything that restoring imports
+    except Exception as error:  # a missing or damaged library may raise anything
         yield Finding("runtime", "error", f"{type(error).__name__}: {error}".splitlines()[0], _REINSTALL)
         return
     libraw = ".".join(map(str, rawpy.libraw_version))
-    said = f"onnxruntime {onnxruntime.__version__}, LibRaw {libraw}"
-    yield Finding("runtime", "ok", said, values={"onnxruntime": onnxruntime.__version__, "libraw": libraw})
+    text = f"onnxruntime {onnxruntime.__version__}, LibRaw {libraw}"
+    yield Finding("runtime", "ok", text, values={"onnxruntime": onnxruntime.__version__, "libraw": libraw})
 
 
 def _devices() -> Iterator[Finding]:
-    """Every provider that onnxruntime offers, started and timed: many are offered and lack their libraries."""
+    """Start and time every provider that onnxruntime offers: many lack their libraries."""
     import onnxruntime
 
     from restore_hub.runtime.device_benchmark import time_convolution
@@ -122,28 +121,28 @@ def _devices() -> Iterator[Finding]:
     names = {provider: device for device, provider in PROVIDERS.items()}
     for provider in onnxruntime.get_available_providers():
         if provider not in names:
-            yield Finding("device", "ok", f"onnxruntime offers {provider}, for which there is no --device")
+            yield Finding("device", "ok", f"onnxruntime offers {provider}, which no --device uses")
             continue
         name = f"device {names[provider]}"
         try:
             speed = time_convolution(names[provider])
         except ModelFileError as error:
             cpu = names[provider] == "cpu"
-            todo = _REINSTALL if cpu else f"--device cpu works without it; it comes with {PACKAGES[names[provider]]}"
-            yield Finding(name, "error" if cpu else "warning", str(error), todo, {"provider": provider})
+            mend = _REINSTALL if cpu else f"use --device cpu, or install {PACKAGES[names[provider]]}"
+            yield Finding(name, "error" if cpu else "warning", error.what, mend, {"provider": provider})
             continue
-        said = f"{provider} works: a convolution takes {speed.milliseconds:.3g} ms, {speed.gflops:.3g} GFLOP/s"
+        text = f"{provider} works: a convolution takes {speed.milliseconds:.3g} ms, {speed.gflops:.3g} GFLOP/s"
         values = {"provider": provider, "milliseconds": speed.milliseconds, "gflops": speed.gflops}
-        yield Finding(name, "ok", said, values=values)
+        yield Finding(name, "ok", text, values=values)
 
 
 def _memory() -> Iterator[Finding]:
     memory = machine_memory()
-    said, values = f"{memory / GIB:.3g} GiB for this process", {"bytes": memory}
+    text, values = f"{memory / GIB:.3g} GiB for this process", {"bytes": memory}
     if memory < _LITTLE_MEMORY:
-        yield Finding("memory", "warning", said, "give it 2 GiB, or restore small pictures only", values)
+        yield Finding("memory", "warning", text, "give it 2 GiB, or restore only small pictures", values)
     else:
-        yield Finding("memory", "ok", said, values=values)
+        yield Finding("memory", "ok", text, values=values)
 
 
 def _cpus() -> Iterator[Finding]:
@@ -157,17 +156,17 @@ def _folder(name: str, folder: Path) -> Iterator[Finding]:
             file.write(b"x")
     except OSError as error:
         yield Finding(
-            name, "warning", f"{folder} cannot be written: {error.strerror}", "write results elsewhere, with -o"
+            name, "warning", f"{folder} can't be written: {error.strerror}", "write results elsewhere, with -o"
         )
         return
     free = free_disk(folder)
     status: Literal["ok", "warning"] = "ok" if free >= _LITTLE_DISK else "warning"
-    said = f"{folder} can be written, {free / GIB:.3g} GiB free"
-    yield Finding(name, status, said, "" if status == "ok" else "make room", {"free": free})
+    text = f"{folder} is writable, {free / GIB:.3g} GiB free"
+    yield Finding(name, status, text, "" if status == "ok" else "free some space", {"free": free})
 
 
 def _required(extra: str) -> list[str]:
-    """Return the packages that restore-hub needs, or that an extra of it adds."""
+    """Return the packages that restore-hub requires, or that an extra adds."""
     names = []
     for line in requires("restore-hub") or []:
         asked = re.search(r"""extra\s*==\s*['"]([\w-]+)""", line)

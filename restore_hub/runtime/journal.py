@@ -1,7 +1,7 @@
-"""What a folder of results holds and what each was made from, so that work that was stopped goes on.
+"""A journal of a folder's results and what each was made from, so that stopped work can continue.
 
-A line goes into the journal before its result appears, so that no result is ever without one, and a line whose result
-is missing, cut off or changed is known by the hash.
+An entry is written before its result appears, so every result has one. The hash tells when an entry's result is
+missing, cut off or changed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from restore_hub.errors import DataError
-from restore_hub.files import file_hash, write_file
+from restore_hub.errors import DataError, reason_of
+from restore_hub.files import file_hash, whole_file
 
-FOLDER = ".restore_hub"  # inside the folder of results: journal, lock, and files that are being written
+FOLDER = ".restore_hub"  # inside the folder of results: journal, lock, and files being written
 JOURNAL = "journal.jsonl"
 _PART = ".part"
 
@@ -51,8 +51,8 @@ class _Facts(_Shape):
     record: _Record
 
 
-class _Line(_Shape):
-    """What is relied upon of a line, which a person or a disk may have damaged."""
+class _Entry(_Shape):
+    """The parts of an entry that are used; a person or a disk may have damaged it."""
 
     out: str
     sha256: str
@@ -61,10 +61,10 @@ class _Line(_Shape):
 
 
 class Journal:
-    """The lines of a folder of results, by the name of the result; see `open_journal`. Threads may share it.
+    """The entries of a folder of results, by the name of the result; see `open_journal`. Threads may share it.
 
     Attributes:
-        notes: a line for people where others are damaged.
+        notes: a line for people if entries are damaged.
     """
 
     def __init__(self, out: Path) -> None:
@@ -72,54 +72,55 @@ class Journal:
         self._path = out / FOLDER / JOURNAL
         self._guard = threading.Lock()
         written = [text for text in self._path.read_bytes().splitlines() if text] if self._path.exists() else []
-        whole = [line for line in map(_parsed, written) if line is not None]
-        self._lines = {line["out"]: line for line in whole}  # of two with one name, the later counts
+        whole = [entry for entry in map(_parsed, written) if entry is not None]
+        self._entries = {entry["out"]: entry for entry in whole}  # the later of two with the same name counts
         self.notes = _notes(self._path, len(written) - len(whole))
 
-    def line(self, name: Path) -> Mapping[str, Any] | None:
-        """Return what was noted of a result: `out`, `sha256`, `made_from`, and the maker's facts; or `None`."""
-        return self._lines.get(name.as_posix())
+    def entry(self, name: Path) -> Mapping[str, Any] | None:
+        """Return the entry of a result: `out`, `sha256`, `made_from` (its origin) and `facts`; or `None`."""
+        return self._entries.get(name.as_posix())
 
-    def holds(self, name: Path, made_from: Mapping[str, Any]) -> bool:
-        """Say whether a result is there, from just that, and with the content that was written."""
-        line, path = self.line(name), self._out / name
-        return line is not None and line["made_from"] == made_from and path.is_file() and _same(path, line["sha256"])
+    def holds(self, name: Path, origin: Mapping[str, Any]) -> bool:
+        """Say whether a result is there, with this origin and the content that was written."""
+        entry, path = self.entry(name), self._out / name
+        return entry is not None and entry["made_from"] == origin and path.is_file() and _same(path, entry["sha256"])
 
-    def publish(self, name: Path, data: bytes, sha256: str, made_from: Mapping[str, Any], facts: Any) -> None:
-        """Note a result, then write it; whole or not at all.
+    def publish(self, name: Path, data: bytes, sha256: str, origin: Mapping[str, Any], facts: Any) -> None:
+        """Write an entry, then its result, whole or not at all.
 
         Args:
             name: of the result, relative to the folder.
-            data: its content; `sha256` is the hash of it.
-            made_from: what a later call compares, as plain JSON.
-            facts: what else to note, as plain JSON.
+            data: its content; `sha256` is its hash.
+            origin: what a later call compares, as plain JSON.
+            facts: more for the entry, as plain JSON.
 
         Raises:
-            DataError: it cannot be written.
+            DataError: it can't be written.
         """
-        line = {"out": name.as_posix(), "sha256": sha256, "made_from": made_from, "facts": facts}
+        entry = {"out": name.as_posix(), "sha256": sha256, "made_from": origin, "facts": facts}
         path = self._out / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The newline comes first: where a line was cut off, the next one stays whole.
+            # The newline comes first, so that an entry after one that was cut off stays whole.
             with self._guard, self._path.open("ab") as file:
-                file.write(b"\n" + json.dumps(line).encode())
+                file.write(b"\n" + json.dumps(entry).encode())
                 file.flush()
                 os.fsync(file.fileno())
+            with whole_file(path, self._path.with_name(secrets.token_hex(8) + _PART)) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-        write_file(path, data, self._path.with_name(secrets.token_hex(8) + _PART))
-        self._lines[line["out"]] = line
+            raise DataError("restore.result-not-written", path, cause=reason_of(error)) from error
+        self._entries[entry["out"]] = entry
 
 
 @contextlib.contextmanager
 def open_journal(out: Path) -> Iterator[Journal]:
-    """Make a folder of results, if it is not there, and give its journal, to this process alone.
+    """Create a folder of results if needed, and open its journal for this process alone.
 
-    What a killed process was writing is removed.
+    Partial files of a killed process are removed.
 
     Raises:
-        DataError: another process has it, or the folder cannot be written.
+        DataError: another process has it, or the folder can't be written.
     """
     folder = out / FOLDER
     lock = FileLock(folder / "lock")
@@ -130,10 +131,10 @@ def open_journal(out: Path) -> Iterator[Journal]:
             part.unlink()
         journal = Journal(out)
     except Timeout:
-        raise DataError(f"another process is restoring into {out}; wait for it, or choose another folder") from None
+        raise DataError("restore.busy", out) from None
     except OSError as error:
         lock.release()
-        raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise DataError("files.cannot-write", out, cause=reason_of(error)) from error
     try:
         yield journal
     finally:
@@ -143,22 +144,22 @@ def open_journal(out: Path) -> Iterator[Journal]:
 def _notes(path: Path, damaged: int) -> tuple[str, ...]:
     if damaged == 0:
         return ()
-    said = f"{path}: passed over {damaged} damaged line{'s' * (damaged > 1)}"
-    return (f"{said}; results that no other line tells of count as files that no call made",)
+    skipped = f"{path}: skipped {damaged} damaged line{'s' * (damaged > 1)}"
+    return (f"{skipped}; results without a valid line count as somebody else's files",)
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
-    """Return a line of a journal, or `None` for one that is cut off or damaged."""
+    """Return an entry, or `None` for a line that is cut off or damaged."""
     try:
-        line = json.loads(text)
-        _Line.model_validate(line)
+        entry = json.loads(text)
+        _Entry.model_validate(entry)
     except (ValueError, RecursionError):
         return None
-    return dict(line)
+    return dict(entry)
 
 
 def _same(path: Path, sha256: str) -> bool:
-    """Say whether a file has a hash; one that cannot be read has not."""
+    """Say whether a file has this hash; one that can't be read doesn't."""
     try:
         return file_hash(path) == sha256
     except OSError:

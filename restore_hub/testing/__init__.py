@@ -1,9 +1,9 @@
-"""The conformance kit: plugin authors call it in their tests, and so do the tests of this project.
+"""The conformance kit: checks that plugin authors call in their tests, as this project does in its own.
 
     from restore_hub.testing import check_network
     check_network(MyNetwork, width=8)
 
-Each check raises `AssertionError` with what the contract asks for and what it found instead.
+Each check raises `AssertionError` with what it found and what the contract requires.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ __all__ = [
 
 
 def check_component(component: Component, **options: Any) -> None:
-    """Run the checks for a component's kind on what it registered; kinds without a check need only load.
+    """Run the checks for a component's kind on its target; kinds without a check must only load.
 
     Args:
         component: as found in a registry.
         options: options to make it with; a dataset needs those without a default.
     """
     target = component.load()
-    require(callable(target), f"{component.name}: the target {component.target} cannot be called")
-    require(component.summary.strip() != "", f"{component.name}: no summary")
+    require(callable(target), f"{component.name}: the target {component.target} isn't callable")
+    require(component.summary.strip() != "", f"{component.name} has no summary")
     if component.kind == "command":
         return
-    options_of(target)  # raises where a type hint is missing
+    options_of(target)  # raises if a type hint is missing
     checks: dict[str, Callable[..., None]] = {
         "network": check_network,
         "loss": check_loss,

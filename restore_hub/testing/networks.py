@@ -25,16 +25,16 @@ PARITY = 1e-4
 
 
 def check_network(target: Any, /, **options: Any) -> None:
-    """Run the whole suite over a network.
+    """Run the whole suite on a network.
 
-    Checked are: declared ports; shapes at several sizes down to one pixel; dtype and finite values in float32,
-    float64 and under bfloat16 autocast; evaluation that repeats itself, changes no state and treats the pictures
-    of a batch alone, as training does but in torch's layers of batch normalisation; gradients to every parameter and
-    input in training; weights that survive saving; and ONNX export with dynamic sizes, run by onnxruntime at two
-    further sizes, equal to 1e-4.
+    It checks the declared ports; shapes at several sizes down to one pixel; dtypes and finite values in float32,
+    float64 and bfloat16 autocast; that evaluation is reproducible, changes no state and treats each picture of a batch
+    independently, as must training except in torch's batch normalisation; that gradients reach every parameter and
+    input in training; that saved weights load; and that the ONNX export has dynamic sizes and agrees with PyTorch to
+    1e-4 in onnxruntime at two more sizes.
 
     Args:
-        target: a class (made with `options`) or a network, which is left as it was.
+        target: a class (made with `options`) or a network, which stays as it was.
         options: options of the class.
 
     Raises:
@@ -64,29 +64,29 @@ def _maker(target: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
                 return network.eval()
 
         return make
-    require(not options, "options go with a class, not with a network that is already made")
+    require(not options, "options need a class, not an instance of a network")
     return lambda: copy.deepcopy(target).eval()
 
 
 def _check_declaration(name: str, network: Any) -> None:
-    require(isinstance(network, nn.Module), f"{name} is no torch.nn.Module")
+    require(isinstance(network, nn.Module), f"{name} isn't a torch.nn.Module")
     for attribute in ("inputs", "outputs"):
         ports = getattr(network, attribute, None)
         good = isinstance(ports, Mapping) and ports and all(isinstance(p, Port) for p in ports.values())
-        require(bool(good), f"{name}.{attribute} is {ports!r}, not a dict from names to Port")
+        require(bool(good), f"{name}.{attribute} is {ports!r}, not a dict of Port by name")
     multiple = getattr(network, "size_multiple", None)
-    require(isinstance(multiple, int) and multiple >= 1, f"{name}.size_multiple is {multiple!r}, not 1 or more")
+    require(isinstance(multiple, int) and multiple >= 1, f"{name}.size_multiple is {multiple!r}, not an int from 1")
     for port, declared in network.inputs.items():
-        require(declared.channels is not None, f"{name}: the input {port!r} must state its channels")
+        require(declared.channels is not None, f"{name}: the input {port!r} must declare its channels")
     parameters = list(inspect.signature(network.forward).parameters)
     require(
         parameters == list(network.inputs),
-        f"{name}.forward takes {parameters}, its input ports are {list(network.inputs)}",
+        f"{name}.forward takes {parameters}, but its input ports are {list(network.inputs)}",
     )
 
 
 def _picture_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """Return H, W of the picture so that every port has whole sizes: packed RAW planes need even ones."""
+    """Return H, W of a picture that gives every port whole sizes; packed RAW planes need even ones, for example."""
     scales = [port.scale for port in (*network.inputs.values(), *network.outputs.values())]
     unit = math.lcm(*(Fraction(scale).limit_denominator(64).denominator for scale in scales))
     return size[0] * unit, size[1] * unit
@@ -113,7 +113,7 @@ def _run(name: str, network: Any, inputs: list[Tensor]) -> dict[str, Tensor]:
     results = result if isinstance(result, tuple) else (result,)
     require(
         len(results) == len(network.outputs) and all(isinstance(r, Tensor) for r in results),
-        f"{name} returns {len(results)} values on {shapes}, its output ports are {list(network.outputs)}",
+        f"{name} returns {len(results)} values on {shapes}, but its output ports are {list(network.outputs)}",
     )
     return dict(zip(network.outputs, results, strict=True))
 
@@ -127,7 +127,7 @@ def _check_forward(name: str, network: Any, size: tuple[int, int]) -> None:
         channels = result.shape[1] if declared.channels is None and result.ndim == 4 else declared.channels
         expected = (1, channels, round(h * declared.scale), round(w * declared.scale))
         found = tuple(result.shape)
-        require(found == expected, f"{name}: {port!r} of a picture {h} x {w} is {found}, its port says {expected}")
+        require(found == expected, f"{name}: {port!r} of a picture {h} x {w} is {found}; its port says {expected}")
         require(finite(result), f"{name}: {port!r} of a picture {h} x {w} is not finite")
 
 
@@ -154,13 +154,13 @@ def _check_evaluation(name: str, network: Any) -> None:
     for port in network.outputs:
         require(torch.equal(first[port], second[port]), f"{name}: {port!r} differs between two evaluations")
         difference = difference_of(alone[port], first[port][1:])
-        require(difference <= 1e-4, f"{name}: {port!r} of a picture depends on the others of its batch")
+        require(difference <= 1e-4, f"{name}: {port!r} of a picture depends on other pictures in the batch")
     for key, value in network.state_dict().items():
         require(torch.equal(value, before[key]), f"{name}: evaluation changes the state {key!r}")
 
 
 def _check_training(name: str, network: Any) -> None:
-    """Batches are cut into groups and parts, and put together, wherever no layer of batch normalisation is seen."""
+    """Check that pictures are independent: training splits and joins batches unless it finds batch normalisation."""
     network.train()
     if normalises_by_batch(network):
         return
@@ -176,20 +176,20 @@ def _check_training(name: str, network: Any) -> None:
         difference = difference_of(found[0][port][:1], found[1][port][:1])
         require(
             difference <= 1e-4,
-            f"{name}: in training, {port!r} of a picture depends on the others of its batch; solvers know of that only "
-            "where a layer is one of torch's for batch normalisation",
+            f"{name}: in training, {port!r} of a picture depends on other pictures in the batch; use one of torch's "
+            "batch normalisation layers, the only ones that training recognises",
         )
 
 
 def _check_gradients(name: str, network: Any) -> None:
-    """A random cotangent on every output must reach all parameters and inputs in training mode."""
+    """Check that a random cotangent on every output reaches all parameters and inputs in training mode."""
     network.train()
     inputs = [x.requires_grad_() for x in _inputs(network, (16, 16), batch=2)]
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros(())
     for result in _run(name, network, inputs).values():
         total = total + (result * torch.rand(result.shape, generator=generator)).sum()
-    require(total.requires_grad, f"{name}: no output depends on a parameter or an input by a gradient")
+    require(total.requires_grad, f"{name}: no gradient flows from an output to a parameter or an input")
     torch.autograd.backward(total)
     for key, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -202,7 +202,7 @@ def _check_gradients(name: str, network: Any) -> None:
 
 
 def _check_state(name: str, network: Any, other: Any) -> None:
-    """Weights saved and loaded into another instance must give the same bits."""
+    """Check that weights saved and loaded into another instance give the same bits."""
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
@@ -214,11 +214,11 @@ def _check_state(name: str, network: Any, other: Any) -> None:
     with torch.no_grad():
         saved, loaded = _run(name, network, inputs), _run(name, other, inputs)
     for port in network.outputs:
-        require(torch.equal(saved[port], loaded[port]), f"{name}: {port!r} changes by saving and loading the weights")
+        require(torch.equal(saved[port], loaded[port]), f"{name}: {port!r} changes when weights are saved and loaded")
 
 
 class _Exported(nn.Module):
-    """A network with the outputs that can be exported, those whose number of channels is fixed."""
+    """A network with only the outputs that can be exported, which have a fixed number of channels."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -240,11 +240,11 @@ def _check_export(name: str, network: Any) -> None:
     dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     inputs = _inputs(network, EXPORT_SIZE)
     fixed = [port for port, declared in network.outputs.items() if declared.channels is not None]
-    made = [f"output_{port}" for port in fixed]  # a port may have one name on both sides
+    made = [f"output_{port}" for port in fixed]  # an input and an output may share a name
     try:
         content = trace(wrapped, inputs, [dynamic] * len(inputs), list(network.inputs), made).SerializeToString()
     except ExportError as error:
-        raise AssertionError(f"{name} cannot be exported to ONNX: {error}") from error
+        raise AssertionError(f"{name} can't be exported to ONNX: {error}") from error
     session_options = onnxruntime.SessionOptions()
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(content, session_options, providers=["CPUExecutionProvider"])
@@ -256,6 +256,7 @@ def _check_export(name: str, network: Any) -> None:
         h, w = _picture_size(network, size)
         for result, reference in zip(session.run(None, feed), expected, strict=True):
             found = torch.from_numpy(result)
-            require(found.shape == reference.shape, f"{name}: ONNX gives {tuple(found.shape)} at {h} x {w}")
+            shapes = f"{tuple(found.shape)}, not {tuple(reference.shape)}"
+            require(found.shape == reference.shape, f"{name}: the ONNX output is {shapes} at {h} x {w}")
             difference = difference_of(found, reference)
             require(difference <= PARITY, f"{name}: ONNX differs from PyTorch by {difference:.1e} at {h} x {w}")

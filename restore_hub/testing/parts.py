@@ -17,19 +17,19 @@ from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import lazy_tensor
 from restore_hub.testing.require import finite, made, require
 
-STEP = 1e-8  # of differences in float64
+STEP = 1e-8  # step of the differences, in float64
 
 
 def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **options: Any) -> None:
-    """Check a loss: (sum, count) that add up over the pictures of a batch, finite, with a gradient.
+    """Check a loss: its (sum, count) adds up over the pictures of a batch, is finite and has a gradient.
 
-    Second derivatives, which some solvers take, are compared with differences of the gradient in float64, where the
-    loss can be computed so: they are right, or asking for them raises.
+    If the loss runs in float64, its second derivatives, which some solvers take, are compared with differences of the
+    gradient: they must be correct, or raise.
 
     Args:
         target: a class (made with `options`) or a loss.
-        inputs: named tensors, pictures along the first axis, two or more; by default random ones of three
-            channels, or of twelve where the loss refuses three.
+        inputs: named tensors with at least two pictures along the first axis; by default random ones with three
+            channels, or with twelve if the loss refuses three.
         options: options of the class.
 
     Raises:
@@ -38,35 +38,35 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
     loss, name = made(target, options)
     lazy = lazy_tensor(loss)
     require(not lazy, f"{name}: its {lazy} has no size yet; give its layer the number of channels")
-    if isinstance(loss, nn.Module):  # as a run has it
+    if isinstance(loss, nn.Module):  # as in a run
         loss = copy.deepcopy(loss).requires_grad_(False).eval()
     tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)
     leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
     total, count = _sum_and_count(name, loss(**leaves))
-    require(total.requires_grad, f"{name}: the sum carries no gradient")
+    require(total.requires_grad, f"{name}: the sum has no gradient")
     torch.autograd.backward(total)
     total = total.detach()
     grads = [x.grad for x in leaves.values() if x.grad is not None]
     require(any(bool(g.any()) for g in grads), f"{name}: no gradient reaches an input")
     require(all(finite(g) for g in grads), f"{name}: a gradient is not finite")
     pictures = min(len(x) for x in tensors.values())
-    require(pictures >= 2, f"{name}: give the check two pictures or more")
+    require(pictures >= 2, f"{name}: give the check at least two pictures")
     parts = [_sum_and_count(name, loss(**{k: v[i : i + 1] for k, v in tensors.items()})) for i in range(pictures)]
     sums, counts = sum(float(s.detach()) for s, _ in parts), sum(float(c) for _, c in parts)
     close = math.isclose(sums, float(total), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
     require(
         close,
-        f"{name}: ({float(total):.6g}, {float(count):g}) on a batch, but its pictures add up to "
+        f"{name}: (sum, count) is ({float(total):.6g}, {float(count):g}) on a batch, but its pictures add up to "
         f"({sums:.6g}, {counts:g}); return sums and counts, not means",
     )
     _check_second_derivatives(name, loss, tensors, [k for k, x in leaves.items() if x.grad is not None])
 
 
 def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor], moved: Sequence[str]) -> None:
-    """Compare d^2 F v with a difference of dF along random v.
+    """Compare d^2 F v with a difference of dF along a random v.
 
-    Inputs that are not `moved` have no gradient, such as a reference whose features are made without a graph. A kink
-    between the ends of a difference, as of |x| or a ReLU, puts some entries off, and seldom those of two v.
+    Inputs that aren't `moved` have no gradient, such as a reference whose features are computed without a graph. A kink
+    (of |x| or a ReLU, say) between the ends of a difference spoils some entries, but rarely for two different v.
     """
     loss = copy.deepcopy(loss).double() if isinstance(loss, nn.Module) else loss
     at = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
@@ -74,17 +74,17 @@ def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor
     try:
         off = min(_share_off(loss, at, moved, generator) for _ in range(2))
     except (RuntimeError, TypeError, RestoreHubError):
-        return  # it says that it cannot, or takes float32 alone
+        return  # the loss raises, or only runs in float32
     require(
         off <= 0.01,
-        f"{name}: {off:.0%} of the second derivatives differ from differences of the gradient; use what torch "
-        "differentiates twice (compiled code is not, nor is what once_differentiable marks, or detach and item hide), "
-        "or a backward that raises where torch.is_grad_enabled()",
+        f"{name}: {off:.0%} of the second derivatives differ from differences of the gradient; use operations that "
+        "torch differentiates twice (not compiled code, once_differentiable, detach or item), or a backward that "
+        "raises if torch.is_grad_enabled()",
     )
 
 
 def _share_off(loss: Any, at: Mapping[str, Tensor], moved: Sequence[str], generator: torch.Generator) -> float:
-    """Return the share of entries of d^2 F v that a difference does not confirm; TypeError where none is in float64."""
+    """Return the share of entries of d^2 F v that a difference doesn't confirm; TypeError if F isn't in float64."""
     along = {k: torch.randn(at[k].shape, generator=generator, dtype=torch.float64) for k in moved}
 
     def gradient(step: float, again: bool = False) -> tuple[list[Tensor], tuple[Tensor, ...]]:
@@ -101,7 +101,7 @@ def _share_off(loss: Any, at: Mapping[str, Tensor], moved: Sequence[str], genera
     second = torch.cat([h.flatten() for h in torch.autograd.grad(graph, inputs, materialize_grads=True)])
     wanted = torch.cat([(a - b).flatten() / (2 * STEP) for a, b in zip(ahead, behind, strict=True)])
     largest = max(float(g.detach().abs().max()) for g in here)
-    # The difference rounds to some 1e-8 of the gradient.
+    # The difference has a rounding error of about 1e-8 of the gradient.
     off = (second - wanted).abs() > 1e-3 * second.abs().mean() + 1e-5 * largest
     return float(off.double().mean())
 
@@ -118,20 +118,20 @@ def _loss_inputs(name: str, loss: Any) -> dict[str, Tensor]:
             refused = str(error)
         else:
             return tensors
-    raise AssertionError(f"{name} refuses random pictures ({refused}); give the check `inputs`")
+    raise AssertionError(f"{name} refuses random pictures ({refused}); pass `inputs` to the check")
 
 
 def _sum_and_count(name: str, result: Any) -> tuple[Tensor, Any]:
     good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)
     require(good, f"{name} returns {type(result).__name__}, not (sum, count)")
     total, count = result
-    require(total.ndim == 0 and finite(total), f"{name}: the sum is no finite scalar: {total}")
+    require(total.ndim == 0 and finite(total), f"{name}: the sum isn't a finite scalar: {total}")
     require(float(count) >= 0 and not getattr(count, "requires_grad", False), f"{name}: the count is {count}")
     return total, count
 
 
 def check_metric(target: Any, /, **options: Any) -> None:
-    """Check a metric: a float, better for a picture nearer to the reference, and unequal sizes refused.
+    """Check a metric: it returns a float, is better for a picture nearer to the reference, and refuses unequal sizes.
 
     Args:
         target: a class (made with `options`) or a metric.
@@ -152,19 +152,19 @@ def check_metric(target: Any, /, **options: Any) -> None:
     require(all(map(math.isfinite, values[1:])), f"{name} is not finite on unequal pictures: {values}")
     require(values == sorted(values, reverse=bool(higher)), f"{name}: {values} for equal, near and far pictures")
     unchanged = np.array_equal(kept[0], target_picture) and np.array_equal(kept[1], near)
-    require(unchanged, f"{name} changes the pictures it is given")
+    require(unchanged, f"{name} changes its input pictures")
     try:
         metric(near[:-1], target_picture)
     except RestoreHubError:
         return
-    raise AssertionError(f"{name} compares pictures of two sizes; it must raise a RestoreHubError")
+    raise AssertionError(f"{name} compares pictures of different sizes; raise a RestoreHubError instead")
 
 
 def check_dataset(dataset: Any, /) -> None:
-    """Check a dataset: arrays as its ports say, named files, and randomness from the generator handed in only.
+    """Check a dataset: arrays that match its ports, named files, and randomness only from the given generator.
 
     Args:
-        dataset: an instance with one sample or more.
+        dataset: an instance with at least one sample.
 
     Raises:
         AssertionError: what failed, in which sample.
@@ -183,7 +183,7 @@ def _check_sample(name: str, dataset: Any, index: int, rng: Callable[[], np.rand
     before = repr(np.random.get_state())
     sample, again = dataset.sample(index, rng()), dataset.sample(index, rng())
     untouched = repr(np.random.get_state()) == before
-    require(untouched, f"{name}.sample draws from numpy's global generator")
+    require(untouched, f"{name}.sample draws from numpy's global generator, not from `rng`")
     ports = [key for key in sample if not key.startswith("_")]
     where = f"{name}: sample {index}"
     require(set(ports) == set(dataset.ports), f"{where} has {ports}, its ports are {list(dataset.ports)}")
@@ -194,6 +194,6 @@ def _check_sample(name: str, dataset: Any, index: int, rng: Callable[[], np.rand
         require(good, f"{where}: {key!r} is {array.dtype} {array.shape}, not float32 (C, H, W)")
         require(port.channels in (None, len(array)), f"{where}: {key!r} has {len(array)} channels, not {port.channels}")
         require(bool(np.isfinite(array).all()), f"{where}: {key!r} is not finite")
-        require(np.array_equal(array, again[key]), f"{where}: {key!r} does not repeat itself")
+        require(np.array_equal(array, again[key]), f"{where}: {key!r} differs between two calls with the same `rng`")
         pictures.add((array.shape[1] / port.scale, array.shape[2] / port.scale))
-    require(len(pictures) == 1, f"{where}: its arrays belong to pictures of sizes {sorted(pictures)}")
+    require(len(pictures) == 1, f"{where}: its arrays belong to pictures of different sizes, {sorted(pictures)}")

@@ -1,4 +1,4 @@
-"""Checks of problems that are no chain of blocks."""
+"""The check of problems, for models that aren't a chain of blocks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore_hub.testing.require import finite, made, reason_of, require
+from restore_hub.errors import reason_of
+from restore_hub.testing.require import finite, made, require
 
 
 def check_problem(target: Any, /, **options: Any) -> None:
-    """Check a problem: batches that repeat, energies that are pure and add up over samples, metrics that are numbers.
+    """Check a problem: reproducible batches, energies that are pure and add up over samples, and numeric metrics.
 
     Args:
         target: a class (made with `options`) or a problem.
@@ -25,7 +26,7 @@ def check_problem(target: Any, /, **options: Any) -> None:
     """
     problem, name = made(target, options)
     require(
-        isinstance(problem.blocks, nn.ModuleDict), f"{name}.blocks is {type(problem.blocks).__name__}, no ModuleDict"
+        isinstance(problem.blocks, nn.ModuleDict), f"{name}.blocks is {type(problem.blocks).__name__}, not a ModuleDict"
     )
     require(len(problem.energies) > 0 and len(problem.splits) > 0, f"{name} has no energies or no splits")
     for split, size in problem.splits.items():
@@ -46,19 +47,19 @@ def _check_batches(name: str, problem: Any, split: str) -> None:
     untouched = repr(np.random.get_state()) == before[0] and torch.equal(torch.get_rng_state(), before[1])
     require(untouched, f"{name}.batch draws from a global generator")
     same = batch.keys() == again.keys() and all(torch.equal(batch[key], again[key]) for key in batch)
-    require(same, f"{name}.batch({split!r}, 5, 3) does not repeat itself")
+    require(same, f"{name}.batch({split!r}, 5, 3) differs between two calls")
     sizes = {len(tensor) for tensor in batch.values()}
-    require(len(sizes) == 1, f"{name}: the tensors of a batch of {split!r} have {sorted(sizes)} samples")
+    require(len(sizes) == 1, f"{name}: the tensors of a batch of {split!r} differ in samples: {sorted(sizes)}")
 
 
 def _check_energy(name: str, problem: Any, energy: str) -> None:
-    """Compare an energy on a split that it takes with its parts, sample by sample."""
+    """Compare an energy on a batch with the sum over its samples, on a split that it accepts."""
     function = problem.energies[energy]
     variables = {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
     kept = {key: value.clone() for key, value in problem.blocks.state_dict().items()}
     batch = _batch_for(name, problem, energy, variables)
     total, count = _terms(name, energy, function, variables, batch)
-    require(total.requires_grad, f"{name}: the energy {energy!r} carries no gradient")
+    require(total.requires_grad, f"{name}: the energy {energy!r} has no gradient")
     parts = [{key: tensor[i : i + 1] for key, tensor in batch.items()} for i in range(len(next(iter(batch.values()))))]
     terms = [_terms(name, energy, function, variables, part) for part in parts]
     sums, counts = sum(float(s.detach()) for s, _ in terms), sum(float(c) for _, c in terms)
@@ -73,17 +74,17 @@ def _check_energy(name: str, problem: Any, energy: str) -> None:
 
 
 def _batch_for(name: str, problem: Any, energy: str, variables: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """Return a batch of the first split whose tensors the energy takes."""
+    """Return a batch of the first split that the energy accepts."""
     refused = []
     for split in problem.splits:
         batch: Mapping[str, Tensor] = problem.batch(split, 0, 0)
         try:
             problem.energies[energy](variables, batch)
-        except Exception as error:  # of names or shapes that it cannot read
+        except Exception as error:  # such as for other names or shapes
             refused.append(f"{split!r}: {reason_of(error)}")
         else:
             return batch
-    raise AssertionError(f"{name}: the energy {energy!r} takes a batch of no split ({'; '.join(refused)})")
+    raise AssertionError(f"{name}: the energy {energy!r} accepts no split's batches ({'; '.join(refused)})")
 
 
 def _terms(
@@ -91,7 +92,7 @@ def _terms(
 ) -> tuple[Tensor, Any]:
     result = function(variables, batch)
     good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and result[0].ndim == 0
-    require(good, f"{name}: the energy {energy!r} returns no (sum, count)")
+    require(good, f"{name}: the energy {energy!r} must return (sum, count)")
     require(finite(result[0]) and float(result[1]) > 0, f"{name}: the energy {energy!r} is {result}")
     total: Tensor = result[0]
     return total, result[1]

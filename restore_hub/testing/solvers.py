@@ -1,4 +1,4 @@
-"""The check of solvers: outer steps on a small problem in closed form, and a resumed one beside them."""
+"""The check of solvers: outer steps on a small problem in closed form, and the same after resuming."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel import Grouping, Rows, rows_by_vmap
 from restore_hub.contracts import Batches
-from restore_hub.errors import BilevelError
-from restore_hub.testing.require import made, reason_of, require
+from restore_hub.errors import BilevelError, reason_of
+from restore_hub.testing.require import made, require
 
-RATES = (0.2, 0.5)  # of theta and omega
+RATES = (0.2, 0.5)  # learning rates of theta and omega
 SAMPLES = 8
 
 
 def check_solver(target: Any, /, **options: Any) -> None:
     """Check a solver by two outer steps, of one lower step each, on a quadratic problem in float64 with plain SGD.
 
-    Checked are: what it declares; that theta and omega are stepped in place, theta along what is left in its `.grad`;
-    logs of finite numbers without graphs; a state that goes through a file, from which a second solver takes the same
-    step to the bit; and that zero lower steps are refused. A solver with `levels = 1` gets a problem of one level.
+    It checks the attributes and methods; that theta and omega are stepped in place, theta along the gradient left in
+    its `.grad`; that the logs are finite numbers without graphs; that a second solver takes the same step, bit for bit,
+    from a state saved to a file; and that zero lower steps are refused. A solver with `levels = 1` gets a single level.
 
     Args:
-        target: a class (made with `options`) or a solver, which is left as it was.
+        target: a class (made with `options`) or a solver, which stays as it was.
         options: options of the class.
 
     Raises:
@@ -48,7 +48,7 @@ def check_solver(target: Any, /, **options: Any) -> None:
         torch.set_rng_state(randomness)
         again = _advance(name, again)
     same = all(torch.equal(a, b) for a, b in zip(trial.values(), again.values(), strict=True))
-    require(same, f"{name} steps elsewhere once resumed: keep all that a step leaves for the next in `state_dict()`")
+    require(same, f"{name} steps differently after resuming: put all that the next step needs into `state_dict()`")
     _check_refusal(name, solver)
 
 
@@ -65,7 +65,7 @@ class _OneLevel:
 
 
 class _TwoLevels:
-    """omega follows theta and the lower batch, and F_upper draws it to the upper one; a `GroupedPair`."""
+    """omega follows theta and the lower batch, and F_upper pulls it to the upper batch; a `GroupedPair`."""
 
     theta_names, omega_names = ("theta",), ("omega",)
 
@@ -91,7 +91,7 @@ class _TwoLevels:
 
 
 class _Trial(NamedTuple):
-    """A solver at work on a problem of its own."""
+    """A solver and its own copy of the problem."""
 
     solver: Any
     problem: Any
@@ -124,11 +124,11 @@ def _check_declaration(name: str, solver: Any) -> None:
         require(callable(getattr(solver, method, None)), f"{name} has no method {method!r}")
     count = solver.evaluations(1)
     good = isinstance(count, int) and not isinstance(count, bool) and count >= 1
-    require(good, f"{name}.evaluations(1) is {count!r}: return how many energy gradients a step takes, an int from 1")
+    require(good, f"{name}.evaluations(1) is {count!r}: return the number of energy gradients in a step, an int from 1")
 
 
 def _begin(name: str, solver: Any) -> _Trial:
-    """Return a copy of the solver as it was handed in, at the start of a problem."""
+    """Return a copy of the original solver, at the start of a problem."""
     solver = copy.deepcopy(solver)
     problem: Any = _TwoLevels() if solver.levels == 2 else _OneLevel()
     levels = (problem.theta, problem.omega) if solver.levels == 2 else (problem.variables,)
@@ -144,7 +144,7 @@ def _begin(name: str, solver: Any) -> _Trial:
 
 
 def _advance(name: str, trial: _Trial) -> _Trial:
-    """Take one outer step; check its logs, and that theta went along its `.grad`."""
+    """Take one outer step; check its logs, and that theta was stepped along its `.grad`."""
     levels, before = trial.solver.levels, trial.values()[0]
     for leaf in trial.leaves:
         leaf.grad = None
@@ -153,28 +153,28 @@ def _advance(name: str, trial: _Trial) -> _Trial:
     except Exception as error:
         raise AssertionError(f"{name}.step fails on a quadratic: {reason_of(error)}") from error
     good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-    require(good, f"{name}.step must return (state, logs), logs a dict, but returns {type(result).__name__}")
+    require(good, f"{name}.step must return (state, logs) with a dict of logs, but returns {type(result).__name__}")
     _check_logs(name, result[1], "loss/upper" if levels == 2 else "loss")
     theta = trial.leaves[0]
     if levels == 2 and not torch.equal(theta, before):
         good = theta.grad is not None and torch.allclose(before - RATES[0] * theta.grad, theta.detach(), atol=1e-12)
-        require(good, f"{name} steps theta along another gradient than its `.grad` holds: step with `step_upper`")
+        require(good, f"{name} doesn't step theta along the gradient in its `.grad`: use `step_upper`")
     return trial._replace(state=result[0])
 
 
 def _check_logs(name: str, logs: dict[str, Any], loss: str) -> None:
-    require(loss in logs, f"{name} logs {list(logs)}: log the energy as {loss!r}, too")
+    require(loss in logs, f"{name} logs {list(logs)}: also log the energy as {loss!r}")
     for key, value in logs.items():
         scalar = isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad
         good = (scalar or isinstance(value, (int, float))) and math.isfinite(float(value))
-        require(good, f"{name} logs {key!r} as {value!r}: log a finite number, or a 0-dim tensor that is detached")
+        require(good, f"{name} logs {key!r} as {value!r}: log a finite number, or a detached 0-dim tensor")
 
 
 def _check_movement(name: str, trial: _Trial, start: list[Tensor]) -> None:
     names = ("theta", "omega") if trial.solver.levels == 2 else trial.problem.names
     for leaf, leaf_name, value in zip(trial.leaves, names, start, strict=True):
         moved = not torch.equal(leaf, value)
-        require(moved, f"{name} leaves {leaf_name} where it was: step its optimizer, which changes it in place")
+        require(moved, f"{name} doesn't change {leaf_name}: step its optimizer, which changes it in place")
 
 
 def _saved(name: str, state: Any) -> io.BytesIO:
@@ -192,17 +192,17 @@ def _load(name: str, state: Any, saved: io.BytesIO) -> None:
         state.load_state_dict(torch.load(saved, weights_only=True))
     except Exception as error:
         raise AssertionError(
-            f"the state of {name} does not come back from a file: `state_dict()` must return plain containers of "
-            f"tensors and numbers that `load_state_dict` takes ({reason_of(error)})"
+            f"the state of {name} can't be loaded from a file: `state_dict()` must return plain containers of tensors "
+            f"and numbers that `load_state_dict` accepts ({reason_of(error)})"
         ) from error
 
 
 def _check_refusal(name: str, solver: Any) -> None:
-    trial, found = _begin(name, solver), "takes them"
+    trial, found = _begin(name, solver), "accepts them"
     try:
         trial.solver.step(trial.problem, trial.state, _batches(solver.levels, steps=0))
     except BilevelError:
         return
     except Exception as error:
         found = f"fails with {type(error).__name__}"
-    raise AssertionError(f"{name} must refuse zero lower steps with BilevelError, but {found}: call `check_batches`")
+    raise AssertionError(f"{name} must refuse zero lower steps by a BilevelError, but {found}: call `check_batches`")

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, stream, index): the same on every run, whatever ran before."""
+"""Batches as a function of (seed, stream, index) alone, whatever ran before."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from restore_hub.batch import Batch
 from restore_hub.errors import DataError
 from restore_hub.plan.samples import Arrays, Samples
 
@@ -15,15 +15,15 @@ from restore_hub.plan.samples import Arrays, Samples
 class Stream:
     """An endless sequence of batches of a split, shuffled anew in each epoch.
 
-    A sample that is left out is replaced by the next one in the order of its epoch that can be read. Which one
-    that is depends on the files alone, not on what was tried before.
+    The next readable sample in the order of the epoch takes the place of one that is left out. Which one that is
+    depends on the files alone, not on what was tried before.
 
     Args:
         samples: the split.
-        batch_size: samples a batch; the last ones of an epoch are joined by the first of the next.
+        batch_size: samples in a batch; the last ones of an epoch share a batch with the first of the next.
         seed: of the run.
         key: name of the stream; streams with different keys are independent.
-        rank, ranks: which of so many processes this is; each gets its part of every batch, in order.
+        rank, ranks: number of this process, and of all; each gets its share of every batch, in order.
     """
 
     def __init__(self, samples: Samples, batch_size: int, seed: int, key: str, rank: int = 0, ranks: int = 1) -> None:
@@ -32,28 +32,28 @@ class Stream:
         self._entropy = (seed, zlib.crc32(key.encode()))
         self._own = range(batch_size * rank // ranks, batch_size * (rank + 1) // ranks)
 
-    def batch(self, index: int, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-        """Return batch number `index`, tensors (batch_size, C, H, W), or this process's part of it.
+    def batch(self, index: int) -> Batch:
+        """Return batch number `index`, tensors (batch_size, C, H, W) on the CPU, or this process's share of it.
 
         Raises:
-            DataError: samples of different sizes in one batch (set `crop`), or none that can be read.
+            DataError: samples of different sizes in one batch, or none that can be read.
         """
         first = index * self._batch_size
         samples = [self._sample(first + position) for position in self._own]
-        batch = {}
+        tensors = {}
         for name in samples[0]:
             arrays = [sample[name] for sample in samples]
             if len({array.shape for array in arrays}) > 1:
                 shapes = ", ".join(str(array.shape) for array in arrays)
-                raise DataError(f"samples of one batch differ in size ({name}: {shapes}); set `crop` or batch_size: 1")
-            batch[name] = torch.from_numpy(np.stack(arrays)).to(device)
-        return batch
+                raise DataError("train.sizes-differ", f"data.{self._samples.name}", tensor=name, shapes=shapes)
+            tensors[name] = torch.from_numpy(np.stack(arrays))
+        return Batch(tensors)
 
     def _sample(self, position: int) -> Arrays:
         epoch, place = divmod(position, len(self._samples))
         order = np.random.default_rng((*self._entropy, 0, epoch)).permutation(len(self._samples))
         for index in np.roll(order, -place):
-            # Made anew for each try: one that failed may have drawn from it.
+            # A new one for each try: one that failed may have drawn from it.
             rng = np.random.default_rng((*self._entropy, 1, position))
             sample = self._samples.read(int(index), rng)
             if sample is not None:

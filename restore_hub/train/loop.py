@@ -1,46 +1,47 @@
-"""The stage loop: steps until the stage ends, values to the record, the holdout measured now and then."""
+"""The stage loop: steps until the stage ends, values to the recorder, metrics on the holdout now and then."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from restore_hub.spec import HOLDOUT
 from restore_hub.train.checkpoint import save_state
+from restore_hub.train.error_place import SMALLER_PICTURES, placed
+from restore_hub.train.problems.trainable import Evaluation
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.run_state import Position, Run, StageResult
-from restore_hub.train.stepper import SMALLER_PICTURES, Stepper, named
-from restore_hub.train.validate import better, measure
+from restore_hub.train.stepper import Stepper
 
 
 def run_stages(run: Run, start: Position) -> None:
-    """Run the stages that are left, from a position on.
+    """Run the remaining stages, from a position on.
 
     Raises:
-        TrainingError: as `run_stage`; what a solver of any stage refuses, or its first batch lacks, before the first
-            step of all.
-        KeyboardInterrupt: somebody asked to stop; the state is saved.
+        TrainingError: as `run_stage`. What the solver of any stage refuses, or what its first batch lacks, is raised
+            before the first step of all.
+        KeyboardInterrupt: the user asked to stop; the state is saved.
     """
     left = range(start.stage, len(run.plan.spec.stages))
     for index in left:
-        with named(_label(run, index)):
+        with placed(_label(run, index)):
             Stepper(run, index).look()
     for index in left:
         run_stage(run, index, start if index == start.stage else Position(index))
         # Before the state: a run that ends between the two must not take them for written.
-        run.record.folder.write_json("stages.json", [asdict(stage) for stage in run.stages])
+        run.recorder.folder.write_json("stages.json", [asdict(stage) for stage in run.stages])
         save_state(run, Position(index + 1))
 
 
 def run_stage(run: Run, index: int, start: Position) -> None:
-    """Run one stage to its end and validate.
+    """Run one stage to its end and evaluate.
 
     Raises:
-        KeyboardInterrupt: somebody asked to stop.
-        TrainingError: a loss or gradient that is not finite, or that is missing; names stage, step and tensor.
-            The last checkpoint is left as it was.
+        KeyboardInterrupt: the user asked to stop.
+        TrainingError: a loss or gradient that is missing or not finite; names stage, step and tensor. The last
+            checkpoint is left as it was.
     """
     stage, label = run.plan.spec.stages[index], _label(run, index)
     stepper = Stepper(run, index, start.solver)
@@ -51,24 +52,23 @@ def run_stage(run: Run, index: int, start: Position) -> None:
     with Progress(label, total, unit, done) as progress:
         while done < total:
             waited = stepper.data_seconds
-            with named(f"{label}, step {step + 1}"):
+            with placed(f"{label}, step {step + 1}"):
                 values = stepper.step(step, min(done / total, 1.0))
             if run.verbose:
-                said = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                note(f"{label}: step {step + 1}  {said}  (data {stepper.data_seconds - waited:.3f} s)")
+                note(f"{label}: step {step + 1}  {_line(values)}  (data {stepper.data_seconds - waited:.3f} s)")
             step += 1
             run.step += 1
-            run.record.values(run.step, values)
+            run.recorder.values(run.step, values)
             done = run.ranks.of_first(time.monotonic() - begun) if stage.minutes else float(step)
             progress.update(done, {name: value for name, value in values.items() if name.startswith("loss")})
             every = run.plan.spec.validate_every
             if every and step % every == 0 and done < total:
                 best = run.best
-                metrics = _measure(run, label)
+                metrics = _evaluate(run, label)
                 if run.best != best:
                     saved = -math.inf  # the state goes with the best weights
                 if stage.patience and run.stale >= stage.patience:
-                    note(f"{label}: ends at step {step}, since {run.stale} measurements brought nothing better")
+                    note(f"{label}: ends at step {step}: no improvement in {run.stale} evaluations")
                     seconds = time.monotonic() - begun
                     break
             due = time.monotonic() - saved >= run.plan.spec.checkpoint_seconds
@@ -77,12 +77,12 @@ def run_stage(run: Run, index: int, start: Position) -> None:
                 save_state(run, Position(index, step, time.monotonic() - begun, stepper.state_dict()))
                 saved = time.monotonic()
             if stop:
-                run.record.folder.save_weights("last", run.blocks, {"step": run.step, "holdout": {}})
+                run.recorder.folder.save_weights("last", run.blocks, {"step": run.step, "holdout": {}})
                 raise KeyboardInterrupt
         else:
             seconds = time.monotonic() - begun
-            metrics = _measure(run, label)
-        run.record.folder.save_weights(f"stage-{index + 1}", run.blocks, {"step": run.step, "holdout": metrics})
+            metrics = _evaluate(run, label)
+        run.recorder.folder.save_weights(f"stage-{index + 1}", run.blocks, {"step": run.step, "holdout": metrics})
         run.stages.append(StageResult(stage.solver, step, seconds, step * stepper.evaluations(), metrics))
 
 
@@ -90,37 +90,51 @@ def _label(run: Run, index: int) -> str:
     return f"stage {index + 1}/{len(run.plan.spec.stages)} {run.plan.spec.stages[index].solver}"
 
 
-def _measure(run: Run, label: str) -> dict[str, float]:
-    """Measure the holdout split, keep the weights, and the best ones by the first metric; return the means.
+def _line(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
-    Of several processes the first does, and the others learn what it found.
+
+def _evaluate(run: Run, label: str) -> dict[str, float]:
+    """Compute the metrics, save the weights, and the best ones by the first metric; return the means.
+
+    Of several processes the first does this, and the others learn the result.
     """
-    means = _measure_here(run, label) if run.ranks.first else {}
+    means: dict[str, float] = {}
+    if run.ranks.first:
+        if run.trainable.metrics:
+            with placed(f"{label}, holdout", SMALLER_PICTURES):
+                found = run.trainable.evaluate()
+            means = dict(found.means)
+            _record(run, found)
+        _save_weights(run, means)
     means, run.best, run.stale = run.ranks.of_first((means, run.best, run.stale))
     return means
 
 
-def _measure_here(run: Run, label: str) -> dict[str, float]:
-    means: dict[str, float] = {}
-    if run.metrics:
-        with named(f"{label}, holdout", SMALLER_PICTURES):
-            found = measure(run)
-        means = dict(found.means)
-        run.record.values(run.step, {f"holdout/{name}": value for name, value in means.items()})
-        if found.each:  # a problem has no pictures
-            run.record.holdout(run.step, found.each)
-        for name, image in found.pictures.items():
-            run.record.picture(name, image, run.step)
-        holdout = run.data.get(HOLDOUT, ())
-        left_out = len(getattr(holdout, "left_out", ()))
-        without = f"  (without {left_out} of {len(holdout)} pictures, left out)" if left_out else ""
-        values = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-        note(f"step {run.step}: holdout {values}{without}")
-    about: dict[str, Any] = {"step": run.step, "holdout": means}
+def _record(run: Run, found: Evaluation) -> None:
+    run.recorder.values(run.step, {f"holdout/{name}": value for name, value in found.means.items()})
+    if found.each:
+        run.recorder.holdout(run.step, found.each)
+    for name, image in found.pictures.items():
+        run.recorder.picture(name, image, run.step)
+    holdout = run.trainable.data.get(HOLDOUT)
+    left_out = len(holdout.left_out) if holdout else 0
+    without = f"  (without {left_out} of {len(holdout or ())} pictures, left out)" if left_out else ""
+    note(f"step {run.step}: holdout {_line(found.means)}{without}")
+
+
+def _save_weights(run: Run, means: Mapping[str, float]) -> None:
+    about = {"step": run.step, "holdout": means}
     run.stale += 1
-    first = next(iter(run.metrics), None)
-    if first is not None and better(run.metrics[first], means[first], run.best):
+    first, higher_is_better = next(iter(run.trainable.metrics.items()), (None, True))
+    if first is not None and better(means[first], run.best, higher_is_better):
         run.best, run.stale = means[first], 0
-        run.record.folder.save_weights("best", run.blocks, about)
-    run.record.folder.save_weights("last", run.blocks, about)
-    return means
+        run.recorder.folder.save_weights("best", run.blocks, about)
+    run.recorder.folder.save_weights("last", run.blocks, about)
+
+
+def better(value: float, best: float | None, higher_is_better: bool) -> bool:
+    """Return whether a metric improves on the best value so far; NaN never does."""
+    if best is None:
+        return not math.isnan(value)
+    return value > best if higher_is_better else value < best

@@ -1,4 +1,4 @@
-"""What steps the variables of a level: which optimizer, how fast at each moment, how far at most."""
+"""Optimizers of a level: their kind, learning rate at each step, and gradient clipping."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 def make_optimizer(level: Level, tensors: Sequence[Tensor]) -> torch.optim.Optimizer:
     """Return the optimizer of a level's variables.
 
-    With `clip`, the gradient of the whole level is shortened to that norm before each step. The gradient itself is
-    left alone, because solvers go on using it.
+    With `clip`, each step uses the gradient of the whole level scaled down to at most that norm. The gradient tensors
+    themselves are left alone, because solvers go on using them.
 
     Raises:
         TrainingError: the level has no variables.
     """
     if not tensors:
-        raise TrainingError(f"the blocks {', '.join(level.blocks)} have no parameters to train")
+        raise TrainingError("train.no-parameters", f"blocks {', '.join(level.blocks)}")
     optimizer: torch.optim.Optimizer = OPTIMIZERS[level.optimizer](tensors, lr=level.lr)
     if level.clip is not None:
         for group in optimizer.param_groups:
-            group["clip"] = level.clip  # seen by solvers that have to know how a gradient becomes a step
+            group["clip"] = level.clip  # for solvers that must know how a gradient becomes a step
         optimizer.register_step_pre_hook(_clip)
     return optimizer
 
@@ -46,20 +46,20 @@ def set_rate(optimizer: torch.optim.Optimizer, level: Level, step: int, done: fl
         optimizer: of the level.
         level: its settings.
         step: outer steps taken before.
-        done: the part of the stage that is done, 0 to 1.
+        done: fraction of the stage that is done, 0 to 1.
     """
     for group in optimizer.param_groups:
         group["lr"] = level.lr * rate(level.schedule, level.warmup, step, done)
 
 
 def rate(schedule: str, warmup: int, step: int, done: float) -> float:
-    r"""Return the learning rate as a part of the level's own, 0 to 1.
+    r"""Return the learning rate as a fraction of the level's own, 0 to 1.
 
     .. math::
         \min\left(1, \frac{t + 1}{w}\right) \cdot
         \begin{cases} 1 & constant \\ 1 - p & linear \\ \frac{1 + \cos \pi p}{2} & cosine \end{cases}
 
-    with t steps taken before, w those of the warm-up, and p the part of the stage that is done.
+    with t steps taken before, w steps of warm-up, and p the fraction of the stage that is done.
     """
     fall = {"constant": 1.0, "linear": 1.0 - done, "cosine": (1.0 + math.cos(math.pi * done)) / 2.0}[schedule]
     return min(1.0, (step + 1) / warmup) * fall if warmup else fall

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, a line now and then where there is none, and all of it in a log file."""
+"""Progress of a stage: a bar on a terminal, or else a line now and then; and everything in a log file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
         label: what runs.
         total: number of steps, or of seconds when `unit` is `s`.
         unit: `step`, or `s` for seconds.
-        begun: how much of the total was done before, by a run that is gone on with.
+        begun: how much of the total was done before a resumed run was stopped.
     """
 
     def __init__(self, label: str, total: float, unit: str = "step", begun: float = 0.0) -> None:
@@ -33,7 +33,7 @@ class Progress:
         self._total = total
         self._unit = unit
         self._started = time.monotonic()
-        self._said = self._started
+        self._printed = self._started
         self._done = self._begun = min(begun, total)
         self._updates = 0
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm puts ", " before the postfix
@@ -50,7 +50,7 @@ class Progress:
             self._bar.close()
 
     def update(self, done: float, values: Mapping[str, float]) -> None:
-        """Show that another step was taken and `done` of the total is done, with the newest values."""
+        """Show the newest values after another step, with `done` of the total done."""
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         now = time.monotonic()
         self._updates += 1
@@ -60,8 +60,8 @@ class Progress:
             self._bar.set_postfix_str(f"{short}  {rate.replace(' steps', '')}", refresh=False)
             self._bar.update(min(done, self._total) - self._done)
             self._done = min(done, self._total)
-        if now - self._said >= SECONDS_BETWEEN_LINES or done >= self._total:
-            self._said = now
+        if now - self._printed >= SECONDS_BETWEEN_LINES or done >= self._total:
+            self._printed = now
             left = (now - self._started) * (self._total - done) / max(done - self._begun, 1e-9)
             unit = self._unit if self._unit == "s" or self._total == 1 else f"{self._unit}s"
             amount = f"{done:.0f}/{self._total:.0f} {unit}"
@@ -73,7 +73,7 @@ class Progress:
 
 @contextlib.contextmanager
 def logging_to(path: Path | None, *, quiet: bool = False) -> Iterator[None]:
-    """Write all lines to a file too, with the time; with `quiet`, to it alone."""
+    """Write all lines to a file too, with the time; with `quiet`, only there."""
     global _log, _quiet
     before = _log, _quiet
     _log, _quiet = path, quiet
@@ -84,20 +84,20 @@ def logging_to(path: Path | None, *, quiet: bool = False) -> Iterator[None]:
 
 
 def note(text: str, *, even_quiet: bool = False) -> None:
-    """Print a line to standard error that stays, above the bar where there is one."""
+    """Print a line to standard error, above the bar if there is one."""
     _write_log(text)
     if even_quiet or not _quiet:
         tqdm.write(text, file=sys.stderr)
 
 
 def _rate(steps: int, seconds: float) -> str:
-    """Return how fast steps come, as steps a second or seconds a step, whichever is above 1."""
+    """Return the speed in steps per second or seconds per step, whichever is above 1."""
     each = seconds / steps
     return f"{each:.3g} s/step" if each > 1 else f"{1 / max(each, 1e-9):.3g} steps/s"
 
 
 def _write_log(text: str) -> None:
-    """Append to the log; a disk that is full must not end the run for it."""
+    """Append to the log; a full disk must not end the run because of it."""
     if _log is not None and _log.parent.is_dir():
         with contextlib.suppress(OSError), _log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")

@@ -1,4 +1,4 @@
-"""The processes of one run under `torchrun`: what they sum, agree on, and how they end together."""
+"""The processes of one run under `torchrun`: what they sum, what they agree on, and how they end together."""
 
 from __future__ import annotations
 
@@ -18,22 +18,17 @@ from restore_hub.errors import LostRankError, TrainingError
 from restore_hub.train.stopping import StopRequest
 
 T = TypeVar("T")
-LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells its processes
-STEP = timedelta(minutes=10)  # a process that is not heard of for so long in a step is lost
-MEASURING = timedelta(hours=4)  # what the others wait for the first one at most, while it measures and exports
-
-LOST = (
-    "a process of the run was lost: it ended, or was not heard of any more; what was saved before is whole, go on with "
-    "--resume"
-)
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun
+STEP = timedelta(minutes=10)  # a process that is silent for this long in a step is lost
+EVALUATION = timedelta(hours=4)  # the longest that the others wait while the first one evaluates and exports
 
 
 class Ranks:
-    """A run of one process: there is nothing to agree on.
+    """A run of one process, with nothing to agree on.
 
     Attributes:
         rank, size: number of this process, and how many there are.
-        reduction: for the problems that they train.
+        reduction: how the processes add up energies and gradients.
     """
 
     rank, size = 0, 1
@@ -41,7 +36,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process measures, writes and speaks."""
+        """Whether this process evaluates, writes and prints."""
         return self.rank == 0
 
     def agree(self, stop: bool, due: bool) -> tuple[bool, bool]:
@@ -49,7 +44,7 @@ class Ranks:
         return stop, due
 
     def of_first(self, value: T) -> T:
-        """Return the first process's value, once it is there; values of others are dropped."""
+        """Return the first process's value, as soon as it is there; values of others are dropped."""
         return value
 
     def gathered(self, value: T) -> list[T]:
@@ -61,22 +56,22 @@ class Ranks:
 
 
 class TorchRanks(Ranks):
-    """A process of several, joined by torch.distributed.
+    """One of several processes, joined by torch.distributed.
 
     Raises:
-        LostRankError: from every method, where another process has ended or is not heard of.
+        LostRankError: from every method, if another process has ended or is silent.
     """
 
     def __init__(self, backend: str) -> None:
-        from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # not there where torch is built without
+        from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # absent from builds without it
         from torch.distributed.rendezvous import rendezvous
 
-        with _talking("the processes could not find each other"):
+        with _talking():
             store, self.rank, self.size = next(rendezvous("env://"))
-            # torchrun's store outlives its processes: what those before a restart left there must not be found again.
+            # torchrun's store outlives its processes, which must not find what those before a restart left there.
             self._store: Any = PrefixStore(f"restore_hub {_restarts()}", store)
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=STEP)
-            self._control: Any = dist.new_group(backend="gloo", timeout=MEASURING)
+            self._control: Any = dist.new_group(backend="gloo", timeout=EVALUATION)
         self.reduction = Reduction(self.rank, self.size, self._add)
         self._backend = backend
 
@@ -93,7 +88,7 @@ class TorchRanks(Ranks):
         return bool(votes[0]), bool(votes[1])
 
     def of_first(self, value: T) -> T:
-        """Return the first process's value, once it is there; values of others are dropped."""
+        """Return the first process's value, as soon as it is there; values of others are dropped."""
         box = [value]
         with _talking():
             dist.broadcast_object_list(box, src=0, group=self._control)
@@ -115,24 +110,20 @@ class TorchRanks(Ranks):
             dist.all_reduce(table, group=self._control)
         for name, column in zip(tensors, table.T, strict=True):
             if not bool((column == column[0]).all()):
-                raise TrainingError(
-                    f"{name} differs among the {self.size} processes, as statistics that a block takes from its own "
-                    "part of a batch do, or weights that are not drawn from torch's generator; train on one process, "
-                    "or with a network or loss that has neither"
-                )
+                raise TrainingError("train.processes-differ", name, processes=self.size)
 
     def claim(self) -> bool:
-        """Return whether this process is the first to tell how the run ended."""
+        """Return whether this process is the first to report how the run ended."""
         try:
             return int(self._store.add("told", 1)) == 1
         except RuntimeError:  # the store went with the process that held it
             return True
 
     def leave(self, *, lost: bool) -> None:
-        """Close what joins the processes; after a loss nccl would wait for those that are gone."""
+        """Disconnect; after a loss, nccl would wait for the processes that are gone."""
         with contextlib.suppress(RuntimeError):
             if not lost:
-                dist.barrier(group=self._control)  # nobody closes while another still listens
+                dist.barrier(group=self._control)  # nobody leaves while another still listens
             if not lost or self._backend == "gloo":
                 dist.destroy_process_group()
         self._control = self._store = None  # its threads end before the interpreter does
@@ -140,17 +131,17 @@ class TorchRanks(Ranks):
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[tuple[Ranks, str, StopRequest]]:
-    """Join the processes that `torchrun` started for a run; yield them, this one's device, and what hears signals.
+    """Join the processes that `torchrun` started for a run; yield them, this one's device, and its stop request.
 
-    `torchrun` passes its signals on to each process, and sends one to those that are left after a loss; so they are
-    heard from the beginning, and the loop stops where all agree.
+    `torchrun` passes its signals on to each process, and sends one to those that are left after a loss. All processes
+    therefore handle signals from the beginning, and the loop stops at a step that they agree on.
 
-    However it ends, one process tells: the first that has an error of its own. The others end with status 2, without
-    a word.
+    However the run ends, one process reports it: the first with an error of its own. The others exit with status 2 and
+    print nothing.
 
     Raises:
-        LostRankError: another process ended without a word, as one that was killed.
-        SystemExit: another process tells why the run ended.
+        LostRankError: another process ended silently, for example because it was killed.
+        SystemExit: another process reports why the run ended.
     """
     if not launched():
         yield Ranks(), device, StopRequest()
@@ -160,7 +151,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, str, StopRequest]]:
         try:
             yield ranks, own_device(device), stop
             lost = False
-        except KeyboardInterrupt as error:  # all were asked to stop, and the first one says so
+        except KeyboardInterrupt as error:  # all were asked to stop, and the first one reports it
             if not ranks.first:
                 raise SystemExit(2) from error
             ranks.claim()
@@ -174,17 +165,17 @@ def joined(device: str) -> Iterator[tuple[Ranks, str, StopRequest]]:
 
 
 def launched() -> bool:
-    """Whether `torchrun` started this process, and others beside it."""
+    """Whether `torchrun` started this process along with others."""
     return all(name in os.environ for name in LAUNCHED) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks: the only one, or the first that `torchrun` started."""
+    """Whether this process is the one that prints: the only one, or the first that `torchrun` started."""
     return not launched() or os.environ["RANK"] == "0"
 
 
 def restarted() -> bool:
-    """Whether `torchrun --max-restarts` started this process again, after one of the run was lost."""
+    """Whether `torchrun --max-restarts` restarted this process after one of the run was lost."""
     return _restarts() > 0
 
 
@@ -197,17 +188,17 @@ def own_device(device: str) -> str:
     if not device.startswith("cuda"):
         return device
     if device != "cuda":
-        raise TrainingError(f"{device!r} is one device for several processes; give --device cuda, which is one each")
+        raise TrainingError("train.one-device", f"device {device!r}")
     own = f"cuda:{os.environ['LOCAL_RANK']}"
-    with contextlib.suppress(RuntimeError, AssertionError):  # that there is none is said when it is first used
+    with contextlib.suppress(RuntimeError, AssertionError):  # a missing device is reported when it is first used
         torch.cuda.set_device(own)
     return own
 
 
 @contextlib.contextmanager
-def _talking(what: str = LOST) -> Iterator[None]:
+def _talking() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # torch.distributed's own are such
-        reason = re.sub(r"^\[\S+:\d+\] ", "", " ".join(str(error).split()))  # without its line in their source
-        raise LostRankError(f"{what} ({reason.split('. ')[0]})") from error
+    except RuntimeError as error:  # such as torch.distributed's own
+        cause = re.sub(r"^\[\S+:\d+\] ", "", " ".join(str(error).split()))  # without the line of their source
+        raise LostRankError("train.process-lost", cause=cause.split(". ")[0]) from error

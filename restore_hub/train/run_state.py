@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from restore_hub.train.recording.recorder import Record
+from restore_hub.train.recording.recorder import Recorder
 from restore_hub.train.setup import Setup
 from restore_hub.train.stopping import StopRequest
 
@@ -18,7 +18,7 @@ class Position:
     Attributes:
         stage: index of the stage.
         step, seconds: how many of its steps are done, and how long they took.
-        solver: what its `Stepper` carries, `state_dict()`; `None` before the stage's first step.
+        solver: the `state_dict()` of its `Stepper`; `None` before the stage's first step.
     """
 
     stage: int = 0
@@ -34,7 +34,7 @@ class StageResult:
     Attributes:
         solver: its name in the spec.
         steps, seconds: outer steps, and how long they took.
-        evaluations: energy gradients taken, forward and backward.
+        evaluations: energy gradients computed (forward and backward passes).
         metrics: holdout means at its end.
     """
 
@@ -50,13 +50,14 @@ class Run(Setup):
     """A run under way: where it stands, and where it is recorded.
 
     Attributes:
+        verbose: whether each step's values are printed.
         step: outer steps over all stages.
         best: best mean of the first metric so far.
-        stale: measurements since then.
-        verbose: whether each step's values are said.
+        stale: evaluations since then.
+        stages: results of the stages that have ended.
     """
 
-    record: Record
+    recorder: Recorder
     stop: StopRequest = field(default_factory=StopRequest)
     verbose: bool = False
     step: int = 0

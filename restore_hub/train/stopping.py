@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop obeys between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop, which the loop obeys between two steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """Notes the first signal, and lets a second one stop the process at once; use as a context manager.
 
-    Outside the main thread signals are left alone, since Python handles none there.
+    Outside the main thread it does nothing, because Python handles signals only there.
 
     Args:
-        quiet: say nothing; of several processes each hears the signal.
+        quiet: print nothing, since each of several processes gets the signal.
 
     Attributes:
-        asked: whether somebody asked to stop.
+        asked: whether the user asked to stop.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -44,6 +44,8 @@ class StopRequest:
         self.asked = True
         if self._quiet:
             return
-        # Straight to the terminal: a signal may come in the middle of somebody's print.
+        # Straight to the terminal: a signal may come in the middle of a print.
         with contextlib.suppress(OSError):
-            os.write(2, b"\nstopping after this step; once more stops at once, back at the last checkpoint\n")
+            os.write(
+                2, b"\nstopping after this step; a second signal stops now and loses the steps since the checkpoint\n"
+            )

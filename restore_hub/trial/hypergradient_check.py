@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn, optim
 
+from restore_hub.batch import Batch
 from restore_hub.bilevel import Start, Tensors, check_finite, cosine, norm
 from restore_hub.bilevel.solvers import Rhg
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
-from restore_hub.spec import Stage
+from restore_hub.spec import Level, Stage
+from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.problems.chain import ChainPair, pair_of_chain
-from restore_hub.train.problems.plugin import ProblemPair, pair_of_problem
+from restore_hub.train.problems.trainable import StagePair
 from restore_hub.train.setup import Setup, set_up
-from restore_hub.train.stepper import named
 from restore_hub.trial.exact_hypergradients import SOLVED, at_optimum, direct_term, lower_gradient
 
 SIDE = 32  # pixels
@@ -92,7 +92,7 @@ def check_hypergradients(
     for index, stage in enumerate(stages):
         if len(stage.levels) == 2:
             # A new setup, because the previous stage moved its blocks and turned them into float64.
-            with named(f"stage {index + 1}/{len(stages)} {stage.solver}, hypergradient"):
+            with placed(f"stage {index + 1}/{len(stages)} {stage.solver}, hypergradient"):
                 found.append(_compare(set_up(spec, overrides, plugins, device), index, stage))
     return found
 
@@ -122,25 +122,20 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     return Agreement(index + 1, stage.solver, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
 
 
-def _copy(setup: Setup, stage: Stage) -> tuple[ChainPair | ProblemPair, Batches, str]:
+def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
     """Return the pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
-    if setup.problem is not None:
-        pair: Any = pair_of_problem(setup.problem, stage)
-    else:
-        assert setup.chain is not None
-        pair = pair_of_chain(setup.chain, setup.objectives, stage)
+    pair: Any = setup.trainable.of_stage(stage)
     setup.blocks.to(memory_format=torch.contiguous_format)
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
     upper, lower = stage.levels
-    below = [_tiny(setup, lower.data, 1, part) for part in range(lower.accumulate)]
-    above = below if stage.share_batch else [_tiny(setup, upper.data, 0, part) for part in range(upper.accumulate)]
+    below = _tiny(setup, lower, 1)
+    above = below if stage.share_batch else _tiny(setup, upper, 0)
     narrow = Batches(above, [below], lower.steps)
-    setup.blocks.double()
-    setup.objectives.to(torch.float64)
-    wide_below = [_double(part) for part in below]
-    wide_above = wide_below if stage.share_batch else [_double(part) for part in above]
+    setup.trainable.to(torch.float64)
+    wide_below = below.to(torch.float64)
+    wide_above = wide_below if stage.share_batch else above.to(torch.float64)
     wide = Batches(wide_above, [wide_below], lower.steps)
     try:
         direct_term(pair, wide)
@@ -148,27 +143,25 @@ def _copy(setup: Setup, stage: Stage) -> tuple[ChainPair | ProblemPair, Batches,
     except BilevelError:
         raise
     except Exception:  # a block or a loss with float32 constants, say; any other error appears again later
-        setup.blocks.float()
-        setup.objectives.to(torch.float32)
+        setup.trainable.to(torch.float32)
         return pair, narrow, "float32"
     return pair, wide, "float64"
 
 
-def _tiny(setup: Setup, split: str, place: int, part: int) -> Mapping[str, Tensor]:
-    """Return batch number `part` of a split; if its tensors are pictures, cut to `SIDE` pixels."""
-    batch = setup.stream(split, f"hypergradient {place}").batch(part, setup.device)
-    if setup.chain is None:
-        return batch
-    ports = setup.plan.datasets[split].target.ports
-    sides = {name: max(round(SIDE * ports[name].scale), 1) for name in batch}
-    return {name: tensor[..., : sides[name], : sides[name]].contiguous() for name, tensor in batch.items()}
+def _tiny(setup: Setup, level: Level, place: int) -> Batch:
+    """Return the first batch of a level; if its tensors are pictures, cut to `SIDE` pixels."""
+    stream = setup.stream(level.data, f"hypergradient {place}")
+    dataset = setup.plan.datasets.get(level.data)
+    sides = {name: max(round(SIDE * port.scale), 1) for name, port in dataset.target.ports.items()} if dataset else {}
+    parts = [stream.batch(part).to(setup.device).tensors for part in range(level.accumulate)]
+    return Batch(*({name: _corner(tensor, sides.get(name)) for name, tensor in part.items()} for part in parts))
 
 
-def _double(part: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in part.items()}
+def _corner(tensor: Tensor, side: int | None) -> Tensor:
+    return tensor if side is None else tensor[..., :side, :side].contiguous()
 
 
-def _gradient(pair: ChainPair | ProblemPair) -> Tensors:
+def _gradient(pair: StagePair) -> Tensors:
     """Return the hypergradient that a step left in `.grad`; BilevelError if it's missing or not finite."""
     if all(t.grad is None for t in pair.theta):
         raise BilevelError("trial.no-gradient")
@@ -178,7 +171,7 @@ def _gradient(pair: ChainPair | ProblemPair) -> Tensors:
 
 
 def _through_steps(
-    pair: ChainPair | ProblemPair, optimizers: Sequence[optim.Optimizer], batches: Batches, notes: list[str]
+    pair: StagePair, optimizers: Sequence[optim.Optimizer], batches: Batches, notes: list[str]
 ) -> Tensors | None:
     """Return G by reverse mode through the next lower steps, `None` if that isn't possible; restore omega."""
     start, solver = Start(optimizers[1]), Rhg()
@@ -193,7 +186,7 @@ def _through_steps(
 
 
 def _solved(
-    pair: ChainPair | ProblemPair,
+    pair: StagePair,
     batches: Batches,
     own: Tensors,
     direct: Tensors,

@@ -13,24 +13,21 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, RestoreHubError
 from restore_hub.machine import peak_memory
-from restore_hub.plan.samples import Samples
 from restore_hub.spec import HOLDOUT
+from restore_hub.train.error_place import SMALLER_PICTURES, placed
+from restore_hub.train.problems.trainable import Trainable
 from restore_hub.train.setup import Setup, set_up
-from restore_hub.train.stepper import SMALLER_PICTURES, Stepper, named
-from restore_hub.train.validate import measure
+from restore_hub.train.stepper import Stepper
 
 STEPS = 2
 MOST_STEPS = 50
@@ -129,14 +126,14 @@ def measure_stage(probe: Probe) -> Measurement:
     if torch.get_num_threads() != probe.threads:
         torch.set_num_threads(probe.threads)
     setup = set_up(probe.spec, probe.overrides, [Path(file) for file in probe.plugins], probe.device)
-    with named(probe.label):
+    with placed(probe.label):
         stepper = Stepper(setup, probe.index)
     step_seconds, data_seconds, losses = _step(setup, stepper, probe)
     memory, device_memory = peak_memory(), _device_memory(setup.device)
     picture_seconds, kept_seconds, pictures = 0.0, 0.0, 0.0
-    if probe.holdout and setup.metrics:
-        with named(f"{probe.label}, holdout", SMALLER_PICTURES):
-            picture_seconds, kept_seconds, pictures = _measure(setup) if setup.chain else _measure_problem(setup)
+    if probe.holdout and setup.trainable.metrics:
+        with placed(f"{probe.label}, holdout", SMALLER_PICTURES):
+            picture_seconds, kept_seconds, pictures = _measure(setup.trainable)
     peak, device_peak = peak_memory(), _device_memory(setup.device)
     cuda = setup.device.type == "cuda"
     blocks = {name: block.state_dict() for name, block in setup.blocks.items()}
@@ -166,7 +163,7 @@ def _step(setup: Setup, stepper: Stepper, probe: Probe) -> tuple[float, float, d
     losses: dict[str, float] = {}
     while len(seconds) <= STEPS or (sum(seconds[1:]) < SHORT and len(seconds) <= MOST_STEPS):
         taken, before, begun = len(seconds), stepper.data_seconds, time.perf_counter()
-        with named(f"{probe.label}, step {taken + 1}"):
+        with placed(f"{probe.label}, step {taken + 1}"):
             values = stepper.step(taken, min(taken / length, 1.0) if length else 0.0)
         seconds.append(time.perf_counter() - begun)
         waited.append(stepper.data_seconds - before)
@@ -175,56 +172,33 @@ def _step(setup: Setup, stepper: Stepper, probe: Probe) -> tuple[float, float, d
     return median(seconds[1:]), median(waited[1:]), losses
 
 
-class _Subset:
-    """Some samples of a dataset, as a dataset."""
+def _measure(trainable: Trainable) -> tuple[float, float, float]:
+    """Measure the holdout picture with the largest readable files.
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.ports = dataset.ports
-        self._dataset, self._indices = dataset, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def files(self, index: int) -> Sequence[Path]:
-        return self._dataset.files(self._indices[index])
-
-    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, NDArray[np.float32]]:
-        return self._dataset.sample(self._indices[index], rng)
-
-
-def _measure(setup: Setup) -> tuple[float, float, float]:
-    """Measure the picture with the largest readable files.
-
-    Return its seconds, the seconds to keep it, and the size of the holdout in such pictures.
+    Return its seconds, the seconds to keep it, and the size of the holdout in such pictures. Without a holdout split of
+    files, all metrics together count as one picture, and the run keeps no file of it.
     """
-    holdout, strict = setup.data[HOLDOUT], setup.plan.spec.data[HOLDOUT].strict
+    holdout = trainable.data.get(HOLDOUT)
+    if holdout is None:
+        return _seconds(trainable)[0], 0.0, 1.0
     sizes = [sum(Path(file).stat().st_size for file in holdout.dataset.files(i)) for i in range(len(holdout))]
     for index in sorted(range(len(holdout)), key=lambda i: -sizes[i]):
-        one = Samples(_Subset(holdout.dataset, [index]), HOLDOUT, strict)
         try:
-            seconds, kept = _seconds(setup, one)
+            seconds, kept = _seconds(trainable, [index])
         except DataError:
-            if not one.left_out:
+            if index not in holdout.left_out:
                 raise
-            holdout.left_out[index] = one.left_out[0]
             continue
         if seconds < SHORT:  # again, without the start-up costs of the first picture
-            seconds, kept = _seconds(setup, one)
+            seconds, kept = _seconds(trainable, [index])
         readable = [size for i, size in enumerate(sizes) if i not in holdout.left_out]
         return seconds, kept, sum(readable) / sizes[index] if sizes[index] else float(len(readable))
     raise holdout.none_readable()
 
 
-def _measure_problem(setup: Setup) -> tuple[float, float, float]:
-    """Measure a problem's own metrics; they count as one picture, and the run keeps no file of it."""
+def _seconds(trainable: Trainable, indices: Sequence[int] | None = None) -> tuple[float, float]:
     begun = time.perf_counter()
-    measure(setup)
-    return time.perf_counter() - begun, 0.0, 1.0
-
-
-def _seconds(setup: Setup, holdout: Samples) -> tuple[float, float]:
-    begun = time.perf_counter()
-    found = measure(replace(setup, data={**setup.data, HOLDOUT: holdout}))
+    found = trainable.evaluate(indices)
     measured = time.perf_counter()
     for picture in found.pictures.values():
         Image.fromarray(picture).save(io.BytesIO(), "png")

@@ -1,4 +1,4 @@
-"""`restore-hub doctor`: one line for each thing, and a non-zero end only where restoring cannot work."""
+"""`restore-hub doctor`: one line for each check, and a non-zero exit only if restoring can't work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _findings(exit_code: int = 0) -> dict[str, dict[str, Any]]:
 
 
 def _blocked(*modules: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, in which importing some modules is an error."""
+    """Run the command in its own process, in which importing some modules is an error."""
     code = f"import sys; sys.modules.update(dict.fromkeys({modules!r}));"
     code += "from restore_hub.cli import main; main(['doctor'])"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -56,13 +56,13 @@ def test_a_sound_machine_is_ok_and_nothing_of_training_is_imported() -> None:
     assert not [line for line in lines if line.startswith("error")]
 
 
-def test_without_onnxruntime_restoring_cannot_work_and_the_rest_is_still_said() -> None:
+def test_without_onnxruntime_restoring_cannot_work_and_the_rest_is_still_checked() -> None:
     done = _blocked("onnxruntime")
     assert done.returncode == 1
     lines = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert lines["runtime"].startswith("error ")
     assert "ModuleNotFoundError: import of onnxruntime halted" in done.stdout
-    assert "could not be found out" in lines["devices"]
+    assert "the check failed" in lines["devices"]
     assert "GiB for this process" in done.stdout
 
 
@@ -75,7 +75,7 @@ def test_json_has_the_values() -> None:
         "milliseconds": 25.0,
         "gflops": 193.27,
     }
-    assert found["device cpu"]["said"].endswith("works: a convolution takes 25 ms, 193 GFLOP/s")
+    assert found["device cpu"]["found"].endswith("works: a convolution takes 25 ms, 193 GFLOP/s")
     assert found["packages"]["values"]["numpy"]
     assert found["training"]["values"]["torch"]
     assert found["memory"]["values"]["bytes"] > 0
@@ -84,7 +84,7 @@ def test_json_has_the_values() -> None:
 def test_an_offered_provider_that_does_not_start_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def only_cpu(device: str) -> Speed:
         if device != "cpu":
-            raise ModelFileError("its library is missing")
+            raise ModelFileError("machine.device-fails", device, cause="its library is missing")
         return Speed(25.0, 193.27)
 
     monkeypatch.setattr(device_benchmark, "time_convolution", only_cpu)
@@ -92,14 +92,14 @@ def test_an_offered_provider_that_does_not_start_is_a_warning(monkeypatch: pytes
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
     found = _findings()
     assert found["device cuda"]["status"] == "warning"
-    assert found["device cuda"]["said"] == "its library is missing"
-    assert "--device cpu works without it; it comes with onnxruntime-gpu" in found["device cuda"]["todo"]
-    assert found["device"]["said"] == "onnxruntime offers AzureExecutionProvider, for which there is no --device"
+    assert "its library is missing" in found["device cuda"]["found"]
+    assert "onnxruntime-gpu" in found["device cuda"]["mend"]
+    assert "AzureExecutionProvider" in found["device"]["found"]
 
 
 def test_a_cpu_that_fails_ends_non_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(device: str) -> Speed:
-        raise ModelFileError(f"{device} computes a convolution wrongly, by 3")
+        raise ModelFileError("machine.device-wrong", device, difference=3.0)
 
     monkeypatch.setattr(device_benchmark, "time_convolution", fail)
     assert _findings(exit_code=1)["device cpu"]["status"] == "error"
@@ -112,7 +112,7 @@ def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
     found = _findings()["packages"]
     assert found["status"] == "warning"
-    assert found["todo"].endswith("overwrite each other's files: onnxruntime and onnxruntime-gpu")
+    assert found["mend"].startswith("onnxruntime and onnxruntime-gpu ")
 
 
 @pytest.mark.usefixtures("speed")
@@ -121,12 +121,12 @@ def test_another_onnxruntime_will_do_and_none_will_not(monkeypatch: pytest.Monke
     monkeypatch.setattr(doctor, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
     found = _findings()
     assert found["packages"]["status"] == "ok"
-    assert "onnxruntime-gpu 1.0" in found["packages"]["said"]
+    assert "onnxruntime-gpu 1.0" in found["packages"]["found"]
     assert found["training"]["status"] == "ok"
-    assert "training also torch: pip install 'restore-hub[train]'" in found["training"]["said"]
+    assert "missing for training: torch: pip install 'restore-hub[train]'" in found["training"]["found"]
     monkeypatch.setattr(doctor, "packages_distributions", dict)
     found = _findings(exit_code=1)
-    assert found["packages"]["said"] == "not installed: onnxruntime"
+    assert found["packages"]["found"] == "not installed: onnxruntime"
 
 
 @pytest.mark.usefixtures("speed")
@@ -138,21 +138,22 @@ def test_little_memory_a_missing_folder_and_a_full_disk_are_warnings(
     monkeypatch.setattr(doctor, "free_disk", lambda _: 1 << 20)
     found = _findings()
     assert found["memory"]["status"] == "warning"
-    assert found["memory"]["said"] == "1 GiB for this process"
+    assert found["memory"]["found"] == "1 GiB for this process"
     assert found["temporary folder"]["status"] == "warning"
-    assert "cannot be written: No such file or directory" in found["temporary folder"]["said"]
-    assert (found["current folder"]["status"], found["current folder"]["todo"]) == ("warning", "make room")
+    assert "No such file or directory" in found["temporary folder"]["found"]
+    assert found["current folder"]["status"] == "warning"
+    assert found["current folder"]["mend"]
 
 
 @pytest.mark.usefixtures("speed")
-def test_what_cannot_be_found_out_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> int:
         raise AttributeError("no sysconf here")
 
     monkeypatch.setattr(doctor, "machine_memory", fail)
     found = _findings()["memory"]
     assert found["status"] == "warning"
-    assert found["said"] == "could not be found out: AttributeError: no sysconf here"
+    assert found["found"].endswith("AttributeError: no sysconf here")
 
 
 @pytest.mark.usefixtures("speed")
@@ -161,5 +162,5 @@ def test_a_plugin_that_failed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(plugins_module, "load_plugins", lambda *_: plugins)
     found = _findings()["plugins"]
     assert found["status"] == "warning"
-    assert found["said"] == "failed to load: acme"
-    assert "`restore-hub list plugin` says why" in found["todo"]
+    assert found["found"] == "failed to load: acme"
+    assert "`restore-hub list plugin`" in found["mend"]

@@ -1,4 +1,4 @@
-"""`restore-hub plan`: a real forecast of the small pipeline, and what is printed of made ones."""
+"""`restore-hub forecast`: a real forecast of the small pipeline, and the tables that it prints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_real_forecast_is_consistent_and_writes_nothing(files: Path, overrides
     before = data()
     used = [*overrides, "tracker={tracker: mlflow/tracking}", "stages.1.lower.steps=2", "validate_every=40"]
     used += ["stages.0.steps=", "stages.0.minutes=3"]
-    done = CliRunner().invoke(group, ["plan", *_arguments(used), "--json"])
+    done = CliRunner().invoke(group, ["forecast", *_arguments(used), "--json"])
     assert done.exit_code == 0, done.output
     assert done.stderr.splitlines() == ["measuring stage 1/2 joint", "measuring stage 2/2 ibgl"]
     assert not list(files.iterdir()), "no run folder, no mlflow.db"
@@ -87,14 +87,14 @@ def test_a_forecast_is_a_table_and_sums(monkeypatch: pytest.MonkeyPatch) -> None
     )
     made = Forecast("n", stages, 188.4, 1500 * MIB, 24 << 30, 9 * MIB, 1 << 30, 42 * MIB, 1 << 40, ("too little",))
     fake = MagicMock(return_value=made)
-    monkeypatch.setattr("restore_hub.trial.forecast", fake)
-    done = CliRunner().invoke(group, ["plan", "x.yaml", "--set", "a=1", "--device", "cuda", "--runs", "there"])
+    monkeypatch.setattr("restore_hub.trial.forecast.forecast", fake)
+    done = CliRunner().invoke(group, ["forecast", "x.yaml", "--set", "a=1", "--device", "cuda", "--runs", "there"])
     assert done.output.splitlines() == [
-        "stage    steps     a step    for data  in all    holdout  memory   with holdout",
+        "stage    steps     a step    for data  total     holdout  memory   with holdout",
         "1 joint  2000      0.0612 s  0.002 s   2.04 min  3 x 2 s  832 MiB  1.46 GiB",
         "2 ibgl   about 40  0.0612 s  0.002 s   60 s      -        3 MiB    -",
-        "time    at most 3.14 min, 6 s of it measuring the holdout; the start and the export come on top",
-        "memory  1.46 GiB of 24 GiB; a tracker and the export come on top",
+        "time    at most 3.14 min, including 6 s to measure the holdout; plus the start and the export",
+        "memory  1.46 GiB of 24 GiB; plus a tracker and the export",
         "device  9 MiB of 1 GiB",
         "disk    42 MiB of 1 TiB free, for checkpoints",
         "warning: too little",
@@ -103,7 +103,7 @@ def test_a_forecast_is_a_table_and_sums(monkeypatch: pytest.MonkeyPatch) -> None
     fake.assert_called_once_with(Path("x.yaml"), **given)
 
 
-def test_solvers_are_a_table_and_what_was_refused_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_is_a_table_and_a_line_for_each_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     results = (
         SolverResult("std/tbgl", _measured(evaluations=4), 0.5, ("without cap", "lower.steps=1")),
         SolverResult("mine/own", _measured(losses={}), 1.0),
@@ -112,7 +112,7 @@ def test_solvers_are_a_table_and_what_was_refused_a_line(monkeypatch: pytest.Mon
     comparisons = (StageComparison(2, "mine/own", results), StageComparison(3, "std/ibgl", results))
     fake = MagicMock(return_value=comparisons)
     monkeypatch.setattr("restore_hub.trial.compare_solvers.compare_solvers", fake)
-    done = CliRunner().invoke(group, ["plan", "x.yaml", "--compare", "tbgl, mine/own,joint"])
+    done = CliRunner().invoke(group, ["forecast", "x.yaml", "--compare", "tbgl, mine/own,joint"])
     assert fake.call_args.args == (Path("x.yaml"), ["tbgl", "mine/own", "joint"])
     first, second = done.output.split("\n\n")
     assert first.splitlines() == [
@@ -123,28 +123,28 @@ def test_solvers_are_a_table_and_what_was_refused_a_line(monkeypatch: pytest.Mon
         "joint: it takes one level",
     ]
     assert "x the fastest" in second
-    as_json = json.loads(CliRunner().invoke(group, ["plan", "x.yaml", "--compare", "tbgl", "--json"]).stdout)
+    as_json = json.loads(CliRunner().invoke(group, ["forecast", "x.yaml", "--compare", "tbgl", "--json"]).stdout)
     assert as_json[0]["results"][0]["changed"] == ["without cap", "lower.steps=1"]
     assert as_json[0]["results"][2]["measured"] is None
 
 
-def test_no_names_are_no_comparison() -> None:
-    done = CliRunner().invoke(group, ["plan", "x.yaml", "--compare", ","])
+def test_compare_needs_names() -> None:
+    done = CliRunner().invoke(group, ["forecast", "x.yaml", "--compare", ","])
     assert done.exit_code == 2
     assert "names of solvers" in done.output
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0.0, "0 s"), (0.06117, "0.0612 s"), (119.6, "120 s"), (120, "2 min"), (7199, "120 min"), (180000, "50 h")],
 )
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "text"),
     [(0, "0 bytes"), (999, "999 bytes"), (1536, "1.5 KiB"), (1000 * MIB, "0.977 GiB"), (2**60, "1048576 TiB")],
 )
-def test_sizes(count: int, said: str) -> None:
-    assert size(count) == said
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from click.testing import CliRunner
 
 from restore_hub.cli import group
-from restore_hub.export import deployed_chain, export_onnx
+from restore_hub.model.manifest import Memory
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
-from restore_hub.plan import build_chain, make_plan
-from restore_hub.plugins import default_registry
-from restore_hub.spec import read_spec
-from support import LOWLIGHT
 
 
-def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    plan = make_plan(read_spec(LOWLIGHT, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
-    path = tmp_path / "chain.onnx"
-    module = deployed_chain(build_chain(plan).eval(), "enhanced")
-    export_onnx(module, path, name="t/chain", licence="CC0-1.0", metrics={"psnr": 21.5}, provenance={})
+def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path, write_model: Callable[..., Path]) -> None:
+    memory = Memory(base=1 << 20, per_pixel=90)
+    path = write_model(tmp_path / "chain.onnx", "raw-to-rgb", metrics={"psnr": 21.5}, memory=memory)
     shown = CliRunner().invoke(group, ["inspect", str(path)])
     assert shown.exit_code == 0, shown.output
     for part in (
@@ -34,7 +27,7 @@ def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path) -> None:
         "phase",
         "holdout psnr 21.5",
         "tiles: exact",
-        "memory",
+        "memory on the CPU: 1 MiB and 90 bytes a pixel",
         ": ok",
     ):
         assert part in shown.output
@@ -64,7 +57,7 @@ def test_inspect_shows_what_a_raw_file_is(tmp_path: Path) -> None:
         "orientation    6",
         "clipped        50.00% of the sites",
         "hot pixels     0",
-        "noise stated   0.0001 x + 0.0001, ",
+        "stated noise   0.0001 x + 0.0001, ",
     ):
         assert line in shown.output
     facts = json.loads(CliRunner().invoke(group, ["inspect", str(tmp_path / "a.dng"), "--json"]).output)

@@ -1,4 +1,4 @@
-"""`restore-hub restore` of a folder, as a person sees it: a bar or lines, a table, what failed, and Ctrl-C."""
+"""`restore-hub restore` for a folder, as people see it: a bar or lines, a table, what failed, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ def test_failures_end_with_1_and_a_list(models: Path, photos: Path, tmp_path: Pa
     assert done.exit_code == 1
     assert (_rows(done.stdout)["done"], _rows(done.stdout)["failed"]) == ("5", "2")
     _, first, second = done.stderr.splitlines()
-    assert first == "failed: empty.dng: the file is empty"
-    assert second.startswith("failed: text.dng: no RAW file, or of a format that LibRaw")
+    assert first.startswith("failed: empty.dng: ")
+    assert second.startswith("failed: text.dng: ")
 
 
-def test_a_damaged_line_of_the_journal_is_said(models: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_line_of_the_journal_is_reported(models: Path, photos: Path, tmp_path: Path) -> None:
     _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
     journal = tmp_path / "out" / ".restore_hub" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes() + b'\n{"out": "p0.png"\n\xff\xfe')
     done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
     assert (done.exit_code, _rows(done.stdout)["skipped"]) == (0, "5")
-    assert f"note: {journal}: passed over 2 damaged lines; results that no other line tells of" in done.stdout
+    assert f"note: {journal}: skipped 2 damaged lines; " in done.stdout
 
 
 def test_pictures_have_no_gain(models: Path, tmp_path: Path) -> None:
@@ -92,10 +92,10 @@ def test_balance_of_one_photograph(models: Path, photos: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--balance", "flash"], "'flash' is neither camera nor daylight nor three numbers such as 2,1,1.5"),
-        (["--balance", "2,1"], "'2,1' is neither camera nor daylight"),
+        (["--balance", "flash"], "'flash' isn't camera, daylight, or three numbers such as 2,1,1.5"),
+        (["--balance", "2,1"], "'2,1' isn't camera, daylight"),
         (["--jobs", "0"], "0 is not in the range x>=1"),
         (["--format", "gif"], "'gif' is not one of 'png', 'tif', 'jpg', 'dng'"),
         (["--format", "png"], "--format and --jobs are for a folder"),
@@ -103,37 +103,36 @@ def test_balance_of_one_photograph(models: Path, photos: Path, tmp_path: Path) -
     ],
 )
 def test_options_that_make_no_sense(
-    models: Path, photos: Path, tmp_path: Path, arguments: list[str], said: str
+    models: Path, photos: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png", *arguments)
     assert done.exit_code == 2
-    assert said in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "a.png").exists()
 
 
 STOPS = """
 import os, signal, sys, time
-from restore_hub.runtime import journal
-write = journal.write_file
-def stopping(*arguments):
-    if arguments[0].name == "p1.png":
+replace = os.replace
+def stopping(source, target):
+    if target.name == "p1.png":
         os.kill(os.getpid(), signal.SIGINT)
         while signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
             time.sleep(0.001)
-    write(*arguments)
-journal.write_file = stopping
+    replace(source, target)
+os.replace = stopping
 from restore_hub.cli import main
 main(sys.argv[1:])
 """
 
 
-def test_ctrl_c_finishes_what_is_at_work_and_the_same_command_goes_on(
+def test_ctrl_c_finishes_work_in_progress_and_the_same_command_continues(
     models: Path, photos: Path, tmp_path: Path
 ) -> None:
     arguments = ["restore", models / "chain.onnx", photos, "-o", tmp_path / "out"]
     stopped = subprocess.run([sys.executable, "-c", STOPS, *arguments], capture_output=True, text=True, check=False)
     assert stopped.returncode == 130, stopped.stderr
-    assert "stopping when the photographs at work are done; Ctrl-C again stops at once" in stopped.stderr
+    assert "stopping after the photographs in progress" in stopped.stderr
     assert stopped.stderr.splitlines()[-1] == "interrupted"
     made = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert {"p0.png", "p1.png"} <= made < {f"p{n}.png" for n in range(5)}
@@ -158,7 +157,9 @@ def test_a_folder_that_cannot_be_written(models: Path, photos: Path, tmp_path: P
         [*how, f'{mount} && exec "$@"', tmp_path / "out", *command], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == f"error: {tmp_path / 'out'} cannot be written: Read-only file system\n"
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'out'}: ")
+    assert "Read-only file system" in done.stderr
 
 
 def test_a_bar_on_a_terminal(models: Path, photos: Path, tmp_path: Path) -> None:
@@ -167,23 +168,23 @@ def test_a_bar_on_a_terminal(models: Path, photos: Path, tmp_path: Path) -> None
     command = [*COMMAND, models / "chain.onnx", photos, "-o", tmp_path / "out"]
     process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.PIPE)
     os.close(theirs)
-    said = b""
+    shown = b""
     try:
         while part := os.read(ours, 4096):
-            said += part
+            shown += part
     except OSError:  # how a terminal ends
         pass
     process.communicate()
     os.close(ours)
     assert process.returncode == 0
-    text = said.decode()
+    text = shown.decode()
     assert re.search(r"restore   0%\|[ ]+\| 0/5 ", text)
     assert re.search(r"restore 100%\|█+\| 5/5 .*, \S+ MP/s  5 done", text)
     assert "photographs" not in text
 
 
 def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from restore_hub.runtime.folder import Result as Outcome
+    from restore_hub.runtime.folder_result import Result as Outcome
 
     now = 100.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)

@@ -1,4 +1,4 @@
-"""Commands on files with a + in between, and the one that merges them."""
+"""Commands on files with a + in between, and the command that merges them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_model: Write) -> Path:
     """Return the folder that commands run in, with files for RAW (`r.onnx`) and pictures (`p.onnx`, `q.onnx`)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gate, "measure", lambda _: Memory(base=1, per_pixel=1))
+    monkeypatch.setattr(gate, "measure_memory", lambda _: Memory(base=1, per_pixel=1))
     write_model(tmp_path / "r.onnx", "raw-to-rgb", factor=1e-4)
     write_model(tmp_path / "p.onnx", factor=0.5)
     write_model(tmp_path / "q.onnx", factor=0.8, licence="MIT")
@@ -60,11 +60,11 @@ def test_inspect_shows_each_and_whether_they_fit() -> None:
     fit = _run("inspect", "r.onnx+p.onnx")
     assert fit.exit_code == 0
     assert fit.output.index("t/r  (raw-to-rgb") < fit.output.index("t/p  (rgb-to-rgb")
-    assert fit.output.splitlines()[-1] == "fit: r.onnx+p.onnx runs one after the other"
+    assert fit.output.splitlines()[-1] == "fit: r.onnx+p.onnx runs in sequence"
     wrong = _run("inspect", "p.onnx+r.onnx")
     assert wrong.exit_code == 1
     assert wrong.output.index("t/p  (rgb-to-rgb") < wrong.output.index("t/r  (raw-to-rgb")
-    assert "\np.onnx gives 'picture' and r.onnx takes 'mosaic', which do not fit: sizes" in wrong.output
+    assert "\np.onnx before r.onnx: " in wrong.output
     shown = json.loads(_run("inspect", "r.onnx+p.onnx", "--json").output)
     assert (shown["fit"], [model["name"] for model in shown["models"]]) == (True, ["t/r", "t/p"])
     assert json.loads(_run("inspect", "p.onnx+r.onnx", "--json").stdout)["fit"] is False
@@ -74,16 +74,16 @@ def test_inspect_shows_each_and_whether_they_fit() -> None:
 def test_verify_checks_each_and_whether_they_fit(folder: Path) -> None:
     fit = _run("verify", "r.onnx+p.onnx", "q.onnx")
     assert fit.exit_code == 0, fit.output
-    said = [line for line in fit.output.splitlines() if line[0] != " "]
-    assert said == ["r.onnx: ok", "p.onnx: ok", "r.onnx+p.onnx: fit, and run one after the other", "q.onnx: ok"]
+    heads = [line for line in fit.output.splitlines() if line[0] != " "]
+    assert heads == ["r.onnx: ok", "p.onnx: ok", "r.onnx+p.onnx: fit together", "q.onnx: ok"]
     wrong = _run("verify", "p.onnx+r.onnx", "q.onnx")
     assert wrong.exit_code == 1
-    assert "p.onnx+r.onnx: p.onnx gives 'picture' and r.onnx takes 'mosaic', which do not fit" in wrong.output
+    assert "p.onnx+r.onnx: p.onnx before r.onnx: " in wrong.output
     (folder / "p.onnx").write_bytes(b"no")
     broken = _run("verify", "r.onnx+p.onnx")
     assert broken.exit_code == 1
     assert "p.onnx: wrong in file" in broken.output
-    assert "one after the other" not in broken.output
+    assert "fit together" not in broken.output
 
 
 def test_merge_writes_a_file_that_other_commands_take(folder: Path) -> None:

@@ -11,8 +11,7 @@ from click.testing import CliRunner, Result
 
 from restore_hub import run
 from restore_hub.cli import group
-from restore_hub.errors import TrainingError
-from support import LOWLIGHT
+from support import LOWLIGHT, check
 
 TRACKER = "tracker={tracker: mlflow/tracking}"
 SHORT = ("stages.0.steps=3", "stages.1.steps=2", "stages.1.lower.steps=1", "validate_every=2")
@@ -29,11 +28,8 @@ def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = run(LOWLIGHT, overrides=[*overrides, *SHORT], out=tmp_path / "runs" / "r")
 
-    none = _track(done.folder)
-    assert isinstance(none.exception, TrainingError)
-    assert "names no tracker" in str(none.exception)
-    elsewhere = _track(tmp_path, "--set", TRACKER)
-    assert "is not the folder of a run" in str(elsewhere.exception)
+    check(_track(done.folder).exception, "train.no-tracker", done.folder)
+    check(_track(tmp_path, "--set", TRACKER).exception, "train.not-a-run", tmp_path)
 
     sent = _track(done.folder, "--set", TRACKER)
     assert sent.exit_code == 0, sent.output

@@ -15,12 +15,11 @@ from click.testing import CliRunner
 from onnx.helper import make_function, make_graph, make_node, make_opsetid, make_tensor_value_info
 
 from restore_hub.cli import group
-from restore_hub.errors import ModelFileError
 from restore_hub.export import compose as compose_module
 from restore_hub.export import deployed_block, export_onnx, gate
 from restore_hub.export.merge import merge
 from restore_hub.model.manifest import Memory, Quantisation, Speed, TensorInfo, Tiling
-from restore_hub.model.memory_use import measure
+from restore_hub.model.memory_use import measure_memory
 from restore_hub.model.model import probe_feeds
 from restore_hub.model.sequence import load
 from restore_hub.model.tiled import run
@@ -35,7 +34,7 @@ PHASES = list(itertools.product((0, 1), (0, 1)))
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure no memory, which takes a process of its own; one test below does."""
-    monkeypatch.setattr(gate, "measure", lambda _: Memory(base=1, per_pixel=1))
+    monkeypatch.setattr(gate, "measure_memory", lambda _: Memory(base=1, per_pixel=1))
 
 
 def _join(*paths: Path) -> str:
@@ -112,9 +111,9 @@ def test_a_part_in_int8_is_named(tmp_path: Path, write_model: Write) -> None:
     for name, parts in (("a", []), ("b", [""]), ("m", ["part t/b: "]), ("n", ["part t/b: "] * 2)):
         shown = CliRunner().invoke(group, ["inspect", str(tmp_path / f"{name}.onnx")], catch_exceptions=False).output
         found = [line for line in shown.splitlines() if "int8" in line]
-        assert found == [f"{part}{record.said()}" for part in parts]
+        assert found == [f"{part}{record.describe()}" for part in parts]
     odd = merged.model_copy(update={"provenance": {"merged": [1, {"quantisation": {"budget": 1}, "provenance": []}]}})
-    assert odd.int8() == []
+    assert odd.int8_notes() == []
 
 
 def test_the_whole_has_the_largest_tolerance_of_its_parts(tmp_path: Path, write_model: Write) -> None:
@@ -145,7 +144,7 @@ def test_three_at_once_with_mosaics_first(tmp_path: Path, write_model: Write, mo
     enhance = write_model(tmp_path / "f.onnx", factor=0.25, blur=True)
     source = _join(denoise, develop, enhance)
     with monkeypatch.context() as patch:
-        patch.setattr(gate, "measure", measure)
+        patch.setattr(gate, "measure_memory", measure_memory)
         manifest = merge(source, tmp_path / "m.onnx")
     assert (manifest.kind, manifest.licence) == ("raw-to-rgb", "CC0-1.0")
     assert [tensor.name for tensor in manifest.inputs] == ["mosaic", "phase", "black", "white", "balance", "gain"]
@@ -312,7 +311,7 @@ def test_existing_files_stay(tmp_path: Path, write_model: Write) -> None:
 
 def test_parts_that_do_not_fit(tmp_path: Path, write_model: Write) -> None:
     raw, picture = write_model(tmp_path / "a.onnx", "raw-to-rgb"), write_model(tmp_path / "b.onnx")
-    with pytest.raises(ModelFileError, match="do not fit: sizes 1 x 3 x height x width against 1 x 1"):
+    with refused("model.does-not-fit"):
         merge(_join(picture, raw), tmp_path / "m.onnx")
     denoise = write_model(tmp_path / "d.onnx", "raw-to-raw")
     other = _edited(

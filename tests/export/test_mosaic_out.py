@@ -12,7 +12,6 @@ import pytest
 import rawpy
 import torch
 
-from restore_hub.errors import DataError
 from restore_hub.export.raw_input import pack, unpack
 from restore_hub.model.sequence import load
 from restore_hub.photo.raw.dng_writer import write_dng
@@ -21,6 +20,7 @@ from restore_hub.photo.raw.mosaic import pack as pack_planes
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.folder import restore_folder
 from restore_hub.runtime.restore import restore
+from support import refused
 
 PHASES = list(itertools.product((0, 1), (0, 1)))
 
@@ -105,7 +105,7 @@ def test_restore_writes_a_bayer_dng(denoiser: Path, tmp_path: Path, phase: tuple
 
 
 def test_a_mosaic_goes_into_a_dng_only(denoiser: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gives a mosaic.*write out\.dng"):
+    with refused("restore.mosaic-needs-dng", "out.png", name="out.dng"):
         restore(denoiser, tmp_path / "in.dng", tmp_path / "out.png")
 
 
@@ -118,7 +118,7 @@ def test_a_folder_of_mosaics_becomes_dngs(denoiser: Path, tmp_path: Path) -> Non
     assert [(str(result.out), result.state) for result in done.results] == [("a.dng", "done")]
     np.testing.assert_allclose(read_raw(tmp_path / "out" / "a.dng").balance, [3, 1, 1, 2], rtol=1e-5)
     assert done.results[0].facts["notes"][2] == "colour of the camera, by its colour matrix"
-    with pytest.raises(DataError, match=r"gives a mosaic, which a DNG holds; write NAME\.dng"):
+    with refused("restore.mosaic-needs-dng"):
         restore_folder(denoiser, tmp_path / "photos", tmp_path / "png", format="png")
     assert not (tmp_path / "png").exists()
 

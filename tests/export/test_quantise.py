@@ -183,7 +183,7 @@ def test_the_budget_bounds_the_mean_loss(trained: Path, alone: Path, monkeypatch
     monkeypatch.setattr(Judge, "score", lambda _, model: scores[model.path.name])
     monkeypatch.setattr("restore_hub.export.runs.export_run", lambda *_: (alone,))
     monkeypatch.setattr(
-        "restore_hub.export.int8_file.compare_speed", lambda *_: [Speed(ratio=0.5, threads=1, height=8, width=9)]
+        "restore_hub.export.int8_file.compare_run_times", lambda *_: [Speed(ratio=0.5, threads=1, height=8, width=9)]
     )
     command = ["export", str(trained), "--int8", "--budget"]
     facts = {"loss": 0.5, "before": 25.0, "after": 24.5, "worst": 1.0, "pictures": 2, "budget": 0.49}

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restore_hub.errors import ModelFileError
 from restore_hub.export import Deployed, deployed_chain, export_onnx
 from restore_hub.export import tiling as tiling_module
 from restore_hub.export.tiling import find_tiling
@@ -18,6 +17,7 @@ from restore_hub.model.model import probe_feeds
 from restore_hub.model.sequence import load
 from restore_hub.model.tiled import run
 from restore_hub.plan import Plan, build_chain
+from support import refused
 
 
 def exported(chain: Deployed, path: Path) -> Path:
@@ -95,8 +95,8 @@ def test_a_large_share_of_the_whole_s_mean_allows_no_tiles(make: Callable[..., P
     tiling = load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling
     assert (tiling.kind, tiling.margin) == ("none", 256)
     assert tiling.error > 8 / 255
-    said = f"tiles: none, since with 256 pixels around each they are {tiling.error:.2g} from the whole"
-    assert tiling.said() == said
+    expected = f"tiles: none, since with 256 pixels around each they are {tiling.error:.2g} from the whole"
+    assert tiling.describe() == expected
 
 
 def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_file_whose_memory_cannot_be_measured_is_not_published(
 
     monkeypatch.setattr(memory_use.sys, "executable", "/bin/false")
     module = deployed_chain(build_chain(make()).eval(), "enhanced")
-    with pytest.raises(ModelFileError, match=r"memory that .* could not be measured"):
+    with refused("model.not-measured", quantity="memory"):
         exported(module, tmp_path / "c.onnx")
     assert not list(tmp_path.iterdir())
 

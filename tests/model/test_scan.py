@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from onnx.helper import (
     set_model_props,
 )
 
-from restore_hub.errors import ModelFileError
 from restore_hub.model.protobuf import encode
 from restore_hub.model.scan import INSIDE, read_onnx, refuse_external
 from restore_hub.model.sequence import load
+from support import refused
 
 EMPTY = make_graph([], "g", [], [])
 
@@ -85,7 +86,7 @@ def test_values_in_another_file_are_found_wherever_they_hide(tmp_path: Path, num
     path = tmp_path / "m.onnx"
     path.write_bytes(list(_hidden())[number].SerializeToString())
     assert read_onnx(path).external == {"../secret.bin"}
-    with pytest.raises(ModelFileError, match=r"reads other files \(\.\./secret\.bin\).*nothing was loaded"):
+    with refused("model.external-data", path, files="../secret.bin"):
         load(path)
 
 
@@ -132,7 +133,7 @@ def test_a_number_with_a_high_half_is_read_as_other_readers_do(tmp_path: Path) -
 def test_a_compiled_part_in_another_file_is_one_too(tmp_path: Path) -> None:
     model = _with(_graph(nodes=[make_node("EPContext", [], ["y"], domain="com.microsoft", ep_cache_context="../x")]))
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(ModelFileError, match="that of an EPContext node"):
+    with refused("model.external-data", "m.onnx"):
         refuse_external(read_onnx(tmp_path / "m.onnx"), tmp_path / "m.onnx")
 
 
@@ -161,27 +162,27 @@ def test_a_file_that_was_cut_off_is_refused_before_onnxruntime_sees_it(
     content = _with(_graph(initializers=[numpy_helper.from_array(np.zeros(99, np.float32), "w")])).SerializeToString()
     (tmp_path / "m.onnx").write_bytes(content[:-cut])
     monkeypatch.setattr("onnxruntime.InferenceSession", None)
-    with pytest.raises(ModelFileError, match=r"m\.onnx is no ONNX file, or it was cut off or damaged: at byte \d+"):
+    with refused("model.damaged", "m.onnx"):
         load(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "cause"),
     [
-        (b"", "it is empty"),
-        (b"\x3a" + b"\xff" * 9 + b"\x01", "should have 18446744073709551615 bytes, and 0 are left"),
-        (b"\x3a" + b"\xff" * 20, "at byte 1 is no number"),
-        (b"\x3a\x80", "it ends within a number at byte 1"),
-        (b"\x3b\x00", "at byte 0 is no field"),
-        (b"\x00\x00", "at byte 0 is no field"),
+        (b"\x3a" + b"\xff" * 9 + b"\x01", "18446744073709551615 bytes"),
+        (b"\x3a" + b"\xff" * 20, "no number at byte 1"),
+        (b"\x3a\x80", "inside a number at byte 1"),
+        (b"\x3b\x00", "no field at byte 0"),
+        (b"\x00\x00", "no field at byte 0"),
         (encode((14, encode((1, b"\xff"), (2, "x"))), (7, b"")), "invalid start byte"),
-        (encode((1, 9)), "there is no graph in it"),
+        (encode((1, 9)), "no graph"),
     ],
 )
-def test_headers_that_make_no_sense(tmp_path: Path, content: bytes, said: str) -> None:
+def test_headers_that_make_no_sense(tmp_path: Path, content: bytes, cause: str) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(ModelFileError, match=said):
+    with refused("model.damaged", "m.onnx") as caught:
         load(tmp_path / "m.onnx")
+    assert cause in caught.value.facts["cause"]
 
 
 def test_graphs_in_graphs_have_an_end(tmp_path: Path) -> None:
@@ -189,15 +190,23 @@ def test_graphs_in_graphs_have_an_end(tmp_path: Path) -> None:
     for _ in range(5000):
         graph = encode((1, encode((5, encode((6, graph))))))
     (tmp_path / "m.onnx").write_bytes(encode((7, graph)))
-    with pytest.raises(ModelFileError, match="nested more than 100 deep"):
+    with refused("model.damaged", "m.onnx") as caught:
         load(tmp_path / "m.onnx")
+    assert "100 deep" in caught.value.facts["cause"]
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="is a folder, not a model file"):
-        load(tmp_path)
-    with pytest.raises(ModelFileError, match="cannot be read: File name too long"):
-        load(tmp_path / ("x" * 300))
+def test_names_without_a_readable_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    for name, code in (
+        ("", "model.not-a-file"),
+        ("pipe", "model.not-a-file"),
+        ("none", "model.missing"),
+        ("empty", "model.empty"),
+        ("x" * 300, "model.unreadable"),
+    ):
+        with refused(code, tmp_path / name):
+            load(tmp_path / name)
 
 
 def test_load_refuses_a_manifest_of_another_graph(tmp_path: Path) -> None:
@@ -213,7 +222,7 @@ def test_load_refuses_a_manifest_of_another_graph(tmp_path: Path) -> None:
     )
     set_model_props(model, {"restore_hub.manifest": text.replace("NAME", "rgb")})
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(ModelFileError, match="the inputs are image and the manifest says rgb; the manifest is not of"):
+    with refused("model.other-names", role="inputs", graph="image", manifest="rgb"):
         load(tmp_path / "m.onnx")
     set_model_props(model, {"restore_hub.manifest": text.replace("NAME", "image")})
     onnx.save(model, tmp_path / "m.onnx")

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from restore_hub import load, restore, restore_folder
-from restore_hub.errors import DataError, ModelFileError
 from restore_hub.export.raw_input import RAW_INPUTS
 from restore_hub.model import sequence, tiled
+from restore_hub.model.graph import Graph
 from restore_hub.model.manifest import Memory, TensorInfo, Tiling
 from restore_hub.model.model import Model, probe_feeds
-from restore_hub.model.sequence import Chained
+from restore_hub.model.sequence import ModelSequence
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.journal import FOLDER, JOURNAL
+from support import refused
 
 Write = Callable[..., Path]
 PICTURE = TensorInfo(name="p", shape=[1, 3, "height", "width"], space="srgb", low=0.0, high=1.0)
@@ -39,7 +40,7 @@ def _join(*paths: Path) -> str:
 def test_one_takes_what_the_other_gives_unclipped(tmp_path: Path, write_model: Write) -> None:
     bright, dark = write_model(tmp_path / "a.onnx", factor=4.0), write_model(tmp_path / "b.onnx", factor=0.25)
     chain = load(_join(bright, dark))
-    assert isinstance(chain, Chained)
+    assert isinstance(chain, ModelSequence)
     assert (chain.kind, chain.name, [info.name for info in chain.inputs]) == ("rgb-to-rgb", "t/a+t/b", ["image"])
     picture = np.random.default_rng(0).random((1, 3, 5, 7), dtype=np.float32)
     np.testing.assert_array_equal(chain({"image": picture}), picture)
@@ -52,11 +53,11 @@ def test_a_loaded_model_runs_where_it_is(tmp_path: Path, write_model: Write) -> 
     first, then = (load(write_model(tmp_path / name)) for name in ("a.onnx", "b.onnx"))
     assert isinstance(first, Model)
     assert isinstance(then, Model)
-    assert sequence.chained(first).models == sequence.chained(first, "cpu").models == (first,)
-    there = Model(then.path, then._session, then.manifest, "cuda")
-    assert sequence.chained(there).models[0].device == "cuda"
-    for model in (there, Chained([first, there])):
-        with pytest.raises(ModelFileError, match=r"b\.onnx is loaded on cuda; load it with device='cpu'"):
+    assert sequence.as_sequence(first).models == sequence.as_sequence(first, "cpu").models == (first,)
+    there = Model(Graph(then.path, then.graph.session, "cuda", then.graph.sha256), then.manifest)
+    assert sequence.as_sequence(there).models[0].device == "cuda"
+    for model in (there, ModelSequence([first, there])):
+        with refused("model.other-device", "b.onnx", loaded="cuda", device="cpu"):
             restore(model, tmp_path / "a.png", tmp_path / "o.png", device="cpu")
 
 
@@ -87,56 +88,56 @@ def test_tensors_where_they_fit(tmp_path: Path, write_model: Write) -> None:
     one = write_model(tmp_path / "c.onnx", "tensors", taken=MAP, given=PICTURE)
     enhance = write_model(tmp_path / "e.onnx")
     assert load(_join(one, enhance)).kind == "tensors"
-    with pytest.raises(ModelFileError, match="takes the tensors m and gives picture, not a photograph from one"):
+    with refused("restore.not-for-photographs", "c.onnx+", inputs="m", output="picture"):
         restore(_join(one, enhance), tmp_path / "p.png", tmp_path / "o.png")
 
 
 MISFITS = [
-    ({}, {"kind": "raw-to-rgb"}, "sizes 1 x 3 x height x width against 1 x 1 x height x width, colour space srgb aga"),
-    ({"kind": "raw-to-rgb"}, {"kind": "raw-to-raw"}, "colour space srgb against raw"),
-    ({"kind": "raw-to-raw"}, {}, "colour space raw against srgb"),
-    ({"given": _changed(PICTURE, space="linear")}, {}, "colour space linear against srgb"),
-    ({"given": _changed(PICTURE, high=255.0)}, {}, "range 0 to 255 against 0 to 1"),
-    ({"given": _changed(PICTURE, low=None)}, {}, "range not stated to 1 against 0 to 1"),
+    (
+        {},
+        {"kind": "raw-to-rgb"},
+        ["sizes 1 x 3 x height x width against 1 x 1 x height x width", "colour space srgb against raw"],
+    ),
+    ({"kind": "raw-to-rgb"}, {"kind": "raw-to-raw"}, ["sizes", "colour space srgb against raw"]),
+    ({"kind": "raw-to-raw"}, {}, ["sizes", "colour space raw against srgb"]),
+    ({"given": _changed(PICTURE, space="linear")}, {}, ["colour space linear against srgb"]),
+    ({"given": _changed(PICTURE, high=255.0)}, {}, ["range 0 to 255 against 0 to 1"]),
+    ({"given": _changed(PICTURE, low=None)}, {}, ["range not stated to 1 against 0 to 1"]),
     (
         {"kind": "tensors", "given": _changed(RAW_INPUTS[0], name="r"), "taken": MAP},
         {"kind": "raw-to-rgb"},
-        "a raw-to-rgb file needs the phase and levels of a mosaic, and a tensors file hands on none",
+        "model.no-phase",
     ),
-    (
-        {"kind": "raw-to-raw"},
-        {"kind": "tensors", "taken": RAW_INPUTS[0]},
-        "a mosaic of a raw-to-raw file is in the sensor's levels, and a tensors file knows none",
-    ),
+    ({"kind": "raw-to-raw"}, {"kind": "tensors", "taken": RAW_INPUTS[0]}, "model.sensor-levels"),
 ]
 
 
-@pytest.mark.parametrize(("first", "then", "said"), MISFITS)
+@pytest.mark.parametrize(("first", "then", "expected"), MISFITS)
 def test_what_does_not_fit(
-    tmp_path: Path, write_model: Write, first: dict[str, Any], then: dict[str, Any], said: str
+    tmp_path: Path, write_model: Write, first: dict[str, Any], then: dict[str, Any], expected: str | list[str]
 ) -> None:
     one, two = write_model(tmp_path / "a.onnx", **first), write_model(tmp_path / "b.onnx", **then)
-    with pytest.raises(ModelFileError) as caught:
+    code = expected if isinstance(expected, str) else "model.does-not-fit"
+    with refused(code, f"{one} before {two}") as caught:
         load(_join(one, two))
-    given, taken = load(one).manifest.outputs[0].name, load(two).manifest.inputs[0].name
-    text = str(caught.value)
-    assert text.startswith(f"{one} gives {given!r} and {two} takes {taken!r}, which do not fit: ")
-    assert said in text
-    assert text.endswith(
-        "; put files in the order in which the picture goes through them, RAW first, and export what lies between"
-    )
+    if not isinstance(expected, str):
+        facts = caught.value.facts
+        given, taken = load(one).manifest.outputs[0].name, load(two).manifest.inputs[0].name
+        assert (facts["given"], facts["taken"]) == (given, taken)
+        differences = facts["differences"].split(", ")
+        assert all(found.startswith(part) for found, part in zip(differences, expected, strict=True)), differences
 
 
-def test_several_outputs_or_inputs_do_not_chain(tmp_path: Path, write_model: Write) -> None:
+def test_several_outputs_or_inputs_do_not_fit(tmp_path: Path, write_model: Write) -> None:
     model = load(write_model(tmp_path / "a.onnx"))
     other = _changed(PICTURE, name="other")
     two_out = model.with_manifest(model.manifest.model_copy(update={"outputs": [PICTURE, other]}))
-    with pytest.raises(ModelFileError, match=r"gives p, other, and a file before .* must give one thing"):
-        Chained([two_out, model])
+    with refused("model.several-outputs", "a.onnx", names="p, other"):
+        ModelSequence([two_out, model])
     for extra in (other, _changed(other, shape=[4])):
         two_in = model.with_manifest(model.manifest.model_copy(update={"inputs": [PICTURE, extra]}))
-        with pytest.raises(ModelFileError, match=r"takes p, other, and .* gives 'picture' only"):
-            Chained([model, two_in])
+        with refused("model.several-inputs", "a.onnx", names="p, other", given="picture"):
+            ModelSequence([model, two_in])
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_restore_says_which_files_it_used(pair: tuple[Path, Path], tmp_path: Pat
 def test_a_part_is_not_written_over(pair: tuple[Path, Path], tmp_path: Path, write_raw: Write) -> None:
     part = pair[1].rename(tmp_path / "b.png")
     before = part.read_bytes()
-    with pytest.raises(DataError, match="is the very file to be read"):
+    with refused("restore.output-is-input", part):
         restore(_join(pair[0], part), write_raw(tmp_path / "p.dng"), part, overwrite=True)
     assert part.read_bytes() == before
 
@@ -194,7 +195,7 @@ def test_pictures_go_through_two_files_to_a_dng(tmp_path: Path, write_model: Wri
     write_picture(tmp_path / "p.png", np.full((24, 26, 3), 0.5, np.float32))
     done = restore(_join(path, path), tmp_path / "p.png", tmp_path / "o.dng")
     assert (done.height, done.width, done.bits) == (24, 26, 16)
-    with pytest.raises(DataError, match=r"a\.onnx\+.*a\.onnx takes pictures, to which no exposure gain applies"):
+    with refused("restore.option-for-raw", "gain", model=Path(_join(path, path))):
         restore(_join(path, path), tmp_path / "p.png", tmp_path / "q.png", gain=2)
 
 
@@ -210,9 +211,9 @@ def _sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]
     seen: list[tuple[str, tuple[int, ...]]] = []
     call = Model.__call__
 
-    def watched(self: Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    def watched(self: Model, feeds: dict[str, np.ndarray], **how: bool) -> np.ndarray:
         seen.append((self.path.name, next(array.shape[2:] for array in feeds.values() if array.ndim == 4)))
-        return call(self, feeds)
+        return call(self, feeds, **how)
 
     monkeypatch.setattr(Model, "__call__", watched)
     return seen
@@ -221,7 +222,7 @@ def _sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]
 def test_each_file_is_cut_by_its_own_rule(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     feeds = probe_feeds(RAW_INPUTS, 0, 30, 20, (1, 0))
     seen = _sizes(monkeypatch)
-    exact = Chained([_about(pair[0], "exact"), _about(pair[1], "exact")])
+    exact = ModelSequence([_about(pair[0], "exact"), _about(pair[1], "exact")])
     whole, notes = sequence.run(exact, feeds, 0)
     assert (whole.shape, notes) == ((3, 30, 20), ())
     assert seen == [("a.onnx", (30, 20)), ("b.onnx", (30, 20))]
@@ -232,7 +233,7 @@ def test_each_file_is_cut_by_its_own_rule(pair: tuple[Path, Path], monkeypatch: 
 
     monkeypatch.setattr(tiled, "LARGE", 16)  # exact ones run in tiles from here on, others whole
     seen.clear()
-    sequence.run(Chained([_about(pair[0], "none"), _about(pair[1], "exact")]), feeds)
+    sequence.run(ModelSequence([_about(pair[0], "none"), _about(pair[1], "exact")]), feeds)
     assert seen[0] == ("a.onnx", (30, 20))
     assert [name for name, _ in seen[1:]] == ["b.onnx"] * 4
 
@@ -241,13 +242,12 @@ def test_tiles_that_differ_name_their_file_and_one_that_cannot_is_refused_first(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feeds = probe_feeds(RAW_INPUTS, 0, 30, 20)
-    mixed = Chained([_about(pair[0], "exact"), _about(pair[1], "approximate")])
-    assert sequence.run(mixed, feeds, 16)[1] == ("b.onnx: run in 4 tiles, which may differ from the whole by 0.01",)
+    mixed = ModelSequence([_about(pair[0], "exact"), _about(pair[1], "approximate")])
+    assert sequence.run(mixed, feeds, 16)[1] == ("b.onnx: ran in 4 tiles, which may differ from the whole by 0.01",)
     seen = _sizes(monkeypatch)
-    with pytest.raises(
-        ModelFileError, match=r"b\.onnx cannot run in tiles, since with 2 pixels around each they are 0\.01"
-    ):
-        sequence.run(Chained([_about(pair[0], "exact"), _about(pair[1], "none")]), feeds, 16)
+    with refused("model.no-tiles", "b.onnx") as caught:
+        sequence.run(ModelSequence([_about(pair[0], "exact"), _about(pair[1], "none")]), feeds, 16)
+    assert "2 pixels" in caught.value.facts["reason"]
     assert seen == []
 
 
@@ -256,17 +256,15 @@ def test_the_memory_of_every_file_is_looked_at_before_any_runs(
 ) -> None:
     feeds, pixels = probe_feeds(RAW_INPUTS, 0, 30, 20), 600
     little, much = Memory(base=1000, per_pixel=100), Memory(base=1000, per_pixel=200)
-    enough = tiled.forecast(much, 30, 20, tiled.AROUND + tiled.PASSED)
+    enough = tiled.forecast(much, 30, 20, tiled.AROUND + tiled.WAITING)
     seen = _sizes(monkeypatch)
     for order in ((little, much), (much, little)):
-        chain = Chained([_about(path, "none", memory) for path, memory in zip(pair, order, strict=True)])
+        chain = ModelSequence([_about(path, "none", memory) for path, memory in zip(pair, order, strict=True)])
         monkeypatch.setattr(tiled, "available_memory", lambda: enough / tiled.NEARLY + 1)
         assert sequence.run(chain, feeds)[0].shape == (3, 30, 20)
         seen.clear()
         # Enough for the larger file by itself, and too little with a picture that waits between the two.
-        monkeypatch.setattr(tiled, "available_memory", lambda: (enough - tiled.PASSED * pixels) / tiled.NEARLY + 1)
-        with pytest.raises(
-            ModelFileError, match=f"{'b' if order[1] is much else 'a'}.onnx needs some .* cannot run in"
-        ):
+        monkeypatch.setattr(tiled, "available_memory", lambda: (enough - tiled.WAITING * pixels) / tiled.NEARLY + 1)
+        with refused("model.too-large", "b.onnx" if order[1] is much else "a.onnx"):
             sequence.run(chain, feeds)
         assert seen == []

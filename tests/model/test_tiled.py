@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +15,17 @@ import torch
 from click.testing import CliRunner
 
 from restore_hub.cli import group
-from restore_hub.errors import ModelFileError
 from restore_hub.export import deployed_chain, export_onnx
-from restore_hub.model import tiled
+from restore_hub.model import graph, tiled
 from restore_hub.model.manifest import Memory, Tiling
 from restore_hub.model.model import Model, probe_feeds
 from restore_hub.model.sequence import load
+from restore_hub.model.session import open_session
+from restore_hub.model.tiled import Arrays
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.plan import Plan, build_chain
+from support import refused
 
 
 @pytest.fixture
@@ -38,9 +41,9 @@ def sizes(model: Model, monkeypatch: pytest.MonkeyPatch, tile: int | None = None
     seen: list[tuple[int, int]] = []
     call = Model.__call__
 
-    def watched(self: Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    def watched(self: Model, feeds: dict[str, np.ndarray], **how: bool) -> np.ndarray:
         seen.append(feeds["mosaic"].shape[2:])
-        return call(self, feeds)
+        return call(self, feeds, **how)
 
     monkeypatch.setattr(Model, "__call__", watched)
     tiled.run(model, probe_feeds(model.manifest.inputs, 0, 150, 130), tile)
@@ -68,9 +71,7 @@ def test_a_large_one_runs_in_tiles_where_these_are_exact_else_whole(
         assert sizes(about(model, kind), monkeypatch) == [(150, 130)]
 
 
-def test_where_memory_is_scarce_tiles_are_smaller_and_said_or_nothing_runs(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scarce_memory_means_smaller_tiles_or_an_error(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = 150 * 130
     free = (1_000_000 + tiled.AROUND * pixels + 200.0 * 60 * 60) / tiled.NEARLY  # a tile of 60 x 60, arena included
     monkeypatch.setattr(tiled, "available_memory", lambda: free)
@@ -80,12 +81,12 @@ def test_where_memory_is_scarce_tiles_are_smaller_and_said_or_nothing_runs(
         assert len(ran) == 12
     feeds = probe_feeds(model.manifest.inputs, 0, 150, 130)
     assert tiled.run(about(model, "approximate"), feeds)[1] == (
-        "run in 12 tiles, which may differ from the whole by 0.01",
+        "ran in 12 tiles, which may differ from the whole by 0.01",
     )
-    with pytest.raises(ModelFileError, match=r"needs some .*GiB for 130x150 pixels, and .* free; it cannot run in"):
+    with refused("model.too-large", "c.onnx", width=130, height=150):
         tiled.run(about(model, "none"), feeds)
     monkeypatch.setattr(tiled, "available_memory", lambda: 1_500_000)
-    with pytest.raises(ModelFileError, match="too little even for tiles"):
+    with refused("model.too-large-for-tiles", "c.onnx"):
         tiled.run(about(model, "exact"), feeds)
 
 
@@ -93,16 +94,90 @@ def test_tiles_by_hand(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(sizes(about(model, "exact"), monkeypatch, tile=75)) == 4
     assert sizes(about(model, "none"), monkeypatch, tile=0) == [(150, 130)]
     assert sizes(about(model, "none"), monkeypatch, tile=150) == [(150, 130)]
-    with pytest.raises(
-        ModelFileError, match=r"cannot run in tiles, since with 8 pixels around each they are 0\.01 from"
-    ):
+    with refused("model.no-tiles", "c.onnx"):
         sizes(about(model, "none"), monkeypatch, tile=149)
 
 
-def test_a_file_that_says_nothing_of_its_memory_still_runs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_a_record_of_its_memory_still_runs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiled, "available_memory", lambda: 1)
     silent = model.with_manifest(model.manifest.model_copy(update={"memory": None, "tiling": Tiling(kind="none")}))
     assert sizes(silent, monkeypatch) == [(150, 130)]
+
+
+@pytest.fixture
+def large(write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, Arrays]:
+    """Return a loaded file that halves a picture, and a picture that counts as large."""
+    monkeypatch.setattr(tiled, "LARGE", 16)
+    loaded = load(write_model(tmp_path / "m.onnx", tiling=Tiling(kind="none"), memory=Memory(base=1000, per_pixel=100)))
+    assert isinstance(loaded, Model)
+    return loaded, {"image": np.ones((1, 3, 40, 30), np.float32)}
+
+
+def test_a_large_picture_runs_in_a_second_session_made_once(
+    large: tuple[Model, Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, feeds = large
+    opened: list[bool] = []
+
+    def watched(*given: Any, arena: bool) -> Any:
+        opened.append(arena)
+        return open_session(*given, arena=arena)
+
+    monkeypatch.setattr(graph, "open_session", watched)
+    small = {"image": feeds["image"][..., :16, :16]}
+    tiled.run(model, small)
+    assert opened == [], "not before it's needed"
+    for again in (model, model.with_manifest(model.manifest)):
+        assert (tiled.run(again, feeds)[0] == 0.5).all()
+    assert opened == [False]
+    second = model.graph.frugal_session()
+    assert second is not None
+    assert not second.get_session_options().enable_cpu_mem_arena
+    assert model.graph.session.get_session_options().enable_cpu_mem_arena
+
+
+@pytest.mark.parametrize("moment", ["before", "while", "gone"])
+def test_a_file_replaced_after_loading_never_runs(
+    large: tuple[Model, Arrays],
+    write_model: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """The loaded weights run instead, and the forecast counts the memory that their session keeps."""
+    model, feeds = large
+
+    def replaced_first(path: Path, *given: Any, **how: Any) -> Any:
+        write_model(path, factor=0.25)
+        return open_session(path, *given, **how)
+
+    if moment == "before":
+        write_model(model.path, factor=0.25)
+    elif moment == "while":  # between the check of the hash and the reading
+        monkeypatch.setattr(graph, "open_session", replaced_first)
+    else:
+        model.path.unlink()
+    assert (tiled.run(model, feeds)[0] == 0.5).all()
+    assert model.graph.frugal_session() is None
+    memory = model.manifest.memory
+    assert memory is not None
+    monkeypatch.setattr(tiled, "available_memory", lambda: tiled.forecast(memory, 40, 30) / tiled.NEARLY + 1)
+    with refused("model.too-large", "m.onnx"):
+        tiled.run(model, feeds)
+
+
+def test_a_file_replaced_while_it_is_loaded_is_refused(
+    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its manifest would be that of other weights."""
+    path = write_model(tmp_path / "m.onnx")
+
+    def replaced_first(*given: Any, **how: Any) -> Any:
+        write_model(path, factor=0.25)
+        return open_session(*given, **how)
+
+    monkeypatch.setattr(graph, "open_session", replaced_first)
+    with refused("model.changed", path):
+        load(path)
 
 
 def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_path: Path) -> None:
@@ -118,7 +193,7 @@ def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_p
 def test_24_megapixels_restore_within_the_forecast(
     make: Callable[..., Plan], pairs: Path, tmp_path: Path, tile: int | None
 ) -> None:
-    """The peak of a process that does nothing else, against what the manifest foretells."""
+    """The peak of a process that does nothing else, against the forecast from the manifest."""
     module = deployed_chain(build_chain(make("blocks.generate.width=16", "blocks.generate.depth=3")).eval(), "enhanced")
     export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
     (photo, *_) = sorted((pairs / "holdout" / "short").glob("*.dng"))
@@ -129,12 +204,12 @@ def test_24_megapixels_restore_within_the_forecast(
     write_dng(tmp_path / "big.dng", raw, {})
     paths = [str(tmp_path / name) for name in ("c.onnx", "big.dng", "o.png")]
     code = (
-        "from restore_hub.runtime import restore; from restore_hub.machine import peak_memory;"
+        "from restore_hub import restore; from restore_hub.machine import peak_memory;"
         f"restore(*{paths}, tile={tile}); print(peak_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     memory = load(tmp_path / "c.onnx").manifest.memory
     assert memory is not None
-    foretold = tiled.forecast(memory, 4000, 6000)
-    print(f"tile {tile}: {int(done.stdout) / 2**20:.0f} MiB, foretold for the whole {foretold / 2**20:.0f} MiB")
-    assert int(done.stdout) <= foretold
+    forecast = tiled.forecast(memory, 4000, 6000)
+    print(f"tile {tile}: {int(done.stdout) / 2**20:.0f} MiB, forecast for the whole {forecast / 2**20:.0f} MiB")
+    assert int(done.stdout) <= forecast

@@ -28,7 +28,9 @@ from support import refused
 @pytest.fixture
 def made(finished: Result, tmp_path: Path) -> Path:
     """Return an entry of the small run, made on the command line."""
-    done = CliRunner().invoke(group, ["zoo-add", str(finished.folder), str(tmp_path / "dark")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        group, ["zoo", "add", str(finished.folder), str(tmp_path / "dark")], catch_exceptions=False
+    )
     assert done.output == f"wrote {tmp_path / 'dark' / 'card.md'}\n"
     return tmp_path / "dark"
 
@@ -66,7 +68,7 @@ def test_the_figures_of_the_card_come_from_the_file_and_its_metrics(made: Path, 
     assert re.findall(r"\| (\d) \| (std/\w+) \| (\d+) \|", card) == [("1", "std/joint", "3"), ("2", "std/ibgl", "2")]
     assert f"{manifest.provenance['parameters']:,} parameters" in card
     assert f"`{facts['model']['sha256']}`" in card
-    assert manifest.tiling.said() in card
+    assert manifest.tiling.describe() in card
     assert "restore-hub restore model.onnx photo.dng -o out.png" in card
 
 

@@ -1,4 +1,4 @@
-"""Photographs through exported files, without torch; and one clear error for everything that cannot be."""
+"""Photographs through exported files, without torch; and one clear error for everything that can't work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import IFDRational
 import restore_hub
 from restore_hub import load, restore
 from restore_hub.cli.restore import command
-from restore_hub.errors import DataError, ModelFileError
+from restore_hub.errors import DataError
 from restore_hub.model.manifest import Manifest, parse_manifest
 from restore_hub.photo.exif import read_exif
 from restore_hub.photo.icc import srgb_profile
@@ -30,6 +30,7 @@ from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
+from support import refused
 
 CAMERA = np.array([[0.7034, -0.0804, -0.1014], [-0.442, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 
@@ -189,26 +190,26 @@ def test_profiles_travel_and_raw_is_marked_as_srgb(files: Path, tmp_path: Path) 
         restore(files / "chain.onnx", _dng(tmp_path / "a.dng"), tmp_path / name, bits=bits, overwrite=True)
         assert read_picture(tmp_path / name).icc == srgb_profile()
     restore(files / "enhance.onnx", _jpeg(tmp_path / "in.jpg", srgb_profile()), tmp_path / "o.dng")
-    with pytest.raises(DataError, match=r"in\.jpg: its colours are by the profile 'sRGB built-in', and a DNG"):
+    with refused("restore.dng-needs-srgb", "in.jpg", profile="sRGB built-in"):
         restore(files / "enhance.onnx", _jpeg(tmp_path / "in.jpg", bytes(wide)), tmp_path / "p.dng")
     assert not (tmp_path / "p.dng").exists()
 
 
 def test_a_dng_holds_16_bits_and_at_least_22_pixels(files: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a DNG holds 16 bits a channel, not 8"):
+    with refused("restore.dng-bits", "o.dng", got=8):
         restore(files / "chain.onnx", _dng(tmp_path / "a.dng"), tmp_path / "o.dng", bits=8)
     write_picture(tmp_path / "in.png", np.zeros((40, 21, 3)))
-    with pytest.raises(DataError, match=r"o\.dng: a DNG holds a picture of three colours of at least 22 x 22"):
+    with pytest.raises(DataError, match=r"o\.dng"):
         restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.dng")
     assert not (tmp_path / "o.dng").exists()
     assert restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.png").bits == 8
 
 
-def test_damaged_exif_is_said_and_stops_nothing(files: Path, tmp_path: Path) -> None:
-    lost = "EXIF could not be read and is left out"
+def test_damaged_exif_is_reported_and_stops_nothing(files: Path, tmp_path: Path) -> None:
     photo = _jpeg(tmp_path / "in.jpg", exif=_facts().tobytes()[:120])
     done = restore(files / "enhance.onnx", photo, tmp_path / "o.png")
-    assert done.notes == (lost,)
+    (lost,) = done.notes
+    assert "EXIF" in lost
     data = bytearray(_photographed(tmp_path / "a.dng").read_bytes())
     with tifffile.TiffFile(tmp_path / "a.dng") as tiff:
         place = tiff.pages.first.tags[GPS].offset
@@ -230,7 +231,7 @@ def test_the_command_chooses_the_bits(files: Path, tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked(files: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.png"
     out.write_bytes(b"mine")
-    with pytest.raises(DataError, match="exists already; choose another name, or pass --overwrite"):
+    with refused("restore.output-exists", out):
         restore(files / "chain.onnx", _dng(tmp_path / "a.dng"), out)
     assert out.read_bytes() == b"mine"
     restore(files / "chain.onnx", tmp_path / "a.dng", out, overwrite=True)
@@ -247,7 +248,7 @@ def test_the_photo_is_never_its_own_result(files: Path, tmp_path: Path, name: st
     (tmp_path / "hard.png").hardlink_to(photo)
     before = photo.read_bytes()
     for source, out in ((photo, tmp_path / name), (tmp_path / name, photo)):
-        with pytest.raises(DataError, match="is the very file to be read; choose another name"):
+        with refused("restore.output-is-input"):
             restore(files / "enhance.onnx", source, out, overwrite=overwrite)
     assert photo.read_bytes() == before
     assert (tmp_path / "symbolic.png").is_symlink()
@@ -260,9 +261,9 @@ def test_the_model_is_never_the_result(files: Path, tmp_path: Path, overwrite: b
     model.write_bytes((files / "enhance.onnx").read_bytes())
     for name in ("link.png", "link.dng"):
         (tmp_path / name).symlink_to(model)
-        with pytest.raises(DataError, match="is the very file to be read; choose another name"):
+        with refused("restore.output-is-input"):
             restore(model, tmp_path / "in.png", tmp_path / name, overwrite=overwrite)
-    with pytest.raises(DataError, match=r"cannot write \.onnx"):
+    with refused("photo.unknown-suffix", suffix=".onnx"):
         restore(model, tmp_path / "in.png", model, overwrite=overwrite)
     assert model.read_bytes() == (files / "enhance.onnx").read_bytes()
 
@@ -270,70 +271,47 @@ def test_the_model_is_never_the_result(files: Path, tmp_path: Path, overwrite: b
 def test_names_of_results(files: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "in.png", np.full((8, 8, 3), 0.25))
     for overwrite in (False, True):
-        with pytest.raises(DataError, match="cannot be written: File name too long"):
+        with refused("files.cannot-write", cause="File name too long"):
             restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / f"{'o' * 296}.png", overwrite=overwrite)
     done = restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / f"{'o' * 251}.png")
     assert len(done.path.name) == 255
     assert read_picture(done.path).pixels.shape == (8, 8, 3)
-    with pytest.raises(DataError, match=r"cannot write \.gif; use one of \.png, .*, \.jpeg, \.dng$"):
+    with refused("photo.unknown-suffix", "o.gif", suffix=".gif"):
         restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.gif")
 
 
 def test_wrong_pairings_are_one_error(files: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "p.png", np.zeros((4, 4, 3), np.float32))
     dng = _dng(tmp_path / "a.dng")
-    with pytest.raises(DataError, match=r"takes RAW files and .*p\.png is an ordinary picture"):
-        restore(files / "chain.onnx", tmp_path / "p.png", tmp_path / "o.png")
-    with pytest.raises(DataError, match=r"takes PNG, TIFF or JPEG, not a\.dng"):
-        restore(files / "enhance.onnx", dng, tmp_path / "o.png")
+    for model, photo, out, options, code, place in (
+        ("chain.onnx", "p.png", "o.png", {}, "restore.needs-raw", "p.png"),
+        ("enhance.onnx", "a.dng", "o.png", {}, "restore.needs-picture", "a.dng"),
+        ("enhance.onnx", "p.png", "o.png", {"gain": 2.0}, "restore.option-for-raw", "gain"),
+        ("chain.onnx", "a.dng", "o.bmp", {}, "photo.unknown-suffix", "o.bmp"),
+        ("chain.onnx", "a.dng", "none/o.png", {}, "restore.no-output-folder", "none/o.png"),
+    ):
+        with refused(code, place):
+            restore(files / model, tmp_path / photo, tmp_path / out, **options)
     for gain in (-1.0, 0.0, 1.1e6, float("inf"), float("nan")):
-        with pytest.raises(DataError, match=rf"the gain {gain:g} is not".replace("+", r"\+")):
+        with refused("restore.bad-gain", "gain"):
             restore(files / "chain.onnx", dng, tmp_path / "o.png", gain=gain)
-    with pytest.raises(DataError, match="no exposure gain applies"):
-        restore(files / "enhance.onnx", tmp_path / "p.png", tmp_path / "o.png", gain=2.0)
     (tmp_path / "notes.dng").write_text("hello\n")
-    with pytest.raises(DataError, match=r"notes\.dng: no RAW file"):
-        restore(files / "chain.onnx", tmp_path / "notes.dng", tmp_path / "o.png")
     (tmp_path / "renamed.png").write_bytes(dng.read_bytes())
-    with pytest.raises(DataError, match=r"renamed\.png: holds a RAW file \(DNG\)"):
-        restore(files / "enhance.onnx", tmp_path / "renamed.png", tmp_path / "o.png")
-    with pytest.raises(DataError, match=r"o\.bmp"):
-        restore(files / "chain.onnx", dng, tmp_path / "o.bmp")
-    with pytest.raises(DataError, match="none"):
-        restore(files / "chain.onnx", dng, tmp_path / "none" / "o.png")
+    for model, photo in (("chain.onnx", "notes.dng"), ("enhance.onnx", "renamed.png")):
+        with pytest.raises(DataError, match=photo):
+            restore(files / model, tmp_path / photo, tmp_path / "o.png")
     assert not list(tmp_path.glob("o.*"))
-
-
-def test_files_that_are_no_models(tmp_path: Path, files: Path) -> None:
-    with pytest.raises(ModelFileError, match="no such model file"):
-        load(tmp_path / "none.onnx")
-    (tmp_path / "bad.onnx").write_bytes(b"not onnx at all")
-    with pytest.raises(ModelFileError, match=r"bad\.onnx is no ONNX file"):
-        load(tmp_path / "bad.onnx")
-    (tmp_path / "cut.onnx").write_bytes((files / "chain.onnx").read_bytes()[:2000])
-    with pytest.raises(ModelFileError, match=r"cut\.onnx is no ONNX file"):
-        load(tmp_path / "cut.onnx")
-    with pytest.raises(ModelFileError, match="unknown device 'tpu'"):
-        load(files / "chain.onnx", device="tpu")
-
-
-def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(files: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has the CUDA provider")
-    with pytest.raises(ModelFileError, match="no CUDAExecutionProvider"):
-        load(files / "chain.onnx", device="cuda")
 
 
 def test_unknown_and_missing_inputs_are_named(files: Path) -> None:
     model = load(files / "chain.onnx")
-    with pytest.raises(ModelFileError, match="has no input 'mosaik'; it has mosaic"):
-        model({"mosaik": np.zeros((1, 1, 4, 4), np.float32)})
-    with pytest.raises(ModelFileError, match="needs the input 'mosaic'"):
-        model({})
-    with pytest.raises(ModelFileError, match="failed to run"):
-        model({"mosaic": np.zeros((4, 4), np.float32)})
+    for feeds, code, facts in (
+        ({"mosaik": np.zeros((1, 1, 4, 4), np.float32)}, "model.unknown-input", {"name": "mosaik"}),
+        ({}, "model.missing-input", {"name": "mosaic"}),
+        ({"mosaic": np.zeros((4, 4), np.float32)}, "model.run-failed", {}),
+    ):
+        with refused(code, "chain.onnx", **facts):
+            model(feeds)
 
 
 def test_a_metric_that_is_not_finite_does_not_damage_the_manifest(files: Path) -> None:
@@ -362,6 +340,6 @@ def test_values_that_are_not_finite_are_not_written(
 ) -> None:
     """A network may overflow on one photograph and on no test vector; as levels of a mosaic that would look sound."""
     model, photo = write_model(tmp_path / "m.onnx", kind, factor=1e38), _dng(tmp_path / "a.dng")
-    with pytest.raises(ModelFileError, match=r"m\.onnx gave values that are not finite for .*; nothing is written"):
+    with refused("restore.not-finite", photo, model=model):
         restore(model, photo, tmp_path / name)
     assert not (tmp_path / name).exists()

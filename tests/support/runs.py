@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from restore_hub import run
+from restore_hub.batch import Batch
 from restore_hub.contracts import Scalar
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.train import checkpoint, loop
-from restore_hub.train.problems.chain import ChainPair, pair_of_chain
+from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.chain_pair import ChainPair
 from restore_hub.train.run import Result
 from support import LOWLIGHT
 
@@ -314,15 +316,14 @@ def plain_plan(make: Callable[..., Plan]) -> Plan:
 
 
 @pytest.fixture
-def drawn() -> Callable[[int], dict[str, torch.Tensor]]:
+def drawn() -> Callable[[int], Batch]:
     """Return a function that draws a batch of two samples, in float64."""
 
-    def draw(seed: int) -> dict[str, torch.Tensor]:
+    def draw(seed: int) -> Batch:
         generator = torch.Generator().manual_seed(seed)
-        return {
-            "raw": torch.rand(2, 4, 8, 8, generator=generator, dtype=torch.float64),
-            "rgb": torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64),
-        }
+        raw = torch.rand(2, 4, 8, 8, generator=generator, dtype=torch.float64)
+        rgb = torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64)
+        return Batch({"raw": raw, "rgb": rgb})
 
     return draw
 
@@ -336,6 +337,6 @@ def built() -> Callable[..., tuple[Chain, ChainPair]]:
         chain = build_chain(plan).double()
         losses = {name: part.make() for name, part in plan.losses.items()}
         objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-        return chain, pair_of_chain(chain, objectives, plan.spec.stages[index])
+        return chain, TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[index])
 
     return build

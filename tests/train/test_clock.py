@@ -14,8 +14,9 @@ from restore_hub import run
 from restore_hub.report import read_runs, write_comparison
 from restore_hub.train import loop
 from restore_hub.train.recording import folder, recorder, tracker_thread
-from restore_hub.train.recording.folder import RunFolder, create_run_folder, find_unfinished
-from restore_hub.train.recording.recorder import Record
+from restore_hub.train.recording.find_run import create_run_folder, find_unfinished
+from restore_hub.train.recording.folder import RunFolder
+from restore_hub.train.recording.recorder import Recorder
 from support import LOWLIGHT
 
 DAY, YEAR = 86_400.0, 365 * 86_400.0
@@ -43,13 +44,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def jumping(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that step 2 sets back a day, step 4 forward a year, and step 8 right."""
-    values = Record.values
+    values = Recorder.values
 
-    def jump(self: Record, step: int, given: Any) -> None:
+    def jump(self: Recorder, step: int, given: Any) -> None:
         clock.off = 0.0 if step == 1 or step >= 8 else -DAY if step < 4 else YEAR
         values(self, step, given)
 
-    monkeypatch.setattr(Record, "values", jump)
+    monkeypatch.setattr(Recorder, "values", jump)
 
 
 @pytest.mark.usefixtures("jumping")
@@ -98,7 +99,7 @@ def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
     place = RunFolder(tmp_path / "r")
     place.path.mkdir()
     for steps, status in ((range(1, 8), "KILLED"), (range(8, 13), "FINISHED")):
-        written = Record(place, Mlflow(folder=tmp_path))
+        written = Recorder(place, Mlflow(folder=tmp_path))
         written.start("jumping", {"a": 1}, {})
         for step in steps:
             written.values(step, {"loss": 1 / step})

@@ -10,7 +10,7 @@ import pytest
 
 from restore_hub import run
 from restore_hub.errors import DataError, SpecError, TrainingError
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1", "export={chain: enhanced}")
 
@@ -56,8 +56,9 @@ def test_damaged_files_are_left_out_named_once_and_recorded(
 def test_a_strict_split_ends_the_run(
     small: list[str], damaged: dict[str, Path], tmp_path: Path, split: str, file: str
 ) -> None:
-    with pytest.raises((TrainingError, DataError), match=rf"{split}/short/{file}\.dng: .*(cut off|damaged|decode)"):
+    with pytest.raises((TrainingError, DataError)) as caught:
         run(LOWLIGHT, overrides=[*_overrides(small, damaged), f"data.{split}.strict=true"], out=tmp_path / "r")
+    assert f"{split}/short/{file}.dng" in caught.value.place
 
 
 def test_a_run_over_sound_files_says_nothing_of_the_kind(
@@ -131,6 +132,6 @@ def test_notes_of_datasets_are_said_and_recorded(
 
 
 def test_a_split_without_samples_is_refused_with_its_place(small: list[str], noted: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"data\.train: the split has no samples"):
+    with refused("data.no-samples", "data.train", SpecError):
         run(LOWLIGHT, overrides=_with_noted(small, count=0), plugins=[noted], out=tmp_path / "r")
     assert not (tmp_path / "r").exists()

@@ -12,10 +12,9 @@ import torch
 
 from restore_hub import run
 from restore_hub.bilevel.preconditioner import preconditioner
-from restore_hub.errors import BilevelError, TrainingError
 from restore_hub.spec import Level
 from restore_hub.train.optimizers import make_optimizer, rate, set_rate
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 
 def level(**settings: object) -> Level:
@@ -72,12 +71,12 @@ def test_a_gradient_of_zero_stays_zero() -> None:
 def test_tbgl_refuses_a_clipped_lower_step() -> None:
     variable = torch.ones(2, requires_grad=True)
     optimizer = make_optimizer(level(optimizer="sgd", clip=1.0), [variable])
-    with pytest.raises(BilevelError, match=r"clip=1\.0"):
+    with refused("bilevel.lower-setting", setting="clip", got=1.0):
         preconditioner(optimizer, (variable,))
 
 
 def test_a_level_without_variables() -> None:
-    with pytest.raises(TrainingError, match="no parameters to train"):
+    with refused("train.no-parameters"):
         make_optimizer(level(), [])
 
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.errors import SpecError
-from restore_hub.train import loop
-from restore_hub.train.validate import Validation
-from support import LOWLIGHT
+from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.trainable import Evaluation
+from support import LOWLIGHT, refused
 
 # Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
 SCORES = [1.0, 3.0, 5.0, 4.0, 5.0, 6.0, 2.0, 2.0, 2.0, 2.0]
@@ -26,12 +25,12 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace measuring by scores that follow the step."""
     steps: dict[int, int] = {}
 
-    def measure(setup: Any) -> Validation:
-        key = hash(tuple(float(p.detach().double().sum()) for p in setup.blocks.parameters()))
+    def evaluate(trainable: TrainableChain, _: Any = None) -> Evaluation:
+        key = hash(tuple(float(p.detach().double().sum()) for p in trainable.blocks.parameters()))
         place = steps.setdefault(key, len(steps))
-        return Validation({"psnr": SCORES[place], "ssim": 0.0}, {}, {})
+        return Evaluation({"psnr": SCORES[place], "ssim": 0.0})
 
-    monkeypatch.setattr(loop, "measure", measure)
+    monkeypatch.setattr(TrainableChain, "evaluate", evaluate)
 
 
 @pytest.mark.usefixtures("scored")
@@ -57,5 +56,5 @@ def test_a_resumed_run_stops_at_the_same_step(
 
 
 def test_patience_needs_measurements(small: list[str], tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="needs `metrics` and `validate_every`"):
+    with refused("spec.unmeasured-patience", LOWLIGHT):
         run(LOWLIGHT, overrides=[*small, "stages.0.patience=2"], out=tmp_path / "r")

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from restore_hub import run
+from restore_hub.batch import Batch
 from restore_hub.bilevel import cosine, norm
 from restore_hub.contracts import Batches
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
-from restore_hub.train.problems.chain import Batch, ChainPair, pair_of_chain
+from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.chain_pair import ChainPair
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT
@@ -24,9 +26,8 @@ from support import LOWLIGHT
 
 def batch(seed: int) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    return [
-        {"raw": torch.rand(2, 4, 16, 16, generator=generator), "rgb": torch.rand(2, 3, 32, 32, generator=generator)}
-    ]
+    raw, rgb = torch.rand(2, 4, 16, 16, generator=generator), torch.rand(2, 3, 32, 32, generator=generator)
+    return Batch({"raw": raw, "rgb": rgb})
 
 
 def test_the_hypergradient_points_where_that_of_float32_points(
@@ -46,7 +47,7 @@ def test_the_hypergradient_points_where_that_of_float32_points(
             {name: part.make() for name, part in plan.losses.items()},
             {name: part.inputs for name, part in plan.losses.items()},
         )
-        made = pair_of_chain(chain, objectives, plan.spec.stages[1])
+        made = TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[1])
         assert isinstance(made, ChainPair)
         made_solver = default_registry().find("solver", name).load()()
         state = made_solver.init(made, [torch.optim.SGD(v, lr=1e-3) for v in (made.theta, made.omega)])
@@ -70,24 +71,24 @@ def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
         for kinds in seen.values():
             kinds.clear()
         setup = set_up(LOWLIGHT, [*small, f"precision={precision}"], (), "cpu")
-        convolution = next(m for m in setup.chain.blocks["enhance"].modules() if isinstance(m, torch.nn.Conv2d))
+        convolution = next(m for m in setup.blocks["enhance"].modules() if isinstance(m, torch.nn.Conv2d))
         convolution.register_forward_hook(lambda _module, _inputs, output: seen["block"].add(output.dtype))
-        inner = setup.objectives._losses["fidelity"]
+        inner = setup.trainable.objectives._losses["fidelity"]
 
         def loss(**tensors: Tensor) -> Any:
             seen["loss"].update(t.dtype for t in tensors.values())
             return inner(**tensors)
 
-        monkeypatch.setitem(setup.objectives._losses, "fidelity", loss)  # type: ignore[arg-type]
+        monkeypatch.setitem(setup.trainable.objectives._losses, "fidelity", loss)  # type: ignore[arg-type]
         made = Stepper(setup, 1)
-        couple = made._problem.couple  # type: ignore[union-attr]
+        couple = made._pair.couple  # type: ignore[union-attr]
 
         def watched(given: Batch) -> tuple[Tensor, ...]:
             x: tuple[Tensor, ...] = couple(given)
             seen["coupling"].update(t.dtype for t in x)
             return x
 
-        monkeypatch.setattr(made._problem, "couple", watched)
+        monkeypatch.setattr(made._pair, "couple", watched)
         made.step(0, 0.0)
 
     watch("bf16")
@@ -125,7 +126,7 @@ def test_a_whole_run_in_bf16_keeps_and_exports_float32(small: list[str], tmp_pat
 
 
 def test_networks_train_channels_last(small: list[str]) -> None:
-    chain = set_up(LOWLIGHT, small, (), "cpu").chain
+    chain = set_up(LOWLIGHT, small, (), "cpu").trainable.chain
     wide = [p for p in chain.parameters() if p.ndim == 4 and min(p.shape) > 1]
     assert wide
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from restore_hub.batch import Batch
 from restore_hub.bilevel import Reduction
 from restore_hub.bilevel.solvers import Joint
-from restore_hub.errors import BilevelError, DataError, RestoreHubError, TrainingError
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.groups import sizes_of
 from restore_hub.train.problems.plugin import ProblemStream
 from restore_hub.train.ranks import Ranks, own_device
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 
 SOLVERS = {  # with their lower steps
     "joint": 1,
@@ -47,14 +47,16 @@ os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MA
 import torch
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
-from restore_hub.bilevel import ALONE, cap
+from restore_hub.batch import Batch
+from restore_hub.bilevel import ALONE, norm_cap
 from restore_hub.contracts import Batches
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.spec import Level, read_spec
-from restore_hub.train.problems.plugin import ProblemLevel, ProblemPair
-from restore_hub.train.problems.chain import pair_of_chain
+from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
+from restore_hub.train.problems.trainable import variables_of
 from restore_hub.train.ranks import joined
 
 CASCADE = "{network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}"
@@ -75,7 +77,7 @@ def parts_of(seed, count, reduction):
     rgb = torch.rand(4, 3, 16, 16, generator=g, dtype=torch.float64)
     rgb *= torch.linspace(1.0, 0.72, 4, dtype=torch.float64).reshape(-1, 1, 1, 1)
     own = slice(4 * reduction.rank // reduction.size, 4 * (reduction.rank + 1) // reduction.size)
-    return [{"raw": r, "rgb": p} for r, p in zip(raw[own].chunk(count), rgb[own].chunk(count))]
+    return Batch(*({"raw": r, "rgb": p} for r, p in zip(raw[own].chunk(count), rgb[own].chunk(count))))
 
 def chain_problem(index, kind, reduction):
     more = LATE if kind == "late" else ["stages.1.lower.objective={fidelity: 1, retinex: 0.5}"]
@@ -85,7 +87,7 @@ def chain_problem(index, kind, reduction):
     losses = {name: part.make() for name, part in plan.losses.items()}
     losses["fidelity"] = Bright()
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    return chain, pair_of_chain(chain, objectives, plan.spec.stages[index], reduction)
+    return chain, TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[index], reduction)
 
 class Numbers:
     """Groups of variables on samples: y ~ fit scaled by theta, of a count that the data decide."""
@@ -115,7 +117,7 @@ def numbers(seed, reduction):
     g = torch.Generator().manual_seed(seed)
     z, y = torch.randn(6, 3, generator=g, dtype=torch.float64), torch.randn(6, generator=g, dtype=torch.float64)
     own = slice(6 * reduction.rank // reduction.size, 6 * (reduction.rank + 1) // reduction.size)
-    return [{"z": z[own], "y": y[own]}]
+    return Batch({"z": z[own], "y": y[own]})
 
 def trained(case, reduction):
     name, kind, *groups = case.split()
@@ -132,11 +134,10 @@ def trained(case, reduction):
     else:
         chain, made = chain_problem(0 if name == "joint" else 1, kind, reduction)
         blocks, batch = chain.blocks, lambda seed: parts_of(seed, 2 if kind == "parts" else 1, reduction)
-    levels = [made.variables] if name == "joint" else [made.theta, made.omega]
     rate = 0.01 if name == "neumann" else 0.05
-    state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in levels])
+    state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in variables_of(made)])
     if options and kind == "chain":
-        state.history = cap.new_history([1e-3] * cap.WINDOW)  # so small that the cap is met
+        state.history = norm_cap.new_history([1e-3] * norm_cap.WINDOW)  # so small that the cap is met
     logs = []
     for step in range(12 if kind == "problem" else 2):
         lower = [batch(100 * step + i) for i in range(steps[name])]
@@ -210,24 +211,25 @@ class Two(Ranks):
 
 
 @pytest.mark.parametrize(
-    ("index", "overrides", "words"),
+    ("index", "overrides", "code", "place"),
     [
-        (1, ["stages.1.solver=bda"], "the solver 'bda' runs on one process alone"),
-        (0, ["data.train.batch_size=1"], r"batch_size: a batch of 1 cannot be shared among 2 processes"),
+        (1, ["stages.1.solver=bda"], "train.solver-not-parallel", "solver 'bda'"),
+        (0, ["data.train.batch_size=1"], "train.batch-below-processes", "data.train.batch_size"),
         (
             0,
             ["blocks.enhance={network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"],
-            "the block 'enhance' normalises by the statistics of the batch .BatchNorm2d.",
+            "train.processes-batch-norm",
+            "block 'enhance'",
         ),
     ],
 )
 def test_what_several_processes_cannot_train_is_refused_before_a_step(
-    small: list[str], index: int, overrides: list[str], words: str
+    small: list[str], index: int, overrides: list[str], code: str, place: str
 ) -> None:
     setup = set_up(LOWLIGHT, [*small, *overrides], (), "cpu")
     Stepper(setup, index)  # one process can
     setup.ranks = Two()
-    with pytest.raises(RestoreHubError, match=words):
+    with refused(code, place):
         Stepper(setup, index)
 
 
@@ -239,27 +241,27 @@ def test_a_solver_of_a_plugin_is_refused_unless_it_says_that_it_can(small: list[
         parallel = False
 
     setup.plan.solvers[0] = replace(setup.plan.solvers[0], target=Silent)  # type: ignore[index]
-    with pytest.raises(BilevelError, match="the solver 'joint' runs on one process alone"):
+    with refused("train.solver-not-parallel", "solver 'joint'"):
         Stepper(setup, 0)
 
 
 def test_groups_that_do_not_divide_are_refused() -> None:
-    part = {"z": torch.zeros(6, 1)}
-    assert sizes_of([part], 4, ranks=2) == [[3, 3]]
-    assert sizes_of([part], "sample", ranks=2) == [[1] * 6]
+    batch = Batch({"z": torch.zeros(6, 1)})
+    assert sizes_of(batch, 4, ranks=2) == [[3, 3]]
+    assert sizes_of(batch, "sample", ranks=2) == [[1] * 6]
     for groups in (1, 3, 8):
-        with pytest.raises(BilevelError, match=f"groups: {groups} do not divide evenly among 2 processes"):
-            sizes_of([part], groups, ranks=2)
+        with refused("train.groups-uneven-processes", groups=groups, processes=2):
+            sizes_of(batch, groups, ranks=2)
 
 
 @pytest.mark.parametrize("size", [4, 5])
 def test_the_parts_of_a_batch_are_the_batch(small: list[str], size: int) -> None:
     """Each process reads its own samples, cropped and flipped as one process does it."""
-    samples = set_up(LOWLIGHT, small, (), "cpu").data["train"]
+    samples = set_up(LOWLIGHT, small, (), "cpu").trainable.data["train"]
     whole = Stream(samples, size, 7, "key").batch(3)
     parts = [Stream(samples, size, 7, "key", rank, 2).batch(3) for rank in range(2)]
-    for name, tensor in whole.items():
-        assert torch.equal(torch.cat([part[name] for part in parts]), tensor)
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(Batch.cat(parts)[name], tensor)
 
 
 def test_the_parts_of_a_batch_of_a_problem_are_the_batch() -> None:
@@ -269,12 +271,12 @@ def test_the_parts_of_a_batch_of_a_problem_are_the_batch() -> None:
 
     streams = [ProblemStream(Counting(), "s", 0, "key", rank, 2) for rank in range(2)]  # type: ignore[arg-type]
     assert [stream.batch(10)["number"].tolist() for stream in streams] == [[10, 11], [12, 13, 14]]
-    with pytest.raises(DataError, match="a batch of 's' has 5 samples, which 6 processes cannot share"):
+    with refused("train.batch-below-processes", "split 's'", samples=5, processes=6):
         ProblemStream(Counting(), "s", 0, "key", 0, 6).batch(0)  # type: ignore[arg-type]
 
 
 def test_a_device_is_one_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert [own_device(name) for name in ("cpu", "cuda")] == ["cpu", "cuda:1"]
-    with pytest.raises(TrainingError, match="'cuda:0' is one device for several processes"):
+    with refused("train.one-device", "device 'cuda:0'"):
         own_device("cuda:0")

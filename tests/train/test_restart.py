@@ -25,7 +25,7 @@ def stage(small: list[str], solver: str, restart: str) -> tuple[Setup, list[str]
 
 
 def weights(setup: Setup) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in setup.chain.blocks.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in setup.blocks.state_dict().items()}
 
 
 @pytest.mark.parametrize("restart", ["warm", "cold"])
@@ -41,14 +41,14 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_bits(small: list[str], sol
     again = set_up(LOWLIGHT, overrides, (), "cpu")
     file.seek(0)
     carried, blocks, random = torch.load(file, weights_only=True)
-    again.chain.blocks.load_state_dict(blocks)
+    again.blocks.load_state_dict(blocks)
     resumed = Stepper(again, 1, carried)
     torch.set_rng_state(random)
     for step in (2, 3):
         logs_again = resumed.step(step, step / 4)
     assert logs_again == logs
     for name, tensor in weights(setup).items():
-        assert torch.equal(tensor, again.chain.blocks.state_dict()[name]), name
+        assert torch.equal(tensor, again.blocks.state_dict()[name]), name
 
 
 def test_cold_lower_steps_begin_where_the_stage_began(small: list[str]) -> None:

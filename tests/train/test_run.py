@@ -12,7 +12,7 @@ from restore_hub import load, restore, run
 from restore_hub.errors import DataError, SpecError, TrainingError
 from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
-from restore_hub.train.recording.folder import create_run_folder
+from restore_hub.train.recording.find_run import create_run_folder
 from restore_hub.train.run import Result
 from support import LOWLIGHT, refused
 
@@ -105,32 +105,34 @@ def test_minutes_end_a_stage(small: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "place"),
     [
-        ("blocks.generate.weights=nothing.pt", r"blocks\.generate\.weights: .*no such file: nothing\.pt"),
-        ("blocks.generate.weights=SELF", r"blocks\.generate\.weights: .*is no file of tensors"),
-        ("data.train.crop=512", "a crop of 512 does not fit"),
-        ("data.train.root=nowhere", "no such folder"),
-        ("data.upper.root=SAME", "share 4 file"),
-        ("stages.0.lr=1e30", r"stage 1/2 joint, step \d: .*(not finite|is nan|inf)"),
+        ("blocks.generate.weights=nothing.pt", "blocks.generate.weights"),
+        ("blocks.generate.weights=SELF", "blocks.generate.weights"),
+        ("data.train.crop=512", "stage 1/2 joint"),
+        ("data.train.root=nowhere", "data.train"),
+        ("data.upper.root=SAME", "data.upper"),
+        ("stages.0.lr=1e30", "stage 1/2 joint, step "),
     ],
 )
-def test_failures_are_one_error(small: list[str], tmp_path: Path, override: str, said: str) -> None:
+def test_failures_are_one_error(small: list[str], tmp_path: Path, override: str, place: str) -> None:
     train = next(o for o in small if o.startswith("data.train.root=")).partition("=")[2]
     override = override.replace("SELF", str(Path(__file__))).replace("SAME", train)
-    with pytest.raises((SpecError, DataError, TrainingError), match=said):
+    with pytest.raises((SpecError, DataError, TrainingError)) as caught:
         run(LOWLIGHT, overrides=[*small, override], out=tmp_path / "r")
+    assert place in caught.value.place, str(caught.value)
     assert not (tmp_path / "r").exists(), "the corrected command may use the same folder"
 
 
 def test_a_run_that_fails_late_says_that_it_goes_on_with_the_same_spec(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(TrainingError, match=r"stage 2/2 ibgl, step \d: "):
+    with pytest.raises(TrainingError) as caught:
         run(LOWLIGHT, overrides=[*small, "stages.1.lower.lr=1e30"], out=tmp_path / "r")
+    assert caught.value.place.startswith("stage 2/2 ibgl, step ")
     said = capsys.readouterr().err
     line = f"restore-hub run {tmp_path}/r/spec.json --out {tmp_path}/r --resume"
-    assert f"to go on where it stopped, with the same spec, once the cause is mended: {line}" in said
+    assert f"to resume once the cause is fixed: {line}" in said
 
 
 def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_path: Path) -> None:
@@ -143,24 +145,25 @@ def test_pairs_of_different_sizes_are_named(small: list[str], pairs: Path, tmp_p
     (tmp_path / "bad" / "short" / "p1.dng").write_bytes(source.read_bytes())
     cut = read_picture(pairs / "photos" / "train" / "p1.png").pixels[:40]
     write_picture(tmp_path / "bad" / "long" / "p1.png", cut)
-    with pytest.raises(TrainingError, match=r"p1\.dng and .*p1\.png: sizes differ, 48 x 64 and 40 x 64"):
+    with pytest.raises(TrainingError) as caught:
         run(LOWLIGHT, overrides=[*small, f"data.train.root={tmp_path / 'bad'}"], out=tmp_path / "r")
+    assert all(text in str(caught.value) for text in ("p1.dng", "p1.png", "48 x 64", "40 x 64"))
 
 
 def test_a_folder_that_cannot_be_made_or_is_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with refused("train.run-folder-unwritable", tmp_path / "file"):
         create_run_folder(tmp_path / "file", "name")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "x").write_text("x")
-    with pytest.raises(TrainingError, match="not an empty folder"):
+    with refused("train.out-not-empty", tmp_path / "used"):
         create_run_folder(tmp_path, "name", tmp_path / "used")
     assert create_run_folder(tmp_path, "n").path != create_run_folder(tmp_path, "n").path
 
 
 def test_weights_of_another_shape_are_refused_by_name(finished: Result, small: list[str], tmp_path: Path) -> None:
     path = finished.folder / "checkpoints" / "last.pt"
-    with pytest.raises(SpecError, match=r"does not fit block 'generate': .*size mismatch"):
+    with refused("data.weights-misfit", "blocks.generate.weights", SpecError):
         run(
             LOWLIGHT,
             overrides=[*small, "blocks.generate.width=3", f"blocks.generate.weights={path}"],

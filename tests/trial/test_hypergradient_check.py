@@ -1,4 +1,4 @@
-"""The comparison of a solver's hypergradient with exact ones, on problems whose answers are known by hand."""
+"""The comparison of a solver's hypergradient with exact ones, on problems with known answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from restore_hub.cli import group
 from restore_hub.errors import TrainingError
 from restore_hub.trial.hypergradient_check import Agreement, Comparison, check_hypergradients
-from support import PIPELINES
+from support import LOWLIGHT
 
 RATE = 0.1
 # F_lower = sum_i c_i (omega_i - theta_i)^2 / 2, F_upper = <b, omega> + <d, theta>: with its lower level solved, the
-# gradient by theta is b + d, and what omega answers is b, wherever theta and omega are.
+# gradient by theta is b + d, and its response is b, at any theta and omega.
 PLUGIN = """
 import torch
 from torch import nn
@@ -106,10 +106,8 @@ def test_an_exact_solver_has_cosine_and_ratio_of_one(plugin: Path, solver: str) 
         assert (*comparison.whole, *comparison.response) == pytest.approx((1, 1, 1, 1), abs=1e-6)
         assert comparison.share == pytest.approx(float(RESPONSE.norm() / (RESPONSE + DIRECT).norm()))
         assert comparison.sound
-    for comparison in _of(
-        found, "steps"
-    ):  # two lower steps answer with a part 1 - (1 - rate)^2 of what the optimum does
-        answered = 1 - (1 - RATE) ** 2
+    answered = 1 - (1 - RATE) ** 2  # the part of the response that two lower steps have
+    for comparison in _of(found, "steps"):
         assert tuple(comparison.response) == pytest.approx((1, 1 / answered), rel=1e-6)
         assert tuple(comparison.whole) == pytest.approx(_angle(DIRECT + RESPONSE, DIRECT + answered * RESPONSE))
 
@@ -133,16 +131,16 @@ def test_a_solver_without_a_response_shows_what_it_drops(plugin: Path) -> None:
     assert tuple(whole) == pytest.approx(_angle(DIRECT, DIRECT + (1 - (1 - RATE) ** 2) * RESPONSE))
 
 
-def test_a_flat_lower_level_is_no_sound_reference(plugin: Path) -> None:
+def test_a_flat_lower_level_is_not_a_sound_reference(plugin: Path) -> None:
     found = _check(plugin, "cg", -1.0)
     assert not any(c.sound for c in _of(found, "optimum")), found
-    assert any("could be brought no nearer" in note or "flat or not convex" in note for note in found.notes)
+    assert any("search for the lower optimum" in note or "flat or not convex" in note for note in found.notes)
 
 
 def test_an_optimizer_without_a_known_derivative_leaves_one_reference(plugin: Path) -> None:
     found = _check(plugin, "lwcl", 1.0, True, "stages.0.lower.clip=1.0")
     assert {c.reference for c in found.comparisons} == {"optimum"}
-    assert any(note.startswith("no reference through the lower steps: reverse mode") for note in found.notes)
+    assert any(note.startswith("no reference through the lower steps: ") for note in found.notes)
 
 
 def test_blocks_that_cannot_run_in_float64_are_compared_in_float32(plugin: Path) -> None:
@@ -152,25 +150,25 @@ def test_blocks_that_cannot_run_in_float64_are_compared_in_float32(plugin: Path)
         assert (*comparison.whole, *comparison.response) == pytest.approx((1, 1, 1, 1), abs=1e-5)
 
 
-def test_with_cold_restarts_there_is_no_later_look(plugin: Path) -> None:
+def test_cold_restarts_have_no_later_comparison(plugin: Path) -> None:
     found = _check(plugin, "lwcl", 1.0, False, "stages.0.lower.restart=cold")
     assert {c.lower_steps for c in found.comparisons} == {2}
 
 
-def test_what_is_not_finite_fails(plugin: Path) -> None:
-    with pytest.raises(TrainingError, match=r"stage 1/1 lwcl, hypergradient: the value of F_upper is not finite"):
+def test_an_energy_that_is_not_finite_fails(plugin: Path) -> None:
+    with pytest.raises(TrainingError, match=r"^stage 1/1 lwcl, hypergradient: value of F_upper: "):
         _check(plugin, "lwcl", 1.0, False, "problem.hole=true")
 
 
 def test_a_chain_is_cut_to_small_pictures(small: list[str]) -> None:
-    (found,) = check_hypergradients(PIPELINES / "raw_lowlight.yaml", overrides=[*small, "stages.1.solver=rhg"])
+    (found,) = check_hypergradients(LOWLIGHT, overrides=[*small, "stages.1.solver=rhg"])
     assert (found.stage, found.solver, found.dtype) == (2, "rhg", "float64")
     assert found.comparisons[0].reference in ("optimum", "steps")
     for comparison in _of(found, "steps"):
         assert (*comparison.whole, *comparison.response) == pytest.approx((1, 1, 1, 1), abs=1e-6)
 
 
-def test_the_command_says_what_the_numbers_mean_and_does_not_fail(plugin: Path) -> None:
+def test_the_command_explains_the_numbers_and_succeeds(plugin: Path) -> None:
     _check(plugin, "lwcl", 4.0)  # writes the spec
     arguments = ["check", str(plugin.with_name("spec.yaml")), "--plugin", str(plugin), "--hypergradient"]
     done = CliRunner().invoke(group, arguments)
@@ -183,4 +181,4 @@ def test_the_command_says_what_the_numbers_mean_and_does_not_fail(plugin: Path) 
     assert lines[-1] == "follow: ok"
     failed = CliRunner().invoke(group, [*arguments, "--set", "problem.hole=true"])
     assert failed.exit_code != 0
-    assert "not finite" in str(failed.exception)
+    assert "value of F_upper" in str(failed.exception)

@@ -1,1 +1,1 @@
-"""What a stage trains: a chain of blocks or a problem, as the pair of energies that a solver sees."""
+"""What a run trains: a chain of blocks or a plugin's problem, and what a solver sees of either."""

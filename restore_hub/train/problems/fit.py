@@ -1,4 +1,4 @@
-"""Whether what a stage is made of fits together: solver and optimizers, groups and batches; known before training."""
+"""Whether solver and optimizers, groups and batches of each stage fit together, checked before training."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from restore_hub.train.problems.groups import divide
 
 
 def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None:
-    """Check every stage of a plan, on variables of one number a level.
+    """Check every stage of a plan, with a variable of one number for each level.
 
     Args:
         plan: of the spec.
-        samples: of a split, how many one of its batches has, on all processes together.
+        samples: for a split, the number of samples in a batch, over all processes together.
         ranks: processes that share each batch.
 
     Raises:
-        SpecError: a solver refuses an optimizer, or the groups of a lower batch are more than its samples or not
-            divided evenly; with the stage and its place in the file.
+        SpecError: a solver refuses an optimizer, or a lower batch can't be divided into the groups that are asked for;
+            with the place in the file.
     """
     for index, stage in enumerate(plan.spec.stages):
         _check_optimizers(plan, index, stage)
@@ -48,11 +48,11 @@ def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:
     except RestoreHubError as error:
         raise plan.solvers[index].located(error, "solver") from error
     except Exception:
-        return  # a solver that asks for more than variables and optimizers sees the whole problem before the first step
+        return  # a solver that asks for more than variables and optimizers gets all of it before the first step
 
 
 def _stub(variables: Sequence[tuple[Tensor, ...]]) -> SimpleNamespace:
-    """Return a problem (`restore_hub.contracts`) that has all that a stage's own has, but no energies."""
+    """Return what a solver sees of a stage (`restore_hub.contracts`), without energies."""
     if len(variables) == 1:
         return SimpleNamespace(variables=variables[0], names=("variable",), energy=_unknown)
     theta, omega = variables
@@ -65,9 +65,9 @@ def _unknown(*_: Any) -> Any:
 
 
 def _check_groups(groups: int, samples: int, parts: int, ranks: int) -> None:
-    """Raise BilevelError, on all processes alike, where one of them could not cut its part of a batch."""
+    """Raise BilevelError on all processes alike if one of them couldn't divide its share of a batch."""
     if samples < ranks:
-        return  # refused where the batches are made, whatever the groups are
+        return  # refused where the batches are made
     for rank in range(ranks):
         own = samples * (rank + 1) // ranks - samples * rank // ranks
         divide([own] * parts, groups, ranks)

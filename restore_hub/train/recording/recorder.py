@@ -1,4 +1,4 @@
-"""One place that values, pictures and files go through on their way to the run folder, and from it to the tracker."""
+"""Writes values, pictures and files of a run to its folder, from where they go to the tracker."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from restore_hub.contracts import Tracker
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.train.recording.folder import RunFolder, writing
-from restore_hub.train.recording.tracker_queue import About, Outbox
-from restore_hub.train.recording.tracker_thread import Courier
+from restore_hub.train.recording.tracker_queue import RunInfo, TrackerQueue
+from restore_hub.train.recording.tracker_thread import TrackerThread
 
-MARK_SECONDS = 1.0  # how finely the times of values are known
+MARK_SECONDS = 1.0  # resolution of the times of values
 
 
-class Record:
-    """Writes to the run folder; where there is a tracker, a thread of its own reads from there.
+class Recorder:
+    """Writes to the run folder; the thread of a tracker, if there is one, reads from there.
 
     `events.jsonl` in the folder lists pictures and files, and now and then the time of a step.
     """
@@ -31,27 +31,29 @@ class Record:
     def __init__(self, folder: RunFolder, tracker: Tracker | None) -> None:
         self.folder = folder
         self._tracker = tracker
-        self._courier: Courier | None = None
+        self._thread: TrackerThread | None = None
         self._pictures = threading.Lock()
         self._step = -1
         self._marked = -MARK_SECONDS
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Begin to send, or go on where an earlier process of this run left off.
+        """Begin to send, or continue where an earlier process of this run left off.
 
         Raises:
-            RestoreHubError: no waiting would mend what the tracker lacks, or another process records this run.
+            RestoreHubError: the tracker lacks something that waiting won't provide, or another process records this
+                run.
         """
         if self._tracker:
             self._tracker.check()
-            about = About(name, params, {**tags, "spec_sha256": spec_hash(params)})
-            self._courier = Courier(Outbox(self.folder.path, self._tracker, about, self._pictures))
+            info = RunInfo(name, params, {**tags, "spec_sha256": spec_hash(params)})
+            queue = TrackerQueue(self.folder.path, self._tracker, info, self._pictures)
+            self._thread = TrackerThread(queue)
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Record scalars at a step, counted over all stages; steps never fall.
+        """Record scalars at a step, counted over all stages; steps never decrease.
 
         Raises:
-            TrainingError: the run folder cannot be written.
+            TrainingError: the run folder can't be written.
         """
         now = time.monotonic()
         if step > self._step and now - self._marked >= MARK_SECONDS:
@@ -64,7 +66,7 @@ class Record:
         """Append the metrics of each holdout picture to `holdout.jsonl` in the run folder.
 
         Raises:
-            TrainingError: the run folder cannot be written.
+            TrainingError: the run folder can't be written.
         """
         self.folder.append("holdout.jsonl", {"step": step, "pictures": each})
 
@@ -73,10 +75,10 @@ class Record:
         self.folder.append("left_out.jsonl", {"split": split, "files": [str(file) for file in files], "reason": reason})
 
     def picture(self, name: str, image: NDArray[np.uint8], step: int) -> None:
-        """Record a picture (H, W, 3); a tracker that is late gets the newest of each name.
+        """Record a picture (H, W, 3); a tracker that lags behind gets only the newest picture of each name.
 
         Raises:
-            TrainingError: the run folder cannot be written.
+            TrainingError: the run folder can't be written.
         """
         with self._pictures:
             path = self.folder.pictures / f"{name}.png"
@@ -85,13 +87,13 @@ class Record:
             self.folder.append("events.jsonl", {"step": step, "picture": name})
 
     def artifact(self, path: Path, *, model: bool = False) -> None:
-        """Record a file that lies in the run folder; `model` says that it is the ONNX file that the run was for."""
+        """Record a file in the run folder; `model` marks the ONNX file that is the result of the run."""
         place = path.relative_to(self.folder.path).as_posix()
         self.folder.append("events.jsonl", {"step": self._step, "artifact": place, "model": model})
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> str:
-        """Send what is left, for ten seconds at most; return where the run can be seen."""
-        return self._courier.finish(status) if self._courier else ""
+        """Send what is left, for at most ten seconds; return where the run can be seen."""
+        return self._thread.finish(status) if self._thread else ""
 
 
 def spec_hash(resolved: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from restore_hub.errors import DataError, OptionError, RestoreHubError
 from restore_hub.testing import check_problem
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
-from restore_hub.train.validate import measure
 from restore_hub_cleaning.cleaning import HyperCleaning, f1
 from restore_hub_cleaning.sampling import Order, corrupt, split_classes
 from support import refused
@@ -146,7 +145,7 @@ def test_groups_of_samples_find_the_wrong_labels_where_one_ratio_finds_none() ->
         stepper = Stepper(setup, 0)
         for taken in range(40):
             stepper.step(taken, taken / 40)
-        reached[groups] = measure(setup).means["f1"]
+        reached[groups] = setup.trainable.evaluate().means["f1"]
     assert reached["sample"] > 0.85
     assert reached["second"] > 0.85, "as the pipeline's comment says"
     assert reached[100] == reached["sample"]  # of 100 samples
@@ -197,4 +196,4 @@ def test_it_cleans_mnist() -> None:
     stepper = Stepper(setup, 0)
     for taken in range(90):
         stepper.step(taken, taken / 90)
-    assert measure(setup).means["f1"] > 0.8
+    assert setup.trainable.evaluate().means["f1"] > 0.8

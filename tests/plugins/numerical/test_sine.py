@@ -13,8 +13,8 @@ from restore_hub.errors import OptionError, SpecError
 from restore_hub.testing import check_problem
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
-from restore_hub.train.validate import measure
 from restore_hub_numerical.sine import Sine
+from support import refused
 
 
 @pytest.mark.parametrize(("n", "a", "c"), [(1, 2.0, 2.0), (10, 2.0, 2.0), (3, -1.3, 0.4), (7, 0.1, -1.0)])
@@ -60,9 +60,11 @@ def test_energies_are_those_of_eq_9_and_errors_are_zero_at_the_optimum_alone() -
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(OptionError, match="n is a number of components"):
+    with refused("numerical.not-a-count", "n", OptionError, got=0):
         Sine(n=0)
-    with pytest.raises(SpecError, match=r"--set problem.n: n is a number of components.*got 0"):
+    with refused("numerical.optimum-at-zero", "a", OptionError):
+        Sine(n=1, a=0.75 * math.pi, c=0.0)
+    with pytest.raises(SpecError, match=r"problem\.n"):
         set_up("numerical", ["problem.n=0"], [], "cpu")
 
 
@@ -71,7 +73,7 @@ def _theta_error(*overrides: str, steps: int = 80) -> float:
     stepper = Stepper(setup, 0)
     for taken in range(steps):
         stepper.step(taken, taken / steps)
-    return measure(setup).means["theta_error"]
+    return setup.trainable.evaluate().means["theta_error"]
 
 
 # All components within the basin of one optimum.

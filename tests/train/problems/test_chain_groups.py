@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
+from restore_hub.batch import Batch
 from restore_hub.bilevel import Rows, evaluate, lower_rows
-from restore_hub.errors import BilevelError
 from restore_hub.plan import Chain, Plan
-from restore_hub.train.problems.chain import ChainPair
+from restore_hub.train.problems.chain_pair import ChainPair
+from support import refused
 
-Drawn = Callable[[int], dict[str, Tensor]]
+Drawn = Callable[[int], Batch]
 Built = Callable[..., tuple[Chain, ChainPair]]
 
 
-def _grouped(problem: ChainPair, batch: list[dict[str, Tensor]], groups: int | str) -> Rows:
-    x = tuple(t.detach() for t in problem.couple(batch))
-    return lower_rows(problem, x, problem.omega, batch, groups)
+def _grouped(pair: ChainPair, batch: Batch, groups: int | str) -> Rows:
+    x = tuple(t.detach() for t in pair.couple(batch))
+    return lower_rows(pair, x, pair.omega, batch, groups)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4, "sample"])
@@ -27,16 +27,16 @@ def _grouped(problem: ChainPair, batch: list[dict[str, Tensor]], groups: int | s
 def test_groups_of_a_batch_add_up_to_the_lower_gradients(
     make: Callable[..., Plan], groups: int | str, parts: int, drawn: Drawn, built: Built
 ) -> None:
-    _, problem = built(make())
-    merged = {name: torch.cat([drawn(seed)[name] for seed in (1, 2)]) for name in ("raw", "rgb")}
-    batch = [merged] if parts == 1 else [drawn(1), drawn(2)]
+    _, pair = built(make())
+    merged = Batch.cat([drawn(1), drawn(2)])
+    batch = merged if parts == 1 else Batch.of_parts([drawn(1), drawn(2)])
     if parts == 2 and groups == 1:
-        with pytest.raises(BilevelError, match="groups: 1 do not divide evenly among the 2 parts"):
-            _grouped(problem, batch, groups)
+        with refused("train.groups-uneven-parts", groups=1, parts=2):
+            _grouped(pair, batch, groups)
         return
-    x = tuple(t.detach() for t in problem.couple(batch))
-    whole = evaluate(problem, "lower", x, problem.omega, batch)
-    rows = _grouped(problem, batch, groups)
+    x = tuple(t.detach() for t in pair.couple(batch))
+    whole = evaluate(pair, "lower", x, pair.omega, batch)
+    rows = _grouped(pair, batch, groups)
     assert len(rows.omega[0]) == (4 if groups == "sample" else groups)
     for ours, plain in zip(
         (rows.total().value, *rows.total().x, *rows.total().omega), (whole.value, *whole.x, *whole.omega), strict=True
@@ -49,9 +49,9 @@ def test_groups_of_a_batch_add_up_to_the_lower_gradients(
         later = rows.x[len(rows.x) // 2].owner
         assert later is not None
         assert later.tolist() == ([1, 1] if len(rows.omega[0]) == 2 else [2, 3])
-    first = {name: tensor[: 4 // len(rows.omega[0])] for name, tensor in merged.items()}
-    slices = tuple(t.detach() for t in problem.couple([first]))
-    alone = evaluate(problem, "lower", slices, problem.omega, [first])
+    first, *_ = merged.split([4 // len(rows.omega[0])] * len(rows.omega[0]))
+    slices = tuple(t.detach() for t in pair.couple(first))
+    alone = evaluate(pair, "lower", slices, pair.omega, first)
     for ours, plain in zip(rows.omega, alone.omega, strict=True):  # equal counts: F_1 is its own mean over m
         torch.testing.assert_close(len(ours) * ours[0], plain, rtol=1e-9, atol=1e-12)
 
@@ -63,12 +63,12 @@ def test_groups_share_the_parameters_of_late_upper_blocks(
         "stages.1.upper={blocks: [enhance], objective: fidelity, data: upper}",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train}",
     ]
-    _, problem = built(make(*late))
-    batch = [drawn(1)]
-    x = problem.couple(batch)
-    assert [id(t) for t in x] == [id(t) for t in problem.theta]
-    rows = _grouped(problem, batch, "sample")
-    whole = evaluate(problem, "lower", x, problem.omega, batch)
+    _, pair = built(make(*late))
+    batch = drawn(1)
+    x = pair.couple(batch)
+    assert [id(t) for t in x] == [id(t) for t in pair.theta]
+    rows = _grouped(pair, batch, "sample")
+    whole = evaluate(pair, "lower", x, pair.omega, batch)
     assert all(share.owner is None and len(share.value) == 2 for share in rows.x)
     torch.testing.assert_close(rows.total().x, whole.x, rtol=1e-9, atol=1e-12)
 
@@ -76,9 +76,9 @@ def test_groups_share_the_parameters_of_late_upper_blocks(
 def test_more_groups_than_samples_and_batch_statistics_are_refused(
     make: Callable[..., Plan], drawn: Drawn, built: Built
 ) -> None:
-    chain, problem = built(make())
-    with pytest.raises(BilevelError, match="groups: 3 of a lower batch of 2 samples"):
-        _grouped(problem, [drawn(1)], 3)
+    chain, pair = built(make())
+    with refused("train.groups-above-samples", groups=3, samples=2):
+        _grouped(pair, drawn(1), 3)
     chain.blocks["enhance"].add_module("statistics", torch.nn.BatchNorm2d(3))
-    with pytest.raises(BilevelError, match=r"'enhance' normalises by the statistics of the batch .BatchNorm2d."):
-        _grouped(problem, [drawn(1)], 2)
+    with refused("train.groups-batch-norm", "block 'enhance'", layer="BatchNorm2d"):
+        _grouped(pair, drawn(1), 2)

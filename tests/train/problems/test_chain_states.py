@@ -9,38 +9,39 @@ import pytest
 import torch
 from torch import Tensor
 
+from restore_hub.batch import Batch
 from restore_hub.bilevel import descend
 from restore_hub.contracts import Batches
 from restore_hub.plan import Chain, Plan
-from restore_hub.train.problems.chain import ChainPair
+from restore_hub.train.problems.chain_pair import ChainPair
 
-Drawn = Callable[[int], dict[str, Tensor]]
+Drawn = Callable[[int], Batch]
 Built = Callable[..., tuple[Chain, ChainPair]]
 
 
 def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
     """Batch normalisation: F_upper, and F_lower at an omega that is not the live one, leave the buffers alone."""
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    chain, problem = built(make(f"blocks.enhance={network}"))
+    chain, pair = built(make(f"blocks.enhance={network}"))
     buffers = {name: b.clone() for name, b in chain.named_buffers()}
 
     def changed() -> bool:
         return any(not torch.equal(b, buffers[name]) for name, b in chain.named_buffers())
 
     batch = drawn(5)
-    x = problem.couple([batch])
-    value = problem.upper(x, problem.omega, [batch])
-    copy = tuple(w.detach().clone() for w in problem.omega)
-    problem.lower(x, copy, [batch])
-    problem.both(x, copy, [batch])
+    x = pair.couple(batch)
+    value = pair.upper(x, pair.omega, batch)
+    copy = tuple(w.detach().clone() for w in pair.omega)
+    pair.lower(x, copy, batch)
+    pair.both(x, copy, batch)
     assert not changed()
-    assert torch.equal(problem.upper(x, problem.omega, [batch]), value), "the same arguments give the same value"
+    assert torch.equal(pair.upper(x, pair.omega, batch), value), "the same arguments give the same value"
     before = {name: t.clone() for name, t in chain.state_dict().items()}
-    problem.lower(x, problem.omega, [batch])
+    pair.lower(x, pair.omega, batch)
     assert changed()
     after = {name: b.clone() for name, b in chain.named_buffers()}
     chain.load_state_dict(before)
-    problem.both(x, problem.omega, [batch])
+    pair.both(x, pair.omega, batch)
     assert all(torch.equal(b, after[name]) for name, b in chain.named_buffers()), "both move them as F_lower does"
 
 
@@ -66,10 +67,10 @@ def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
     from restore_hub.plugins import default_registry
 
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    chain, problem = built(make(f"blocks.enhance={network}"))
+    chain, pair = built(make(f"blocks.enhance={network}"))
     made = default_registry().find("solver", solver).load()()
-    state = made.init(problem, [torch.optim.SGD(v, lr=1e-4) for v in (problem.theta, problem.omega)])
-    made.step(problem, state, Batches([drawn(3)], [[drawn(4 + i)] for i in range(steps)], steps))
+    state = made.init(pair, [torch.optim.SGD(v, lr=1e-4) for v in (pair.theta, pair.omega)])
+    made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(steps)], steps))
     norms = [m for m in chain.blocks["enhance"].modules() if isinstance(m, torch.nn.BatchNorm2d)]
     once = chain.blocks["enhance"]  # its own passes: a network may use one norm several times
     calls = [int(norm.num_batches_tracked) for norm in norms]
@@ -101,7 +102,7 @@ def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
     """Three lower steps: reverse mode and products with second derivatives see the very mask of the pass."""
     from restore_hub.plugins import default_registry
 
-    chain, problem = built(plain_plan)
+    chain, pair = built(plain_plan)
     masks: list[Tensor] = []
 
     def drop(_module: torch.nn.Module, _inputs: object, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -114,8 +115,8 @@ def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
         "neumann": {"rate": 0.02, "damping": 40.0, "iterations": 150},
     }
     made = default_registry().find("solver", solver).load()(**options.get(solver, {}))
-    state = made.init(problem, [torch.optim.SGD(v, lr=1e-3) for v in (problem.theta, problem.omega)])
-    _, logs = made.step(problem, state, Batches([drawn(3)], [[drawn(4 + i)] for i in range(3)], 3))
+    state = made.init(pair, [torch.optim.SGD(v, lr=1e-3) for v in (pair.theta, pair.omega)])
+    _, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(3)], 3))
     assert len(masks) == runs
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
     if "residual" in logs:
@@ -130,15 +131,15 @@ def test_running_statistics_are_those_of_the_weights_that_stepped(
     from restore_hub.plugins import default_registry
 
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    batches, found = Batches([drawn(3)], [[drawn(4 + i)] for i in range(3)], 3), []
+    batches, found = Batches(drawn(3), [drawn(4 + i) for i in range(3)], 3), []
     for through_solver in (True, False):
-        chain, problem = built(make(f"blocks.enhance={network}"))
-        optimizers = [torch.optim.SGD(v, lr=1e-2) for v in (problem.theta, problem.omega)]
+        chain, pair = built(make(f"blocks.enhance={network}"))
+        optimizers = [torch.optim.SGD(v, lr=1e-2) for v in (pair.theta, pair.omega)]
         if through_solver:
             made = default_registry().find("solver", solver).load()()
-            made.step(problem, made.init(problem, optimizers), batches)
+            made.step(pair, made.init(pair, optimizers), batches)
         else:
-            descend(problem, optimizers[1], batches, graph=False)
+            descend(pair, optimizers[1], batches, graph=False)
         found.append(dict(chain.blocks["enhance"].named_buffers()))
     for name, buffer in found[0].items():
         torch.testing.assert_close(buffer, found[1][name])

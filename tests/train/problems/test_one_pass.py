@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
+from restore_hub.batch import Batch
 from restore_hub.bilevel import evaluate, evaluate_both
 from restore_hub.contracts import Batches
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
-from restore_hub.train.problems.chain import ChainPair
+from restore_hub.train.problems.chain_pair import ChainPair
 
-Drawn = Callable[[int], dict[str, Tensor]]
+Drawn = Callable[[int], Batch]
 Built = Callable[..., tuple[Chain, ChainPair]]
 
 
@@ -22,13 +22,13 @@ Built = Callable[..., tuple[Chain, ChainPair]]
 def test_both_energies_of_a_batch_share_one_pass_through_the_lower_blocks(
     plain_plan: Plan, parts: int, drawn: Drawn, built: Built
 ) -> None:
-    chain, problem = built(plain_plan)
-    batch = [{key: tensor.chunk(parts)[i] for key, tensor in drawn(0).items()} for i in range(parts)]
-    x = problem.couple(batch)
-    apart = [evaluate(problem, level, x, problem.omega, batch) for level in ("lower", "upper")]
+    chain, pair = built(plain_plan)
+    batch = Batch.of_parts(drawn(0).split([2 // parts] * parts))
+    x = pair.couple(batch)
+    apart = [evaluate(pair, level, x, pair.omega, batch) for level in ("lower", "upper")]
     runs: list[int] = []
     chain.blocks["enhance"].register_forward_hook(lambda *_: runs.append(1))
-    together = evaluate_both(problem, x, problem.omega, batch)
+    together = evaluate_both(pair, x, pair.omega, batch)
     assert len(runs) == (1 if parts == 1 else 4 * parts)  # parts run anew for each gradient, and are not kept
     for found, expected in zip(together, apart, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
@@ -41,13 +41,13 @@ def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(
 
     stepped, runs = [], []
     for shared in (True, False):
-        chain, problem = built(plain_plan)
+        chain, pair = built(plain_plan)
         passes: list[int] = []
         chain.blocks["enhance"].register_forward_hook(lambda *_, passes=passes: passes.append(1))
         solver = Ibgl()
-        state = solver.init(problem, [torch.optim.SGD(v, lr=1e-2) for v in (problem.theta, problem.omega)])
-        batch = [drawn(1)]
-        solver.step(problem, state, Batches(batch if shared else [drawn(1)], [batch], 3))
+        state = solver.init(pair, [torch.optim.SGD(v, lr=1e-2) for v in (pair.theta, pair.omega)])
+        batch = drawn(1)
+        solver.step(pair, state, Batches(batch if shared else drawn(1), [batch], 3))
         stepped.append(dict(chain.named_parameters()))
         runs.append(len(passes))
     assert runs == [4, 5]
@@ -56,18 +56,18 @@ def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(
 
 
 def test_two_batches_go_through_the_upper_block_at_once(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
-    chain, problem = built(plain_plan)
+    chain, pair = built(plain_plan)
     runs: list[int] = []
     chain.blocks["generate"].register_forward_hook(lambda *_: runs.append(1))
-    first, second = [drawn(0)], [{name: tensor[:1] for name, tensor in drawn(1).items()}]
-    apart = problem.couple(first), problem.couple(second)
+    first, second = drawn(0), drawn(1).split([1, 1])[0]
+    apart = pair.couple(first), pair.couple(second)
     runs.clear()
-    together = problem.couple_both(first, second)
+    together = pair.couple_both(first, second)
     assert len(runs) == 1
     torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
     cotangents = [torch.cos(t.detach()) for x in apart for t in x]
     found, expected = (
-        torch.autograd.grad([t for x in both for t in x], problem.theta, cotangents) for both in (together, apart)
+        torch.autograd.grad([t for x in both for t in x], pair.theta, cotangents) for both in (together, apart)
     )
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
@@ -75,7 +75,7 @@ def test_two_batches_go_through_the_upper_block_at_once(plain_plan: Plan, drawn:
 def test_two_batches_at_once_both_carry_the_parameters_of_late_upper_blocks(
     make: Callable[..., Plan], drawn: Drawn, built: Built
 ) -> None:
-    chain, problem = built(
+    chain, pair = built(
         make(
             "blocks.middle={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [clear, its_stages]}",
             "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: clear}, outputs: [enhanced, stages]}",
@@ -84,27 +84,27 @@ def test_two_batches_at_once_both_carry_the_parameters_of_late_upper_blocks(
         )
     )
     late = [id(p) for p in chain.blocks["enhance"].parameters()]
-    first, second = [drawn(0)], [drawn(1)]
-    together = problem.couple_both(first, second)
+    first, second = drawn(0), drawn(1)
+    together = pair.couple_both(first, second)
     assert [[id(t) for t in x[1:]] for x in together] == [late, late]
-    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(together, (pair.couple(first), pair.couple(second)), rtol=1e-12, atol=1e-15)
 
 
 def test_batches_that_no_pass_can_share_go_by_themselves(
     plain_plan: Plan, make: Callable[..., Plan], drawn: Drawn, built: Built
 ) -> None:
-    smaller = {"raw": drawn(1)["raw"][..., :4], "rgb": drawn(1)["rgb"][..., :8]}
-    halves = [{name: tensor[i : i + 1] for name, tensor in drawn(1).items()} for i in range(2)]
+    smaller = Batch({"raw": drawn(1)["raw"][..., :4], "rgb": drawn(1)["rgb"][..., :8]})
+    halves = Batch.of_parts(drawn(1).split([1, 1]))
     normalised = make(
         "blocks.generate={network: retinex/illumination, inputs: {image: data.rgb}, outputs: [rgb, stages_of_it]}"
     )
-    for made, other in ((plain_plan, [smaller]), (plain_plan, halves), (normalised, [drawn(1)])):
-        chain, problem = built(made)
+    for made, other in ((plain_plan, smaller), (plain_plan, halves), (normalised, drawn(1))):
+        chain, pair = built(made)
         runs: list[int] = []
         chain.blocks["generate"].register_forward_hook(lambda *_, runs=runs: runs.append(1))
-        apart = problem.couple([drawn(0)]), problem.couple(other)
+        apart = pair.couple(drawn(0)), pair.couple(other)
         passes = len(runs)
-        together = problem.couple_both([drawn(0)], other)
+        together = pair.couple_both(drawn(0), other)
         assert len(runs) == 2 * passes
         torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-15)
 
@@ -121,12 +121,10 @@ def test_frozen_batch_normalisation_without_statistics_of_its_own_takes_those_of
     losses = {name: part.make() for name, part in plain_plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plain_plan.losses.items()})
     stage = plain_plan.spec.stages[1]
-    assert stage.upper is not None
-    assert stage.lower is not None
-    problem = ChainPair(chain, objectives, stage.upper, stage.lower)
-    first, second = [drawn(0)], [drawn(1)]
+    pair = ChainPair(chain, objectives, *stage.levels)
+    first, second = drawn(0), drawn(1)
     runs: list[int] = []
     layer.register_forward_hook(lambda *_: runs.append(1))
-    together = problem.couple_both(first, second)
+    together = pair.couple_both(first, second)
     assert len(runs) == (1 if tracked else 2)
-    torch.testing.assert_close(together, (problem.couple(first), problem.couple(second)), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(together, (pair.couple(first), pair.couple(second)), rtol=1e-12, atol=1e-15)

@@ -13,10 +13,10 @@ import pytest
 
 from restore_hub.train.recording import recorder, tracker_queue
 from restore_hub.train.recording.folder import RunFolder
-from restore_hub.train.recording.recorder import Record, spec_hash
-from restore_hub.train.recording.tracker_queue import About, Outbox
+from restore_hub.train.recording.recorder import Recorder, spec_hash
+from restore_hub.train.recording.tracker_queue import RunInfo, TrackerQueue
 
-ABOUT = About("night", {"seed": 1}, {"revision": "abc"})
+INFO = RunInfo("night", {"seed": 1}, {"revision": "abc"})
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def _sent(folder: RunFolder, tracker: Any, status: Any = "FINISHED") -> bool:
     """Send what is pending; return whether there was any."""
-    box = Outbox(folder.path, tracker, ABOUT, threading.Lock())
+    box = TrackerQueue(folder.path, tracker, INFO, threading.Lock())
     try:
         pending = box.pending(status)
         if pending:
@@ -44,8 +44,8 @@ def _steps(tracker: Any, name: str = "loss") -> list[int]:
 
 
 def test_a_whole_run_is_sent_from_its_folder_and_the_second_time_nothing(folder: RunFolder, tracker: Any) -> None:
-    written = Record(folder, None)
-    written.start(*ABOUT)
+    written = Recorder(folder, None)
+    written.start(*INFO)
     for step in range(1, 2502):
         written.values(step, {"loss": float(step), "rest": float("nan")})
     for level, step in ((10, 1000), (20, 2501)):
@@ -70,15 +70,15 @@ def test_a_whole_run_is_sent_from_its_folder_and_the_second_time_nothing(folder:
 
 
 def test_a_resumed_run_goes_on_in_the_same_run_and_sends_no_step_twice(folder: RunFolder, tracker: Any) -> None:
-    first = Record(folder, None)
+    first = Recorder(folder, None)
     for step in range(1, 31):
         first.values(step, {"loss": 1.0})
     assert _sent(folder, tracker, "KILLED")
     lines = (folder.path / "metrics.jsonl").read_text().splitlines(keepends=True)
     os.truncate(folder.path / "metrics.jsonl", sum(len(line) for line in lines[:20]))
 
-    second = Record(folder, tracker)
-    second.start(*ABOUT)
+    second = Recorder(folder, tracker)
+    second.start(*INFO)
     for step in range(21, 41):
         second.values(step, {"loss": 2.25})  # of another length, as where it goes on with other threads
     second.values(30 + 10, {"holdout/psnr": 20.0})
@@ -96,7 +96,7 @@ def test_a_resumed_run_goes_on_in_the_same_run_and_sends_no_step_twice(folder: R
 
 
 def test_values_of_one_step_that_come_apart_are_all_sent(folder: RunFolder, tracker: Any) -> None:
-    written = Record(folder, None)
+    written = Recorder(folder, None)
     written.values(7, {"loss": 1.0})
     _sent(folder, tracker, "KILLED")
     written.values(7, {"holdout/psnr": 2.0})
@@ -111,7 +111,7 @@ def test_a_call_that_fails_half_way_comes_again_from_there_with_the_same_times(
     monkeypatch.setattr(tracker_queue, "BATCH", 4)
     clock = iter(range(1000, 2000))
     monkeypatch.setattr(recorder.time, "time", lambda: next(clock))
-    written = Record(folder, None)
+    written = Recorder(folder, None)
     for step in range(1, 11):
         written.values(step, {"loss": 1.0})
     lost: list[Any] = []
@@ -133,7 +133,7 @@ def test_a_call_that_fails_half_way_comes_again_from_there_with_the_same_times(
 def test_a_store_that_lost_the_run_gets_all_of_it_anew(
     folder: RunFolder, tracker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = Record(folder, None)
+    written = Recorder(folder, None)
     written.values(1, {"loss": 1.0})
     _sent(folder, tracker, "KILLED")
     written.values(2, {"loss": 1.0})
@@ -144,7 +144,7 @@ def test_a_store_that_lost_the_run_gets_all_of_it_anew(
 
 
 def test_each_store_is_remembered_by_itself(folder: RunFolder, tracker: Any) -> None:
-    written = Record(folder, None)
+    written = Recorder(folder, None)
     written.values(1, {"loss": 1.0})
     _sent(folder, tracker)
     tracker.store = "other"

@@ -1,4 +1,4 @@
-"""A tracker that fails, hangs, dies or is full: training does not wait, and every value arrives once it is back."""
+"""A tracker that fails, hangs, dies or is full: training doesn't wait, and every value arrives once it's back."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from restore_hub.errors import MissingExtraError, TrainingError
+from restore_hub.errors import MissingExtraError
 from restore_hub.train.recording import tracker_thread
 from restore_hub.train.recording.folder import RunFolder
-from restore_hub.train.recording.recorder import Record
-from restore_hub.train.recording.tracker_queue import About, Outbox
+from restore_hub.train.recording.recorder import Recorder
+from restore_hub.train.recording.tracker_queue import RunInfo, TrackerQueue
+from support import refused
 
-ABOUT = About("night", {"seed": 1}, {})
+INFO = RunInfo("night", {"seed": 1}, {})
 STEPS = 1000
 LONG = 20.0  # seconds; what a test waits before it fails, never what it takes
 
@@ -29,15 +30,15 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def record(tracker: Any, tmp_path: Path) -> Record:
+def recorder(tracker: Any, tmp_path: Path) -> Recorder:
     folder = RunFolder(tmp_path / "r")
     folder.pictures.mkdir(parents=True)
-    return Record(folder, tracker)
+    return Recorder(folder, tracker)
 
 
-def _train(record: Record, first: int = 1, last: int = STEPS) -> None:
+def _train(recorder: Recorder, first: int = 1, last: int = STEPS) -> None:
     for step in range(first, last + 1):
-        record.values(step, {"loss": 1 / step})
+        recorder.values(step, {"loss": 1 / step})
 
 
 def _expected(last: int = STEPS) -> list[tuple[str, int, float]]:
@@ -65,64 +66,62 @@ class _Fails:
 
 
 def test_a_tracker_that_fails_at_first_gets_everything_once_in_order(
-    record: Record, tracker: Any, capsys: pytest.CaptureFixture[str]
+    recorder: Recorder, tracker: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker.before = fails = _Fails(5)
-    record.start(*ABOUT)
-    _train(record)
+    recorder.start(*INFO)
+    _train(recorder)
     assert fails.tried.wait(LONG)
-    assert record.finish("FINISHED") == "seen there"
+    assert recorder.finish("FINISHED") == "seen there"
     assert _got(tracker) == _expected()
     assert tracker.status == "FINISHED"
     assert tracker.calls.count("params") == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
-        "the tracker is away (no route); the run goes on, and the tracker gets the rest once it is back",
-        "the tracker is back, and has all that it missed",
-    ]
+    unreachable, back = capsys.readouterr().err.splitlines()
+    assert unreachable.startswith("the tracker is unreachable (ConnectionError: no route)")
+    assert back.startswith("the tracker is back")
 
 
 @pytest.mark.parametrize("method", ["start", "params", "log"])
 def test_training_does_not_wait_for_a_call_that_hangs(
-    record: Record, tracker: Any, method: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, tracker: Any, method: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker_thread, "SLOW_SECONDS", 0.01)
     hangs, release = _hang(tracker, method)
-    record.start(*ABOUT)
-    record.values(1, {"loss": 1.0})
+    recorder.start(*INFO)
+    recorder.values(1, {"loss": 1.0})
     assert hangs.wait(LONG)
-    _train(record, first=2)  # ends although the tracker's call does not
+    _train(recorder, first=2)  # ends although the tracker's call does not
     assert not release.is_set()
     assert tracker.scalars == []
-    _until(lambda: "away (it does not answer)" in capsys.readouterr().err)
+    _until(lambda: "unreachable (no answer)" in capsys.readouterr().err)
     release.set()
-    assert record.finish("FINISHED") == "seen there"
+    assert recorder.finish("FINISHED") == "seen there"
     assert _got(tracker) == _expected()
 
 
-def test_a_tracker_that_dies_in_mid_run_gets_the_rest_when_it_is_back(record: Record, tracker: Any) -> None:
-    record.start(*ABOUT)
-    _train(record, last=400)
+def test_a_tracker_that_dies_in_mid_run_gets_the_rest_when_it_is_back(recorder: Recorder, tracker: Any) -> None:
+    recorder.start(*INFO)
+    _train(recorder, last=400)
     _until(lambda: len(tracker.scalars) == 400)
     tracker.before = fails = _Fails()
-    _train(record, first=401, last=700)
+    _train(recorder, first=401, last=700)
     assert fails.tried.wait(LONG)
     fails.down = False
-    _train(record, first=701)
-    record.finish("FINISHED")
+    _train(recorder, first=701)
+    recorder.finish("FINISHED")
     assert _got(tracker) == _expected()
     assert tracker.calls.count("start") >= 2, "the run is opened again after a failure"
 
 
 def test_a_store_that_is_full_costs_a_line_and_the_rest_waits_in_the_folder(
-    record: Record, tracker: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, tracker: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 0.05)
     tracker.before = fails = _Fails()
-    record.start(*ABOUT)
-    _train(record)
+    recorder.start(*INFO)
+    _train(recorder)
     assert fails.tried.wait(LONG)
-    assert record.finish("FAILED") == ""
+    assert recorder.finish("FAILED") == ""
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert "restore-hub track " in said[1]
@@ -131,7 +130,7 @@ def test_a_store_that_is_full_costs_a_line_and_the_rest_waits_in_the_folder(
             thread.join(LONG)  # a try that was under way when the run gave up
     fails.down = False
     for _ in range(2):
-        outbox = Outbox(record.folder.path, tracker, ABOUT, threading.Lock())
+        outbox = TrackerQueue(recorder.folder.path, tracker, INFO, threading.Lock())
         if outbox.pending("FAILED"):
             outbox.send("FAILED")
         outbox.close()
@@ -140,49 +139,49 @@ def test_a_store_that_is_full_costs_a_line_and_the_rest_waits_in_the_folder(
 
 
 def test_finish_leaves_a_call_that_hangs_and_it_does_nothing_when_it_returns(
-    record: Record, tracker: Any, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, tracker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 0.05)
     hangs, release = _hang(tracker, "log")
-    record.start(*ABOUT)
-    record.values(1, {"loss": 1.0})
+    recorder.start(*INFO)
+    recorder.values(1, {"loss": 1.0})
     assert hangs.wait(LONG)
-    before = (record.folder.path / "tracker.json").read_bytes()
-    assert record.finish("KILLED") == ""
+    before = (recorder.folder.path / "tracker.json").read_bytes()
+    assert recorder.finish("KILLED") == ""
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "tracker"]
     assert thread.daemon
     release.set()
     thread.join(LONG)
     assert not thread.is_alive()
-    assert (record.folder.path / "tracker.json").read_bytes() == before
+    assert (recorder.folder.path / "tracker.json").read_bytes() == before
     assert tracker.status == "RUNNING"
 
 
-def test_a_run_that_is_stopped_says_so(record: Record, tracker: Any) -> None:
-    record.start(*ABOUT)
-    _train(record, last=3)
-    record.finish("KILLED")
+def test_a_run_that_is_stopped_says_so(recorder: Recorder, tracker: Any) -> None:
+    recorder.start(*INFO)
+    _train(recorder, last=3)
+    recorder.finish("KILLED")
     assert _got(tracker) == _expected(3)
     assert tracker.status == "KILLED"
-    assert json.loads((record.folder.path / "tracker.json").read_text())["fake"]["run"] == "run 1"
+    assert json.loads((recorder.folder.path / "tracker.json").read_text())["fake"]["run"] == "run 1"
 
 
-def test_what_no_waiting_mends_is_an_error_at_once(record: Record, tracker: Any) -> None:
+def test_what_no_waiting_mends_is_an_error_at_once(recorder: Recorder, tracker: Any) -> None:
     def broken(_: str) -> None:
-        raise MissingExtraError("not installed")
+        raise MissingExtraError("mine.missing", what="not installed")
 
     tracker.before = broken
     with pytest.raises(MissingExtraError):
-        record.start(*ABOUT)
-    assert record.finish("FAILED") == ""
+        recorder.start(*INFO)
+    assert recorder.finish("FAILED") == ""
 
 
-def test_only_one_process_sends_from_a_folder(record: Record, tracker: Any) -> None:
-    record.start(*ABOUT)
-    with pytest.raises(TrainingError, match="another process records"):
-        Outbox(record.folder.path, tracker, ABOUT, threading.Lock())
-    record.finish("FINISHED")
-    Outbox(record.folder.path, tracker, ABOUT, threading.Lock()).close()
+def test_only_one_process_sends_from_a_folder(recorder: Recorder, tracker: Any) -> None:
+    recorder.start(*INFO)
+    with refused("train.tracker-busy", recorder.folder.path):
+        TrackerQueue(recorder.folder.path, tracker, INFO, threading.Lock())
+    recorder.finish("FINISHED")
+    TrackerQueue(recorder.folder.path, tracker, INFO, threading.Lock()).close()
 
 
 def _hang(tracker: Any, method: str) -> tuple[threading.Event, threading.Event]:

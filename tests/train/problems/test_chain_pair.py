@@ -8,42 +8,43 @@ import pytest
 import torch
 from torch import Tensor
 
+from restore_hub.batch import Batch
 from restore_hub.contracts import Batches
 from restore_hub.plan import Chain, Plan
-from restore_hub.train.problems.chain import ChainPair
+from restore_hub.train.problems.chain_pair import ChainPair
 
-Drawn = Callable[[int], dict[str, Tensor]]
+Drawn = Callable[[int], Batch]
 Built = Callable[..., tuple[Chain, ChainPair]]
 
 
 def test_energies_are_those_of_the_whole_chain(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
-    chain, problem = built(plain_plan)
+    chain, pair = built(plain_plan)
     batch = drawn(0)
-    x = problem.couple([batch])
-    wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
+    x = pair.couple(batch)
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.tensors.items()})
     fidelity = (wires["enhanced"] - batch["rgb"]).abs().mean()
-    assert torch.allclose(problem.upper(x, problem.omega, [batch]), fidelity)
+    assert torch.allclose(pair.upper(x, pair.omega, batch), fidelity)
     numerator, count = plain_plan.losses["retinex"].make()(stages=wires["stages"])
-    assert torch.allclose(problem.lower(x, problem.omega, [batch]), fidelity + 0.5 * numerator / count)
+    assert torch.allclose(pair.lower(x, pair.omega, batch), fidelity + 0.5 * numerator / count)
     assert [t.shape for t in x] == [(2, 3, 16, 16)]
 
 
 def test_levels_hold_the_parameters_of_their_blocks(plain_plan: Plan, built: Built) -> None:
-    chain, problem = built(plain_plan)
-    assert all(name.startswith("generate.") for name in problem.theta_names)
-    assert all(name.startswith("enhance.") for name in problem.omega_names)
-    assert {id(t) for t in (*problem.theta, *problem.omega)} == {id(p) for p in chain.parameters()}
+    chain, pair = built(plain_plan)
+    assert all(name.startswith("generate.") for name in pair.theta_names)
+    assert all(name.startswith("enhance.") for name in pair.omega_names)
+    assert {id(t) for t in (*pair.theta, *pair.omega)} == {id(p) for p in chain.parameters()}
 
 
 def test_gradients_through_the_coupling_equal_those_of_the_chain(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
-    chain, problem = built(plain_plan)
+    chain, pair = built(plain_plan)
     batch = drawn(1)
-    x = problem.couple([batch])
+    x = pair.couple(batch)
     detached = tuple(t.detach().requires_grad_() for t in x)
-    cotangent = torch.autograd.grad(problem.upper(detached, problem.omega, [batch]), detached)
-    through = torch.autograd.grad(x, problem.theta, cotangent)
-    wires = chain({f"data.{name}": tensor for name, tensor in batch.items()})
-    plain = torch.autograd.grad((wires["enhanced"] - batch["rgb"]).abs().mean(), problem.theta)
+    cotangent = torch.autograd.grad(pair.upper(detached, pair.omega, batch), detached)
+    through = torch.autograd.grad(x, pair.theta, cotangent)
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.tensors.items()})
+    plain = torch.autograd.grad((wires["enhanced"] - batch["rgb"]).abs().mean(), pair.theta)
     for ours, theirs in zip(through, plain, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-14)
 
@@ -57,16 +58,16 @@ def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(
         "stages.1.upper.blocks=[enhance]",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train, steps: 2}",
     )
-    chain, problem = built(plan)
+    chain, pair = built(plan)
     batch = drawn(2)
-    x = problem.couple([batch])
+    x = pair.couple(batch)
     assert {id(t) for t in x} == {id(p) for p in chain.blocks["enhance"].parameters()}
     other = tuple(1.5 * t.detach() for t in x)
-    changed = problem.upper(other, problem.omega, [batch])
+    changed = pair.upper(other, pair.omega, batch)
     with torch.no_grad():
         for parameter in chain.blocks["enhance"].parameters():
             parameter.mul_(1.5)
-    assert torch.allclose(changed, problem.upper(problem.couple([batch]), problem.omega, [batch]))
+    assert torch.allclose(changed, pair.upper(pair.couple(batch), pair.omega, batch))
 
 
 def test_every_solver_advances_both_levels_of_a_real_chain(
@@ -75,12 +76,12 @@ def test_every_solver_advances_both_levels_of_a_real_chain(
     from restore_hub.plugins import default_registry
 
     which, steps = two_level_solver
-    chain, problem = built(plain_plan)
+    chain, pair = built(plain_plan)
     made = default_registry().find("solver", which).load()()
-    optimizers = [torch.optim.SGD(problem.theta, lr=1e-2), torch.optim.SGD(problem.omega, lr=1e-2)]
-    state = made.init(problem, optimizers)
+    optimizers = [torch.optim.SGD(pair.theta, lr=1e-2), torch.optim.SGD(pair.omega, lr=1e-2)]
+    state = made.init(pair, optimizers)
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}
-    state, logs = made.step(problem, state, Batches([drawn(3)], [[drawn(4 + i)] for i in range(steps)], steps))
+    state, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(steps)], steps))
     moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"generate", "enhance"}
     assert torch.isfinite(logs["loss/upper"])
@@ -100,44 +101,44 @@ def test_several_lower_blocks_answer_as_the_whole_chain_does(
         "stages.0.blocks=[generate, enhance, polish]",
         "stages.1.lower={blocks: [enhance, polish], objective: {fidelity: 1}, data: train, steps: 2}",
     )
-    chain, problem = built(plan)
+    chain, pair = built(plan)
     upper, lower = drawn(0), [drawn(1), drawn(2)]
 
-    def fidelity(batch: dict[str, Tensor], omega: tuple[Tensor, ...]) -> Tensor:
+    def fidelity(batch: Batch, omega: tuple[Tensor, ...]) -> Tensor:
         replaced: dict[str, dict[str, Tensor]] = {}
-        for name, value in zip(problem.omega_names, omega, strict=True):
+        for name, value in zip(pair.omega_names, omega, strict=True):
             replaced.setdefault(name.partition(".")[0], {})[name.partition(".")[2]] = value
-        wires = {f"data.{name}": tensor for name, tensor in batch.items()}
+        wires = {f"data.{name}": tensor for name, tensor in batch.tensors.items()}
         return (chain.run(chain.graph.order, wires, replaced)["enhanced"] - batch["rgb"]).abs().mean()
 
-    omega = tuple(w.detach().clone().requires_grad_() for w in problem.omega)
+    omega = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
     for batch in lower:
         g = torch.autograd.grad(fidelity(batch, omega), omega, create_graph=True)
         omega = tuple(w - 0.05 * h for w, h in zip(omega, g, strict=True))
     if solver == "rhg":
-        exact = torch.autograd.grad(fidelity(upper, omega), problem.theta)
+        exact = torch.autograd.grad(fidelity(upper, omega), pair.theta)
     else:  # z solves (H + damping I) z = g_u: its own residual is tested elsewhere, here z is one iteration's
         omega = tuple(w.detach().requires_grad_() for w in omega)
-        direct = torch.autograd.grad(fidelity(upper, omega), (*problem.theta, *omega))
-        direct, g_u = direct[: len(problem.theta)], direct[len(problem.theta) :]
+        direct = torch.autograd.grad(fidelity(upper, omega), (*pair.theta, *omega))
+        direct, g_u = direct[: len(pair.theta)], direct[len(pair.theta) :]
         g = torch.autograd.grad(fidelity(lower[-1], omega), omega, create_graph=True)
         Ag = torch.autograd.grad(g, omega, g_u, retain_graph=True)
         scale = sum((u * u).sum() for u in g_u) / sum((u * (a + 50 * u)).sum() for u, a in zip(g_u, Ag, strict=True))
-        mixed = torch.autograd.grad(g, problem.theta, [scale * u for u in g_u])
+        mixed = torch.autograd.grad(g, pair.theta, [scale * u for u in g_u])
         exact = tuple(d - m for d, m in zip(direct, mixed, strict=True))
     made = Rhg() if solver == "rhg" else Cg(iterations=1, damping=50.0)
-    state = made.init(problem, [torch.optim.SGD(v, lr=0.05) for v in (problem.theta, problem.omega)])
-    made.step(problem, state, Batches([upper], [[batch] for batch in lower], 2))
-    for theta, g in zip(problem.theta, exact, strict=True):
+    state = made.init(pair, [torch.optim.SGD(v, lr=0.05) for v in (pair.theta, pair.omega)])
+    made.step(pair, state, Batches(upper, lower, 2))
+    for theta, g in zip(pair.theta, exact, strict=True):
         torch.testing.assert_close(theta.grad, g, rtol=1e-9, atol=1e-12)
 
 
 def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan], built: Built) -> None:
     plan = make("stages.0.blocks=[generate]", "stages.0.objective=fidelity")
-    chain, problem = built(plan, 0)
+    chain, pair = built(plan, 0)
     assert chain.blocks["generate"].training
     assert not chain.blocks["enhance"].training
-    assert all(name.startswith("generate.") for name in problem.names)
+    assert all(name.startswith("generate.") for name in pair.names)
 
 
 def test_a_frozen_block_may_feed_both_levels(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
@@ -151,13 +152,13 @@ def test_a_frozen_block_may_feed_both_levels(make: Callable[..., Plan], drawn: D
         "stages=[{solver: ibgl, steps: 1, upper: {blocks: [enhance], objective: match, data: upper}, "
         "lower: {blocks: [last, side], objective: match, data: train}}]",
     )
-    chain, problem = built(plan, 0)
-    batch = [drawn(1)]
-    x = problem.couple(batch)
+    chain, pair = built(plan, 0)
+    batch = drawn(1)
+    x = pair.couple(batch)
     assert len(x) == 1
-    wires = chain({f"data.{name}": tensor for name, tensor in batch[0].items()})
+    wires = chain({f"data.{name}": tensor for name, tensor in batch.tensors.items()})
     expected = (wires["end"] - wires["other"]).abs().mean()
-    assert problem.lower(x, problem.omega, batch).item() == pytest.approx(expected.item(), rel=1e-12)
-    found = torch.autograd.grad(problem.lower(x, problem.omega, batch), problem.theta)
-    for ours, plain in zip(found, torch.autograd.grad(expected, problem.theta), strict=True):
+    assert pair.lower(x, pair.omega, batch).item() == pytest.approx(expected.item(), rel=1e-12)
+    found = torch.autograd.grad(pair.lower(x, pair.omega, batch), pair.theta)
+    for ours, plain in zip(found, torch.autograd.grad(expected, pair.theta), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-13)

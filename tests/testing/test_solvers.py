@@ -1,4 +1,4 @@
-"""The conformance kit refuses solvers that break a rule, one at a time, and says which."""
+"""`check_solver` refuses solvers that each break one rule, and names the rule."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from restore_hub.testing import check_solver
 
 
 class Idle(Cg):
-    """Does nothing, and says nothing."""
+    """Does nothing and logs nothing."""
 
-    def step(self, problem: Any, state: Any, batches: Batches) -> Any:
+    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
         return state, {}
 
 
 def _afterwards(change: Callable[[Any, Any, dict[str, Any]], None]) -> type[Cg]:
-    """Return a solver that spoils something after each step; its attributes begin empty."""
+    """Return a solver that breaks something after each step; `seen` is its own to use."""
 
     class Spoilt(Cg):
         seen: Any = ()
 
-        def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-            state, logs = super().step(problem, state, batches)
-            change(self, problem, logs)
+        def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+            state, logs = super().step(pair, state, batches)
+            change(self, pair, logs)
             return state, logs
 
     return Spoilt
 
 
 def _without_step(level: int) -> type[Cg]:
-    """Return a solver that puts a level back after each step."""
+    """Return a solver that resets a level after each step."""
 
     class Still(Cg):
-        def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-            leaf = (*problem.theta, *problem.omega)[level]
+        def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+            leaf = (*pair.theta, *pair.omega)[level]
             before = leaf.detach().clone()
-            found = super().step(problem, state, batches)
+            found = super().step(pair, state, batches)
             leaf.data.copy_(before)
             return found
 
@@ -55,32 +55,32 @@ def _with_state(**methods: Any) -> type[Cg]:
     """Return a solver whose state has other methods."""
 
     class Stateful(Cg):
-        def init(self, problem: Any, optimizers: Any) -> State:
-            return type("Own", (State,), methods)(super().init(problem, optimizers).optimizers)
+        def init(self, pair: Any, optimizers: Any) -> State:
+            return type("Own", (State,), methods)(super().init(pair, optimizers).optimizers)
 
     return Stateful
 
 
-def _drift(solver: Any, problem: Any, _: dict[str, Any]) -> None:
-    """Move omega by something that no state keeps."""
+def _drift(solver: Any, pair: Any, _: dict[str, Any]) -> None:
+    """Move omega by something that isn't in the state."""
     solver.seen = (*solver.seen, 1)
-    problem.omega[0].data.add_(len(solver.seen))
+    pair.omega[0].data.add_(len(solver.seen))
 
 
-def _spoil_gradient(_solver: Any, problem: Any, _logs: dict[str, Any]) -> None:
-    problem.theta[0].grad = problem.theta[0].grad + 1
+def _spoil_gradient(_solver: Any, pair: Any, _logs: dict[str, Any]) -> None:
+    pair.theta[0].grad = pair.theta[0].grad + 1
 
 
 class Eager(Cg):
-    """Takes zero lower steps for one."""
+    """Takes one lower step for zero."""
 
-    def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-        return super().step(problem, state, Batches(batches.upper, batches.lower, max(batches.steps, 1)))
+    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+        return super().step(pair, state, Batches(batches.upper, batches.lower, max(batches.steps, 1)))
 
 
 class Clumsy(Cg):
-    def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-        return super().step(problem, state, Batches(batches.upper, batches.lower, 1 // batches.steps))
+    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+        return super().step(pair, state, Batches(batches.upper, batches.lower, 1 // batches.steps))
 
 
 class Counting(Cg):
@@ -93,28 +93,28 @@ class Counting(Cg):
 
 
 class Bare(Cg):
-    def init(self, problem: Any, optimizers: Any) -> Any:
+    def init(self, pair: Any, optimizers: Any) -> Any:
         return optimizers
 
 
 class Picky(Cg):
-    def init(self, problem: Any, optimizers: Any) -> Any:
-        raise BilevelError("I want Adam")
+    def init(self, pair: Any, optimizers: Any) -> Any:
+        raise BilevelError("mine.adam", what="I want Adam")
 
 
 class Failing(Cg):
-    def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-        return problem.beside
+    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+        return pair.beside
 
 
 class Alone(Cg):
-    def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-        return super().step(problem, state, batches)[1]
+    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+        return super().step(pair, state, batches)[1]
 
 
 class StillJoint(Joint):
-    def step(self, problem: Any, state: Any, batches: Batches) -> Any:
-        return state, {"loss": problem.energy(batches.lower[0]).detach()}
+    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
+        return state, {"loss": pair.energy(batches.lower[0]).detach()}
 
 
 class Half:
@@ -136,38 +136,38 @@ WRONG: dict[str, tuple[Any, str]] = {
     "levels": (Neither, "levels is not 1 or 2"),
     "responds": (Unsure, "responds is not a bool"),
     "methods": (Half, "Half has no method 'step'"),
-    "no evaluations": (Counting(0), r"evaluations\(1\) is 0: return how many"),
+    "no evaluations": (Counting(0), r"evaluations\(1\) is 0: return the number"),
     "evaluations of another type": (Counting(2.0), r"evaluations\(1\) is 2.0: return"),
     "evaluations that are a truth": (Counting(True), r"evaluations\(1\) is True: return"),
     "init": (Picky, "Picky.init fails with plain SGD: BilevelError: I want Adam"),
     "state": (Bare, "the state of Bare has no method 'state_dict': return `new_state"),
     "step fails": (Failing, "Failing.step fails on a quadratic: AttributeError"),
-    "step returns": (Alone, r"must return \(state, logs\), logs a dict, but returns dict"),
-    "does nothing": (Idle, r"Idle logs \[\]: log the energy as 'loss/upper'"),
+    "step returns": (Alone, r"must return \(state, logs\) with a dict of logs, but returns dict"),
+    "does nothing": (Idle, r"Idle logs \[\]: also log the energy as 'loss/upper'"),
     "loss of the upper level": (_afterwards(lambda *a: a[2].pop("loss/upper")), "log the energy as 'loss/upper'"),
     "not finite": (_afterwards(lambda *a: a[2].update(s=math.nan)), "logs 's' as nan: log a finite number"),
     "text": (_afterwards(lambda *a: a[2].update(s="1")), "logs 's' as '1': log a finite number"),
     "a vector": (_afterwards(lambda *a: a[2].update(s=torch.ones(2))), "logs 's' as tensor.*0-dim"),
     "a graph": (
         _afterwards(lambda *a: a[2].update(s=a[1].theta[0].sum())),
-        "logs 's' as tensor.*that is detached",
+        "logs 's' as tensor.*detached",
     ),
-    "theta": (_without_step(0), "leaves theta where it was: step its optimizer"),
-    "omega": (_without_step(1), "leaves omega where it was: step its optimizer"),
-    "variables of one level": (StillJoint, "StillJoint leaves w where it was"),
+    "theta": (_without_step(0), "doesn't change theta: step its optimizer"),
+    "omega": (_without_step(1), "doesn't change omega: step its optimizer"),
+    "variables of one level": (StillJoint, "StillJoint doesn't change w"),
     "no gradient": (
         _afterwards(lambda *a: setattr(a[1].theta[0], "grad", None)),
-        "another gradient than its `.grad` holds: step with `step_upper`",
+        "doesn't step theta along the gradient in its `.grad`: use `step_upper`",
     ),
-    "another gradient": (_afterwards(_spoil_gradient), "another gradient than its `.grad` holds"),
+    "another gradient": (_afterwards(_spoil_gradient), "doesn't step theta along"),
     "cannot be saved": (_with_state(state_dict=lambda _: {"f": lambda: 0}), "cannot be saved by torch.save"),
     "no plain containers": (
         _with_state(state_dict=lambda _: {"r": random.Random(0)}),
-        "does not come back from a file: `state_dict\\(\\)` must return plain containers",
+        "can't be loaded from a file: `state_dict\\(\\)` must return plain containers",
     ),
-    "cannot be loaded": (_with_state(load_state_dict=lambda _, saved: saved["none"]), "does not come back.*KeyError"),
-    "forgets": (_afterwards(_drift), "steps elsewhere once resumed: keep all"),
-    "zero lower steps": (Eager, "Eager must refuse zero lower steps with BilevelError, but takes them"),
+    "cannot be loaded": (_with_state(load_state_dict=lambda _, saved: saved["none"]), "can't be loaded.*KeyError"),
+    "forgets": (_afterwards(_drift), "steps differently after resuming: put all"),
+    "zero lower steps": (Eager, "Eager must refuse zero lower steps by a BilevelError, but accepts them"),
     "refuses by accident": (Clumsy, "but fails with ZeroDivisionError: call `check_batches`"),
 }
 
@@ -181,7 +181,7 @@ def test_a_solver_that_breaks_a_rule_is_told(solver: Any, said: str) -> None:
 
 @pytest.mark.parametrize("groups", ["sample", 4])
 def test_solvers_with_options_and_instances_pass(groups: Any) -> None:
-    """One with groups, one that remembers more than its optimizers, and one made already, which stays as it was."""
+    """One has groups, one has more state than its optimizers, and one is an instance, which stays as it was."""
     check_solver(Ibgl, groups=groups)
     check_solver(F2sa, penalty=100.0)
     solver = _afterwards(lambda own, *_: setattr(own, "seen", 1))()
@@ -191,5 +191,5 @@ def test_solvers_with_options_and_instances_pass(groups: Any) -> None:
 
 def test_the_check_leaves_the_random_state() -> None:
     before = torch.get_rng_state()
-    check_solver(_afterwards(lambda _, problem, __: problem.omega[0].data.add_(torch.rand(2)))())
+    check_solver(_afterwards(lambda _, pair, __: pair.omega[0].data.add_(torch.rand(2)))())
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,10 +1,9 @@
-"""The conformance kit passes networks that keep the contract, and says what does not; all that is shipped keeps it."""
+"""`check_network` accepts networks that keep the contract and names what is broken; every shipped component passes."""
 
 from __future__ import annotations
 
 import tomllib
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,15 +15,13 @@ from restore_hub import plugins as plugins_module
 from restore_hub.contracts import Port
 from restore_hub.plugins import load_plugins
 from restore_hub.registry import Component
-from restore_hub.testing import (
-    check_component,
-    check_network,
-)
+from restore_hub.testing import check_component, check_network
+from support import ROOT
 
 
 def _first_party() -> list[Component]:
     """Return what the plugins of this repository register, installed or not."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     points = [EntryPoint(n, v, "restore_hub") for n, v in project["entry-points"]["restore_hub"].items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugins_module, "entry_points", lambda **_: points)
@@ -50,7 +47,7 @@ def test_every_registered_component_keeps_its_contract(component: Component) -> 
 
 
 class Good(nn.Module):
-    """A small network that keeps the contract; each test breaks one promise of it."""
+    """A small network that keeps the contract; each class below breaks one promise."""
 
     inputs: ClassVar[Any] = {"image": Port(3)}
     outputs: ClassVar[Any] = {"restored": Port(3)}
@@ -187,7 +184,7 @@ class OtherWhenExported(Good):
     ("network", "message"),
     [
         (NoPorts, "NoPorts.inputs"),
-        (WrongName, r"forward takes \['picture'\], its input ports are \['image'\]"),
+        (WrongName, r"forward takes \['picture'\], but its input ports are \['image'\]"),
         (NoMultiple, "size_multiple is 0"),
         (WrongChannels, r"'restored' of a picture 1 x 1 is \(1, 3, 1, 1\)"),
         (WrongScale, r"its port says \(1, 3, 2, 2\)"),
@@ -197,18 +194,18 @@ class OtherWhenExported(Good):
         (Single, "of float64 is torch.float32"),
         (Random, "differs between"),
         (Counting, "evaluation changes the state 'calls'"),
-        (BatchMean, "depends on the others of its batch"),
-        (BatchMeanBesideDropout, "depends on the others of its batch"),
-        (BatchStatisticsInTraining, "in training, 'restored' of a picture depends on the others of its batch"),
+        (BatchMean, "depends on other pictures in the batch"),
+        (BatchMeanBesideDropout, "depends on other pictures in the batch"),
+        (BatchStatisticsInTraining, "in training, 'restored' of a picture depends on other pictures in the batch"),
         (Unused, "no gradient reaches the parameter 'spare.weight'"),
         (Detached, "no gradient reaches the input 'image'"),
-        (Forgetful, "saving and loading|differs by"),
-        (FixedSize, "cannot be exported to ONNX"),
+        (Forgetful, "saved and loaded|differs by"),
+        (FixedSize, "can't be exported to ONNX"),
         (OtherWhenExported, "ONNX differs from PyTorch by"),
         (nn.Identity, "Identity.inputs"),
     ],
 )
-def test_broken_network_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
+def test_a_broken_network_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_network(network)
 
@@ -236,5 +233,5 @@ def test_dropout_and_torch_s_batch_normalisation_pass() -> None:
 
 
 def test_options_with_an_instance_are_refused() -> None:
-    with pytest.raises(AssertionError, match="options go with a class"):
+    with pytest.raises(AssertionError, match="options need a class"):
         check_network(Good(), width=3)

@@ -15,11 +15,7 @@ from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError
-from restore_hub.testing import (
-    check_dataset,
-    check_loss,
-    check_metric,
-)
+from restore_hub.testing import check_dataset, check_loss, check_metric
 
 
 class SumLoss:
@@ -61,7 +57,7 @@ class Square(torch.autograd.Function):
 
 
 class OnceSquare(Square):
-    """Torch lets it pass where the gradient that comes in has no graph, as that of an energy has none."""
+    """Torch accepts it if the incoming gradient has no graph, as that of an energy."""
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -85,7 +81,7 @@ class SilentLoss:
 
 
 class CubeBesideSilentLoss(SilentLoss):
-    """A part of the second derivatives is there."""
+    """Has a part of the second derivatives."""
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Any:
         total, count = super().__call__(prediction, target)
@@ -110,7 +106,7 @@ class SinglePrecisionLoss(nn.Module):
 
 
 class FeatureLoss(nn.Module):
-    """Its batch normalisation and dropout are in evaluation mode in a run."""
+    """In a run, its batch normalisation and dropout are in evaluation mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +132,7 @@ class LazyLoss(FeatureLoss):
 
 
 class DeepLoss(nn.Module):
-    """Deep and with kinks: one unit that crosses its own moves every entry that it sees."""
+    """Deep and with kinks: one unit that crosses its kink changes every entry that it sees."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +153,7 @@ class NarrowLoss:
 class TwoChannelLoss:
     def __call__(self, flow: Tensor) -> Any:
         if flow.shape[1] != 2:
-            raise DataError("two channels, please")
+            raise DataError("mine.channels", what="two channels, please")
         return flow.square().sum(), flow.numel()
 
 
@@ -177,7 +173,7 @@ def test_a_loss_with_weights_is_checked_as_a_run_has_it() -> None:
     loss = FeatureLoss()
     check_loss(loss)
     assert loss.training
-    assert all(p.requires_grad and p.grad is None for p in loss.parameters()), "what is handed in stays as it was"
+    assert all(p.requires_grad and p.grad is None for p in loss.parameters()), "the given loss stays as it was"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -199,7 +195,7 @@ def test_a_loss_that_was_handed_in_keeps_its_precision() -> None:
 @pytest.mark.long
 @pytest.mark.skipif(not any(shutil.which(c) for c in ("g++", "clang++")), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_loss_is_told_that_its_second_derivatives_are_missing() -> None:
-    """They raise, or, with the setting that torch's own error names, are zero in silence."""
+    """They raise or, with the setting that torch's own error names, are silently zero."""
     import torch._functorch.config as functorch
 
     class Compiled(nn.Module):
@@ -221,13 +217,13 @@ def test_a_compiled_loss_is_told_that_its_second_derivatives_are_missing() -> No
     [
         (MeanLoss, "its pictures add up to"),
         (ScalarLoss, r"not \(sum, count\)"),
-        (DetachedLoss, "carries no gradient"),
+        (DetachedLoss, "has no gradient"),
         (RootLoss, "a gradient is not finite"),
         (SilentLoss, "second derivatives differ from differences of the gradient"),
         (CubeBesideSilentLoss, "second derivatives differ"),
         (OnceLoss, "second derivatives differ"),
         (LazyLoss, r"its net\.0\.weight has no size yet"),
-        (TwoChannelLoss, "two channels, please.*give the check `inputs`"),
+        (TwoChannelLoss, "two channels, please.*pass `inputs`"),
     ],
 )
 def test_broken_loss_is_told_what_it_broke(loss: type, message: str) -> None:
@@ -240,7 +236,7 @@ class Distance:
 
     def __call__(self, prediction: Any, target: Any) -> Any:
         if prediction.shape != target.shape:
-            raise DataError("sizes differ")
+            raise DataError("mine.sizes", what="sizes differ")
         return float(np.mean(np.abs(prediction - target)))
 
 
@@ -261,7 +257,11 @@ class Greedy(Distance):
 
 def test_metric_checks() -> None:
     check_metric(Distance)
-    for metric, message in ((WrongWay, "equal, near and far"), (Tolerant, "two sizes"), (Greedy, "changes the pic")):
+    for metric, message in (
+        (WrongWay, "equal, near and far"),
+        (Tolerant, "different sizes"),
+        (Greedy, "input pictures"),
+    ):
         with pytest.raises(AssertionError, match=message):
             check_metric(metric)
 
@@ -317,7 +317,7 @@ def test_dataset_checks(tmp_path: Path) -> None:
     check_dataset(Pictures(path))
     broken: dict[type[Pictures], str] = {
         Global: "global generator",
-        Unequal: "pictures of sizes",
+        Unequal: "pictures of different sizes",
         Double: "not float32",
         Unnamed: r"its ports are \['rgb', 'raw'\]",
     }

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from restore_hub.errors import DataError, TrainingError, UnreadableFileError
+from restore_hub.errors import UnreadableFileError
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.samples import Samples
-from restore_hub.train.validate import better, validate
+from restore_hub.train.loop import better
+from restore_hub.train.problems.holdout import evaluate_chain
+from support import refused
 
 
 class Seen:
@@ -38,7 +40,7 @@ def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(ma
         chain.blocks["enhance"].enhance.conv[1].running_mean.fill_(0.3)
     chain.train()
     holdout, metric = plan.datasets["holdout"].make(), Seen()
-    found = validate(chain, plan.metrics, {"psnr": metric}, Samples(holdout, "holdout"))
+    found = evaluate_chain(chain, plan.metrics, {"psnr": metric}, Samples(holdout, "holdout"))
     assert all(block.training for block in chain.blocks.values()), "the mode of training is put back"
     sample = holdout.sample(0, None)
     with torch.no_grad():
@@ -59,13 +61,11 @@ def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(ma
 
 
 def test_better_follows_the_metric_s_direction() -> None:
-    up, down = Seen(), Seen()
-    down.higher_is_better = False
-    assert better(up, 2.0, 1.0)
-    assert not better(up, 1.0, 2.0)
-    assert better(down, 1.0, 2.0)
-    assert better(up, 1.0, None)
-    assert not better(up, float("nan"), None)
+    assert better(2.0, 1.0, True)
+    assert not better(1.0, 2.0, True)
+    assert better(1.0, 2.0, False)
+    assert better(1.0, None, True)
+    assert not better(float("nan"), None, True)
 
 
 class Holed:
@@ -82,7 +82,7 @@ class Holed:
 
     def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
         if index in self.bad:
-            raise UnreadableFileError(f"p{index}.dng: cut off")
+            raise UnreadableFileError("mine.cut", f"p{index}.dng", what="cut off")
         sample = self.dataset.sample(0, rng)
         return {**sample, "rgb": np.full_like(sample["rgb"], index / 5)}
 
@@ -91,7 +91,7 @@ def test_pictures_that_cannot_be_read_count_in_no_mean(make: Callable[..., Plan]
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
     samples = Samples(Holed(dataset, bad=(0, 2)), "holdout")
-    found = validate(chain, plan.metrics, {"psnr": Seen()}, samples)
+    found = evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, samples)
     assert found.means["psnr"] == pytest.approx((1 / 5 + 3 / 5) / 2)
     assert [name for name in found.pictures if name.endswith("output")] == ["1-p1-output", "3-p3-output"]
     assert list(samples.left_out) == [0, 2]
@@ -107,7 +107,7 @@ class InMemory(Holed):
 def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[..., Plan]) -> None:
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
-    found = validate(chain, plan.metrics, {"psnr": Seen()}, Samples(InMemory(dataset, bad=(1,)), "holdout"))
+    found = evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(InMemory(dataset, bad=(1,)), "holdout"))
     assert [name for name in found.pictures if name.endswith("output")] == ["0-output", "2-output", "3-output"]
     assert found.means["psnr"] == pytest.approx((0 + 2 / 5 + 3 / 5) / 3)
 
@@ -115,10 +115,10 @@ def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[...,
 def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Plan]) -> None:
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
-    with pytest.raises(DataError, match=r"none of the 4 samples of 'holdout' can be read; the first: p0\.dng: cut off"):
-        validate(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, bad=range(4)), "holdout"))
-    with pytest.raises(UnreadableFileError, match=r"p2\.dng: cut off"):
-        validate(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))
+    with refused("data.none-readable", "data.holdout", count=4, first="p0.dng: cut off"):
+        evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, bad=range(4)), "holdout"))
+    with refused("mine.cut", "p2.dng"):
+        evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))
 
 
 def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
@@ -128,8 +128,8 @@ def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
 
     plan = make("metrics=[psnr, ssim]")
     holdout = Samples(plan.datasets["holdout"].make(), "holdout")
-    with pytest.raises(TrainingError, match="the metric 'ssim' raised ValueError: bad picture"):
-        validate(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
+    with refused("train.metric-failed", "metric 'ssim'", cause="ValueError: bad picture"):
+        evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
 
 
 def test_a_metric_that_lacks_memory_leaves_the_advice_to_the_run(make: Callable[..., Plan]) -> None:
@@ -140,4 +140,4 @@ def test_a_metric_that_lacks_memory_leaves_the_advice_to_the_run(make: Callable[
     plan = make("metrics=[psnr, ssim]")
     holdout = Samples(plan.datasets["holdout"].make(), "holdout")
     with pytest.raises(MemoryError):
-        validate(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Large()}, holdout)
+        evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Large()}, holdout)

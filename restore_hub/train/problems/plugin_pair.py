@@ -1,0 +1,128 @@
+"""One or two levels of a plugin's problem, as what a solver sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from restore_hub.batch import Batch
+from restore_hub.bilevel import (
+    ALONE,
+    Grouping,
+    Reduction,
+    Rows,
+    Share,
+    Tensors,
+    everywhere,
+    rows_by_parts,
+    rows_by_vmap,
+    spread,
+)
+from restore_hub.contracts import Problem
+from restore_hub.plan.objectives import Sums, combine, shares
+from restore_hub.spec import Level, weights_of
+from restore_hub.train.problems.groups import gathered, sizes_of
+from restore_hub.train.problems.trainable import parameters_of
+
+
+class ProblemLevel:
+    """The one level of a stage that has no other, such as `joint` (`restore_hub.contracts.SingleLevel`)."""
+
+    def __init__(self, problem: Problem, level: Level, reduction: Reduction = ALONE) -> None:
+        self.reduction = reduction
+        self._energy = _Energy(problem, level, reduction)
+        self.names, self.variables = parameters_of(problem.blocks, level.blocks)
+
+    def energy(self, batch: Batch) -> Tensor:
+        """Return the objective on a batch."""
+        return self._energy(batch, {})
+
+
+class ProblemPair:
+    """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself."""
+
+    def __init__(self, problem: Problem, upper: Level, lower: Level, reduction: Reduction = ALONE) -> None:
+        self.theta_names, self.theta = parameters_of(problem.blocks, upper.blocks)
+        self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)
+        self.reduction = replace(reduction, shared=len(self.theta))
+        self._upper, self._lower = _Energy(problem, upper, reduction), _Energy(problem, lower, reduction)
+
+    def couple(self, _: Batch) -> tuple[Tensor, ...]:
+        """Return theta."""
+        return self.theta
+
+    def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """Return F_upper(x, omega) on a batch."""
+        return self._upper(batch, self._spread(x, omega))
+
+    def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """Return F_lower(x, omega) on a batch."""
+        return self._lower(batch, self._spread(x, omega))
+
+    def lower_groups(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch, groups: Grouping) -> Rows:
+        """Return the gradients of F_lower by group of samples, all at once if the groups have one size.
+
+        Raises:
+            BilevelError: more groups than samples, or a number that doesn't divide evenly among parts or processes.
+        """
+        sizes = sizes_of(batch, groups, self.reduction.size)
+        alike = {size for counts in sizes for size in counts}
+        if len(alike) > 1:
+            pieces = [piece for part, counts in zip(batch.parts, sizes, strict=True) for piece in part.split(counts)]
+            sums = [self._lower.sums(piece.tensors, self._named(x, omega)) for piece in pieces]
+            rows = rows_by_parts(shares(self._lower.weights, sums, self.reduction), omega, [()] * len(sums), x)
+            return everywhere(gathered(rows, sizes, 0), self.reduction)
+        stacked = {name: tensor.reshape(-1, *alike, *tensor.shape[1:]) for name, tensor in batch.tensors.items()}
+        terms = []
+        for index, weight in enumerate(self._lower.weights.values()):
+
+            def energy(x: Tensors, w: Tensors, group: Any, index: int = index) -> tuple[Tensor, Tensor | int]:
+                return self._lower.sums(group, self._named(x, w))[index]
+
+            terms.append((weight, rows_by_vmap(energy, x, omega, stacked, self.reduction)))
+        return everywhere(_weighted(terms), self.reduction)
+
+    def check_groups(self) -> None:
+        """Do nothing: energies of a problem are sums over samples by contract."""
+
+    def _spread(self, x: Tensors, omega: Tensors) -> dict[str, Tensor]:
+        both = spread(self.reduction, (*x, *omega))
+        return self._named(both[: len(x)], both[len(x) :])
+
+    def _named(self, x: Sequence[Tensor], omega: Sequence[Tensor]) -> dict[str, Tensor]:
+        return dict(zip((*self.theta_names, *self.omega_names), (*x, *omega), strict=True))
+
+
+class _Energy:
+    """The weighted energies of a level, at the live variables except where others are given."""
+
+    def __init__(self, problem: Problem, level: Level, reduction: Reduction) -> None:
+        self.weights = weights_of(level.objective)
+        self._reduction = reduction
+        self._problem = problem
+        self._live = {
+            (block, name): tensor
+            for block, module in problem.blocks.items()
+            for name, tensor in module.named_parameters()
+        }
+
+    def __call__(self, batch: Batch, given: Mapping[str, Tensor]) -> Tensor:
+        return combine(self.weights, [self.sums(part.tensors, given) for part in batch.parts], self._reduction)
+
+    def sums(self, part: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Sums:
+        variables: dict[str, dict[str, Tensor]] = {}
+        for (block, name), tensor in self._live.items():
+            variables.setdefault(block, {})[name] = given.get(f"{block}.{name}", tensor)
+        return tuple(self._problem.energies[name](variables, part) for name in self.weights)
+
+
+def _weighted(terms: Sequence[tuple[float, Rows]]) -> Rows:
+    """Return the rows of a weighted sum of energies."""
+    value = torch.stack([weight * rows.value for weight, rows in terms]).sum()
+    omega = zip(*(tuple(weight * g for g in rows.omega) for weight, rows in terms), strict=True)
+    x = zip(*(tuple(weight * s.value for s in rows.x) for weight, rows in terms), strict=True)
+    return Rows(value, tuple(sum(g[1:], g[0]) for g in omega), tuple(Share(sum(t[1:], t[0])) for t in x))

@@ -1,0 +1,169 @@
+"""What a run trains, whether a chain of blocks or a plugin's problem: the one way through for both."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from restore_hub.batch import Batch
+from restore_hub.bilevel import ALONE, Reduction
+from restore_hub.contracts import GroupedPair, SingleLevel
+from restore_hub.export.runs import Exported
+from restore_hub.plan.samples import Samples
+from restore_hub.spec import Stage
+from restore_hub.train.ranks import Ranks
+
+
+class BatchStream(Protocol):
+    """An endless sequence of batches, each a function of its index."""
+
+    def batch(self, index: int) -> Batch:
+        """Return batch number `index`, or this process's part of it, on the CPU."""
+        ...
+
+
+class StagePair(GroupedPair, Protocol):
+    """The two levels of a stage."""
+
+    def check_groups(self) -> None:
+        """Raise BilevelError if the lower energy of these blocks isn't a sum over groups of samples."""
+        ...
+
+
+class Description(NamedTuple):
+    """What there is to train on.
+
+    Attributes:
+        splits: for each split, the number of `samples` and the `notes` on it.
+        notes: the lines to print, one for each note.
+    """
+
+    splits: Mapping[str, Mapping[str, Any]]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics on data that trains nothing.
+
+    Attributes:
+        means: of each metric, over the samples that could be read.
+        each: metrics of each holdout picture, by `<index>-<stem>`; empty for a problem.
+        pictures: (H, W, 3) by `<index>-<stem>-<role>`, of the first holdout pictures; empty for a problem.
+    """
+
+    means: Mapping[str, float]
+    each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+class Trainable(Protocol):
+    """Blocks of variables, the energies and data that train them, and what becomes of the result."""
+
+    @property
+    def blocks(self) -> nn.ModuleDict:
+        """What trains, by name."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, bool]:
+        """By name, whether higher is better; in the order of the spec."""
+        ...
+
+    @property
+    def data(self) -> Mapping[str, Samples]:
+        """The splits that are read from files; samples that can't be read may be left out of them."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights that losses bring along and that don't train; empty if there are none."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all weights, those of the losses included."""
+        ...
+
+    def to(self, dtype: torch.dtype) -> None:
+        """Convert all floating-point weights, those of the losses included."""
+        ...
+
+    def batch_size(self, split: str) -> int:
+        """Return the number of samples in a batch of a split, over all processes together."""
+        ...
+
+    def stream(self, split: str, seed: int, key: str, ranks: Ranks) -> BatchStream:
+        """Return the batches of a split; streams with different keys are independent.
+
+        Raises:
+            SpecError: a batch has fewer samples than there are processes.
+        """
+        ...
+
+    def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> SingleLevel | StagePair:
+        """Return what the solver of a stage sees; only the blocks of its levels are put into training mode."""
+        ...
+
+    def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
+        """Compute the metrics in evaluation mode.
+
+        Args:
+            indices: of the samples of the holdout split to use, where there is one; all by default.
+
+        Raises:
+            DataError: no sample can be read. TrainingError: a metric fails or is missing.
+        """
+        ...
+
+    def describe(self) -> Description:
+        """Return the sizes of the splits and the notes on them."""
+        ...
+
+    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
+        """Load a checkpoint of the run and export what can be exported; a problem has no files to export.
+
+        Args:
+            weights: the checkpoint.
+            folder: where the files go.
+            resolved: the resolved spec, for the files' provenance.
+        """
+        ...
+
+
+def train_only(blocks: nn.ModuleDict, stage: Stage) -> None:
+    """Put the blocks of a stage's levels into training mode, and all others into evaluation mode."""
+    active = {name for level in stage.levels for name in level.blocks}
+    for name, block in blocks.items():
+        block.train(name in active)
+
+
+@contextlib.contextmanager
+def evaluation_mode(blocks: nn.ModuleDict) -> Iterator[None]:
+    """Put all blocks into evaluation mode, then back into their own."""
+    modes = {name: block.training for name, block in blocks.items()}
+    blocks.eval()
+    try:
+        yield
+    finally:
+        for name, mode in modes.items():
+            blocks[name].train(mode)
+
+
+def parameters_of(blocks: nn.ModuleDict, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+    """Return the names and tensors of some blocks' trainable parameters."""
+    named = [(f"{name}.{key}", p) for name in names for key, p in blocks[name].named_parameters()]
+    named = [(key, p) for key, p in named if p.requires_grad]  # what a network froze itself stays frozen
+    return tuple(key for key, _ in named), tuple(p for _, p in named)
+
+
+def variables_of(levels: SingleLevel | StagePair) -> list[tuple[Tensor, ...]]:
+    """Return the variables of each level, upper first."""
+    return [levels.theta, levels.omega] if isinstance(levels, GroupedPair) else [levels.variables]
