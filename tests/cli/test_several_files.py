@@ -98,19 +98,3 @@ def test_merge_writes_a_file_that_other_commands_take(folder: Path) -> None:
     assert isinstance(again.exception, ExportError)
     assert _run("export", "--merge", "r.onnx+p.onnx", "-o", "m.onnx", "--overwrite").exit_code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["m.onnx", "p.onnx", "q.onnx", "r.onnx"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "give RUN, a run folder; or --merge"),
-        (("run", "--overwrite"), "--merge A.onnx+B.onnx, which alone takes --overwrite"),
-        (("--merge", "p.onnx+q.onnx"), "--merge takes -o OUT.onnx"),
-        (("run", "--merge", "p.onnx+q.onnx", "-o", "m.onnx"), "and neither RUN nor --weights"),
-        (("--merge", "p.onnx+q.onnx", "-o", "m.onnx", "--weights", "best"), "and neither RUN nor --weights"),
-    ],
-)
-def test_arguments_of_export(arguments: tuple[str, ...], message: str) -> None:
-    done = _run("export", *arguments)
-    assert done.exit_code == 2
-    assert message in done.output
