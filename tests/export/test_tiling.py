@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from restore_hub import fresh_process
 from restore_hub.export import Deployed, deployed_chain, export_onnx
 from restore_hub.export import tiling as tiling_module
 from restore_hub.export.tiling import find_tiling
@@ -107,9 +108,7 @@ def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> 
 def test_a_file_whose_memory_cannot_be_measured_is_not_published(
     make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from restore_hub.model import memory_use
-
-    monkeypatch.setattr(memory_use.sys, "executable", "/bin/false")
+    monkeypatch.setattr(fresh_process.sys, "executable", "/bin/false")
     module = deployed_chain(build_chain(make()).eval(), "enhanced")
     with refused("model.not-measured", quantity="memory"):
         exported(module, tmp_path / "c.onnx")
