@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= auto
 
-.PHONY: setup demo test test-long test-all lint bench clean
+.PHONY: setup demo test test-long test-all lint bench docs clean
 
 setup: $(READY)
 
@@ -32,7 +32,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(TEST_ENV) $(BIN)/pytest -q -m "not long" -n $(WORKERS)
+	$(TEST_ENV) $(BIN)/pytest -q -m "not long" -n $(WORKERS) --dist loadgroup
 
 test-long: $(READY)
 	$(BIN)/pytest -v -m long --durations=10 --timeout 1800
@@ -47,6 +47,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/step_cost.py --size 256 --repeats 5 --hold
 	$(BIN)/python benchmarks/peers.py --hold
 	for name in groups response tracking runtime startup; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/house.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

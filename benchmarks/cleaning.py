@@ -1,15 +1,15 @@
-"""LwCL, Table VI: hyper-cleaning of digits, half of the training labels wrong, with the pipeline `hyper_cleaning`.
+"""LwCL, Table VI: hyper-cleaning of digits, with half of the training labels wrong and the pipeline `hyper_cleaning`.
 
-- `F1` of the samples that are kept against those whose label is right, and the test `accuracy`:
-  mean over the seeds, which choose samples, wrong labels and batches; the least and the most F1 beside it.
-- `step`: one outer step with its lower steps, batches not counted.
-- `/ bare`: the step over the gradients that it needs, taken by `torch.autograd.grad` (those by group by
-  `torch.func.vmap`) with nothing around them: the lower steps' g_l, g_u, and of the last lower batch g_l and
-  dF_lower/dx, or for `truncated-rhg` the last step's g_l in a graph and one product through it.
-- `rhg / it`: how many times as long the step of `rhg` takes.
+- `F1` of the kept samples against those with a correct label, and the test `accuracy`: the mean over the seeds, which
+  choose samples, wrong labels and batches, next to the lowest and the highest F1.
+- `step`: one outer step with its lower steps, without making batches.
+- `/ bare`: the step over the bare gradients that it needs, taken by `torch.autograd.grad` (by `torch.func.vmap` for
+  groups): the lower steps' g_l, g_u, and on the last lower batch g_l and dF_lower/dx or, for `truncated-rhg`, the last
+  step's g_l in a graph and one product through it.
+- `rhg / it`: how many times longer the step of `rhg` takes.
 
-All have the pipeline's optimizers and rates, and the same batches. `alternating` cannot begin, since F_upper sees theta
-through the lower level alone; what it keeps is everything.
+All have the pipeline's optimizers and rates, and the same batches. `alternating` can't start, because theta acts on
+F_upper only through the lower level; so it keeps every sample.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Run:
         self._streams = [self.setup.stream(level.data, f"level {i}") for i, level in enumerate(self.stage.levels)]
 
     def batches(self) -> Batches:
-        """Return those of the next outer step, fresh ones for each lower step."""
+        """Return the batches of the next outer step, with a fresh one for each lower step."""
         count = self.stage.levels[1].steps
         lower = [self._streams[1].batch(self._taken * count + i) for i in range(count)]
         self._taken += 1
@@ -76,7 +76,7 @@ class Run:
 
 
 def bare(run: Run, batches: Batches, solver: str) -> None:
-    """Take the gradients of one outer step of a solver, and nothing else."""
+    """Take only the gradients of one outer step of a solver."""
     problem, grad, batch = run.problem, torch.autograd.grad, batches.lower[-1]
     theta = tuple(t.detach() for t in problem.theta)
     truncated = solver.startswith("truncated")
@@ -112,11 +112,11 @@ def answer(solver: str, request: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, write."""
     arguments = parser(__doc__, repeats=9, solvers=SOLVERS)
-    arguments.add_argument("--steps", type=int, default=400, help="outer steps of a training")
-    arguments.add_argument("--seeds", type=int, default=5, help="how many")
-    arguments.add_argument("--count", type=int, default=10, help="steps that a round takes")
+    arguments.add_argument("--steps", type=int, default=400, help="outer steps of each training")
+    arguments.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    arguments.add_argument("--count", type=int, default=10, help="steps in a round")
     arguments.add_argument(
-        "--set", action="append", default=[], help="of the pipeline: KEY=VALUE, as restore-hub takes it"
+        "--set", action="append", default=[], help="change the pipeline: KEY=VALUE, as for restore-hub"
     )
     given = arguments.parse_args()
     solvers = given.solvers.split(",")

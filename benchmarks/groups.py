@@ -1,13 +1,14 @@
-"""How far solvers with one outer product, with groups, and with the exact response come, with 1 to 100 lower steps.
+"""How close solvers get with one outer product, with groups, and with the exact response, for 1 to 100 lower steps.
 
-The table holds what is left of the error when each solver has trained, for the
-worst of a few starts; smaller is better. Every solver sees the same problems, starts and batches.
+The table has the error that remains after training, for the worst of a few starts; smaller is better. Every solver
+gets the same problems, starts and batches.
 
-- `digits`: the pipeline hyper_cleaning; what is left is 1 - F1. `alternating` has no gradient there and stays.
-- `sine`: the pipeline numerical from wide starts, |theta - theta*| / |theta*|.
-- `quadratic`: random residuals below, a random target above; F_upper above its optimum, over that of the start.
+- `digits`: the pipeline hyper_cleaning; the error is 1 - F1. `alternating` has no gradient there and doesn't move.
+- `sine`: the pipeline numerical from wide starts; the error is |theta - theta*| / |theta*|.
+- `quadratic`: random residuals at the lower level, a random target at the upper one; the error is F_upper minus its
+  optimum, relative to the start.
 
-`exact` solves with the dense Hessian, damped by 1e-3 of its largest eigenvalue, since on the digits it is singular.
+`exact` solves with the dense Hessian, damped by 1e-3 of its largest eigenvalue because it is singular on the digits.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
 
 
 class Exact(Ibgl):
-    """The implicit gradient by the dense Hessian; otherwise as `ibgl` without a cap."""
+    """The implicit gradient by the dense Hessian; otherwise like `ibgl` without a cap."""
 
     def __init__(self, damping: float) -> None:
         super().__init__(cap=None)
@@ -96,11 +97,11 @@ class Quadratic:
         return 0.5 * (self.b[index] @ x[0] + self.c[index] @ omega[0] - self.e[index]).square().sum(), 1
 
     def lower_groups(self, x: Any, omega: Any, batch: Tensor, groups: Any) -> Rows:
-        # The count of each group is 1, so that the rows are those of F_lower / m: no response depends on that.
+        # The count of each group is 1, so the rows are those of F_lower / m; no response depends on that factor.
         return rows_by_vmap(self._each, x, omega, batch.reshape(len(batch) if groups == "sample" else groups, -1))
 
     def value(self, theta: Tensor) -> Tensor:
-        """Return F_upper where the lower level is solved."""
+        """Return F_upper at the optimum of the lower level."""
         omega = torch.linalg.lstsq(self.c, (self.e - self.b @ theta)[:, None]).solution[:, 0]
         return self.upper((theta,), (omega,), None)
 
@@ -122,7 +123,7 @@ SOLVERS: dict[str, Callable[[], Any]] = {
 
 
 class Task(NamedTuple):
-    """A problem under way: its variables' optimizers, the batches of each step, and what is left of the error."""
+    """A problem in training: the optimizers of its variables, the batches of each step, and the remaining error."""
 
     problem: Any
     optimizers: list[optim.Optimizer]
@@ -143,7 +144,7 @@ def quadratic(k: int, seed: int) -> Task:
 
 
 def pipeline(name: str, error: Callable[[Mapping[str, float]], float], k: int, *overrides: str) -> Task:
-    """Return a shipped pipeline; the whole splits are its batches."""
+    """Return a shipped pipeline, with whole splits as batches."""
     setup = set_up(PIPELINES / f"{name}.yaml", ["tracker=", *overrides], [], "cpu")
     stage = setup.plan.spec.stages[0]
     problem = setup.trainable.of_stage(stage)
@@ -166,7 +167,7 @@ def digits(k: int, seed: int) -> Task:
 
 
 def sine(k: int, seed: int) -> Task:
-    """Return the toy of Eq. 9 from a start as wide as the basin of its optimum."""
+    """Return the toy problem of Eq. 9 from starts as wide as the basin of its optimum."""
     start = ["problem.omega=3.7", f"problem.spread={2.3 - 0.2 * seed}", "problem.n=40", "stages.0.upper.lr=5e-3"]
     return pipeline("numerical", lambda means: means["theta_error"], k, *start)
 
@@ -175,12 +176,12 @@ TASKS: dict[str, Callable[[int, int], Task]] = {"digits": digits, "sine": sine, 
 
 
 def train(task: Task, solver: Any, outer: int) -> float:
-    """Take the outer steps; return what is left."""
+    """Take the outer steps; return the remaining error."""
     state = solver.init(task.problem, task.optimizers)
     for step in range(outer):
         try:
             state, _ = solver.step(task.problem, state, task.batches(step))
-        except BilevelError:  # alternating, where F_upper does not see theta: it has no gradient
+        except BilevelError:  # alternating has no gradient if F_upper doesn't depend on theta
             break
     return task.left()
 
@@ -189,8 +190,8 @@ def main() -> None:
     """Train, print, write."""
     arguments = parser(__doc__, repeats=1)
     arguments.add_argument("--steps", type=int, default=120, help="outer steps")
-    arguments.add_argument("--lower", default="1,10,100", help="lower steps, one row each")
-    arguments.add_argument("--seeds", type=int, default=3, help="starts; the largest error of them is printed")
+    arguments.add_argument("--lower", default="1,10,100", help="lower steps, one row for each")
+    arguments.add_argument("--seeds", type=int, default=3, help="number of starts; the largest error is printed")
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     rows = []

@@ -1,18 +1,18 @@
-"""The same methods on the same problems by other libraries for bilevel optimisation.
+"""The same methods on the same problems in other libraries for bilevel optimisation.
 
-The toy problem of LwCL Eq. 9, and hyper-cleaning of digits by softmax regression: plain SGD at both levels, as many
-lower steps, warm lower levels, as many products with the Hessian, and the same torch, which each library finds in the
-environment that runs this. Each has an environment of its own beside it, made here on first use, with what else it
-needs; nothing is installed into the project's.
+The problems are the toy problem of LwCL Eq. 9 and hyper-cleaning of digits by softmax regression, with plain SGD at
+both levels, the same number of lower steps and of Hessian products, and warm lower levels. All run on the same torch,
+that of the environment that runs this. Each library gets an environment of its own, made on first use, for its other
+dependencies; nothing is installed into the project's.
 
-- `step`: one outer step. `ours / it`: below 1 where ours is faster.
+- `step`: one outer step. `ours / it`: below 1 if ours is faster.
 - `peak`: tensors alive at once in a step, over the size of omega, counted after each operation.
-- `gradient`: |theta's first step - that of ours| / |that of ours|: small where both compute the same. What is known to
-  differ: Betty's finite difference leaves out the lower learning rate; that of BOAT is taken at the omega before the
+- `gradient`: |theta's first step - that of ours| / |that of ours|: small if both compute the same. Known differences:
+  Betty's finite difference leaves out the lower learning rate; BOAT takes its finite difference at the omega before the
   lower steps.
 
 `outer product` is LwCL Eq. 8 (BOAT's `IGA`), `finite difference` that of DARTS (Betty's `darts`), with one lower step.
-`cheapest` is what is meant for one lower step: the outer product of ours and of BOAT, Betty's `darts`.
+`cheapest` is the method meant for one lower step: the outer product of ours and of BOAT, Betty's `darts`.
 `neumann` is the same series for all.
 """
 
@@ -98,7 +98,7 @@ def answer(adapter: str, request: Mapping[str, Any]) -> dict[str, Any]:
 def compare(
     contenders: Mapping[str, Contender], task: str, n: int, method: str, given: argparse.Namespace
 ) -> list[Any]:
-    """Return the rows of one method on one problem, for all who have it."""
+    """Return the rows of one method on one problem, for all libraries that have it."""
     request = {"task": task, "n": n, "method": method, "steps": METHODS[method] or given.lower}
     first: dict[str, list[float]] = {}
     failures = {}
@@ -128,8 +128,8 @@ def main() -> None:
     arguments = parser(__doc__, repeats=9)
     arguments.add_argument("--sizes", default="100,10000,1000000", help="n of the toy problem")
     arguments.add_argument("--samples", type=int, default=500, help="training samples of hyper-cleaning")
-    arguments.add_argument("--lower", type=int, default=10, help="lower steps, but for finite differences")
-    arguments.add_argument("--peers", default=",".join(PEERS), help="which")
+    arguments.add_argument("--lower", type=int, default=10, help="lower steps, except for finite differences")
+    arguments.add_argument("--peers", default=",".join(PEERS), help="libraries, by comma")
     arguments.add_argument(
         "--environments", type=Path, default=ROOT / "build" / "peers", help="folder for their environments"
     )

@@ -1,9 +1,9 @@
-"""How right the response by groups is at each damping, on the pipeline hyper_cleaning with a group for each sample.
+"""Accuracy of the response by groups at each damping, on the pipeline hyper_cleaning with a group for each sample.
 
-The table holds the cosine with the exact response, and length over length: for theta as it starts and trained
-for some outer steps, omega after so many lower steps from its start. The exact response solves with the dense Hessian,
-damped by 1e-3 of its largest eigenvalue, as in `groups.py`. The last row is 1 - F1 where all has been trained, with ten
-lower steps a step: the worst of three choices of samples.
+The table has the cosine to the exact response and the ratio of the norms, for theta at its start and after some outer
+steps, with omega after a number of lower steps from its start. The exact response solves with the dense Hessian, damped
+by 1e-3 of its largest eigenvalue, as in `groups.py`. The last row is 1 - F1 after training with ten lower steps per
+outer step, for the worst of three choices of samples.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def _cell(response: Tensors, exact: Tensors) -> str:
 def main() -> None:
     """Compare, print, write."""
     arguments = parser(__doc__, repeats=1)
-    arguments.add_argument("--lower", default="1,10,100,1000", help="lower steps, one row each")
-    arguments.add_argument("--steps", type=int, default=40, help="outer steps that theta is trained for")
+    arguments.add_argument("--lower", default="1,10,100,1000", help="lower steps, one row for each")
+    arguments.add_argument("--steps", type=int, default=40, help="outer steps of training for theta")
     arguments.add_argument("--trained", type=int, default=120, help="outer steps of the last row")
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)

@@ -1,8 +1,9 @@
-"""What the runtime adds to plain onnxruntime, what tiles cost, and what int8 gains, in one interleaved run.
+"""What the runtime adds to plain onnxruntime, what tiles cost and what int8 gains, in one interleaved run.
 
-The graph is the chain of `pipelines/raw_lowlight.yaml` as it is initialised, since speed does not depend on weights.
-Where a row names nothing else, it is over plain onnxruntime, as a person would use it: `InferenceSession` with its
-defaults and one `run`; for files rawpy, that, and Pillow; on as many threads, in a fresh process for memory and start.
+The graph is the chain of `pipelines/raw_lowlight.yaml` with its initial weights, since speed doesn't depend on weights.
+Unless a row names something else, it is relative to plain onnxruntime as a person would use it: `InferenceSession` with
+its defaults and one `run`; for files also rawpy and Pillow; with as many threads, and in a fresh process for memory and
+start-up.
 """
 
 from __future__ import annotations
@@ -186,8 +187,9 @@ def main() -> None:
         rows += files(model, folder, arguments.sides[-1], arguments.repeats)
         rows += processes(model, folder, arguments.sides[-1], arguments.repeats)
     text = table(["", "this", "over that", "ratio of times"], rows)
-    said = f"{usable_cpus()} CPUs for both, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}."
-    publish("runtime", __doc__, [text], arguments.results, said)
+    cpus, version = usable_cpus(), onnxruntime.__version__
+    conditions = f"{cpus} CPUs for both, onnxruntime {version}, medians of {arguments.repeats}."
+    publish("runtime", __doc__, [text], arguments.results, conditions)
 
 
 if __name__ == "__main__":

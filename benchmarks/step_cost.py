@@ -1,16 +1,16 @@
-"""What one outer step of each solver costs on the RAW chain: RAW U-Net above, Retinex below, from the pipeline.
+"""The cost of one outer step of each solver on the RAW chain of the pipeline: a RAW U-Net above, Retinex below.
 
-A table for one batch at both levels (`share_batch`), where the fast path pays most, and one for two batches. Each entry
-is a ratio of a solver's step, over
+There is a table for one batch at both levels (`share_batch`), where the fast path saves most, and one for two batches.
+Each entry is the ratio of a solver's step to
 
-- `alternating`: that of `alternating` with as many lower steps and the same fast path;
+- `alternating`: the step of `alternating` with as many lower steps and the same fast path;
 - `plain`: a plain implementation of the same gradient, which keeps theta in every graph instead of working on the
   detached output of the upper block, and takes a backward pass for each gradient;
-- `bare`: the forward and backward passes that the solver itself takes, with nothing around them.
+- `bare`: only the forward and backward passes that the solver takes.
 
-`bf16` is the step under `precision: bf16` over the step without, `parts` that with `accumulate: 2` over that with one.
-`--compiled` adds the step with the blocks through `torch.compile`, for the shapes given, over that without; the first
-steps, which compile, do not count. It takes a C++ compiler and minutes.
+`bf16` is the step with `precision: bf16` over the step without, `parts` that with `accumulate: 2` over that with 1.
+`--compiled` adds the step with blocks compiled by `torch.compile` for the given shapes, over that without; the first
+steps, which compile, don't count. This needs a C++ compiler and takes minutes.
 Networks are channels-last, as in a run. `--size 256` is the size of the papers' crops of 512 pixels.
 """
 
@@ -40,7 +40,7 @@ from restore_hub.train.problems.chain_pair import ChainPair
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 RADIUS, RATE = 0.01, 1e-4
-FIRST_ORDER = ("alternating", "tbgl", "ibgl")  # of which plain and bare implementations stand below
+FIRST_ORDER = ("alternating", "tbgl", "ibgl")  # those with plain and bare implementations below
 grad = torch.autograd.grad
 
 
@@ -64,7 +64,7 @@ def problem(compiled: bool = False) -> ChainPair:
     chain = build_chain(plan).to(memory_format=torch.channels_last)
     losses = {name: part.make() for name, part in plan.losses.items()}
     for block in chain.blocks.values() if compiled else ():
-        # With `fullgraph` a break of the graph, or too many graphs, is an error instead of eager code.
+        # With `fullgraph`, a graph break or too many graphs is an error instead of a fall-back to eager code.
         block.compile(fullgraph=True, dynamic=False)
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
     made = TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[-1])
@@ -113,7 +113,7 @@ def compiled(case: Case) -> Callable[[], None]:
 
 
 def bare(case: Case) -> Callable[[], None]:
-    """Return the passes that the solver's step is made of, without optimizers, checks and norms."""
+    """Return only the passes of the solver's step, without optimizers, checks and norms."""
     made, responds = problem(), case.solver != "alternating"
     shared = case.above is case.below
 
@@ -156,7 +156,7 @@ def bare(case: Case) -> Callable[[], None]:
 
 
 def plain(case: Case) -> Callable[[], None]:
-    """Return the same step written down directly: every energy from theta on, a backward pass for each gradient."""
+    """Return the same step written plainly: every energy starts from theta, with a backward pass for each gradient."""
     made = problem()
 
     def upper() -> Tensor:
@@ -247,7 +247,7 @@ def main() -> None:
     """Time all contenders in turn, write their median ratios."""
     arguments = parser(__doc__, repeats=9, solvers=dict(CASES))
     arguments.add_argument("--size", type=int, default=64, help="side of the packed planes")
-    arguments.add_argument("--compiled", action="store_true", help="time compiled blocks, too")
+    arguments.add_argument("--compiled", action="store_true", help="time compiled blocks too")
     given = arguments.parse_args()
     changes = ["bf16", "parts", *(["compiled"] if given.compiled else [])]
     cases = [case for case in CASES if case[0] in given.solvers.split(",")]

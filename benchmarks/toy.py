@@ -1,19 +1,20 @@
 """LwCL, Table I: every solver on the toy problem of Eq. 9, whose optimum is known for every n.
 
-One table with as many lower steps for every solver, one with a single lower step, and `lwcl` alone to large n.
+There is one table in which all solvers take the same number of lower steps, one with a single lower step, and one for
+`lwcl` alone up to large n.
 
-- `step`: one outer step, lower steps included.
-- `peak`: tensors alive at once in a step, in vectors of n float64 and in bytes: all storages that an operation reads
-  or makes or that autograd keeps, omega among them, counted after each operation; what a kernel takes and gives back
-  inside an operation is not seen.
-- `still`: outer steps until theta moves by less than 1e-6 of itself, which is no convergence by itself (see
-  `alternating`); `error` is |theta - theta*| / |theta*| there.
-- `to 2e-4`: outer steps, and their time, until that error is 2e-4 or less for good.
+- `step`: one outer step, including its lower steps.
+- `peak`: tensors alive at once in a step, in vectors of n float64 and in bytes. It counts, after each operation, all
+  storages that an operation reads or makes or that autograd keeps, including omega, but not what a kernel allocates and
+  frees inside an operation.
+- `still`: outer steps until theta moves by less than 1e-6 of itself, which doesn't mean convergence (see
+  `alternating`); `error` is |theta - theta*| / |theta*| at that point.
+- `to 2e-4`: outer steps, and their time, until that error stays at or below 2e-4.
 
-From equal starts, theta = omega = 3, plain SGD with rates 0.2 / (1 + n) and 0.8 for all. The lower one matters where
-there is one lower step: at 0.5 omega lags behind, and `lwcl` takes 21 outer steps instead of 9. `ibgl` is `lwcl` here.
-`tbgl` takes one lower step only. `f2sa` has penalty 1e4, `truncated-rhg` differentiates 5 steps, `cg` and `neumann`
-take 20 products at most.
+All start from equal values, theta = omega = 3, with plain SGD at rates 0.2 / (1 + n) and 0.8. With a single lower step
+the lower rate matters: at 0.5 omega lags behind, and `lwcl` takes 21 outer steps instead of 9. `ibgl` is the same as
+`lwcl` here. `tbgl` takes a single lower step. `f2sa` has penalty 1e4, `truncated-rhg` differentiates 5 steps, and `cg`
+and `neumann` take at most 20 products.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def answer(solver: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def converge(run: Run) -> dict[str, Any]:
-    """Return the steps until theta stands still, the error there, and the steps until it was small for good."""
+    """Return the steps until theta stands still, the error there, and the steps until the error stays small."""
     errors: list[float] = []
     still = None
     for number in range(1, LIMIT + 1):
@@ -135,7 +136,7 @@ def measure(
 
 
 def row(name: str, n: int, times: Sequence[float], found: Mapping[str, Any]) -> list[str]:
-    """Return the cells of a solver but for the ratios."""
+    """Return the cells of a solver, except the ratios."""
     median = 1000 * statistics.median(times)
     reached = found["reached"]
     return [
@@ -154,9 +155,9 @@ def main() -> None:
     """Measure, print, write."""
     arguments = parser(__doc__, repeats=9, solvers=SOLVERS)
     arguments.add_argument("--sizes", default="100,1000,10000,100000", help="n for every solver")
-    arguments.add_argument("--large", default="1000000,10000000", help="n for lwcl alone")
-    arguments.add_argument("--lower", type=int, default=20, help="lower steps where all take as many")
-    arguments.add_argument("--work", type=float, default=4e6, help="elements times lower steps that a round takes")
+    arguments.add_argument("--large", default="1000000,10000000", help="n for the table of lwcl")
+    arguments.add_argument("--lower", type=int, default=20, help="lower steps in the table where all take the same")
+    arguments.add_argument("--work", type=float, default=4e6, help="elements times lower steps in a round")
     given = arguments.parse_args()
     sections, raced = [], {}
     commands = {name: [sys.executable, __file__, "--serve", name] for name in given.solvers.split(",")}

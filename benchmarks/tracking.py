@@ -1,8 +1,8 @@
-"""What a value costs to track, against MLflow's own calls on the same kind of store, in one interleaved run.
+"""The cost of tracking a value, relative to MLflow's own calls on the same kind of store, in one interleaved run.
 
-Milliseconds a value, on SQLite in a temporary folder: what
-a training step pays (a line in `metrics.jsonl`), what the tracker's thread pays (`log_batch`, 1000 values a call), and
-what MLflow's calls for every step and for every value pay.
+Figures are milliseconds for each value, on SQLite in a temporary folder: in a training step (a line in
+`metrics.jsonl`), in the tracker's thread (`log_batch`, 1000 values in a call), and with MLflow's calls per step and per
+value.
 """
 
 from __future__ import annotations

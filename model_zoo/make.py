@@ -1,10 +1,10 @@
-"""Makes an entry of the model zoo from the repository and the extras `train` and `demo`, and nothing else.
+"""Makes an entry of the model zoo; needs only this repository and the extras `train` and `demo`.
 
     python model_zoo/make.py raw-lowlight
 
-Photographs that scikit-image and scikit-learn bring along become the data, `model_zoo/raw-lowlight.yaml` is trained on
-them into `runs/zoo/raw-lowlight/run`, and from that run `model_zoo/raw-lowlight/` is made and, in int8,
-`model_zoo/raw-lowlight-int8/`. Stopped, it goes on with the same command.
+Turns photographs of scikit-image and scikit-learn into data, trains `model_zoo/raw-lowlight.yaml` on them in
+`runs/zoo/raw-lowlight/run`, and makes `model_zoo/raw-lowlight/` from that run and, in int8,
+`model_zoo/raw-lowlight-int8/`. If it's interrupted, the same command continues it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SOURCES = {
     "skimage": Path(skimage.__file__).parent / "data",
     "sklearn": Path(sklearn.__file__).parent / "datasets" / "images",
 }
-# All photographs of these packages whose documentation states a licence, but for a blurred one; never the other view of
-# a held-out scene (motorcycle_right). Licences are in the spec.
+# All photographs of these packages whose documentation states a licence, except a blurred one and the other view of a
+# held-out scene (motorcycle_right). The spec has the licences.
 TRAIN = (
     "skimage/astronaut.png",
     "skimage/rocket.jpg",
@@ -48,22 +48,20 @@ TRAIN = (
     "skimage/coins.png",
     "sklearn/china.jpg",
 )
-HOLDOUT = ("skimage/chelsea.png", "sklearn/flower.jpg", "skimage/motorcycle_left.png")  # those of pipelines/demo
+HOLDOUT = ("skimage/chelsea.png", "sklearn/flower.jpg", "skimage/motorcycle_left.png")  # as in pipelines/demo
 RATIOS = (20, 100, 300)  # exposure ratios of the held-out pairs
-# Pairs whose pictures the entry shows; the package states no licence of motorcycle_left, which is only measured.
+# Pairs that the entry shows; the package states no licence for motorcycle_left, so it's only measured.
 SHOWN = (("chelsea", 20), ("flower", 100), ("chelsea", 300))
 LIST = "pairs.txt"
 BUDGET = 0.2  # dB of PSNR that int8 may lose
-HALVED = 400  # photographs of this shorter side train at half size too: their detail is finer then
+HALVED = 400  # photographs with a shorter side from here on also train at half size, for finer detail
 
 
 def main() -> None:
     """Make the entry that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(path.stem for path in (ROOT / "model_zoo").glob("*.yaml")))
-    parser.add_argument(
-        "--card", action="store_true", help="only generate the card anew, after a change of its wording"
-    )
+    parser.add_argument("--card", action="store_true", help="only regenerate the card, after a change to its wording")
     arguments = parser.parse_args()
     name, entry = arguments.name, Path("model_zoo") / arguments.name
     os.chdir(ROOT)
@@ -81,7 +79,7 @@ def main() -> None:
 
 
 def write_entries(chain: Path, entry: Path) -> None:
-    """Write the entry of a run's chain, and beside it that of the chain in int8."""
+    """Write the entry of a run's chain, and another one of the chain in int8."""
     folder = chain.parent.parent
     small, _ = quantise(chain, open_judge(folder, default_registry()), BUDGET)
     print(write_entry(folder, entry, overwrite=True))
@@ -89,7 +87,7 @@ def write_entries(chain: Path, entry: Path) -> None:
 
 
 def copy_training(folder: Path) -> None:
-    """Write the training photographs, the larger ones in colour at half size as well."""
+    """Write the training photographs, larger ones in colour also at half size."""
     folder.mkdir(parents=True)
     for name in TRAIN:
         with Image.open(_source(name)) as image:
@@ -102,7 +100,7 @@ def copy_training(folder: Path) -> None:
 
 
 def make_holdout(photographs: Path, out: Path) -> None:
-    """Write DNG pairs of every held-out photograph at every ratio, and the list of them; a run shows three."""
+    """Write DNG pairs of every held-out photograph at every ratio, and their list, which starts with the shown ones."""
     for ratio in RATIOS:
         folder = photographs / f"holdout-{ratio}"
         folder.mkdir(parents=True)

@@ -48,10 +48,10 @@ def tensors_of(target: Any) -> list[inspect.Parameter]:
 
 
 def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:
-    """Return a pydantic model of the options, which refuses unknown keys; used for checking and for the schema."""
+    """Return a pydantic model of the options that refuses unknown keys, for checks and for the schema."""
     fields: dict[str, Any] = _fields(target, skip)
     with warnings.catch_warnings():
-        # An option may be called like a method of pydantic's (`copy`, `schema`): nobody calls that method here.
+        # An option may have the name of a method of pydantic's (`copy`, `schema`), which nobody calls here.
         warnings.filterwarnings("ignore", message="Field name .* shadows")
         return create_model(
             getattr(target, "__name__", "Options"),
@@ -63,7 +63,7 @@ def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseM
 def check_options(
     name: str, target: Any, given: Mapping[str, Any], skip: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Return the given options converted to the target's types, checked strictly (`8` is no text, `yes` no bool).
+    """Return the given options converted to the target's types, checked strictly: `8` isn't text, `yes` isn't true.
 
     Raises:
         OptionError: an unknown option, a missing one, or a wrong type; its `option` names the key, with the path

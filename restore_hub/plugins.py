@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +121,15 @@ def default_registry(files: Sequence[Path] = ()) -> Registry:
 
 
 def _from_entry_point(entry: EntryPoint) -> _Source:
-    distribution = entry.dist
-    name, version = (distribution.name, distribution.version) if distribution else (entry.value, "0")
+    name, version = _named(entry.dist) if entry.dist else (entry.value, "0")
     return _Source(entry.name, name, version, entry.load)
+
+
+@cache
+def _named(distribution: Distribution) -> tuple[str, str]:
+    """Return name and version; asking for either parses the whole metadata, and plugins share distributions."""
+    about = distribution.metadata
+    return about["Name"], about["Version"]
 
 
 def _from_file(path: Path) -> _Source:

@@ -108,7 +108,7 @@ class Registry:
         """
         failure = self.failures.get(qualified(name).partition("/")[0].replace("_", "-"))
         if failure is not None:
-            raise failure.at(f"{name!r} needs a plugin that failed to load", UnknownComponentError)
+            raise failure.at(repr(name), UnknownComponentError)
 
     def names(self, kind: str | None = None) -> list[str]:
         """Return the sorted qualified names, of one kind or of all."""

@@ -25,7 +25,9 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, sampling
 
-pytest_plugins = ["support.raw_files", "support.runs"]
+pytest_plugins = [
+    f"support.{name}" for name in ("plugin_files", "raw_files", "runs", "chains", "trackers", "processes")
+]
 
 
 def pytest_report_header() -> str:
@@ -59,7 +61,8 @@ def photograph(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the splits `train`, `upper`, `holdout` of short/long DNG pairs."""
-    from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+    from restore_hub_raw.synthesis.make_folder import make_folder
+    from restore_hub_raw.synthesis.recipe import Recipe
 
     root = tmp_path_factory.mktemp("pairs")
     seed = 0

@@ -1,4 +1,4 @@
-"""The lines of JavaScript in docs/deploy.md run an exported file in Node, and give what Python gives."""
+"""The lines of JavaScript in docs/how-to/deploy.md run an exported file in Node, and give what Python gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from restore_hub.model.sequence import load
-from support import ROOT
+from support import DOCS
 
 HEIGHT, WIDTH = 140, 168
 
@@ -41,7 +41,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.long
 def test_node_gives_what_python_gives(node: Path, models: Path) -> None:
     """Node passes over inputs with defaults; the lines put what they say into the mosaic, which is the same."""
-    (snippet,) = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.S)
+    (snippet,) = re.findall(r"```js\n(.*?)```", (DOCS / "how-to" / "deploy.md").read_text(encoding="utf-8"), re.S)
     (node / "restore.js").write_text(snippet)
     shutil.copyfile(models / "chain.onnx", node / "chain.onnx")
     mosaic = np.random.default_rng(0).integers(500, 1500, (HEIGHT, WIDTH)).astype("<u2")

@@ -8,11 +8,11 @@ import pytest
 
 from restore_hub import run
 from restore_hub.plan import make_plan
-from restore_hub.plan.dry_run import report
+from restore_hub.plan.dry_run import dry_run
 from restore_hub.plan.shipped import shipped_pipelines
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from support import ROOT
+from support import PIPELINES
 
 # What makes each pipeline small; a new pipeline needs its line here.
 SMALL = {
@@ -43,7 +43,7 @@ UNTRAINED = ["sci"]  # made of published weights; see tests/plugins/retinex/test
 
 
 def test_all_pipelines_are_found() -> None:
-    shipped = {path.stem for path in (ROOT / "pipelines").glob("*.yaml")}
+    shipped = {path.stem for path in PIPELINES.glob("*.yaml")}
     assert set(shipped_pipelines()) == shipped == {*SMALL, *PROBLEMS, *UNTRAINED}
 
 
@@ -54,7 +54,7 @@ def test_a_problem_checks_as_it_is_shipped_and_runs_small(
     if name == "hyper_cleaning":
         pytest.importorskip("sklearn", reason="scikit-learn, of the extra demo, is not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    found = report(make_plan(read_spec(shipped_pipelines()[name]), default_registry()))
+    found = dry_run(make_plan(read_spec(shipped_pipelines()[name]), default_registry()))
     assert found.shapes
     assert len(found.costs) == 1
     result = run(name, overrides=PROBLEMS[name], out=tmp_path / "runs" / "r")
@@ -65,7 +65,7 @@ def test_a_problem_checks_as_it_is_shipped_and_runs_small(
 
 @pytest.mark.parametrize("name", [*SMALL, *UNTRAINED])
 def test_it_checks_as_it_is_shipped(name: str) -> None:
-    found = report(make_plan(read_spec(shipped_pipelines()[name]), default_registry()))
+    found = dry_run(make_plan(read_spec(shipped_pipelines()[name]), default_registry()))
     assert found.shapes
     assert all("does not exist here" in remark for remark in found.remarks)
 

@@ -1,4 +1,4 @@
-"""Contenders, each in a process of its own, asked in turn, so that what else the machine does hits all alike."""
+"""Contenders in processes of their own, timed in turn, so that other load on the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-# glibc then keeps what it has, instead of taking fresh pages, each a fault, for every large tensor.
+# With these, glibc keeps memory instead of mapping new pages, with page faults, for every large tensor.
 HOLDING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20)}
 
 
@@ -22,8 +22,8 @@ class Contender:
 
     Args:
         command: a script that calls `serve`, with its arguments.
-        threads: of torch.
-        hold: whether its allocator holds on to memory.
+        threads: for torch.
+        hold: whether its allocator keeps freed memory.
     """
 
     def __init__(self, command: Sequence[str | Path], threads: int = 1, hold: bool = False) -> None:
@@ -40,7 +40,7 @@ class Contender:
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Return the answer; RuntimeError with the last line that the process wrote where there is none."""
+        """Return the answer; without one, raise RuntimeError with the last line that the process wrote."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -52,8 +52,8 @@ class Contender:
         if not line:
             self._process.wait()
             self._errors.seek(0)
-            said = [text for text in self._errors.read().splitlines() if text.strip()]
-            raise RuntimeError(said[-1] if said else f"ended with {self._process.returncode}")
+            written = [text for text in self._errors.read().splitlines() if text.strip()]
+            raise RuntimeError(written[-1] if written else f"ended with {self._process.returncode}")
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             raise RuntimeError(answer["failed"])
@@ -75,13 +75,13 @@ class Contender:
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Answer requests from standard input until it ends; what else is printed goes to standard error."""
+    """Answer requests from standard input until it ends; anything else printed goes to standard error."""
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         for line in sys.stdin:
             try:
                 found = answer(json.loads(line))
-            except Exception as error:  # said where it is asked; the next request may do better
+            except Exception as error:  # reported to the caller; the next request may succeed
                 found = {"failed": f"{type(error).__name__}: {error}"}
             out.write(json.dumps(found) + "\n")
             out.flush()
@@ -90,7 +90,7 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
 def interleave(
     contenders: Mapping[str, Contender], repeats: int, requests: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[float]]:
-    """Ask each contender `repeats` times in turn, after a round that does not count; return their `seconds`."""
+    """Ask each contender `repeats` times in turn, after a warm-up round; return their `seconds`."""
     seconds: dict[str, list[float]] = {name: [] for name in requests}
     for repeat in range(repeats + 1):
         for name, request in requests.items():
@@ -101,5 +101,5 @@ def interleave(
 
 
 def ratio(above: Iterable[float], below: Iterable[float]) -> float:
-    """Return the median of the ratios of what was measured in the same rounds."""
+    """Return the median of the ratios of times from the same rounds."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 def peak_bytes(work: Callable[[], object]) -> int:
     """Return the most bytes of tensor storage alive at once while `work` runs, counted after each operation.
 
-    Seen are all storages that an operation reads or makes, those that autograd keeps and those of the variables among
-    them; not seen is what a kernel takes and gives back inside one operation.
+    It counts all storages that an operation reads or makes, including those that autograd keeps and those of the
+    variables, but not what a kernel allocates and frees inside an operation.
     """
     with _Counting() as counting:
         work()

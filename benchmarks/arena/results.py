@@ -1,4 +1,4 @@
-"""Results as Markdown, with what made them."""
+"""Results as Markdown, with the command and the machine that made them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def parser(doc: str | None, repeats: int, solvers: Iterable[str] = ()) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that all benchmarks share; `--solvers` where there are some to choose from."""
+    """Return a parser with the arguments that all benchmarks share, with `--solvers` if there is a choice."""
     made = argparse.ArgumentParser(description=doc, formatter_class=_Help)
-    made.add_argument("--repeats", type=int, default=repeats, help="rounds that are measured; medians are printed")
-    made.add_argument("--threads", type=int, default=1, help="of torch, for each contender")
-    made.add_argument("--hold", action="store_true", help="let the allocator hold on to memory (glibc)")
+    made.add_argument("--repeats", type=int, default=repeats, help="measured rounds; medians are printed")
+    made.add_argument("--threads", type=int, default=1, help="torch threads for each contender")
+    made.add_argument("--hold", action="store_true", help="let the allocator keep freed memory (glibc)")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder that the table is written to")
     if solvers:
         known = list(dict.fromkeys(solvers))
@@ -31,11 +31,11 @@ def parser(doc: str | None, repeats: int, solvers: Iterable[str] = ()) -> argpar
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """The description as it is written, and every default."""
+    """Shows the description as written, and every default."""
 
 
 def _some(text: str, known: Sequence[str]) -> str:
-    """Return names by comma; ArgumentTypeError for one that is not known."""
+    """Return comma-separated names; ArgumentTypeError for an unknown one."""
     for name in text.split(","):
         if name not in known:
             raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(known)}")
@@ -52,10 +52,10 @@ def publish(name: str, doc: str | None, sections: Sequence[str], folder: Path, c
     """Print the sections, and write them to `NAME.md` with the command, the machine, the versions and the date.
 
     Args:
-        name: of the benchmark.
+        name: the benchmark's.
         doc: its docstring.
         sections: Markdown.
-        folder: made where it is not there.
+        folder: created if missing.
         conditions: threads, allocator, repeats.
     """
     body = "\n\n".join(sections)
@@ -73,8 +73,8 @@ def publish(name: str, doc: str | None, sections: Sequence[str], folder: Path, c
 
 
 def conditions(given: argparse.Namespace) -> str:
-    """Say under what the contenders ran."""
-    allocator = "holding on to memory" if given.hold else "as it is"
+    """Return the conditions of the measurement as text."""
+    allocator = "keeping freed memory" if given.hold else "unchanged"
     set_by_hand = {key: value for key, value in os.environ.items() if key.startswith(("MALLOC_", "LD_PRELOAD"))}
     by_hand = f" ({', '.join(f'{key}={value}' for key, value in set_by_hand.items())})" if set_by_hand else ""
     return (

@@ -1,8 +1,8 @@
-"""The main job on real input: RAW in, bilevel training, tracked run, ONNX out, restored pictures and a report.
+"""The whole job on photographs: RAW in, bilevel training, a tracked run, ONNX out, restored pictures and a report.
 
-Photographs become pairs of dark and bright DNG files, `pipelines/raw_lowlight.yaml` is trained on them and
-tracked, its ONNX file restores held-out dark DNGs without torch, and everything is measured against what there
-is without training, and against other ways to spend the same time.
+Turns photographs into pairs of dark and bright DNG files, trains `pipelines/raw_lowlight.yaml` on them, and restores
+held-out dark DNGs with the exported ONNX file, without torch. Compares the result with methods that need no training,
+and with other ways to spend the same training time.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from sheet import write_sheet
 
 from report import Row, table, write_report
 
-RATIO = 100.0  # long over short exposure time; noise is make-raw's default for it, stated in pairs.json
+RATIO = 100.0  # long over short exposure time; the noise is make-raw's default, which pairs.json states
 
 
 def main() -> None:
     """Run the demo into a new folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="a number is added when it exists")
-    parser.add_argument("--steps", type=int, nargs=2, metavar=("WARM", "BILEVEL"), help="fewer, for a quick look")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="new folder; numbered if it exists")
+    parser.add_argument("--steps", type=int, nargs=2, metavar=("WARM", "BILEVEL"), help="outer steps, for a quick look")
     arguments = parser.parse_args()
-    begun = time.monotonic()
+    started = time.monotonic()
     out = arguments.out if not arguments.out.exists() else _numbered(arguments.out)
     out.mkdir(parents=True)
     data = make_pairs(out)
     rows = classical_rows(data)
-    print("training (torch is imported from here on)", flush=True)
+    print("training the pipeline (only now importing torch)", flush=True)
     from training import train
 
     result, variants = train(data, out, arguments.steps or ())
@@ -51,16 +51,16 @@ def main() -> None:
     print(f"report     {out / 'report.md'}")
     print(f"ONNX       {', '.join(str(path) for path in result.exported)}")
     print(f"tracker    {result.where}")
-    print(f"took       {time.monotonic() - begun:.0f} s")
+    print(f"took       {time.monotonic() - started:.0f} s")
 
 
 def make_pairs(out: Path) -> Path:
-    """Make the DNG pairs of each split with the command that a user would type; return their folder."""
+    """Make the DNG pairs of each split with the command line; return their folder."""
     data = out / "data"
     command = [sys.executable, "-m", "restore_hub", "data", "make-raw"]
     for split, folder in copy_photographs(out / "photographs").items():
         subprocess.run([*command, str(folder), str(data / split), "--ratio", f"{RATIO:g}"], check=True)
-    for kind in ("short", "long"):  # `both`: what the two levels see, for training without levels
+    for kind in ("short", "long"):  # `both`: the data of both levels, for training without levels
         (data / "both" / kind).mkdir(parents=True)
         for split in ("train", "upper"):
             for file in (data / split / kind).iterdir():
@@ -74,9 +74,10 @@ def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def classical_rows(data: Path) -> list[Row]:
-    """Develop the held-out dark files without a network, fitted to the same pairs that the networks train on."""
-    print(f"fitting a tone curve and a denoiser to {len(pairs_of(data / 'both'))} training pairs", flush=True)
-    fitted = classical.fit(pairs_of(data / "both"))
+    """Develop the held-out dark files without a network, by methods fitted to the networks' training pairs."""
+    training = pairs_of(data / "both")
+    print(f"fitting a tone curve and a denoiser to {len(training)} training pairs", flush=True)
+    fitted = classical.fit(training)
     rows = [Row(name, None, None, {}) for name in ("rawpy, same gain", "with tone curve", "with non-local means")]
     for short, _ in pairs_of(data / "holdout"):
         rendered = classical.render(short, classical.gain_of(short))
@@ -86,7 +87,7 @@ def classical_rows(data: Path) -> list[Row]:
 
 
 def restored(chain: Path, data: Path, folder: Path) -> dict[str, classical.Picture]:
-    """Restore the held-out dark files with an ONNX file, in processes that cannot import torch."""
+    """Restore the held-out dark files with an ONNX file, in processes that can't import torch."""
     from restore_hub.photo.pictures import read_picture
 
     folder.mkdir(parents=True)

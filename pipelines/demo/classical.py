@@ -1,4 +1,4 @@
-"""What a photographer has without a network: rawpy's rendering, a fitted tone curve, non-local means."""
+"""Methods without a network: rawpy's rendering, a fitted tone curve, non-local means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from restore_hub.photo.raw.reader import read_raw, render_raw
 
 Picture = NDArray[np.float64]
-STRENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of the denoiser, in estimated deviations of the noise; best on train wins
+# Of the denoiser, in estimated deviations of the noise; the best on the training pairs is used.
+STRENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 SRGB_GAMMA = (2.4, 12.92)
 
 
@@ -34,7 +35,7 @@ def render(short: Path, gain: float) -> Picture:
 
 
 def reference(long: Path) -> Picture:
-    """Return the rendering of the long exposure, which the networks learn from and everything is measured against."""
+    """Return the rendering of the long exposure, the networks' target and the reference of all metrics."""
     return np.asarray(render_raw(long), np.float64) / 65535.0
 
 
@@ -87,8 +88,8 @@ def fit(pairs: Sequence[tuple[Path, Path]]) -> Classical:
 
 
 def gain_of(short: Path) -> float:
-    """Return the gain that the file itself asks for, the same one that the networks get."""
+    """Return the gain that the file itself asks for, which the networks get too."""
     gain = read_raw(short).gain
     if gain is None:
-        raise SystemExit(f"{short} has no BaselineExposure")
+        raise SystemExit(f"{short}: the file states no BaselineExposure; make it with `restore-hub data make-raw`")
     return gain

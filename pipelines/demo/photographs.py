@@ -1,11 +1,11 @@
-"""The demo's photographs: files that scikit-image and scikit-learn bring along, split once and for all."""
+"""The demo's photographs: files from scikit-image and scikit-learn, in fixed splits."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-# The holdout pictures train nothing and choose nothing: the exported weights are those of the last step.
+# The holdout pictures are used only for measuring: the exported weights are those of the last step.
 SPLITS = {
     "train": ("skimage/astronaut.png", "skimage/rocket.jpg", "sklearn/china.jpg"),
     "upper": ("skimage/coffee.png", "skimage/ihc.png"),

@@ -1,4 +1,4 @@
-"""The demo's table: PSNR and SSIM of every way on the held-out pictures."""
+"""The demo's table: PSNR and SSIM of every method on the held-out pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from restore_hub.train.run import Result
 
 @dataclass(frozen=True)
 class Row:
-    """One way to develop the dark files: seconds and outer steps of its last stage (none untrained), pictures."""
+    """One method to develop the dark files: seconds and outer steps of its last stage (`None` untrained), pictures."""
 
     name: str
     seconds: float | None
@@ -35,7 +35,7 @@ def scores(row: Row, references: Mapping[str, Picture]) -> dict[str, list[float]
 
 
 def table(rows: Sequence[Row], references: Mapping[str, Picture]) -> str:
-    """Return the table as Markdown that also reads well on a terminal."""
+    """Return the table as Markdown that also reads well in a terminal."""
     names = list(references)
     lines = [
         f"| {'held-out pictures: ' + ', '.join(names):<42} | PSNR dB | SSIM  | trained s | steps |",
@@ -52,7 +52,7 @@ def table(rows: Sequence[Row], references: Mapping[str, Picture]) -> str:
 def write_report(
     path: Path, rows: Sequence[Row], references: Mapping[str, Picture], result: Result, ratio: float
 ) -> None:
-    """Write the table, what it rests on, and where everything is."""
+    """Write the table, how it was measured, and where everything is."""
     each = []
     for row in rows:
         found = scores(row, references)
@@ -61,27 +61,27 @@ def write_report(
             for name, psnr, ssim in zip(row.pictures, found["psnr"], found["ssim"], strict=True)
         )
         each.append(f"- {row.name}: {values}")
-    text = f"""# Low-light RAW: what each way reaches
+    text = f"""# Low-light RAW: the methods compared
 
 {table(rows, references)}
 
-Short exposures are {ratio:g} times darker than the long ones (shot and read noise: `data/*/pairs.json`); the
-reference is rawpy's rendering of the long exposure. PSNR is joint over RGB, SSIM scikit-image's with Gaussian
-weights; pictures are clipped and rounded to 8 bits, nothing is cropped. The tone curve and the strength of
-the denoiser are fitted to the pictures that the networks train on. `ibgl`, `alternating` and `joint` start from the
-same warm start and take the same time. `alternating` is `ibgl` without the response, on the same batches; `joint`
-has no levels: it goes on as in the warm start, at its learning rate, on the pictures of both levels.
+Short exposures are {ratio:g} times darker than long ones (`data/*/pairs.json` states shot and read noise); the
+reference is rawpy's rendering of the long exposure. PSNR is joint over RGB, SSIM is scikit-image's with Gaussian
+weights; pictures are clipped and rounded to 8 bits, nothing is cropped. The tone curve and the denoiser's strength
+are fitted to the networks' training pictures. `ibgl`, `alternating` and `joint` continue from the same warm start for
+the same time. `alternating` is `ibgl` without the response, on the same batches; `joint` has no levels: it continues
+the warm start, at its learning rate, on the pictures of both levels.
 
-With {len(references)} pictures, differences of a few tenths of a dB decide nothing.
+With {len(references)} pictures, differences of a few tenths of a dB are not significant.
 
-PSNR/SSIM by picture:
+PSNR/SSIM of each picture:
 
 {chr(10).join(each)}
 
 ![held-out pictures](sheet.png)
 
 - run folder: `{result.folder}`
-- exported (weights of the last step, {result.step}): {", ".join(f"`{p}`" for p in result.exported)}
-- {result.where}
+- exported files (weights of the last step, {result.step}): {", ".join(f"`{p}`" for p in result.exported)}
+- tracker: {result.where}
 """
     path.write_text(text, encoding="utf-8")

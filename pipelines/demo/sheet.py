@@ -1,4 +1,4 @@
-"""A contact sheet: a row for each held-out picture, a column for each way, with its PSNR."""
+"""A contact sheet: a row for each held-out picture, a column for each method, with its PSNR."""
 
 from __future__ import annotations
 

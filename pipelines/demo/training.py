@@ -1,4 +1,4 @@
-"""Trains the pipeline, and spends the time of its bilevel stage in other ways from the same warm start."""
+"""Trains the pipeline, and from its warm start other solvers for the time of its bilevel stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PIPELINE = Path(__file__).resolve().parent.parent / "raw_lowlight.yaml"
 
 @dataclass(frozen=True)
 class Variant:
-    """One trained chain: what it is called, what its last stage took, and its ONNX file."""
+    """One trained chain: its name, the result of its last stage, and its ONNX file."""
 
     name: str
     stage: StageResult
@@ -39,7 +39,7 @@ def train(data: Path, out: Path, steps: Sequence[int]) -> tuple[Result, list[Var
     Args:
         data: folder of the splits `train`, `upper`, `holdout`, and `both` (train and upper together).
         out: folder of the demo.
-        steps: outer steps of the first stages, in place of the pipeline's.
+        steps: outer steps of the first stages, instead of the pipeline's.
     """
     roots = [f"data.{split}.root={data / split}" for split in ("train", "upper", "holdout")]
     shorter = [f"stages.{index}.steps={count}" for index, count in enumerate(steps)]
@@ -59,9 +59,9 @@ def train(data: Path, out: Path, steps: Sequence[int]) -> tuple[Result, list[Var
 
 
 def _others(document: dict[str, Any], data: Path, done: Result) -> dict[str, dict[str, Any]]:
-    """Return what to override for each other way: the pipeline's own stages, for the seconds of its bilevel one.
+    """Return the overrides of each other solver: the pipeline's own stages, for the seconds of its bilevel one.
 
-    `joint` has no levels, so it may train on the pictures of both.
+    `joint` has no levels, so it trains on the pictures of both.
     """
     warm, bilevel = ({k: v for k, v in stage.items() if k != "steps"} for stage in document["stages"])
     time = {"minutes": done.stages[1].seconds / 60}
@@ -75,5 +75,5 @@ def _others(document: dict[str, Any], data: Path, done: Result) -> dict[str, dic
 
 
 def _export(folder: Path, weights: str, out: Path) -> Path:
-    """Export a run's chain from a checkpoint by name, whatever its holdout says of it."""
+    """Export a run's chain from a checkpoint by name, whatever its validation score."""
     return next(path for path in export_run(folder, default_registry(), weights, out) if path.stem == "chain")

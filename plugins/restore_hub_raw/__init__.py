@@ -1,8 +1,13 @@
-"""RAW to picture: the U-Net of "Learning to See in the Dark", pairs of exposures, and pairs made from photos."""
+"""From RAW to pictures: the U-Net of "Learning to See in the Dark", pairs of exposures, and pairs made from photos."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from restore_hub.errors import add_messages
 from restore_hub.hookspecs import Register, RegisterCommand, hookimpl
+
+add_messages(Path(__file__).with_name("messages.toml"))
 
 
 @hookimpl
@@ -16,7 +21,7 @@ def register_networks(register: Register) -> None:
     register(
         "denoiser",
         "restore_hub_raw.unet:Denoiser",
-        summary="U-Net that takes the noise off packed RAW planes; exported, it denoises mosaics (Bayer DNG out)",
+        summary="U-Net that denoises packed RAW planes; exported, it denoises mosaics (Bayer DNG out)",
         references=("Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",),
     )
 
@@ -32,7 +37,7 @@ def register_datasets(register: Register) -> None:
     register(
         "sid",
         "restore_hub_raw.datasets.sid:Sid",
-        summary="The See-in-the-Dark set (Sony) by its official lists",
+        summary="The See-in-the-Dark data set (Sony), with its official lists",
         references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
     )
     register(
@@ -59,14 +64,14 @@ def register_readers(register: Register) -> None:
 def register_commands(register: RegisterCommand) -> None:
     register(
         "make-raw",
-        "restore_hub_raw.synthesis.make_raw:make_raw",
+        "restore_hub_raw.commands:make_raw",
         summary="Make pairs of short and long RAW exposures (DNG) from ordinary photos",
         group="data",
         references=("Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR 2019",),
     )
     register(
         "noise",
-        "restore_hub_raw.noise.command:noise",
+        "restore_hub_raw.commands:noise",
         summary="Measure a sensor's shot and read noise from RAW files, for `make-raw --noise`",
         group="data",
         references=(
@@ -76,7 +81,7 @@ def register_commands(register: RegisterCommand) -> None:
     )
     register(
         "check",
-        "restore_hub_raw.checks.check_data:check_data",
+        "restore_hub_raw.commands:check",
         summary="Find misaligned pairs, wrong exposure ratios, duplicates and unreadable files in training data",
         group="data",
         references=(

@@ -1,4 +1,4 @@
-"""U-Nets on packed RAW planes: the one of "Learning to See in the Dark", and a denoiser of mosaics."""
+"""U-Nets on packed RAW planes: that of "Learning to See in the Dark", and a denoiser of mosaics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class UNet(nn.Module):
     """Map packed planes (N, 4, h, w), h and w from 1 up, to sRGB (N, 3, 2h, 2w), not clamped.
 
     `depth` times: two 3x3 convolutions, then 2x2 max-pooling, the width doubling each time; on the way up a
-    transposed convolution halves the width and the features of the same size are joined to it; a 1x1
-    convolution gives 12 channels, which become the 2x2 pixels of 3 colours (Chen et al., CVPR 2018, where
-    `width` is 32 and `depth` 4). It begins near middle grey, which saves the first hundred steps.
+    transposed convolution halves the width and the features of the same size are concatenated; a 1x1
+    convolution gives 12 channels, which become the 2x2 pixels of 3 colours (Chen et al., CVPR 2018, with
+    `width` 32 and `depth` 4). The output starts near middle grey, which saves the first hundred steps.
 
     Args:
         width: channels at full (packed) size.
@@ -43,8 +43,8 @@ class UNet(nn.Module):
 class Denoiser(nn.Module):
     """Map packed planes (N, 4, h, w), h and w from 1 up, to the same planes with less noise, not clamped.
 
-    The U-Net finds what to add to its input (Brooks et al., CVPR 2019, who give it the noise level as well; this
-    one finds the level by itself). Untrained it changes nothing.
+    The U-Net predicts what to add to its input (Brooks et al., CVPR 2019, who also feed it the noise level, which
+    this one infers). Untrained it changes nothing.
 
     Args:
         width: channels at full (packed) size.
@@ -74,7 +74,7 @@ class _Body(nn.Module):
         super().__init__()
         for option, value in (("width", width), ("depth", depth)):
             if value < 1:
-                raise OptionError(f"option {option!r} of the U-Net is {value}; give 1 or more", option)
+                raise OptionError("raw-network.below-one", option, got=value)
         self.multiple = 2**depth
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(_double(i, o) for i, o in pairwise([4, *widths]))
@@ -82,7 +82,7 @@ class _Body(nn.Module):
         self.join = nn.ModuleList(_double(o, i) for i, o in pairwise(widths))
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Run on any size; what is no multiple of 2**depth is padded by repeating the edge."""
+        """Run on any size, padded to a multiple of 2**depth by repeating the edge."""
         height, width = raw.shape[-2:]
         k = self.multiple
         bottom = (height + k - 1) // k * k - height
@@ -99,7 +99,7 @@ class _Body(nn.Module):
 
 
 def _double(channels: int, width: int) -> nn.Sequential:
-    """Return two 3x3 convolutions with LeakyReLU 0.2; weights begin so that variance is kept (He et al., ICCV 2015)."""
+    """Return two 3x3 convolutions with LeakyReLU 0.2, initialised to keep the variance (He et al., ICCV 2015)."""
     layers: list[nn.Module] = []
     for given in (channels, width):
         convolution = nn.Conv2d(given, width, 3, padding=1)

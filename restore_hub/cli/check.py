@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from restore_hub.trial.hypergradient_check import Agreement, Closeness, Comparison
 
 MEANING = """\
-  theta is held still. `whole` is the gradient that steps theta, `response` the part of it that stands for the lower
-  level's answer to theta, `share` how large that part should be. cosine: 1 is the right direction, 0 an unrelated one,
-  below 0 the wrong way. length: 1x is right; the learning rate makes up for another one, as long as it lasts.
-  `optimum`: the gradient with the lower level solved, what bilevel training is after. `steps`: the exact one of the
-  lower steps just taken, which has seen no more of the lower level than they did. No such figure fails a spec."""
+  theta stays where it is. `whole` is the gradient that steps theta; `response` is the part of it that stands for the
+  lower level's response to theta, and `share` is how large that part should be. cosine: 1 is the right direction, 0 an
+  unrelated one, below 0 the wrong way. length: 1x is right; the learning rate makes up for any other constant factor.
+  `optimum`: the gradient with the lower level solved, which bilevel training is after. `steps`: the exact gradient of
+  the lower steps just taken. These figures never fail a spec."""
 
 
 @click.command()
@@ -31,14 +31,14 @@ MEANING = """\
 def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], hypergradient: bool) -> None:
     """Check SPEC: names, options, graph, level rules, solvers with their optimizers, shapes, parameters and cost."""
     from restore_hub.plan import make_plan
-    from restore_hub.plan.dry_run import report
+    from restore_hub.plan.dry_run import dry_run
     from restore_hub.plan.shipped import find_spec
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
     from restore_hub.train.problems.fit import check_fit
 
     plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
-    found = report(plan)
+    found = dry_run(plan)
     check_fit(plan, found.samples.__getitem__)
     of = "each split" if plan.problem else "the first split, at its crop or 128 pixels"
     click.echo(f"tensors (of one batch of {of})")
@@ -64,7 +64,7 @@ def _hypergradients(spec: Path, overrides: Sequence[str], plugins: Sequence[Path
     found = check_hypergradients(spec, overrides=overrides, plugins=plugins)
     for agreement in found:
         yield from _agreement(agreement)
-    yield MEANING if found else "hypergradient: no stage has two levels, so there is none"
+    yield MEANING if found else "hypergradient: there is none, since no stage has two levels"
 
 
 def _agreement(found: Agreement) -> Iterator[str]:
@@ -92,10 +92,10 @@ def _cells(closeness: Closeness) -> tuple[str, str]:
 
 
 def _verdict(cosines: Sequence[float]) -> str:
-    """Say what the least cosine of the whole hypergradient means."""
+    """Return what the least cosine of the whole hypergradient means."""
     least = min(cosines)
     if math.isnan(least):
-        return "has nothing to agree with: the exact gradient is zero"
+        return "can't be compared: the exact gradient is zero"
     if least >= 0.9:
         return "steps theta in the right direction"
     if least >= 0.5:

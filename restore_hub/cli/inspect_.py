@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from restore_hub.cli.native import quiet_libraw
-from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.options import FilePath, device_option, reader_option
 from restore_hub.cli.units import printable, size
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @device_option
+@reader_option
 @quiet_libraw()
 def command(file: Path, as_json: bool, device: str) -> None:
     """Show what FILE is: the manifest of an exported model, with its test vector run, or the facts of a RAW file.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from restore_hub.model.devices import PROVIDERS
+from restore_hub.photo.raw.layouts import use_plugin_files
 
 
 class FilePath(click.Path):
@@ -23,8 +24,31 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def _with_readers(_: click.Context, option: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Let RAW files be read by what plugin files register too."""
+    use_plugin_files(files)
+    if files and not option.expose_value:
+        from restore_hub.plugins import default_registry
+
+        default_registry(files)  # raises for a file that fails to load, as other commands do by themselves
+    return files
+
+
 plugin_option = click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Load a plugin file."
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    callback=_with_readers,
+    help="Load a plugin file.",
+)
+reader_option = click.option(
+    "--plugin",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    callback=_with_readers,
+    expose_value=False,
+    help="Load a plugin file that reads RAW files of another sensor layout.",
 )
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one value of the spec."

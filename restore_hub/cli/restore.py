@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import click
 
 from restore_hub.cli.native import quiet_libraw
-from restore_hub.cli.options import FilePath, device_option
+from restore_hub.cli.options import FilePath, device_option, reader_option
 from restore_hub.cli.units import printable
 
 
@@ -49,6 +49,7 @@ class _Balance(click.ParamType[Any]):
 @click.option("--jobs", type=click.IntRange(min=1), help="Photographs of a folder at once; default: 1.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT; in a folder, also files that it didn't make.")
 @device_option
+@reader_option
 @click.option(
     "--tile",
     type=click.IntRange(min=0),

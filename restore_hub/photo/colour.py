@@ -1,4 +1,4 @@
-"""Colour spaces: sRGB, its light, and what a camera's sensor sees of it."""
+"""Colour spaces: sRGB, linear light, and the RGB of a camera's sensor."""
 
 from __future__ import annotations
 

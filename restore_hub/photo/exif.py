@@ -1,4 +1,4 @@
-"""The EXIF of a photograph, reduced to what stays true once it is restored (EXIF 2.32, section 4.6)."""
+"""The EXIF of a photograph, reduced to what stays true after it is restored (EXIF 2.32, section 4.6)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from restore_hub.photo.tiff import (
 
 MAKE, MODEL, SOFTWARE, EXPOSURE_TIME = 271, 272, 305, 33434
 _DATE, _ARTIST, _EXIF_IFD, _GPS_IFD, _VERSION, _COMMENT = 36867, 315, 34665, 34853, 36864, 37510
-# ImageDescription, Make, Model, DateTime, Artist, Copyright. Not kept are sizes, orientation, thumbnails, maker notes.
+# ImageDescription, Make, Model, DateTime, Artist, Copyright. Sizes, orientation, thumbnails, maker notes are dropped.
 _MAIN = frozenset((270, MAKE, MODEL, 306, _ARTIST, 33432))
 # fmt: off
 _PHOTO = frozenset((
@@ -89,7 +89,7 @@ def with_exposure_time(exif: Directory, seconds: float | None) -> Directory:
 
 
 def user_comment(exif: Directory) -> str:
-    """Return the comment of a person or program on the photograph (tag 37510); an empty text for none."""
+    """Return the comment of a person or program on the photograph (tag 37510), or an empty text."""
     photo = exif.get(_EXIF_IFD, {})
     comment = None if isinstance(photo, Field) else photo.get(_COMMENT)
     if not isinstance(comment, Field) or comment.kind not in (UNDEFINED, BYTE):
@@ -106,7 +106,7 @@ def with_user_comment(exif: Directory, comment: str) -> Directory:
 
 
 def _kept(file: BinaryIO) -> Directory | None:
-    """Return what is kept of a TIFF, or `None` for another file. TIFF/EP has the exposure in the main directory."""
+    """Return what is kept of a TIFF, `None` for other files. TIFF/EP has the exposure in the main directory."""
     header = read_header(file)
     if header is None:
         return None
@@ -117,7 +117,7 @@ def _kept(file: BinaryIO) -> Directory | None:
     if places.get(_EXIF_IFD):
         photo |= read_directory(file, order, places[_EXIF_IFD], _PHOTO)
     if _COMMENT in photo and order == ">":
-        photo[_COMMENT] = _turned(photo[_COMMENT])
+        photo[_COMMENT] = _little_endian(photo[_COMMENT])
     gps = read_directory(file, order, places[_GPS_IFD], _GPS) if places.get(_GPS_IFD) else {}
     kept = _directory(main, photo, gps)
     if len(encode_tiff(kept)) > _LARGEST:
@@ -125,8 +125,8 @@ def _kept(file: BinaryIO) -> Directory | None:
     return kept
 
 
-def _turned(comment: Field) -> Field:
-    """Return a comment in little-endian order: that of Unicode letters goes with the whole, unseen by TIFF."""
+def _little_endian(comment: Field) -> Field:
+    """Return a comment in little-endian order: Unicode letters have the byte order of the file, unknown to TIFF."""
     kind, data = comment
     if data[:8] != _UNICODE or len(data) % 2:
         return comment

@@ -1,4 +1,4 @@
-"""ICC profiles: the one of sRGB, and whether another one is the same."""
+"""ICC profiles: that of sRGB, and whether another one is the same."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _ALIKE = 3  # levels of 255 by which makers' sRGB profiles differ from each othe
 
 @cache
 def srgb_profile() -> bytes:
-    """Return an sRGB profile (IEC 61966-2-1); always the same bytes, without the date and the sum over it."""
+    """Return an sRGB profile (IEC 61966-2-1), always the same bytes: without its date and checksum."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     data[24:36], data[84:100] = bytes(12), bytes(16)  # ICC.1, section 7.2
     return bytes(data)
 
 
 def is_srgb(icc: bytes) -> bool:
-    """Say whether colours by a profile are those of sRGB, by converting some: names of profiles are anyone's choice.
+    """Say whether a profile has the colours of sRGB, by converting some: anyone can call a profile sRGB.
 
-    A profile that cannot be read is not.
+    One that cannot be read isn't sRGB.
     """
     steps = np.arange(0, 256, 51, dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(36, 6, 3)
@@ -31,14 +31,14 @@ def is_srgb(icc: bytes) -> bool:
         change = ImageCms.buildTransform(
             profile, ImageCms.createProfile("sRGB"), "RGB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC
         )
-        there = ImageCms.applyTransform(Image.fromarray(cube), change)
+        converted = ImageCms.applyTransform(Image.fromarray(cube), change)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return False
-    return bool(np.abs(np.asarray(there, np.int16) - cube).max() <= _ALIKE)
+    return bool(np.abs(np.asarray(converted, np.int16) - cube).max() <= _ALIKE)
 
 
 def profile_name(icc: bytes) -> str:
-    """Return how a profile calls itself, or `an unreadable profile`."""
+    """Return a profile's own name, or `an unreadable profile`."""
     try:
         return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip() or "no name"
     except (ImageCms.PyCMSError, OSError, ValueError):

@@ -24,12 +24,12 @@ DEFAULT_PICTURE = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Findings about a plan.
+class Findings:
+    """What a dry run of a plan finds.
 
     Attributes:
-        shapes: shape of every tensor for one batch, in the order of the chain, by tensor name; those of the first
-            batch of each split, `split.name`, where the spec has a problem.
+        shapes: shape of every tensor for one batch, by name, in the order of the chain; with a problem those of the
+            first batch of each split, as `split.name`.
         makers: block (or `data`) that makes each tensor.
         parameters: number of parameters of each block.
         samples: in one batch of each split.
@@ -45,8 +45,8 @@ class Report:
     remarks: tuple[str, ...]
 
 
-def report(plan: Plan) -> Report:
-    """Run the chain on the meta device and look at the data that is there; or run the energies of the problem once.
+def dry_run(plan: Plan) -> Findings:
+    """Run the chain on the meta device and look at the data that is there; or run the energies of a problem once.
 
     Raises:
         SpecError: tensors that don't fit each other.
@@ -63,10 +63,10 @@ def report(plan: Plan) -> Report:
     makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
     samples = {name: split.batch_size for name, split in plan.spec.data.items()}
-    return Report(shapes, makers, parameters, samples, costs, (*plan.remarks, *remarks))
+    return Findings(shapes, makers, parameters, samples, costs, (*plan.remarks, *remarks))
 
 
-def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
+def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Findings:
     problem = make_problem(plan)
     remarks = check_problem(plan, problem)
     batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
@@ -74,7 +74,7 @@ def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Report:
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
     samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}
     notes = (*plan.remarks, *remarks, *getattr(problem, "notes", ()))
-    return Report(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes)
+    return Findings(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes)
 
 
 def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:

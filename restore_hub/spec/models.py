@@ -32,7 +32,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _not_reserved(name: str) -> str:
-    if name.lower() == CHAIN:  # some file systems do not tell upper case from lower case
+    if name.lower() == CHAIN:  # some file systems don't distinguish upper and lower case
         raise _refusal("spec.reserved-block", name=name)
     return name
 
@@ -81,7 +81,7 @@ class Split(WithOptions):
         default=None, description="where the files come from and their licence, for the card of what is trained"
     )
     strict: bool = Field(
-        default=False, description="end the run at a file that cannot be read, instead of leaving its sample out"
+        default=False, description="end the run at a file that can't be read, instead of leaving its sample out"
     )
 
 
@@ -208,8 +208,8 @@ class Stage(WithOptions):
 class Export(Strict):
     """What becomes ONNX: single blocks, and the chain that ends in a named tensor; the licence is written into them.
 
-    The weights `last` are those at the end, `best` those with the best first metric on the holdout split, so that
-    split's metrics are optimistic.
+    The weights `last` are those at the end, `best` those with the best first metric on the holdout split, so its
+    metrics are optimistic.
     """
 
     blocks: Distinct = Field(default_factory=list, description="blocks that become `<block>.onnx`, each named once")

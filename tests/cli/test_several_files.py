@@ -49,7 +49,7 @@ def test_restore_of_one_photograph_and_of_a_folder(folder: Path, write_raw: Writ
 
 
 @pytest.mark.parametrize("source", ["p.onnx+", "+", "p.onnx+none.onnx", "p.onnx+r.onnx"])
-def test_what_cannot_run_writes_nothing(folder: Path, source: str) -> None:
+def test_models_that_cannot_run_write_nothing(folder: Path, source: str) -> None:
     write_picture(folder / "in.png", np.full((8, 9, 3), 0.5, np.float32))
     done = _run("restore", source, "in.png", "-o", "out.png")
     assert isinstance(done.exception, ModelFileError)

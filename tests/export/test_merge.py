@@ -311,7 +311,7 @@ def test_existing_files_stay(tmp_path: Path, write_model: Write) -> None:
 
 def test_parts_that_do_not_fit(tmp_path: Path, write_model: Write) -> None:
     raw, picture = write_model(tmp_path / "a.onnx", "raw-to-rgb"), write_model(tmp_path / "b.onnx")
-    with refused("model.does-not-fit"):
+    with refused("model.does-not-fit", f"{picture} before {raw}"):
         merge(_join(picture, raw), tmp_path / "m.onnx")
     denoise = write_model(tmp_path / "d.onnx", "raw-to-raw")
     other = _edited(

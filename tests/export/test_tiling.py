@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restore_hub import fresh_process
 from restore_hub.export import Deployed, deployed_chain, export_onnx
 from restore_hub.export import tiling as tiling_module
 from restore_hub.export.tiling import find_tiling
@@ -96,8 +95,8 @@ def test_a_large_share_of_the_whole_s_mean_allows_no_tiles(make: Callable[..., P
     tiling = load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling
     assert (tiling.kind, tiling.margin) == ("none", 256)
     assert tiling.error > 8 / 255
-    expected = f"tiles: none, since with 256 pixels around each they are {tiling.error:.2g} from the whole"
-    assert tiling.describe() == expected
+    assert "256 pixels" in tiling.describe()
+    assert f"{tiling.error:.2g}" in tiling.describe()
 
 
 def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> None:
@@ -108,7 +107,7 @@ def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> 
 def test_a_file_whose_memory_cannot_be_measured_is_not_published(
     make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fresh_process.sys, "executable", "/bin/false")
+    monkeypatch.setattr("restore_hub.fresh_process.sys.executable", "/bin/false")
     module = deployed_chain(build_chain(make()).eval(), "enhanced")
     with refused("model.not-measured", quantity="memory"):
         exported(module, tmp_path / "c.onnx")

@@ -154,7 +154,7 @@ def test_damaged_exif_is_left_out_with_a_note(tmp_path: Path, size: int, suffix:
     assert picture.notes == LOST
 
 
-def test_a_damaged_raw_file_says_the_same(tmp_path: Path) -> None:
+def test_damaged_exif_of_a_raw_file_is_noted_too(tmp_path: Path) -> None:
     (tmp_path / "a.nef").write_bytes(encode_tiff({271: text("A long name"), EXIF: numbers(SHORT, 9)})[:-4])
     tags = read_tags(tmp_path / "a.nef")
     assert (tags.exif, tags.lost) == ({}, LOST)

@@ -35,12 +35,12 @@ def test_the_name_alone_does_not_make_srgb(gamma: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["LAB", "XYZ"])
-def test_profiles_of_no_rgb_are_not(kind: str) -> None:
+def test_profiles_of_other_spaces_are_not_srgb(kind: str) -> None:
     assert not is_srgb(ImageCms.ImageCmsProfile(ImageCms.createProfile(kind)).tobytes())
 
 
 @pytest.mark.parametrize("size", [0, 10, 127, 200, 400])
-def test_damaged_profiles_are_not(size: int) -> None:
+def test_damaged_profiles_are_not_srgb(size: int) -> None:
     cut = srgb_profile()[:size]
     assert not is_srgb(cut)
     noise = np.random.default_rng(size).bytes(size)

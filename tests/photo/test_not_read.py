@@ -1,4 +1,4 @@
-"""What memory or the system refuses is no fault of the file: training must not leave the file out."""
+"""When memory or the system refuses, the file isn't at fault, and training must not leave it out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.photo.kind import Kind, kind_of
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
-from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import refused
+from support.raw_files import make_dng
 
 SIDECAR = "cfa: rggb\nwhite: 4000\n"
 FAULTS = [
@@ -29,12 +28,6 @@ FAULTS = [
     (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "photo.cannot-open", {"cause": "Too many open files"}),
     (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "photo.cannot-open", {"cause": "Permission denied"}),
 ]
-
-
-def a_dng(path: Path) -> Path:
-    four = np.ones(4, np.float32)
-    write_dng(path, RawImage(np.full((30, 30), 700, np.uint16), (0, 0), 64 * four, 4095 * four, four, "camera"))
-    return path
 
 
 def a_mosaic(path: Path) -> Path:
@@ -66,8 +59,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exce
 @pytest.mark.parametrize(
     ("name", "make", "read", "place"),
     [
-        ("a.dng", a_dng, read_raw, (rawpy, "imread")),
-        ("a.dng", a_dng, render_raw, (rawpy, "imread")),
+        ("a.dng", make_dng, read_raw, (rawpy, "imread")),
+        ("a.dng", make_dng, render_raw, (rawpy, "imread")),
         ("a.npy", a_mosaic, read_raw, (np, "load")),
         ("a.raw", a_mosaic, read_raw, (np, "fromfile")),
         ("a.png", a_mosaic, read_raw, (Image, "open")),
@@ -78,7 +71,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exce
     ],
 )
 @pytest.mark.parametrize(("error", "code", "facts"), FAULTS)
-def test_what_the_decoder_is_refused_is_not_the_files_fault(
+def test_lacking_memory_or_rights_is_not_the_files_fault(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -97,15 +90,15 @@ def test_what_the_decoder_is_refused_is_not_the_files_fault(
     assert not isinstance(caught.value, UnreadableFileError)
 
 
-def test_librarys_own_error_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = a_dng(tmp_path / "a.dng")
+def test_libraws_own_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_dng(tmp_path / "a.dng")
     failing(monkeypatch, (rawpy, "imread"), rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"))
     with refused("photo.no-memory", path) as caught:
         read_raw(path)
     assert not isinstance(caught.value, UnreadableFileError)
 
 
-@pytest.mark.parametrize(("make", "name"), [(a_dng, "a.dng"), (a_mosaic, "a.npy"), (a_picture, "a.png")])
+@pytest.mark.parametrize(("make", "name"), [(make_dng, "a.dng"), (a_mosaic, "a.npy"), (a_picture, "a.png")])
 def test_a_file_that_cannot_even_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], name: str
 ) -> None:

@@ -124,7 +124,7 @@ def test_the_content_counts_whatever_its_layout_and_name(tmp_path: Path, what: s
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_pictures_that_are_not_read_are_said(tmp_path: Path, what: str) -> None:
+def test_further_pictures_of_a_file_are_noted(tmp_path: Path, what: str) -> None:
     (tmp_path / "a.tif").write_bytes(ODD[what][0])
     said = "the first of several pictures in the file" in read_picture(tmp_path / "a.tif").notes
     assert said == (what in ("several pages", "an animation"))
@@ -138,7 +138,7 @@ def test_a_smaller_copy_of_a_picture_is_no_other_picture(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG"])
-def test_a_profile_of_grey_is_said_to_be_left_out(tmp_path: Path, format: str) -> None:
+def test_a_profile_of_grey_is_left_out_with_a_note(tmp_path: Path, format: str) -> None:
     grey = bytearray(srgb_profile())
     grey[16:20] = b"GRAY"  # ICC.1, section 7.2: the space of the data
     image = Image.fromarray(PIXELS[..., 0])
@@ -148,7 +148,7 @@ def test_a_profile_of_grey_is_said_to_be_left_out(tmp_path: Path, format: str) -
     assert [note.partition(":")[0] for note in picture.notes] == ["profile left out, since the result is RGB"]
 
 
-def test_lab_has_no_alpha_and_ycck_is_said(tmp_path: Path) -> None:
+def test_lab_has_no_alpha_and_ycck_is_noted(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(saved(Image.fromarray(PIXELS).convert("LAB"), "TIFF"))
     assert read_picture(tmp_path / "a.tif").notes == ()
     cmyk = saved(Image.fromarray(PIXELS).convert("CMYK"), "JPEG")
@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_lies_is_refused_before_memory_is_taken(
+def test_lying_headers_are_refused_before_memory_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], what: str
 ) -> None:
     data, code = REFUSED[what]
@@ -240,7 +240,7 @@ def pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "read"), [("a.png", read_picture), ("a.dng", read_raw), ("m.npy", read_raw), ("m.raw", read_raw)]
 )
-def test_what_is_no_file(
+def test_folders_and_pipes_are_refused(
     tmp_path: Path, name: str, read: Callable[[Path], Any], make: Callable[[Path], None], code: str
 ) -> None:
     (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 255\n")

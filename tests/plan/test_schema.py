@@ -12,14 +12,11 @@ from restore_hub.plan.schema import spec_schema
 from restore_hub.plugins import default_registry
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import read_spec
-from support import LOWLIGHT
+from support import LOWLIGHT, PIPELINES
 
 
 class Wrapping:
     def __init__(self, inner: torch.nn.Module, width: int = 8) -> None: ...
-
-
-PIPELINES = sorted(LOWLIGHT.parent.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +26,7 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_pipeline_is_valid(validator: jsonschema.Draft202012Validator, path: Path) -> None:
     assert list(validator.iter_errors(read_spec(path).data)) == []
 
@@ -42,6 +39,8 @@ def test_every_pipeline_is_valid(validator: jsonschema.Draft202012Validator, pat
         "blocks.generate.network=raw/nothing",
         "stages.1.lower.stepz=2",
         "stages.1.capp=3",
+        "stages.0.levels=[]",
+        "stages.1.upper.steps=2",
         "data.train.croop=3",
         "objectives.retinex.smoothnes=1",
         "nam=x",

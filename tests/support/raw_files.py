@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,51 +14,65 @@ import tifffile
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 
+# From XYZ to a Canon EOS 6D.
+MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+
+
+def make_noise(height: int, width: int, top: int = 4096) -> np.ndarray:
+    """Return a mosaic (H, W) of values below `top`."""
+    return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
+
+
+def make_dng(path: Path, mosaic: np.ndarray | None = None, **changes: Any) -> Path:
+    """Write a mosaic as a DNG of 12 bits; changes are of `RawImage`."""
+    settings: dict[str, Any] = {
+        "phase": (0, 0),
+        "black": np.full(4, 64, np.float32),
+        "white": np.full(4, 4095, np.float32),
+        "balance": np.array([2.0, 1, 1, 1.5], np.float32),
+        "balance_source": "camera",
+        "camera_from_xyz": MATRIX,
+    }
+    write_dng(path, RawImage(make_noise(30, 40) if mosaic is None else mosaic, **(settings | changes)))
+    return path
+
+
+def make_bare_dng(path: Path, mosaic: np.ndarray, pattern: bytes, tags: Any = (), photometric: Any = "cfa") -> Path:
+    """Write a DNG with any colour pattern, square, and extra tags."""
+    side = int(len(pattern) ** 0.5)
+    cfa = [(33421, 3, 2, (side, side), True), (33422, 1, len(pattern), pattern, True)] if pattern else []
+    head = [(50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, None, "Some Camera", True)]
+    tifffile.imwrite(path, mosaic, photometric=photometric, metadata=None, extratags=[*head, *cfa, *tags])
+    return path
+
+
+def make_grey_dng(path: Path, tags: Any = ()) -> Path:
+    """Write a DNG of a monochrome sensor."""
+    make_bare_dng(path, make_noise(40, 48), b"", tags, photometric="minisblack")
+    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
+    path.write_bytes(path.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
+    return path
+
 
 @pytest.fixture(scope="session")
 def camera_matrix() -> np.ndarray:
-    """Return the matrix (3, 3) from XYZ to the camera, of a Canon EOS 6D."""
-    return np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+    """Return the matrix (3, 3) from XYZ to the camera."""
+    return MATRIX
 
 
 @pytest.fixture(scope="session")
 def noise() -> Callable[..., np.ndarray]:
-    """Return a function that makes a mosaic (H, W) of values below `top`."""
-
-    def make(height: int, width: int, top: int = 4096) -> np.ndarray:
-        return np.random.default_rng(7).integers(0, top, (height, width)).astype(np.uint16)
-
-    return make
+    """Return `make_noise`."""
+    return make_noise
 
 
 @pytest.fixture(scope="session")
-def dng(camera_matrix: np.ndarray) -> Callable[..., Path]:
-    """Return a function that writes a mosaic as a DNG of 12 bits; changes are of `RawImage`."""
-
-    def write(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
-        settings: dict[str, Any] = {
-            "phase": (0, 0),
-            "black": np.full(4, 64, np.float32),
-            "white": np.full(4, 4095, np.float32),
-            "balance": np.array([2.0, 1, 1, 1.5], np.float32),
-            "balance_source": "camera",
-            "camera_from_xyz": camera_matrix,
-        }
-        write_dng(path, RawImage(mosaic, **(settings | changes)))
-        return path
-
-    return write
+def dng() -> Callable[..., Path]:
+    """Return `make_dng`."""
+    return make_dng
 
 
 @pytest.fixture(scope="session")
 def bare_dng() -> Callable[..., Path]:
-    """Return a function that writes a DNG with any colour pattern, square, and extra tags."""
-
-    def write(path: Path, mosaic: np.ndarray, pattern: bytes, tags: Any = (), photometric: Any = "cfa") -> Path:
-        side = int(len(pattern) ** 0.5)
-        cfa = [(33421, 3, 2, (side, side), True), (33422, 1, len(pattern), pattern, True)] if pattern else []
-        head = [(50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, None, "Some Camera", True)]
-        tifffile.imwrite(path, mosaic, photometric=photometric, metadata=None, extratags=[*head, *cfa, *tags])
-        return path
-
-    return write
+    """Return `make_bare_dng`."""
+    return make_bare_dng

@@ -120,12 +120,12 @@ def test_notes_of_datasets_are_said_and_recorded(
     small: list[str], noted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from restore_hub.plan import make_plan
-    from restore_hub.plan.dry_run import report
+    from restore_hub.plan.dry_run import dry_run
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
 
     plan = make_plan(read_spec(LOWLIGHT, _with_noted(small)), default_registry([noted]))
-    assert "data.train: scene 7 is left out" in report(plan).remarks
+    assert "data.train: scene 7 is left out" in dry_run(plan).remarks
     result = run(LOWLIGHT, overrides=_with_noted(small), plugins=[noted], out=tmp_path / "r")
     assert "data.train: scene 7 is left out" in capsys.readouterr().err.splitlines()
     assert json.loads((result.folder / "data.json").read_text())["train"]["notes"] == ["scene 7 is left out"]

@@ -1,1 +1,1 @@
-"""Checks of RAW data before training."""
+"""Checks of RAW training data before training starts."""

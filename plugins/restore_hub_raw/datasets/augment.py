@@ -1,4 +1,4 @@
-"""Random changes of a photo by transforms of albumentations, named in a spec."""
+"""Random changes to a photo, by transforms of albumentations named in a spec."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_hub.errors import MissingExtraError, OptionError, did_you_mean
+from restore_hub.errors import MissingExtraError, OptionError, nearest, reason_of
 
 _TOLERANCE = 1e-2  # interpolation overshoots a little
 
 
 class Augment:
-    """Transforms of albumentations in the order given, each drawn from the generator handed in.
+    """Transforms of albumentations in the given order, which draw from the generator they are called with.
 
     Args:
-        transforms: options by name of the transform, as albumentations has them; what it does to other things
-            than a picture does not count.
-        size: height and width of the pictures to come, as far as it is known.
+        transforms: name of each transform to its options, both as in albumentations; only its effect on pictures
+            counts.
+        size: height and width of the pictures, as far as known.
 
     Raises:
-        OptionError: of the option `augment`: an unknown transform, an option that it does not take, or one that
-            changes the size or the value range of a picture, or needs more than one.
-        MissingExtraError: albumentations is not installed.
+        OptionError: for the option `augment`: an unknown transform, an option that it doesn't take, or a transform
+            that changes the size or the value range of a picture, or needs more than a picture.
+        MissingExtraError: albumentations isn't installed.
     """
 
     def __init__(self, transforms: Mapping[str, Mapping[str, Any]], size: tuple[int, int]) -> None:
@@ -42,7 +42,7 @@ class Augment:
         """Return the changed picture, float32 (H, W, 3) in [0, 1].
 
         Raises:
-            OptionError: its size or value range is another one now.
+            OptionError: a transform changed its size or value range.
         """
         for name, transform in self._transforms.items():
             transform.set_random_seed(int(rng.integers(2**32)))
@@ -51,14 +51,12 @@ class Augment:
 
 
 def _library() -> Any:
-    """Import albumentations, which else asks on the network for newer versions."""
+    """Import albumentations without its look-up of newer versions on the network."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     try:
         import albumentations
     except ImportError as error:
-        raise MissingExtraError(
-            f"`augment` needs albumentations ({error}): pip install 'restore-hub[train]', or leave it out"
-        ) from error
+        raise MissingExtraError("raw-augment.no-albumentations", "augment", cause=error) from error
     return albumentations
 
 
@@ -71,26 +69,23 @@ def _make(library: Any, name: str, options: Mapping[str, Any]) -> Any:
         if kind not in bases and not issubclass(kind, library.Transform3D)
     }
     if name not in known:
-        raise _error(name, f"no transform of pictures in albumentations{did_you_mean(name, known)}")
+        raise OptionError("raw-augment.unknown-transform", "augment", transform=name, mend=nearest(name, known))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # all that an option it does not know brings
+            warnings.simplefilter("error", UserWarning)  # unknown options only bring a warning
             return known[name](**options)
     except Exception as error:  # pydantic's, TypeError and its own
-        raise _error(name, " ".join(str(error).split())[:300]) from error
+        raise OptionError("raw-augment.bad-option", "augment", transform=name, cause=reason_of(error)) from error
 
 
 def _apply(name: str, transform: Any, picture: NDArray[np.float32], always: bool = False) -> NDArray[np.float32]:
     try:
         changed = transform(image=picture, force_apply=always)["image"]
-    except Exception as error:  # what it needs beside a picture, and whatever OpenCV raises
-        raise _error(name, " ".join(str(error).split())[:300]) from error
+    except Exception as error:  # a mask or boxes that it needs too, and whatever OpenCV raises
+        raise OptionError("raw-augment.fails", "augment", transform=name, cause=reason_of(error)) from error
     if np.shape(changed) != picture.shape:
-        raise _error(name, f"makes {np.shape(changed)} of {picture.shape}; it must keep the size")
+        sizes = {"before": picture.shape, "after": np.shape(changed)}
+        raise OptionError("raw-augment.changes-size", "augment", transform=name, **sizes)
     if changed.dtype != np.float32 or not (changed.min() >= -_TOLERANCE and changed.max() <= 1 + _TOLERANCE):
-        raise _error(name, "makes values outside [0, 1]; give a transform whose result is a picture")
+        raise OptionError("raw-augment.leaves-range", "augment", transform=name)
     return np.ascontiguousarray(np.clip(changed, 0, 1))
-
-
-def _error(name: str, reason: str) -> OptionError:
-    return OptionError(f"option 'augment' of raw/photos: {name}: {reason}", "augment")

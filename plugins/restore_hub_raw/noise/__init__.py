@@ -1,1 +1,1 @@
-"""A camera's noise from its own frames."""
+"""The noise of a RAW sensor: its model, how it's measured, and the file that keeps it."""

@@ -1,1 +1,1 @@
-"""Photographs to RAW: unprocessing, sensor noise, DNG pairs."""
+"""RAW exposures made from ordinary photos."""

@@ -1,8 +1,7 @@
 """From a finished photo back to sensor values.
 
-Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019. Each step inverts one of a camera's, in
-the order tone curve, gamma, colour matrix, white balance, mosaic, noise. Values are floats, 1 is the sensor's
-saturation.
+Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019. Each step inverts one of the camera's, in
+the order tone curve, gamma, colour matrix, white balance, mosaic, noise. Values are floats; the sensor saturates at 1.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from restore_hub.photo.colour import camera_from_srgb, linear_from_srgb
 CANON_6D = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 RED_GAIN = (1.9, 2.4)  # ranges of camera white balances
 BLUE_GAIN = (1.5, 1.9)
-HIGHLIGHT = 0.9  # above this mean the white balance is no longer undone in full
+HIGHLIGHT = 0.9  # above this mean the white balance is undone only in part
 
 Array = NDArray[np.float64]
 
@@ -54,7 +53,7 @@ def invert_balance(picture: Array, balance: ArrayLike) -> Array:
 def sensor_rgb(photo: Array, matrix: ArrayLike, balance: ArrayLike, tone: bool) -> Array:
     """Return what each pixel of the sensor would see in three colours: (H, W, 3) in [0, 1].
 
-    Gamma is that of sRGB (IEC 61966-2-1); the paper has the power 2.2, which is not what renderers apply.
+    Gamma is that of sRGB (IEC 61966-2-1), as renderers apply it; the paper uses the power 2.2.
 
     Args:
         photo: sRGB (H, W, 3) in [0, 1].
@@ -75,10 +74,10 @@ def mosaic(picture: Array, phase: tuple[int, int]) -> Array:
 
 
 def expose(signal: Array, ratio: float, shot: float, read: float, rng: np.random.Generator) -> Array:
-    """Expose `ratio` times shorter; add noise of variance `shot * x + read` at the signal x so made.
+    """Expose `ratio` times shorter, and add noise of variance `shot * x + read` at the resulting signal x.
 
-    Shot noise is drawn from a Poisson distribution, not from its Gaussian limit as in the paper, because a dark
-    picture counts few photons. Read noise may bring values below 0.
+    Shot noise is drawn from a Poisson distribution, not from its Gaussian limit as in the paper, because dark
+    pictures count few photons. Read noise may push values below 0.
     """
     dark = signal / ratio
     photons = rng.poisson(dark / shot) * shot if shot > 0 else dark

@@ -1,4 +1,4 @@
-"""What the TIFF tags of a RAW file say that LibRaw leaves out or turns around."""
+"""What the TIFF tags of a RAW file say that LibRaw leaves out or changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CFA_PATTERN, _ACTIVE_AREA, _BASELINE_EXPOSURE, _NOISE_PROFILE = 33422, 50829, 5
 _BLACK_REPEAT, _BLACK_LEVEL, _BLACK_DELTAS = 50713, 50714, (50715, 50716)
 _COLOUR_MATRICES = ((50722, 50779), (50721, 50778))  # ColorMatrix and CalibrationIlluminant: 2, then 1
 _D65 = 21  # EXIF LightSource
-# DNG 1.4, chapter 7: what a file may ask a reader to do, and is left alone here.
+# DNG 1.4, chapter 7: corrections that a file may ask its reader for, and that are left alone here.
 _OPCODE_LISTS = (51008, 51009, 51022)
 _OPCODES = {1: "warp", 2: "warp", 3: "lens shading", 4: "bad pixels", 5: "bad pixels", 9: "lens shading", 14: "warp"}
 
@@ -33,14 +33,14 @@ class Tags:
     """Facts from the tags; each is `None` or empty where the file does not say.
 
     Attributes:
-        exposure_time: seconds; 0 where the tag is there and says nothing.
+        exposure_time: seconds; 0 where the tag exists without a usable value.
         baseline_exposure: stops to brighten by (DNG tag 50730).
         camera: make and model.
         black: float64 (2, 2), black levels of the tile that begins at `active`.
         active: row and column where the active area begins.
         noise: float64 (1 or 3, 2), shot and read noise of all colours, or of R, G, B (DNG tag 51041).
         matrix: float64 (3, 3), XYZ to camera under D65, else under what the file has.
-        corrections: what the file asks for and no reader here does, such as `lens shading`.
+        corrections: what the file asks for and nothing here does, such as `lens shading`.
         exif: see `restore_hub.photo.exif.read_exif`; `None` where the file isn't built as a TIFF.
         lost: a note where EXIF is damaged.
     """
@@ -100,7 +100,7 @@ def _camera(make: str, model: str) -> str:
 
 
 def _exposure_time(tags: Any) -> float | None:
-    """Return seconds: a tag of 0 counts as present, because LibRaw then makes up one second."""
+    """Return seconds: a tag of 0 counts as present, because LibRaw would then invent one second."""
     exif = tags.valueof(_EXIF_IFD)
     time = exif.get("ExposureTime") if isinstance(exif, dict) else None
     time = tags.valueof(_EXPOSURE_TIME) if time is None else time
@@ -108,7 +108,7 @@ def _exposure_time(tags: Any) -> float | None:
 
 
 def _black(tags: Any) -> NDArray[np.float64] | None:
-    """Return the levels of a 2x2 tile, with the means of BlackLevelDeltaH and V; of larger tiles the means."""
+    """Return the levels of a 2x2 tile, with the means of BlackLevelDeltaH and V; larger tiles are averaged."""
     if _BLACK_LEVEL not in tags:
         return None
     rows, columns = tags.valueof(_BLACK_REPEAT) or (1, 1)
@@ -130,7 +130,7 @@ def _corner(area: Any) -> tuple[int, int]:
 
 
 def _noise(profiles: list[Any]) -> NDArray[np.float64] | None:
-    """Return the first profile of 1 or 3 colours that makes sense."""
+    """Return the first valid profile of 1 or 3 colours."""
     for profile in profiles:
         values = np.asarray(profile if profile is not None else [], np.float64)
         if values.size in (2, 6) and np.isfinite(values).all() and (values >= 0).all() and values.any():

@@ -1,4 +1,4 @@
-"""Mosaics without a header (`.raw`, `.npy`, grey PNG and TIFF), described by a small YAML file beside them."""
+"""Reads mosaics without a header (`.raw`, `.npy`, grey PNG and TIFF), which a small YAML file beside them describes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLANES = ("r", "gr", "gb", "b")
 _LARGEST = 2**16  # bytes of a sidecar
 _LARGEST_LEVEL, _SMALLEST_RANGE = 1e6, 1e-3
 _SINGULAR = 1e6  # condition of a matrix
-_SQUEEZED = 2 * 2000  # bytes a byte: more than any compression of PNG or TIFF reaches
+_SQUEEZED = 2 * 2000  # bytes that a byte may stand for: more than any compression of PNG or TIFF reaches
 
 
 def _levels(value: Any) -> list[float]:
@@ -90,11 +90,11 @@ class Sidecar(BaseModel):
     """What a sidecar says. Lists of four are in the order R, Gr, Gb, B.
 
     Attributes:
-        size: `WIDTHxHEIGHT` in pixels; a `.raw` or `.bin` file needs it, for others it is a check.
+        size: `WIDTHxHEIGHT` in pixels; required for `.raw` and `.bin`, checked for other files.
         cfa: colours of the 2x2 tile at the first stored pixel, row by row.
         black, white: levels of no light and of saturation, one or four.
-        gain: exposure gain to develop with.
-        type: of the values of a `.raw` or `.bin` file; uint16 is little-endian, uint16be big-endian.
+        gain: exposure gain.
+        type: type of the values of a `.raw` or `.bin` file; uint16 is little-endian, uint16be big-endian.
         planes: which colour each plane of a packed `.npy` holds.
         area: top, left, height and width of the visible area; the rest is masked border.
         balance: white balance of R, G, B or of four planes.

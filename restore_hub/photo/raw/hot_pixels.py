@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 from restore_hub.photo.raw.mosaic import RawImage, planes
 
-# A pixel is hot when it stands above all its neighbours by so many standard deviations of the noise ...
+# A pixel is hot when it exceeds all its neighbours by this many standard deviations of the noise ...
 _DEVIATIONS = 10.0
-_LEVELS = 10.0  # ... and so many stored levels, since rounding hides the noise of coarse ones ...
-_LEAST = 1e-3  # ... and at least this part of the range from black to white ...
-# ... and, above black, by this factor. Light cannot: optics spread a point over several pixels of all colours.
+_LEVELS = 10.0  # ... and this many stored levels, since rounding hides the noise of coarse levels ...
+_LEAST = 1e-3  # ... and this share of the range from black to white ...
+# ... and, counted from black, by this factor. Light cannot: optics spread a point over several pixels of all colours.
 _FACTOR = 4.0
-_SHARE = 1e-3  # of all differences; fewer are no noise
+_SHARE = 1e-3  # of all differences; fewer aren't noise
 
 
 def repair_hot_pixels(raw: RawImage) -> RawImage:
     """Return the mosaic with each hot pixel replaced by the median of its eight neighbours of the same colour.
 
-    Hot are values above black that exceed four times the largest of the 8 neighbours of the same colour and of
-    the 8 adjacent ones of other colours, and that largest by ten standard deviations of the noise too. A star or a
+    A pixel is hot when its value above black is more than four times the largest of its 8 neighbours of the same
+    colour and its 8 adjacent pixels, and exceeds that largest by ten standard deviations of the noise. A star or a
     specular light is wider than one photosite, so it stays; so do pairs of hot pixels, and the outermost two rows
     and columns. A point of pure red or blue light that is sharper than the sensor looks like a hot pixel, and goes.
-    The noise is that of the whole picture, detail included, which errs on the side of keeping.
+    The noise is that of the whole picture, detail included, so in doubt a pixel is kept.
     """
     height, width = raw.mosaic.shape
     if min(height, width) < 5:
@@ -57,7 +57,7 @@ def _around(signal: NDArray[Any], y: int, x: int) -> NDArray[Any]:
 
 
 def _signal(raw: RawImage) -> NDArray[np.float32]:
-    """Return (m - black) / (white - black) on every site, white-balanced so that colours compare."""
+    """Return (m - black) / (white - black) on every site, white-balanced to make colours comparable."""
     signal, scale = np.empty(raw.mosaic.shape, np.float32), raw.balance / (raw.white - raw.black)
     stored, made = planes(raw.mosaic, raw.phase), planes(signal, raw.phase)
     for plane in range(4):
@@ -71,7 +71,7 @@ def _deviation(signal: NDArray[np.float32]) -> float:
     differences = np.abs(signal[::step, 2:] - signal[::step, :-2])
     found = differences[differences > 0]  # most are 0 where values are clipped at black or rounded to it
     if found.size < _SHARE * differences.size:
-        return 0.0  # no noise, and these are the hot pixels themselves
+        return 0.0  # these are the hot pixels themselves
     return float(1.4826 * np.median(found) / np.sqrt(2))
 
 

@@ -38,7 +38,7 @@ class Layout(NamedTuple):
 
 
 def use_plugin_files(files: tuple[Path, ...]) -> None:
-    """Ask the readers of these plugin files too, besides those of installed plugins, in this whole process."""
+    """Ask the readers of these plugin files too, besides those of installed plugins, throughout this process."""
     global _plugin_files
     _plugin_files = files
 

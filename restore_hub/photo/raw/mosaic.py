@@ -1,4 +1,4 @@
-"""A Bayer mosaic with what is needed to develop it, and the planes that networks see."""
+"""A Bayer mosaic with what it takes to develop it, and the planes that networks see."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIDDLE_GREY = 0.18
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """A Bayer mosaic with what is needed to develop it. Planes are in the order R, Gr, Gb, B.
+    """A Bayer mosaic with what it takes to develop it. Planes are in the order R, Gr, Gb, B.
 
     Gr is the green on red's row, Gb the one on blue's.
 
@@ -29,14 +29,14 @@ class RawImage:
         mosaic: (H, W), the visible area as stored, not turned; uint16, or float32 from arrays of floats.
         phase: (row, column) of red in its 2x2 tile, one of `PHASES`.
         black, white: float32 (4,), the levels of no light and of saturation.
-        balance: float32 (4,), white balance; the smallest factor is 1, so that what is saturated in every
-            colour stays white.
+        balance: float32 (4,), white balance; the smallest factor is 1, which keeps what is saturated in every
+            colour white.
         balance_source: `camera` (as shot), `daylight` (from the camera's colour matrix), `sidecar`, `given` by a
             person, or `none` (all 1).
         orientation: EXIF orientation 1..8 that `restore_hub.photo.pictures.orient` applies.
         exposure_time: seconds, or `None` where the file does not say.
         gain: exposure gain that the file asks for, or `None`: its sidecar's, or 2**BaselineExposure of a DNG from one
-            stop up. Less is what a camera model always states, however dark the photo is.
+            stop up. Camera models state less than that in every photo, however dark.
         camera: make and model, or an empty text.
         camera_from_xyz: float64 (3, 3), XYZ (D65) to camera RGB as DNG's ColorMatrix1, or `None`.
         sensor: height and width of the whole sensor, masked border included.
@@ -95,9 +95,9 @@ def planes(mosaic: Any, phase: Sequence[int] = (0, 0)) -> list[Any]:
 
 
 def in_levels(raw: RawImage) -> RawImage:
-    """Return a mosaic of floats as uint16, 4096 black and 65535 white; one of integers as it is.
+    """Return a mosaic of floats as uint16, with black 4096 and white 65535; one of integers as it is.
 
-    Fourteen bits between black and white, and noise below black, keep what floats hold between two levels.
+    That leaves nearly 16 bits between black and white, and room for noise below black.
     """
     if raw.mosaic.dtype == np.uint16:
         return raw
@@ -170,10 +170,10 @@ def scaled(packed: Any, black: Any, white: Any, balance: Any, gain: Any) -> Any:
 
 
 def exposure_gain(raw: RawImage) -> tuple[float, str]:
-    """Return the gain to develop a picture with when nobody gives one, and the rule that it came from.
+    """Return the gain to develop a picture with when nobody gives one, and the rule it comes from.
 
-    What the file asks for comes first. Without it, the mean of the green planes (black subtracted,
-    white-balanced) is brought to 0.18, middle grey, as far as a gain of 1 to 300 does.
+    It is the gain that the file asks for, else the one from 1 to 300 that brings the mean of the green planes (black
+    subtracted, white-balanced) closest to 0.18, middle grey.
     """
     if raw.gain is not None:
         return raw.gain, "stated in the file's metadata"

@@ -18,7 +18,7 @@ from restore_hub.photo.raw.mosaic import RawImage, in_levels
 
 
 def read_raw(path: Path, *, repair: bool = False) -> RawImage:
-    """Read the mosaic and the metadata of a RAW file, or of an array with a sidecar (docs/raw.md).
+    """Read the mosaic and the metadata of a RAW file, or of an array with a sidecar (docs/how-to/raw.md).
 
     Args:
         path: what to read.

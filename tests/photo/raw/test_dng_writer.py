@@ -11,12 +11,11 @@ import tifffile
 from restore_hub.photo.colour import linear_from_srgb
 from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.raw.dng_writer import encode_linear_dng, write_dng, write_linear_dng
-from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.tiff import RATIONAL, SHORT, UNDEFINED, Directory, Field, numbers, rationals, text
 from support import refused
+from support.raw_files import MATRIX, make_dng
 
-MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
 PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -26,15 +25,11 @@ def values(height: int = 40, width: int = 50) -> np.ndarray:
 
 def write(path: Path, mosaic: np.ndarray, **changes: Any) -> Path:
     settings: dict[str, Any] = {
-        "phase": (0, 0),
         "black": np.array([500, 510, 520, 530], np.float32),
         "white": np.full(4, 16383, np.float32),
         "balance": np.array([2.1, 1, 1, 1.7], np.float32),
-        "balance_source": "camera",
-        "camera_from_xyz": MATRIX,
     }
-    write_dng(path, RawImage(mosaic, **(settings | changes)))
-    return path
+    return make_dng(path, mosaic, **(settings | changes))
 
 
 @pytest.mark.parametrize("phase", PHASES)

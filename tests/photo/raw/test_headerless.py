@@ -236,7 +236,7 @@ def test_cut_off_and_damaged_files(tmp_path: Path) -> None:
                 read_raw(tmp_path / name)
 
 
-def test_a_plain_array_without_sidecar_is_told_of_it(tmp_path: Path) -> None:
+def test_an_array_without_a_sidecar_is_refused_with_its_name(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", values())
     with refused("raw.no-sidecar", tmp_path / "a.npy", sidecar="a.npy.yaml"):
         read_raw(tmp_path / "a.npy")

@@ -19,20 +19,12 @@ from restore_hub.errors import UnreadableFileError
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import load
 from restore_hub.photo.pictures import read_picture
-from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.restore import restore
 from support import refused
+from support.raw_files import make_dng, make_noise
 
-FOUR = np.ones(4, np.float32)
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5)]
-
-
-def a_dng(path: Path, height: int = 30, width: int = 40) -> Path:
-    mosaic = np.random.default_rng(0).integers(600, 1200, (height, width)).astype(np.uint16)
-    write_dng(path, RawImage(mosaic, (0, 1), 512 * FOUR, 16383 * FOUR, FOUR, "camera"))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +53,13 @@ def test_the_smallest_mosaics(chain: Model, tmp_path: Path, size: tuple[int, int
 
 @pytest.mark.parametrize("size", [(22, 22), (23, 25), (22, 301)])
 def test_the_smallest_dngs(chain: Model, tmp_path: Path, size: tuple[int, int]) -> None:
-    done = restore(chain, a_dng(tmp_path / "a.dng", *size), tmp_path / "o.png")
+    done = restore(chain, make_dng(tmp_path / "a.dng", make_noise(*size)), tmp_path / "o.png")
     assert (done.height, done.width) == size
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.dng", "ü \n.dng".encode(), b"-o.dng"])
 def test_any_name(chain: Model, tmp_path: Path, name: bytes) -> None:
-    path = a_dng(tmp_path / os.fsdecode(name))
+    path = make_dng(tmp_path / os.fsdecode(name))
     restore(chain, path, path.with_suffix(".png"))
     assert read_picture(path.with_suffix(".png")).pixels.shape == (30, 40, 3)
 
@@ -130,7 +122,7 @@ def test_a_mosaic_that_lacks_strips(tmp_path: Path) -> None:
 def test_a_mosaic_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "m.npy", np.zeros((40, 40), np.uint16))
     (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 4000\n")
-    a_dng(tmp_path / "a.dng")
+    make_dng(tmp_path / "a.dng")
     monkeypatch.setattr("restore_hub.photo.guards.available_memory", lambda: 20_000)
     for name in ("m.npy", "a.dng"):
         with refused("photo.too-little-memory", tmp_path / name):
@@ -140,7 +132,7 @@ def test_a_mosaic_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("command", ["restore", "inspect"])
 def test_a_dng_cut_off_is_one_line_on_the_terminal(models: Path, tmp_path: Path, command: str) -> None:
     """LibRaw prints a line of its own, past Python."""
-    path = a_dng(tmp_path / "a.dng")
+    path = make_dng(tmp_path / "a.dng")
     path.write_bytes(path.read_bytes()[:1400])
     more = [str(models / "chain.onnx"), str(path), "-o", str(tmp_path / "o.png")]
     line = [sys.executable, "-m", "restore_hub", command, *(more if command == "restore" else [str(path)])]

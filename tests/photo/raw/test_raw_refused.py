@@ -13,6 +13,7 @@ import tifffile
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import refused
+from support.raw_files import make_grey_dng
 
 Write = Callable[..., Path]
 Noise = Callable[..., np.ndarray]
@@ -39,9 +40,7 @@ def test_other_sensors_are_refused_by_name(tmp_path: Path, bare_dng: Write, nois
     bare_dng(tmp_path / "four.dng", noise(40, 40), bytes((3, 4, 5, 1)), [(50710, 1, 4, bytes((3, 4, 5, 1)), True)])
     bare_dng(tmp_path / "stripes.dng", noise(40, 40), bytes((0, 1, 2, 1)))
     bare_dng(tmp_path / "linear.dng", np.dstack([noise(40, 40)] * 3), b"", photometric=34892)
-    grey = bare_dng(tmp_path / "grey.dng", noise(40, 40), b"", photometric="minisblack")
-    tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
-    grey.write_bytes(grey.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
+    make_grey_dng(tmp_path / "grey.dng")
     for name, words in [
         ("trans", "X-Trans"),
         ("four", "a mosaic of GM/CY tiles"),
@@ -54,7 +53,7 @@ def test_other_sensors_are_refused_by_name(tmp_path: Path, bare_dng: Write, nois
         assert words in caught.value.facts["layout"]
 
 
-def test_no_raw_file_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.dng").touch()
     (tmp_path / "text.dng").write_text("hello " * 1000)
     (tmp_path / "short.dng").write_text("hello\n")

@@ -64,7 +64,7 @@ def test_options_out_of_range_are_refused() -> None:
         Sine(n=0)
     with refused("numerical.optimum-at-zero", "a", OptionError):
         Sine(n=1, a=0.75 * math.pi, c=0.0)
-    with pytest.raises(SpecError, match=r"problem\.n"):
+    with refused("numerical.not-a-count", "problem.n", SpecError, got=0):
         set_up("numerical", ["problem.n=0"], [], "cpu")
 
 

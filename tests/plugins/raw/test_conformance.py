@@ -7,7 +7,8 @@ from restore_hub.testing import check_dataset
 from restore_hub_raw.datasets.pairs import Pairs
 from restore_hub_raw.datasets.photos import Photos
 from restore_hub_raw.datasets.sid import Sid
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_folder import make_folder
+from restore_hub_raw.synthesis.recipe import Recipe
 
 
 def test_pairs(photos: Path, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import restore_hub_raw
 from restore_hub.contracts import Dataset, Network
 from restore_hub.options import options_of
 from restore_hub.registry import Component
+from restore_hub_raw import commands
 from restore_hub_raw.datasets.pairs import Pairs
 from restore_hub_raw.datasets.photos import Photos
 from restore_hub_raw.datasets.sid import Sid
-from restore_hub_raw.synthesis.make_raw import make_raw
 from restore_hub_raw.unet import UNet
 
 
@@ -24,11 +24,16 @@ def registered(hook: str) -> dict[str, Component]:
     return found
 
 
-def test_names_lead_to_their_targets() -> None:
+def test_every_name_loads_its_target() -> None:
     assert registered("register_networks")["unet"].load() is UNet
     datasets = registered("register_datasets")
     assert [datasets[name].load() for name in ("pairs", "sid", "photos")] == [Pairs, Sid, Photos]
-    assert registered("register_commands")["make-raw"].load() is make_raw
+    found = registered("register_commands")
+    assert [found[name].load() for name in ("make-raw", "noise", "check")] == [
+        commands.make_raw,
+        commands.noise,
+        commands.check,
+    ]
 
 
 def test_options_are_typed() -> None:
@@ -46,7 +51,7 @@ def test_listing_the_plugin_imports_nothing_heavy() -> None:
 
 def test_reading_and_making_data_needs_no_torch() -> None:
     code = (
-        "import sys, restore_hub_raw.synthesis.make_raw, restore_hub_raw.datasets.sid;"
+        "import sys, restore_hub_raw.commands, restore_hub_raw.datasets.sid;"
         "import restore_hub_raw.datasets.photos, restore_hub.photo.raw.dng_writer;"
         "print('torch' in sys.modules)"
     )

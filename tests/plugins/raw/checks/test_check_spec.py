@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from restore_hub.cli.data import command as data_commands
-from restore_hub.errors import DataError
 from restore_hub.photo.picture_writer import write_picture
+from support import refused
+from support.raw_pairs import alone, check_data, found, mistimed, scene
 
-Check = Callable[..., Result]
-Found = Callable[[Result], list[str]]
-Scene = Callable[..., np.ndarray]
 SPEC = """
 spec: 1
 name: small
@@ -31,10 +27,10 @@ stages:
 """
 
 
-def test_a_folder_with_lists_is_checked_by_a_spec(data: Path, check: Check) -> None:
+def test_a_folder_with_lists_is_checked_by_a_spec(data: Path) -> None:
     (data / "Sony_train_list.txt").write_text("short/a.ARW long/a.ARW ISO200 F8\n")
-    with pytest.raises(DataError, match=r"lists such as Sony_train_list\.txt; check it by a spec with raw/sid"):
-        check(data)
+    with refused("raw-check.paired-by-lists", data, listing="Sony_train_list.txt"):
+        check_data(data)
 
 
 def spec(folder: Path, root: str, dataset: str = "raw/pairs", more: str = "") -> Path:
@@ -43,32 +39,29 @@ def spec(folder: Path, root: str, dataset: str = "raw/pairs", more: str = "") ->
     return path
 
 
-def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path, check: Check, found: Found) -> None:
+def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path) -> None:
     path = spec(tmp_path, f"root: {data / 'train'}")
-    result = check(path)
+    result = check_data(path)
     assert result.exit_code == 0
-    assert "absent does not exist here, so it is not checked" in result.stdout
+    assert "data.holdout is not checked: " in result.stdout
     assert "3 pairs, no findings" in result.stdout
-    (row,) = found(check(path, "--set", "data.train.ratio=40"))[:1]
+    (row,) = found(check_data(path, "--set", "data.train.ratio=40"))[:1]
     assert "exposure ratio" in row
     assert "the option `ratio` says 40" in row
-    with pytest.raises(DataError, match="none of its data is here"):
-        check(path, "--set", f"data.train.root={tmp_path / 'nowhere'}")
+    with refused("raw-check.no-data", path):
+        check_data(path, "--set", f"data.train.root={tmp_path / 'nowhere'}")
 
 
-@pytest.mark.usefixtures("mistimed")
-def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_goes_on(
-    data: Path, alone: Path, tmp_path: Path, check: Check, found: Found
-) -> None:
-    rows = found(check(spec(tmp_path, f"root: {data / 'train'}")))
+def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_is_checked(data: Path, tmp_path: Path) -> None:
+    mistimed(data)
+    lonely = alone(data)
+    rows = found(check_data(spec(tmp_path, f"root: {data / 'train'}")))
     assert len(rows) == 2
-    assert rows[0].startswith(f"train {alone} no partner")
+    assert rows[0].startswith(f"train {lonely} no partner")
     assert "exposure times say 50" in rows[1]
 
 
-def test_a_dataset_of_an_unknown_kind_is_read_file_by_file(
-    tmp_path: Path, scene: Scene, check: Check, found: Found
-) -> None:
+def test_a_dataset_of_an_unknown_kind_is_read_file_by_file(tmp_path: Path) -> None:
     for name in "ab":
         write_picture(tmp_path / f"{name}.png", scene(40, 40, ord(name)))
     (tmp_path / "c.npz").write_bytes(b"no array")
@@ -92,13 +85,13 @@ def test_a_dataset_of_an_unknown_kind_is_read_file_by_file(
         "    register('files', 'small:Files', summary='x')\n"
     )
     arguments = (spec(tmp_path, f"root: {tmp_path}", "small/files"), "--plugin", tmp_path / "small.py")
-    (row,) = found(check(*arguments))
+    (row,) = found(check_data(*arguments))
     assert f"{tmp_path}/c.npz unreadable" in row
     (tmp_path / "c.npz").unlink()
     np.savez(tmp_path / "c.npz", raw=np.zeros(1))
-    assert "3 other samples, no findings" in check(*arguments).stdout
+    assert "3 other samples, no findings" in check_data(*arguments).stdout
     group = ["--plugin", str(arguments[2]), "check", str(arguments[0])]
     assert "3 other samples, no findings" in CliRunner().invoke(data_commands, group).stdout
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:500])
-    (row,) = found(check(*arguments))
+    (row,) = found(check_data(*arguments))
     assert f"{tmp_path}/a.png unreadable" in row

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restore_hub.errors import DataError, OptionError
+from restore_hub.errors import UnreadableFileError
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack
+from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack, planes
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from restore_hub_raw.datasets.pairs import Pairs
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_folder import make_folder
+from restore_hub_raw.synthesis.recipe import Recipe
+from support import refused
+from support.raw_pairs import photo
 
 CLEAN: dict[str, Any] = {"shot": 0.0, "read": 0.0, "ratio": 4.0}
 
@@ -31,6 +34,17 @@ def greens(sample: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     green = sample["rgb"][1]
     blocks = green.reshape(green.shape[0] // 2, 2, green.shape[1] // 2, 2).mean(axis=(1, 3))
     return np.maximum(sample["raw"][1:3].mean(axis=0), 0) ** (1 / 2.2), blocks
+
+
+def places_of(crop: np.ndarray, picture: np.ndarray) -> list[tuple[int, int]]:
+    """Return the rows and columns at which a crop occurs in a picture."""
+    height, width, _ = crop.shape
+    corners = np.argwhere((picture == crop[0, 0]).all(axis=2)).tolist()
+    return [(y, x) for y, x in corners if np.array_equal(picture[y : y + height, x : x + width], crop)]
+
+
+def transposed(picture: np.ndarray, turned: bool) -> np.ndarray:
+    return picture.swapaxes(0, 1) if turned else picture
 
 
 @pytest.mark.parametrize("phase", list(PHASES))
@@ -53,12 +67,10 @@ def test_the_whole_picture_begins_with_red(photos: Path, tmp_path: Path, phase: 
 
 
 @pytest.mark.parametrize("phase", list(PHASES))
-def test_crops_and_flips_keep_colours_and_alignment(
-    tmp_path: Path, make_photo: Callable[..., np.ndarray], phase: str
-) -> None:
-    """Each sample is found again in the unflipped pair, in one place, with planes of the right colour."""
+def test_crops_and_flips_keep_colours_and_alignment(tmp_path: Path, phase: str) -> None:
+    """Each sample occurs in the unflipped pair in exactly one place, with planes of the right colour."""
     (tmp_path / "photos").mkdir()
-    write_picture(tmp_path / "photos" / "a.png", make_photo(41, 46))
+    write_picture(tmp_path / "photos" / "a.png", photo(41, 46))
     make_folder(tmp_path / "photos", tmp_path / "data", Recipe(phase=phase, **CLEAN))
     pairs, rng, seen = Pairs(tmp_path / "data", crop=16), np.random.default_rng(0), set()
     short, long = pairs.files(0)
@@ -70,17 +82,13 @@ def test_crops_and_flips_keep_colours_and_alignment(
         target = np.rint(sample["rgb"].transpose(1, 2, 0) * 65535.0)
         places = [
             (y, x, up, left, turned)
-            for y in range(26)
-            for x in range(31)
-            for up in (1, -1)
-            for left in (1, -1)
-            for turned in (False, True)
-            if np.array_equal(_turn(picture[y : y + 16, x : x + 16][::up, ::left], turned), target)
+            for up, left, turned in itertools.product((1, -1), (1, -1), (False, True))
+            for y, x in places_of(transposed(target, turned)[::up, ::left], picture)
         ]
         assert len(places) == 1
         y, x, up, left, turned = places[0]
         seen.add((up, left, turned))
-        cut = _turn(raw.mosaic[y : y + 16, x : x + 16][::up, ::left], turned)
+        cut = transposed(raw.mosaic[y : y + 16, x : x + 16][::up, ::left], turned)
         rows, columns = np.arange(y, y + 16)[::up] - y0, np.arange(x, x + 16)[::left] - x0
         if turned:
             rows, columns = columns, rows
@@ -95,26 +103,22 @@ def test_crops_and_flips_keep_colours_and_alignment(
 
 @pytest.mark.parametrize("phase", list(PHASES.values()))
 def test_every_site_keeps_its_own_black_level(root: Path, phase: tuple[int, int]) -> None:
-    """Four blacks under one signal a plane: whatever the crop, flip and transpose, each plane is flat."""
+    """With four black levels and a constant signal for each plane, each stays flat after crop, flip and transpose."""
     black, signal = np.array([500, 700, 300, 900]), np.array([100, 200, 200, 300])
     mosaic = np.empty((60, 80), np.uint16)
-    for plane in range(4):
-        mosaic[plane // 2 ^ phase[0] :: 2, plane % 2 ^ phase[1] :: 2] = black[plane] + signal[plane]
+    for plane, level in zip(planes(mosaic, phase), black + signal, strict=True):
+        plane[...] = level
     balance = np.array([2.0, 1, 1, 1.5])
     path = root / "short" / "a.dng"
     write_dng(path, RawImage(mosaic, phase, black, np.full(4, 4095), balance, "camera"))
     pairs, rng = Pairs(root, crop=16, ratio=3), np.random.default_rng(0)
     expected = signal / (4095 - black) * balance * 3
     for _ in range(40):
-        planes = pairs.sample(0, rng)["raw"]
+        sample = pairs.sample(0, rng)["raw"]
         swapped = expected[[0, 2, 1, 3]]  # transposed, the greens change places with their levels
-        flat = planes.mean(axis=(1, 2))
-        np.testing.assert_allclose(planes, np.broadcast_to(flat[:, None, None], planes.shape), atol=1e-6)
+        flat = sample.mean(axis=(1, 2))
+        np.testing.assert_allclose(sample, np.broadcast_to(flat[:, None, None], sample.shape), atol=1e-6)
         assert np.allclose(flat, expected, atol=1e-5) or np.allclose(flat, swapped, atol=1e-5)
-
-
-def _turn(picture: np.ndarray, turned: bool) -> np.ndarray:
-    return picture.swapaxes(0, 1) if turned else picture
 
 
 def test_planes_and_reference_show_the_same_place(photos: Path, tmp_path: Path) -> None:
@@ -134,13 +138,8 @@ def test_without_flip_nothing_is_mirrored(root: Path) -> None:
     corners = set()
     for _ in range(10):
         target = np.rint(pairs.sample(0, rng)["rgb"].transpose(1, 2, 0) * 65535.0)
-        places = [
-            (y, x)
-            for y in range(0, 13, 2)
-            for x in range(0, 33, 2)
-            if np.array_equal(picture[y : y + 48, x : x + 48], target)
-        ]
-        corners.add(places[0])
+        (place,) = places_of(target, picture)
+        corners.add(place)
     assert len(corners) > 3
 
 
@@ -171,17 +170,17 @@ def test_pairs_are_decoded_once_within_the_cache(root: Path) -> None:
     for side in ("short", "long"):
         (root / side / "a.dng").unlink()
     assert kept.sample(0, None)["rgb"].shape == (3, 60, 80)
-    with pytest.raises(DataError, match="no such file"):
+    with refused("photo.missing", "a.dng"):
         fresh.sample(0, None)
 
 
-def test_a_picture_serves_as_the_long_exposure(root: Path, photos: Path) -> None:
+def test_a_picture_can_be_the_long_exposure(root: Path, photos: Path) -> None:
     shutil.rmtree(root / "long")
     shutil.copytree(photos, root / "long")
     pairs = Pairs(root, ratio=100)
     planes, blocks = greens(pairs.sample(0, None))
     assert np.corrcoef(planes.ravel(), blocks.ravel())[0, 1] > 0.8
-    with pytest.raises(DataError, match=r"a\.png has no exposure time; give the option `ratio`"):
+    with refused("raw-data.no-exposure-time", "a.png"):
         Pairs(root).sample(0, None)
 
 
@@ -200,46 +199,45 @@ def test_ratio_comes_from_the_files_and_stops_at_300(photos: Path, tmp_path: Pat
 
 def test_files_of_different_size_are_named_with_their_sizes(root: Path) -> None:
     shutil.copy(root / "long" / "b.dng", root / "long" / "a.dng")
-    with pytest.raises(DataError, match=r"short.a\.dng and .*long.a\.dng: sizes differ, 60 x 80 and 61 x 79"):
+    with refused("raw-data.sizes-differ", root / "short" / "a.dng", size="60 x 80", other_size="61 x 79"):
         Pairs(root).sample(0, None)
 
 
 def test_a_crop_that_does_not_fit_is_named(root: Path) -> None:
-    with pytest.raises(DataError, match=r"short.a\.dng and .*long.a\.dng: a crop of 62 does not fit the 60 x 80"):
+    with refused("raw-data.crop-too-large", root / "short" / "a.dng", crop=62, height=60, width=80):
         Pairs(root, crop=62).sample(0, np.random.default_rng(0))
 
 
-def test_folders_that_cannot_serve_are_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
+def test_unusable_folders_are_refused(root: Path, tmp_path: Path) -> None:
+    with refused("raw-data.no-folder", tmp_path / "missing"):
         Pairs(tmp_path / "missing")
     (tmp_path / "bare" / "short").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no file to pair"):
+    with refused("raw-data.no-files", tmp_path / "bare" / "short"):
         Pairs(tmp_path / "bare")
     (root / "long" / "b.dng").unlink()
-    with pytest.raises(DataError, match=r"short.b\.dng: no file of this name in .*long"):
+    with refused("raw-data.no-partner", root / "short" / "b.dng", folder=root / "long"):
         Pairs(root)
     (root / "short" / "b.dng").unlink()
     (root / "short" / "a.dng").unlink()
-    with pytest.raises(DataError, match=r"long.a\.dng: no file of this name in .*short"):
+    with refused("raw-data.no-partner", root / "long" / "a.dng", folder=root / "short"):
         Pairs(root)
     (root / "short" / "c.nef").touch()
-    with pytest.raises(DataError, match="has it too"):
+    with refused("raw-data.same-name", root / "short" / "c.nef"):
         Pairs(root)
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("crop", 15), ("crop", 0), ("ratio", 0.5), ("ratio", 301.0), ("ratio", float("inf"))]
 )
-def test_options_that_make_no_sense_are_refused(root: Path, option: str, value: float) -> None:
-    with pytest.raises(OptionError) as caught:
+def test_options_out_of_range_are_refused(root: Path, option: str, value: float) -> None:
+    with refused(f"raw-data.bad-{option}", option, got=value):
         Pairs(root, **{option: value})
-    assert caught.value.option == option
 
 
 def test_a_short_exposure_without_time_is_named(root: Path) -> None:
     raw = read_raw(root / "short" / "a.dng")
     write_dng(root / "short" / "a.dng", replace(raw, exposure_time=None))
-    with pytest.raises(DataError, match=r"a\.dng has no exposure time"):
+    with refused("raw-data.no-exposure-time", root / "short" / "a.dng"):
         Pairs(root).sample(0, None)
 
 
@@ -272,13 +270,13 @@ def test_a_list_names_the_pairs_and_their_ratios(root: Path, tmp_path: Path) -> 
 
 
 def test_a_long_exposure_of_several_short_ones_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from restore_hub_raw.datasets import cache
+    from restore_hub_raw.datasets import decoded_cache
 
     for name in ("a1", "a2"):
         shutil.copy(root / "short" / "a.dng", root / "short" / f"{name}.dng")
     lines = [f"short/{name}.dng long/a.dng 4" for name in ("a", "a1", "a2")]
     rendered: list[Path] = []
-    monkeypatch.setattr(cache, "render_raw", lambda path: rendered.append(path) or render_raw(path))
+    monkeypatch.setattr(decoded_cache, "render_raw", lambda path: rendered.append(path) or render_raw(path))
     pairs = Pairs(root, listing=write_list(root, *lines))
     samples = [pairs.sample(index, None) for index in (0, 1, 2, 0)]
     assert rendered == [root / "long" / "a.dng"]
@@ -286,47 +284,44 @@ def test_a_long_exposure_of_several_short_ones_is_decoded_once(root: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "code", "line"),
     [
-        (("# first", "short/a.dng"), r"pairs\.txt:2: 1 fields; a line is SHORT LONG \[RATIO\]"),
-        (("short/a.dng long/a.dng 1 2",), r"pairs\.txt:1: 4 fields"),
-        (("short/a.dng long/a.dng", "short/x.dng long/a.dng"), r"pairs\.txt:2: .*short.x\.dng: no such file"),
-        (("short/a.dng long/a.dng fast",), r"pairs\.txt:1: the ratio 'fast' is no number from 1 to 300"),
-        (("short/a.dng long/a.dng nan",), "the ratio 'nan' is no number from 1 to 300"),
-        (("short/a.dng long/a.dng 0",), "the ratio '0' is no number from 1 to 300"),
-        (("short/a.dng 'long/a.dng",), r"pairs\.txt:1: No closing quotation; quote"),
-        (("# nothing",), r"pairs\.txt: lists no files"),
+        (("# first", "short/a.dng"), "wrong-fields", ":2"),
+        (("short/a.dng long/a.dng 1 2",), "wrong-fields", ":1"),
+        (("short/a.dng long/a.dng", "short/x.dng long/a.dng"), "no-listed-file", ":2"),
+        (("short/a.dng long/a.dng fast",), "bad-listed-ratio", ":1"),
+        (("short/a.dng long/a.dng nan",), "bad-listed-ratio", ":1"),
+        (("short/a.dng long/a.dng 0",), "bad-listed-ratio", ":1"),
+        (("short/a.dng 'long/a.dng",), "open-quote", ":1"),
+        (("# nothing",), "empty-list", ""),
     ],
 )
-def test_a_line_that_makes_no_sense_is_named(root: Path, lines: tuple[str, ...], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_errors_name_the_line_of_a_list(root: Path, lines: tuple[str, ...], code: str, line: str) -> None:
+    with refused(f"raw-data.{code}", f"pairs.txt{line}"):
         Pairs(root, listing=write_list(root, *lines))
 
 
-def test_a_list_that_cannot_be_read_is_named(root: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.txt: cannot be read as a list of files: No such file"):
-        Pairs(root, listing=root / "none.txt")
-    with pytest.raises(DataError, match=r"a\.dng: cannot be read as a list of files: not text in UTF-8"):
-        Pairs(root, listing=root / "short" / "a.dng")
-    with pytest.raises(OptionError, match="give one of both") as caught:
+def test_an_unreadable_list_is_refused(root: Path) -> None:
+    for path in (root / "none.txt", root / "short" / "a.dng"):
+        with refused("raw-data.unreadable-list", path):
+            Pairs(root, listing=path)
+    with refused("raw-data.listing-and-folders", "listing"):
         Pairs(root, short="dark", listing=write_list(root, "short/a.dng long/a.dng"))
-    assert caught.value.option == "listing"
 
 
 def test_damaged_files_are_of_the_kind_that_training_leaves_out(root: Path) -> None:
-    from restore_hub.errors import UnreadableFileError
-
     for side in ("short", "long"):
         path = root / side / ("a.dng" if side == "short" else "b.dng")
         path.write_bytes(path.read_bytes()[:3000])
     pairs = Pairs(root)
     for index, name in enumerate(["a", "b"]):
-        with pytest.raises(UnreadableFileError, match=rf"{name}\.dng"):
+        with pytest.raises(UnreadableFileError) as caught:
             pairs.sample(index, None)
+        assert caught.value.place.endswith(f"{name}.dng")
     assert pairs.sample(2, None)["rgb"].shape == (3, 60, 80)
 
 
-def test_an_array_with_a_sidecar_serves_as_the_short_exposure(root: Path) -> None:
+def test_an_array_with_a_sidecar_can_be_the_short_exposure(root: Path) -> None:
     raw = read_raw(root / "short" / "a.dng")
     expected = Pairs(root, ratio=3).sample(0, None)["raw"]
     (root / "short" / "a.dng").unlink()
@@ -339,7 +334,7 @@ def test_an_array_with_a_sidecar_serves_as_the_short_exposure(root: Path) -> Non
 
 @pytest.mark.parametrize("phase", list(PHASES))
 def test_training_and_restoring_see_the_same_bits(photos: Path, tmp_path: Path, phase: str) -> None:
-    """One reader, hot pixels included: what a dataset gives is what `restore` feeds, in another place only."""
+    """One reader, hot pixels included: a dataset gives what `restore` feeds, only shifted."""
     make_folder(photos, tmp_path / "data", Recipe(phase=phase, ratio=7))
     path = tmp_path / "data" / "short" / "b.dng"
     hot = read_raw(path)
@@ -347,6 +342,6 @@ def test_training_and_restoring_see_the_same_bits(photos: Path, tmp_path: Path, 
     write_dng(path, hot)
     raw = read_raw(path, repair=True)
     assert raw.hot_pixels == 1
-    planes = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, exposure_gain(raw)[0])
+    packed = pack(raw.mosaic, raw.phase, raw.black, raw.white, raw.balance, exposure_gain(raw)[0])
     (y, x), given = PHASES[phase], Pairs(tmp_path / "data").sample(1, None)["raw"]
-    np.testing.assert_array_equal(given, planes[:, y : y + given.shape[1], x : x + given.shape[2]])
+    np.testing.assert_array_equal(given, packed[:, y : y + given.shape[1], x : x + given.shape[2]])

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from restore_hub.errors import DataError, OptionError, UnreadableFileError
+from restore_hub.errors import OptionError, UnreadableFileError
 from restore_hub.options import check_options
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from restore_hub_raw.datasets.pairs import Pairs
 from restore_hub_raw.datasets.photos import Photos
-from restore_hub_raw.synthesis.make_raw import Recipe, make_folder
+from restore_hub_raw.synthesis.make_folder import make_folder
+from restore_hub_raw.synthesis.recipe import Recipe
+from support import refused
 
 CHANGES = {"RandomBrightnessContrast": {"p": 1.0}, "HorizontalFlip": {}, "GaussNoise": {"p": 1.0}}
 
@@ -45,7 +47,7 @@ def test_a_grey_photo_is_grey_to_the_camera_after_its_white_balance(tmp_path: Pa
 
 
 def test_noise_has_the_stated_variance_after_the_ratio(tmp_path: Path) -> None:
-    """A neutral photo: white-balanced, the planes have one mean, and the noise of each has its balance squared."""
+    """After white balance the planes of a neutral photo share a mean; balance multiplies the noise of each."""
     write_picture(tmp_path / "grey.png", np.full((600, 600, 3), 0.6))
     shot, read, ratio = 1e-3, 1e-6, 20.0
     sample = Photos(tmp_path, ratio=ratio, shot=shot, read=read).sample(0, None)
@@ -58,7 +60,7 @@ def test_noise_has_the_stated_variance_after_the_ratio(tmp_path: Path) -> None:
 
 
 def test_a_pair_of_make_raw_has_the_same_planes(photos: Path, tmp_path: Path) -> None:
-    """Noise and white balance differ by their draws, so both are made certain: none, and compared after balance."""
+    """Noise and white balance are random: the test has no noise, and compares after balance."""
     make_folder(photos, tmp_path / "data", Recipe(shot=0.0, read=0.0, ratio=4.0))
     written = Pairs(tmp_path / "data").sample(0, None)["raw"]
     made = Photos(photos, shot=0.0, read=0.0, ratio=4.0).sample(0, None)["raw"]
@@ -67,7 +69,7 @@ def test_a_pair_of_make_raw_has_the_same_planes(photos: Path, tmp_path: Path) ->
     np.testing.assert_allclose(made[dark], written[dark], atol=2e-3)
 
 
-def test_validation_repeats_itself_and_does_not_augment(photos: Path) -> None:
+def test_validation_is_repeatable_and_does_not_augment(photos: Path) -> None:
     dataset = Photos(photos, crop=16, augment=CHANGES)
     one, two = dataset.sample(1, None), Photos(photos).sample(1, None)
     assert one["rgb"].shape == (3, 60, 78)  # 61 x 79, cut to even size
@@ -89,7 +91,7 @@ def test_a_sample_is_a_function_of_index_and_generator(photos: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state[2])
 
 
-def test_planes_are_made_of_the_augmented_picture(photos: Path) -> None:
+def test_planes_are_made_from_the_augmented_picture(photos: Path) -> None:
     sample = Photos(photos, crop=32, augment={"InvertImg": {"p": 1.0}}).sample(0, np.random.default_rng(0))
     plain = Photos(photos, crop=32).sample(0, np.random.default_rng(0))
     np.testing.assert_allclose(sample["rgb"], 1 - plain["rgb"], atol=1e-6)
@@ -104,30 +106,26 @@ def test_flips_of_albumentations_turn_planes_and_reference_alike(photos: Path) -
 
 
 @pytest.mark.parametrize(
-    ("augment", "said"),
+    ("augment", "code"),
     [
-        (
-            {"GausianBlur": {}},
-            r"GausianBlur: no transform of pictures in albumentations \(did you mean 'GaussianBlur'\?\)",
-        ),
-        ({"Compose": {}}, "Compose: no transform of pictures"),
-        ({"GaussianBlur": {"sigma": 3}}, r"GaussianBlur: Argument\(s\) 'sigma' are not valid"),
-        ({"GaussianBlur": {"p": 2}}, "GaussianBlur: 1 validation error .* p Input should be less than or equal to 1"),
-        ({"RandomCrop": {"height": 8, "width": 8}}, r"RandomCrop: makes \(8, 8, 3\) of \(32, 32, 3\); it must keep"),
-        ({"Normalize": {}}, r"Normalize: makes values outside \[0, 1\]"),
-        ({"MaskDropout": {}}, "MaskDropout: MaskDropout requires .'mask'."),
+        ({"GausianBlur": {}}, "unknown-transform"),
+        ({"Compose": {}}, "unknown-transform"),
+        ({"GaussianBlur": {"sigma": 3}}, "bad-option"),
+        ({"GaussianBlur": {"p": 2}}, "bad-option"),
+        ({"RandomCrop": {"height": 8, "width": 8}}, "changes-size"),
+        ({"Normalize": {}}, "leaves-range"),
+        ({"MaskDropout": {}}, "fails"),
     ],
 )
-def test_transforms_that_cannot_be_used_are_named(photos: Path, augment: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionError, match=rf"option 'augment' of raw/photos: {said}") as caught:
+def test_unusable_transforms_are_named(photos: Path, augment: dict[str, Any], code: str) -> None:
+    with refused(f"raw-augment.{code}", "augment", OptionError, transform=next(iter(augment))):
         Photos(photos, crop=32, augment=augment)
-    assert caught.value.option == "augment"
 
 
 def test_a_transform_that_changes_the_size_later_is_named(photos: Path) -> None:
-    """Without a crop, transforms are tried at a size that the photos need not have."""
+    """Without a crop, transforms are tried at a size that the photos needn't have."""
     dataset = Photos(photos, augment={"CenterCrop": {"height": 48, "width": 64, "p": 1}})
-    with pytest.raises(OptionError, match=r"CenterCrop: makes \(48, 64, 3\) of \(60, 80, 3\)"):
+    with refused("raw-augment.changes-size", "augment", before=(60, 80, 3), after=(48, 64, 3)):
         dataset.sample(0, np.random.default_rng(0))
 
 
@@ -135,7 +133,7 @@ def test_options_are_checked_as_a_spec_writes_them(photos: Path) -> None:
     given = {"root": str(photos), "crop": 16, "augment": {"RandomGamma": {"gamma_limit": [80, 120]}, "Blur": {}}}
     sample = Photos(**check_options("raw/photos", Photos, given)).sample(0, np.random.default_rng(0))
     assert sample["rgb"].shape == (3, 16, 16)
-    with pytest.raises(OptionError, match=r"option 'augment\.Blur' of raw/photos: .*, got 0\.5"):
+    with refused("option.wrong-value", "augment.Blur", OptionError):
         check_options("raw/photos", Photos, {"root": str(photos), "augment": {"Blur": 0.5}})
 
 
@@ -143,27 +141,37 @@ def test_noise_of_a_camera_comes_from_its_file(photos: Path, tmp_path: Path) -> 
     (tmp_path / "noise.yaml").write_text("shot: 1.0e-3\nread: 2.0e-5\n")
     from_file, given = Photos(photos, noise=tmp_path / "noise.yaml"), Photos(photos, shot=1e-3, read=2e-5)
     np.testing.assert_array_equal(from_file.sample(0, None)["raw"], given.sample(0, None)["raw"])
-    with pytest.raises(OptionError, match="give one") as caught:
+    with refused("raw-noise.given-twice", "noise"):
         Photos(photos, noise=tmp_path / "noise.yaml", shot=1e-3)
-    assert caught.value.option == "noise"
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("crop", 15), ("ratio", 0.5), ("ratio", 301.0), ("shot", -1e-3), ("read", 1.0)]
+    ("option", "value", "code"),
+    [
+        ("crop", 15, "raw-data.bad-crop"),
+        ("ratio", 0.5, "raw-data.bad-ratio"),
+        ("ratio", 301.0, "raw-data.bad-ratio"),
+        ("ratio", [50, 2], "raw-data.bad-range"),
+        ("ratio", [1], "raw-data.bad-range"),
+        ("ratio", [1, 2, 3], "raw-data.bad-range"),
+        ("ratio", [2, 400], "raw-data.bad-ratio"),
+        ("shot", -1e-3, "raw-synthesis.bad-shot-noise"),
+        ("shot", [0, 1e-3], "raw-data.bad-range"),
+        ("read", 1.0, "raw-synthesis.bad-read-noise"),
+    ],
 )
-def test_options_that_make_no_sense_are_refused(photos: Path, option: str, value: float) -> None:
-    with pytest.raises(OptionError, match=f"is {value}") as caught:
+def test_options_out_of_range_are_refused(photos: Path, option: str, value: Any, code: str) -> None:
+    with refused(code, option):
         Photos(photos, **{option: value})
-    assert caught.value.option == option
 
 
-def test_folders_and_photos_that_cannot_serve_are_named(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
+def test_unusable_folders_and_photos_are_refused(photos: Path, tmp_path: Path) -> None:
+    with refused("raw-data.no-folder", tmp_path / "missing"):
         Photos(tmp_path / "missing")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(DataError, match="holds no photo"):
+    with refused("raw-data.no-photos", tmp_path / "bare"):
         Photos(tmp_path / "bare")
-    with pytest.raises(DataError, match=r"a\.png: a crop of 62 does not fit 60 x 80 pixels"):
+    with refused("raw-data.crop-too-large", photos / "a.png", crop=62, height=60, width=80):
         Photos(photos, crop=62).sample(0, np.random.default_rng(0))
 
 
@@ -173,8 +181,9 @@ def test_a_damaged_photo_is_of_the_kind_that_training_leaves_out(photos: Path) -
     (photos / "d.png").touch()
     dataset = Photos(photos, crop=16)
     for index, name in enumerate(["a.png", "b.jpg", "c.tif", "d.png"]):
-        with pytest.raises(UnreadableFileError, match=name):
+        with pytest.raises(UnreadableFileError) as caught:
             dataset.sample(index, np.random.default_rng(0))
+        assert caught.value.place.endswith(name)
 
 
 def test_albumentations_is_imported_only_when_used(photos: Path) -> None:
@@ -187,7 +196,7 @@ def test_albumentations_is_imported_only_when_used(photos: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_of_two_ratios_and_shot_noises_each_sample_draws_between_them(photos: Path) -> None:
+def test_each_sample_draws_between_two_ratios_and_shot_noises(photos: Path) -> None:
     dataset = Photos(photos, crop=32, ratio=[2, 50], shot=[1e-5, 1e-2], read=0.0)
     recipes = [dataset._drawn(np.random.default_rng(seed)) for seed in range(400)]
     assert min(r.ratio for r in recipes) >= 2
@@ -200,18 +209,8 @@ def test_of_two_ratios_and_shot_noises_each_sample_draws_between_them(photos: Pa
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-def test_of_one_ratio_nothing_is_drawn(photos: Path) -> None:
-    """Samples of a spec with one number are those that they were before there could be two."""
+def test_one_ratio_draws_nothing(photos: Path) -> None:
+    """A range of one number gives the samples of that number."""
     one, two = Photos(photos, crop=16, ratio=20.0), Photos(photos, crop=16, ratio=[20.0, 20.0])
     a, b = (dataset.sample(0, np.random.default_rng(3)) for dataset in (one, two))
     assert all(np.array_equal(a[name], b[name]) for name in a)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("ratio", [50, 2]), ("ratio", [1]), ("ratio", [1, 2, 3]), ("shot", [0, 1e-3]), ("ratio", [2, 400])],
-)
-def test_two_numbers_that_are_no_range_are_refused(photos: Path, option: str, value: list[float]) -> None:
-    with pytest.raises(OptionError, match="give") as caught:
-        Photos(photos, **{option: value})
-    assert caught.value.option == option
