@@ -25,7 +25,7 @@ from PIL import Image
 from arena.results import parser, publish, table
 from restore_hub.export import deployed_chain, export_onnx
 from restore_hub.export.gate import save
-from restore_hub.export.qdq import to_int8
+from restore_hub.export.int8_graph import to_int8
 from restore_hub.machine import usable_cpus
 from restore_hub.model.model import Model, probe_feeds
 from restore_hub.model.sequence import load
@@ -187,8 +187,9 @@ def main() -> None:
         rows += files(model, folder, arguments.sides[-1], arguments.repeats)
         rows += processes(model, folder, arguments.sides[-1], arguments.repeats)
     text = table(["", "this", "over that", "ratio of times"], rows)
-    said = f"{usable_cpus()} CPUs for both, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}."
-    publish("runtime", __doc__, [text], arguments.results, said)
+    cpus, version = usable_cpus(), onnxruntime.__version__
+    conditions = f"{cpus} CPUs for both, onnxruntime {version}, medians of {arguments.repeats}."
+    publish("runtime", __doc__, [text], arguments.results, conditions)
 
 
 if __name__ == "__main__":

@@ -404,3 +404,27 @@ class Solver(Protocol):
             BilevelError: the solver can't take that many lower steps.
         """
         ...
+
+
+class Exporter(Protocol):
+    """Packs an exported ONNX file for another program: `restore-hub export FILE.onnx --to NAME -o OUT`.
+
+    It needs no PyTorch. Options are the typed keyword arguments of the constructor.
+
+    Attributes:
+        suffix: how the other program's files end, in lower case, such as `.dtmodel`.
+    """
+
+    suffix: str
+
+    def pack(self, source: Path, name: str) -> bytes:
+        """Return the content of the file for the other program; the same input gives the same bytes.
+
+        Args:
+            source: an exported ONNX file.
+            name: what to call the model there: the output file's name without its suffix.
+
+        Raises:
+            ExportError: the other program can't use this kind of file. ModelFileError: `source` can't be loaded.
+        """
+        ...

@@ -189,12 +189,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest known name, or an empty text when none is near."""
-    near = nearest(name, known)
-    return f" ({near})" if near else ""
-
-
 def reason_of(error: BaseException, limit: int = 300) -> str:
     """Return what another library's error says, in one line: an `OSError`'s own words, else type and text."""
     if isinstance(error, OSError) and error.strerror:

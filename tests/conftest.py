@@ -20,12 +20,14 @@ from restore_hub.model.model import probe_feeds
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
-from restore_hub.plan import Plan, build_chain, make_plan
+from restore_hub.plan import Chain, Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, sampling
 
-pytest_plugins = ["support.raw_files", "support.runs"]
+pytest_plugins = [
+    f"support.{name}" for name in ("plugin_files", "raw_files", "runs", "chains", "trackers", "processes")
+]
 
 
 def pytest_report_header() -> str:
@@ -90,16 +92,43 @@ def make(overrides: list[str]) -> Callable[..., Plan]:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `chain.onnx` (RAW in) and `enhance.onnx` (RGB in)."""
-    folder = tmp_path_factory.mktemp("models")
+def small_chain() -> Chain:
+    """Return the shipped chain with narrow blocks and its first weights; tests don't change it."""
     plan = make_plan(read_spec(LOWLIGHT, ["blocks.generate.width=2", "blocks.generate.depth=1"]), default_registry())
     torch.manual_seed(1)
-    chain = build_chain(plan).eval()
+    return build_chain(plan).eval()
+
+
+@pytest.fixture(scope="session")
+def models(small_chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with `chain.onnx` (RAW in) and `enhance.onnx` (RGB in)."""
+    folder = tmp_path_factory.mktemp("models")
     facts = {"licence": None, "metrics": {}, "provenance": {}}
-    export_onnx(deployed_chain(chain, "enhanced"), folder / "chain.onnx", name="t/chain", **facts)
-    export_onnx(deployed_block(chain, "enhance"), folder / "enhance.onnx", name="t/enhance", **facts)
+    export_onnx(deployed_chain(small_chain, "enhanced"), folder / "chain.onnx", name="t/chain", **facts)
+    export_onnx(deployed_block(small_chain, "enhance"), folder / "enhance.onnx", name="t/enhance", **facts)
     return folder
+
+
+DENOISER = """
+name: denoise
+blocks:
+  denoise: {network: raw/denoiser, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [clean]}
+"""
+
+
+@pytest.fixture(scope="session")
+def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file that denoises mosaics, with weights that do something; tests don't change it."""
+    folder = tmp_path_factory.mktemp("denoiser")
+    (folder / "spec.yaml").write_text(DENOISER)
+    torch.manual_seed(0)
+    chain = build_chain(make_plan(read_spec(folder / "spec.yaml"), default_registry())).eval()
+    with torch.no_grad():
+        for parameter in chain.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    facts = {"licence": "MIT", "metrics": {}, "provenance": {}}
+    export_onnx(deployed_chain(chain, "clean"), folder / "quiet.onnx", name="t/clean", **facts)
+    return folder / "quiet.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`make demo`: photographs to a report, and the claim that it makes."""
+"""`make demo`: from photographs to a report."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support import ROOT
 
 
 @pytest.mark.long
-def test_the_demo_beats_what_there_is_without_training(tmp_path: Path) -> None:
-    """The whole demo: every way is reported, and the bilevel result is above the best classical one."""
+def test_the_demo_beats_methods_without_training(tmp_path: Path) -> None:
+    """The whole demo reports every method, and the bilevel result is above the best classical one."""
     command = [sys.executable, str(ROOT / "pipelines" / "demo"), "--out", str(tmp_path / "d")]
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MLFLOW_TRACKING_URI")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

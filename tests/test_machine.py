@@ -41,7 +41,7 @@ def test_limits_of_control_groups_are_found_up_to_the_root(tmp_path: Path) -> No
     assert list(_cpu_limits(tmp_path / "none")) == []
 
 
-def test_this_machine_has_what_a_process_holds(tmp_path: Path) -> None:
+def test_memory_disk_and_cpus_of_this_machine(tmp_path: Path) -> None:
     """In a process of its own, because one that held much before has its peak behind it."""
     code = (
         "from restore_hub.machine import machine_memory, peak_memory\n"

@@ -21,6 +21,8 @@ from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import Plan
 from support import ROOT
 
+PLUGINS = ("cleaning", "darktable", "mlflow", "numerical", "raw", "retinex", "std")
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -70,7 +72,7 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, ma
     call("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
     assert "torch" not in call("python", "-m", "pip", "list")
     listed = call("restore-hub", "plugins")
-    assert all(f"{name} " in listed for name in ("cleaning", "mlflow", "numerical", "raw", "retinex", "std"))
+    assert all(f"{name} " in listed for name in PLUGINS)
     assert "FAILED" not in listed
     assert "raw/unet" in call("restore-hub", "list", "network")
     said = call("restore-hub", "check", "raw_lowlight", status=2)
@@ -107,7 +109,7 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
 
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    plugins = {f"restore_hub_{name}" for name in ("cleaning", "mlflow", "numerical", "raw", "retinex", "std")}
+    plugins = {f"restore_hub_{name}" for name in PLUGINS}
     assert tops == {"restore_hub", *plugins, next(top for top in tops if top.endswith(".dist-info"))}
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if name.startswith("tests/") or "__pycache__" in name]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub import run
-from restore_hub.export.publish import export_run
+from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.run import Result

@@ -60,7 +60,7 @@ def make_raw(
     model = _noise_model(shot, read, noise)
     recipe = Recipe(ratio, model.shot, model.read, phase, seed, size, tone)
     count = make_folder(photos, out, recipe, force, lambda error: click.echo(f"left out: {error}", err=True))
-    click.echo(f"{count} pairs written to {out}, exposure ratio {ratio:g}")
+    click.echo(f"{count} pair{'' if count == 1 else 's'} written to {out}, exposure ratio {ratio:g}")
 
 
 @click.command("noise")

@@ -8,7 +8,7 @@ import click
 
 
 class _Zoo(click.Group):
-    """A group in which a word that is no command names a model."""
+    """A group that takes any word but a command for the name of a model."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,4 +1,4 @@
-"""Graphs that run one after the other as one graph."""
+"""Several graphs that run one after the other, as one graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import inliner, version_converter
 
-from restore_hub.errors import ExportError
+from restore_hub.errors import ExportError, reason_of
 from restore_hub.model.manifest import TensorInfo
 
 _STANDARD = ("", "ai.onnx")
@@ -18,16 +18,16 @@ _STANDARD = ("", "ai.onnx")
 def compose(
     models: Sequence[onnx.ModelProto], takes: Sequence[TensorInfo], inputs: Sequence[TensorInfo], output: TensorInfo
 ) -> onnx.ModelProto:
-    """Return the graph of several, each of which takes the first output of the one before.
+    """Return one graph that runs several, each on the first output of the one before.
 
-    Names inside are told apart by a prefix. A later graph that takes a mosaic shares the first one's other inputs;
-    inputs with a default that are not shared become constants, as they are when the graphs run by themselves.
+    A prefix keeps their inner names apart. A later graph that takes a mosaic shares the first one's other inputs;
+    other inputs with a default become constants, as they are when the graphs run alone.
 
     Args:
-        models: graphs of equal operator sets, see `aligned`.
-        takes: of each but the first, its input that takes what the one before gives.
-        inputs: those of the first, which the whole has.
-        output: that of the whole; its name is not that of an input.
+        models: graphs of equal operator sets, see `in_one_opset`.
+        takes: for each graph but the first, the input that takes what the one before gives.
+        inputs: those of the first graph, which the whole keeps.
+        output: that of the whole, under a name that no input has.
     """
     whole = onnx.GraphProto(input=map(_value, inputs), output=[_value(output)])
     public = {info.name for info in inputs}
@@ -51,11 +51,11 @@ def compose(
     return onnx.helper.make_model(whole, opset_imports=_union(models), ir_version=version)
 
 
-def aligned(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> list[onnx.ModelProto]:
-    """Return graphs of one operator set: without functions of their own, all of the highest version among them.
+def in_one_opset(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> list[onnx.ModelProto]:
+    """Return the graphs without functions of their own, all in the highest opset among them.
 
     Raises:
-        ExportError: onnx cannot convert one, or another operator set is there in two versions.
+        ExportError: onnx can't convert one, or two need another operator set in different versions.
     """
     found = [inliner.inline_local_functions(model) if model.functions else model for model in models]
     opset = max(_opset(model) for model in found)
@@ -65,10 +65,8 @@ def aligned(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> list[on
         try:
             found[place] = version_converter.convert_version(model, opset)
         except Exception as error:  # onnx's own exceptions share no base class
-            reason = " ".join(str(error).split())[:200]
             raise ExportError(
-                f"{path} is of opset {_opset(model)} and cannot be converted to {opset}, which another part is of: "
-                f"{reason}; export both with one version of restore_hub"
+                "export.opset-conversion", path, opset=_opset(model), target=opset, cause=reason_of(error)
             ) from error
     versions: dict[str, tuple[int, Path]] = {}
     for model, path in zip(found, paths, strict=True):
@@ -76,8 +74,12 @@ def aligned(models: Sequence[onnx.ModelProto], paths: Sequence[Path]) -> list[on
             version, other = versions.setdefault(entry.domain, (entry.version, path))
             if version != entry.version:
                 raise ExportError(
-                    f"{other} and {path} need the operators {entry.domain} in versions {version} and {entry.version}, "
-                    "and one file has one; export both with one version of restore_hub"
+                    "export.opsets-differ",
+                    path,
+                    domain=entry.domain,
+                    version=entry.version,
+                    other=other,
+                    other_version=version,
                 )
     return found
 
@@ -110,7 +112,7 @@ def _prefix(number: int, taken: Collection[str]) -> str:
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> None:
     """Rename all values and nodes of a graph and of the graphs in it.
 
-    Empty names stay: of a value it means that it is left out, of a node that it has none.
+    Empty names stay: an input with an empty name is left out, a node may have no name.
     """
 
     def renamed(name: str) -> str:

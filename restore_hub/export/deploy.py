@@ -1,4 +1,4 @@
-"""Part of a chain as one module with the inputs that a deployed file has."""
+"""Part of a chain, as one module with the inputs of a deployed file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.contracts import Port
-from restore_hub.errors import ExportError
+from restore_hub.errors import ExportError, reason_of
 from restore_hub.export.raw_input import RAW_INPUTS, pack, unpack, unpad
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.plan.chain import Chain
@@ -30,9 +30,9 @@ class Deployed(nn.Module):
     Attributes:
         inputs: manifest entries, in the order of `forward`'s arguments.
         output: manifest entry.
-        kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out as well, `rgb-to-rgb` for one
-            picture, `tensors` otherwise.
-        size_multiple: largest one of the blocks.
+        kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out too, `rgb-to-rgb` for one picture,
+            `tensors` otherwise.
+        size_multiple: the largest among the blocks.
         learnt: how many parameters they have.
     """
 
@@ -46,9 +46,7 @@ class Deployed(nn.Module):
         self._reads = [tensor for tensor in dict.fromkeys(read) if tensor not in made]
         self._raw = any(chain.ports[tensor].space == "raw" for tensor in self._reads)
         if self._raw and len(self._reads) > 1:
-            raise ExportError(
-                f"{output!r} reads {', '.join(self._reads)}: a file that takes a RAW mosaic can take nothing beside it"
-            )
+            raise ExportError("export.raw-with-others", output=output, tensors=", ".join(self._reads))
         self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
         self.kind = self._kind(chain)
         self.output = MOSAIC_OUTPUT if self.kind == "raw-to-raw" else _info(output, chain.ports[output])
@@ -70,7 +68,7 @@ class Deployed(nn.Module):
         return self._chain.run(pictures, cut)[self._output]
 
     def run(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return what `forward` gives, without gradients, for sizes that training may never have had.
+        """Return what `forward` gives, without gradients, for sizes that training may never have met.
 
         Raises:
             ExportError: a block fails.
@@ -80,15 +78,14 @@ class Deployed(nn.Module):
                 made: Tensor = self(*inputs)
         except Exception as error:  # a plugin's block raises what it likes
             height, width = next(tensor.shape[2:] for tensor in inputs if tensor.dim() == 4)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            blocks = ", ".join(self._blocks)
             raise ExportError(
-                f"{', '.join(self._blocks)} cannot run on a picture of {height}x{width}: {reason}; an exported file "
-                "takes pictures of every size, so mend the block, padding small ones, say"
+                "export.cannot-run", blocks, height=height, width=width, cause=reason_of(error)
             ) from error
         return made
 
     def _until_pictures(self) -> int:
-        """Return how many blocks run before no further one reads planes of half the picture's size."""
+        """Return how many blocks, from the first, run until none reads planes of half the picture's size."""
         if self.kind == "raw-to-raw":
             return len(self._blocks)
         ports, inputs_of = self._chain.ports, self._chain.inputs_of
@@ -128,9 +125,9 @@ def _is_planes(port: Port) -> bool:
 
 def _info(name: str, port: Port) -> TensorInfo:
     if port.channels is None:
-        raise ExportError(f"{name!r} has no fixed number of channels, so it exists in training only; export another")
+        raise ExportError("export.no-fixed-channels", tensor=name)
     if port.scale != 1.0:
-        raise ExportError(f"{name!r} has {port.scale:g} of the picture's size; only tensors of its full size export")
+        raise ExportError("export.not-full-size", tensor=name, scale=port.scale)
     return TensorInfo(
         name=name.removeprefix("data."),
         shape=[1, port.channels, "height", "width"],

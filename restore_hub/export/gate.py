@@ -1,10 +1,8 @@
-"""The gate before every exported file: it is published whole, and only if it gives what it was made from."""
+"""The gate that every exported file passes: it is published only if it gives what its source gives."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from restore_hub.errors import ExportError
+from restore_hub.export.written import written
 from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo, Tiling
 from restore_hub.model.memory_use import measure_memory
 from restore_hub.model.model import Model, load, probe_feeds
@@ -34,32 +33,30 @@ def publish(
     made_from: str,
     tiling: Callable[[Model], Tiling],
 ) -> Manifest:
-    """Try a graph in onnxruntime, then write it with its manifest; whole or not at all.
+    """Try a graph in onnxruntime, then write it with its manifest, whole or not at all.
 
     Args:
         graph: it takes on the manifest.
-        manifest: all but parity, tiling and memory, which are measured.
+        manifest: all but parity, tiling and memory, which are measured here.
         path: where the file goes.
-        reference: what it should give.
-        made_from: what errors call that.
-        tiling: how a loaded file may be cut.
+        reference: gives what the file should give.
+        made_from: what errors call the reference.
+        tiling: finds how a loaded file may be cut.
 
     Returns:
         The manifest that was written.
 
     Raises:
-        ExportError: it differs by more than 1e-4, or gives values that are not finite. OSError: it cannot be written.
+        ExportError: it differs by more than 1e-4, gives values that aren't finite, or can't be written.
     """
     if not np.isfinite([value for *_, value in manifest.probe.samples]).all():
-        raise ExportError(
-            f"{path.name} would give values that are not finite, as {made_from} does for noise of "
-            f"{manifest.probe.height}x{manifest.probe.width} pixels; it is not published"
-        )
-    with publishing(path) as temporary:
+        probe = manifest.probe
+        raise ExportError("export.not-finite", path, reference=made_from, height=probe.height, width=probe.width)
+    with written(path) as temporary:
         save(graph, manifest, temporary)
         model = load(temporary)
         measured = {
-            "parity": _parity(model, reference, f"{path.name} differs from {made_from}"),
+            "parity": _parity(model, reference, path, made_from),
             "tiling": tiling(model),
             "memory": measure_memory(temporary),
         }
@@ -69,18 +66,6 @@ def publish(
     return manifest
 
 
-@contextlib.contextmanager
-def publishing(path: Path) -> Iterator[Path]:
-    """Give a place to write to, which becomes `path` when the block ends well and is gone when it does not."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):  # a disk that became read-only refuses that too
-            temporary.unlink(missing_ok=True)
-
-
 def make_probe(
     inputs: Sequence[TensorInfo],
     reference: Reference,
@@ -88,7 +73,7 @@ def make_probe(
     seed: int = 20231029,
     count: int = 16,
 ) -> Probe:
-    """Make the test vector of a manifest; `tolerance` is how far another machine may be, the seed any fixed number."""
+    """Make the test vector of a manifest; `tolerance` is how far another machine may differ."""
     height, width = PROBE_SIZE
     output = reference(probe_feeds(list(inputs), seed, height, width))[0]
     places = np.random.default_rng(seed).integers(0, output.shape, size=(count, 3))
@@ -106,7 +91,7 @@ def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
 
 
 def trials(inputs: Sequence[TensorInfo]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-    """Yield feeds at odd, even and tiny sizes and all CFA phases, each with a text that says which."""
+    """Yield feeds at odd, even and tiny sizes and all CFA phases, each with a text that names size and phase."""
     phases = PHASES if any(info.name == "phase" for info in inputs) else PHASES[:1]
     for seed, ((height, width), phase) in enumerate(itertools.product(PARITY_SIZES, phases)):
         yield f"{height}x{width}, phase {phase}", probe_feeds(list(inputs), seed, height, width, phase)
@@ -117,21 +102,36 @@ def opset_of(graph: onnx.ModelProto) -> int:
     return next(int(entry.version) for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
 
 
-def _parity(model: Model, reference: Reference, what: str) -> float:
+def _parity(model: Model, reference: Reference, path: Path, made_from: str) -> float:
     """Return the largest difference between a file and its reference over sizes and phases; refuse a large one."""
     worst = 0.0
-    for where, feeds in trials(model.manifest.inputs):
-        expected, got = reference(feeds), model(feeds)
-        if got.shape != expected.shape:
-            raise ExportError(f"{what}: onnxruntime gives {got.shape} in the place of {expected.shape}")
-        with np.errstate(invalid="ignore"):  # infinite in both
-            difference = np.abs(got - expected)
-        difference[np.isnan(difference)] = np.inf
-        if not float(difference.max()) <= TOLERANCE:
-            _, channel, row, column = np.unravel_index(int(difference.argmax()), difference.shape)
+    for size, feeds in trials(model.manifest.inputs):
+        expected, given = reference(feeds), model(feeds)
+        if given.shape != expected.shape:
             raise ExportError(
-                f"{what} by {difference.max():.3g} (at most {TOLERANCE:g}) at {where}, channel "
-                f"{channel}, row {row}, column {column}; it is not published"
+                "export.wrong-shape",
+                path,
+                reference=made_from,
+                size=size,
+                shape=given.shape,
+                expected=expected.shape,
             )
-        worst = max(worst, float(difference.max()))
+        with np.errstate(invalid="ignore"):  # infinite in both
+            difference = np.abs(given - expected)
+        difference[np.isnan(difference)] = np.inf
+        largest = float(difference.max())
+        if not largest <= TOLERANCE:
+            _, channel, row, column = map(int, np.unravel_index(int(difference.argmax()), difference.shape))
+            raise ExportError(
+                "export.differs",
+                path,
+                reference=made_from,
+                difference=largest,
+                tolerance=TOLERANCE,
+                size=size,
+                channel=channel,
+                row=row,
+                column=column,
+            )
+        worst = max(worst, largest)
     return worst

@@ -1,4 +1,4 @@
-"""A module to one self-describing ONNX file, published only when onnxruntime gives what PyTorch gives."""
+"""A module as one self-describing ONNX file, published only when onnxruntime gives what PyTorch gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restore_hub.errors import ExportError
 from restore_hub.export.deploy import Deployed
 from restore_hub.export.gate import Reference, make_probe, opset_of, publish
 from restore_hub.export.tiling import find_tiling
@@ -32,7 +31,7 @@ def export_onnx(
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> Manifest:
-    """Export a module, check it in onnxruntime at several sizes and all CFA phases, then publish the file.
+    """Export a module, check it in onnxruntime at several sizes and all CFA phases, then write the file.
 
     Args:
         module: what to export, in evaluation mode on the CPU.
@@ -40,8 +39,8 @@ def export_onnx(
         name, licence, metrics, provenance: for the manifest.
 
     Raises:
-        ExportError: torch cannot export it, a block fails at some size, the file cannot be written, or it differs by
-            more than 1e-4 from PyTorch.
+        ExportError: torch can't export it, a block fails at some size, the file can't be written, or it differs from
+            PyTorch by more than 1e-4.
     """
     module = module.eval()
     model = _traced(module)
@@ -59,15 +58,7 @@ def export_onnx(
         metrics=dict(metrics),
         provenance={**provenance, "parameters": module.learnt},
     )
-    try:
-        return publish(
-            model, manifest, path, _reference(module), "PyTorch", lambda exported: find_tiling(module, exported)
-        )
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; the weights are whole: mend that and export again "
-            "(a run does with --resume)"
-        ) from error
+    return publish(model, manifest, path, _reference(module), "PyTorch", lambda exported: find_tiling(module, exported))
 
 
 def _traced(module: Deployed) -> onnx.ModelProto:
@@ -78,7 +69,7 @@ def _traced(module: Deployed) -> onnx.ModelProto:
 
 
 def _add_defaults(model: onnx.ModelProto, module: Deployed) -> None:
-    """Make every input with a default an initializer as well, so that a caller may leave it out."""
+    """Make every input with a default an initializer too, so that a caller may leave it out."""
     for info in module.inputs:
         if info.default is not None:
             values = np.array(info.default, dtype=info.dtype).reshape([int(size) for size in info.shape])
@@ -94,6 +85,6 @@ def _reference(module: Deployed) -> Reference:
 
 
 def _tensors(module: Deployed, feeds: Mapping[str, NDArray[Any]]) -> tuple[Tensor, ...]:
-    """Return what `forward` takes; inputs that are left out have their defaults."""
+    """Return what `forward` takes; inputs that are left out take their defaults."""
     arrays = (feeds[i.name] if i.name in feeds else np.array(i.default, dtype=i.dtype) for i in module.inputs)
     return tuple(map(torch.from_numpy, arrays))

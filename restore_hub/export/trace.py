@@ -1,4 +1,4 @@
-"""A torch module to an ONNX graph with dynamic sizes: the one way that this project does it."""
+"""Turns a torch module into an ONNX graph with dynamic sizes: the one place in this project that does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from restore_hub.errors import ExportError
+from restore_hub.errors import ExportError, reason_of
 
 
 def trace(
@@ -27,17 +27,17 @@ def trace(
 
     Args:
         module: its `forward` takes `*inputs`.
-        example: one tensor an input, of sizes that are no special case.
-        dynamic: for each input, its dynamic dimensions as `torch.export.Dim`, or `None` where it has none.
+        example: one tensor for each input, of sizes that are no special case.
+        dynamic: for each input, its dynamic dimensions as `torch.export.Dim`, or `None`.
         inputs, outputs: names in the graph.
 
     Raises:
-        ExportError: torch cannot export it.
+        ExportError: torch can't export it.
     """
     try:
         with quiet():
-            # Padding to a multiple makes guards that no range of sizes satisfies. Deferred they are harmless;
-            # whoever exports compares the graph with the module at the sizes that they are about.
+            # Padding to a multiple makes guards that no range of sizes satisfies. Deferred, they are harmless: the
+            # caller compares the graph with the module at sizes that would break them.
             traced = torch.export.export(
                 module,
                 tuple(example),
@@ -53,33 +53,33 @@ def trace(
                 verbose=False,
             )
     except Exception as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:400]
-        raise ExportError(f"torch cannot export {', '.join(outputs)}: {reason}") from error
+        cause = reason_of(error.__cause__ or error)
+        raise ExportError("export.trace-failed", ", ".join(outputs), cause=cause) from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _forget(model.graph)
+    _drop_source_lines(model.graph)
     return model
 
 
-def _forget(graph: onnx.GraphProto) -> None:
-    """Remove where in which source file each node was made: paths of this machine are nobody's concern."""
+def _drop_source_lines(graph: onnx.GraphProto) -> None:
+    """Remove the source lines that made each node: they hold paths of this machine."""
     named = (graph.node, graph.input, graph.output, graph.initializer, graph.value_info)
     for entry in (graph, *(entry for entries in named for entry in entries)):
         entry.ClearField("metadata_props")
         entry.ClearField("doc_string")
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         if attribute.type == onnx.AttributeProto.GRAPH:
-            _forget(attribute.g)
+            _drop_source_lines(attribute.g)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep an exporter's progress lines, warnings and listings of graphs off the terminal; errors still raise."""
+    """Keep an exporter's progress lines, warnings and listings off the terminal; errors still raise."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        said = io.StringIO()
-        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        output = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             warnings.simplefilter("ignore")
             yield
     finally:

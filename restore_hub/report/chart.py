@@ -1,4 +1,4 @@
-"""One panel of curves as inline SVG, with the last values below it; the script shows others on hover and by key."""
+"""One panel of curves as inline SVG, with the last values below; the page's script shows others on hover."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restore_hub.report.downsample import thin
+from restore_hub.report.downsample import downsample
 from restore_hub.report.html import Node, element, note
 from restore_hub.report.scale import Scale, number, value_scale
 
 Values = Mapping[int, float]  # step to value
 
 WIDTH, HEIGHT = 480, 250
-LEFT, RIGHT, TOP, BOTTOM = 62, 24, 26, 34
-MARKED = 40  # curves of no more points have them marked
+LEFT, RIGHT, TOP, BOTTOM = 62, 24, 10, 34
+NAMES = 16  # room above the curves for the names of spans
+MARKED = 40  # curves with at most so many points have them marked
 COLOURS = 6
-_LETTER = 8.0  # width of a letter, for what fits where
+_LETTER = 8.0  # width of a letter, to see what fits
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A stretch of steps with a name, such as a stage: after `first`, up to `last`."""
+class Span:
+    """Named steps, such as a stage: after `first`, up to `last`."""
 
     first: int
     last: int
@@ -31,7 +32,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """A series ready to draw: finite values that its axis can show, thinned."""
+    """A series ready to draw: finite values that its axis can show, downsampled."""
 
     name: str
     index: int
@@ -39,14 +40,14 @@ class _Curve:
     values: list[float]
 
 
-def chart(title: str, about: str, series: Mapping[str, Values], marks: Sequence[Mark] = ()) -> Node:
+def chart(title: str, about: str, series: Mapping[str, Values], spans: Sequence[Span] = ()) -> Node:
     """Return a figure of curves over steps.
 
     Args:
         title: heading.
-        about: what is shown, one line.
-        series: values by step, by name; those that are not finite are counted, not drawn.
-        marks: stages, separated by lines where there are several.
+        about: one line on what it shows.
+        series: values by step, by name; values that aren't finite are counted, not drawn.
+        spans: stages; lines separate them if there are several.
     """
     finite = {name: {s: v for s, v in values.items() if np.isfinite(v)} for name, values in series.items()}
     vertical = value_scale([v for values in finite.values() for v in values.values()])
@@ -54,19 +55,22 @@ def chart(title: str, about: str, series: Mapping[str, Values], marks: Sequence[
     curves = [_curve(name, index, values) for index, (name, values) in enumerate(shown.items()) if values]
     total = sum(map(len, series.values()))
     hidden = total - sum(map(len, shown.values()))
-    reason = "not above zero, or not finite" if vertical.log else "not finite"
-    foot = note(f"Not drawn, because {reason}: {hidden} of {total} values.") if hidden else None
+    reason = "zero, negative or not finite" if vertical.log else "not finite"
+    foot = note(f"Not shown: {hidden} of {total} values, which are {reason}.") if hidden else None
     heading = element("h3", {}, title)
     if not curves:
         return element("figure", {"class": "chart"}, heading, note(about), foot)
     steps = [step for curve in curves for step in curve.steps]
     horizontal = Scale(min(steps), max(max(steps), min(steps) + 1))
     label = f"{title}: " + "; ".join(f"{c.name} from {number(c.values[0])} to {number(c.values[-1])}" for c in curves)
+    inside = [span for span in spans if span.last > horizontal.low and span.first < horizontal.high]
+    names = _spans(horizontal, inside) if len(inside) > 1 else []
+    top = -NAMES if names else 0
     drawing = element(
         "svg",
-        {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "tabindex": "0", "aria-label": label},
+        {"viewBox": f"0 {top} {WIDTH} {HEIGHT - top}", "role": "img", "tabindex": "0", "aria-label": label},
         *_axes(horizontal, vertical),
-        *_marks(horizontal, marks),
+        *names,
         *(node for curve in curves for node in _draw(curve, horizontal, vertical)),
         element("line", {"class": "cursor", "y1": str(TOP), "y2": str(HEIGHT - BOTTOM), "visibility": "hidden"}),
     )
@@ -84,7 +88,7 @@ def chart(title: str, about: str, series: Mapping[str, Values], marks: Sequence[
 
 def _curve(name: str, index: int, values: Values) -> _Curve:
     steps = sorted(values)
-    kept = thin(np.array([values[step] for step in steps]))
+    kept = downsample(np.array([values[step] for step in steps]))
     return _Curve(name, index % COLOURS, [steps[i] for i in kept], [values[steps[i]] for i in kept])
 
 
@@ -110,17 +114,16 @@ def _axes(horizontal: Scale, vertical: Scale) -> list[Node]:
     return nodes
 
 
-def _marks(horizontal: Scale, marks: Sequence[Mark]) -> list[Node]:
-    """Return a line between stages, and each one's name where it fits."""
+def _spans(horizontal: Scale, spans: Sequence[Span]) -> list[Node]:
+    """Return a line between spans, and each one's name if it fits."""
     nodes = []
-    inside = [mark for mark in marks if mark.last > horizontal.low and mark.first < horizontal.high]
-    for mark in inside if len(inside) > 1 else []:
-        first, last = max(mark.first, horizontal.low), min(mark.last, horizontal.high)
+    for span in spans:
+        first, last = max(span.first, horizontal.low), min(span.last, horizontal.high)
         x, width = _x(horizontal, first), (horizontal.place(last) - horizontal.place(first)) * (WIDTH - LEFT - RIGHT)
-        if mark.first > horizontal.low:
+        if span.first > horizontal.low:
             line = {"class": "mark", "x1": x, "x2": x, "y1": str(TOP - 16), "y2": str(HEIGHT - BOTTOM)}
             nodes.append(element("line", line))
-        name = next((n for n in (mark.name, mark.name.split()[0]) if len(n) * _LETTER < width - 6), None)
+        name = next((n for n in (span.name, span.name.split()[0]) if len(n) * _LETTER < width - 6), None)
         if name:
             nodes.append(element("text", {"class": "name", "x": x, "dx": "5", "y": str(TOP - 8)}, name))
     return nodes
@@ -142,7 +145,7 @@ def _draw(curve: _Curve, horizontal: Scale, vertical: Scale) -> list[Node]:
 
 
 def _readout(curves: Sequence[_Curve], step: int) -> Node:
-    """Return the legend, which also holds the values at a step, at first the last one."""
+    """Return the legend, which also shows the values at a step: the last one, until the script changes it."""
     keys = [
         element(
             "span",

@@ -1,4 +1,4 @@
-"""Runs beside each other: what differs in their specs, what they reached, and how they went there."""
+"""Runs side by side: how their specs differ, what they reached, and their curves and pictures."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from restore_hub.files import write_file
 from restore_hub.report.curves import overlaid
 from restore_hub.report.html import Child, element, note, page, section, table
 from restore_hub.report.pictures import Group, grouped, viewers
-from restore_hub.report.reading import RunFacts, read_run
+from restore_hub.report.run_facts import RunFacts, read_run
+from restore_hub.report.run_page import status
 from restore_hub.report.scale import number
 from restore_hub.report.scores import exported_models, scores
-from restore_hub.report.single import status
 
 ABSENT = "–"
-Rows = list[tuple[str, list[str]]]  # what, and its value for each run
+Rows = list[tuple[str, list[str]]]  # a name, and its value in each run
 
 
 def read_runs(folders: Sequence[Path]) -> dict[str, RunFacts]:
-    """Read run folders, and name each by the end of its path that tells it from the others.
+    """Read run folders, and name each by as much of its path as tells it from the others.
 
     Raises:
-        DataError: one is not the folder of a run.
+        DataError: one isn't the folder of a run.
     """
     runs = [read_run(folder) for folder in folders]
     paths = [run.path.resolve() for run in runs]
@@ -38,7 +38,7 @@ def read_runs(folders: Sequence[Path]) -> dict[str, RunFacts]:
 
 
 def spec_rows(runs: Mapping[str, RunFacts]) -> Rows:
-    """Return the dotted keys at which the resolved specs differ."""
+    """Return the dotted keys in which the resolved specs differ."""
     flat = [flatten(run.spec) for run in runs.values()]
     keys = sorted({key for one in flat for key in one}, key=_natural)
     rows = [(key, [_text(one[key]) if key in one else ABSENT for one in flat]) for key in keys]
@@ -46,7 +46,7 @@ def spec_rows(runs: Mapping[str, RunFacts]) -> Rows:
 
 
 def result_rows(runs: Mapping[str, RunFacts]) -> Rows:
-    """Return how each run stands, then steps, seconds and holdout means, stage by stage, and of what was exported."""
+    """Return each run's status, its stages' steps and seconds, and the holdout means of stages and exported files."""
     facts = list(runs.values())
     rows: Rows = [("status", [status(run) for run in facts])]
     for index in range(max(len(run.stages) for run in facts)):
@@ -66,36 +66,39 @@ def result_rows(runs: Mapping[str, RunFacts]) -> Rows:
 
 
 def write_comparison(runs: Mapping[str, RunFacts], path: Path) -> None:
-    """Write a page with the tables, overlaid curves, and the pictures of the runs over each other.
+    """Write a page with both tables, and with the runs' curves and pictures over each other.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: it can't be written.
     """
     differing = spec_rows(runs)
     labels = list(runs)
     pictures = _pictures(runs)
     sections = [
-        section("Results", table(["what", *labels], _cells(result_rows(runs)))),
+        section("Results", table(["", *labels], _cells(result_rows(runs)))),
         section(
             "Specs",
-            table(["key", *labels], _cells(differing, "code"))
-            if differing
-            else note("The resolved specs are the same."),
+            table(["key", *labels], _cells(differing, "code")) if differing else note("The resolved specs are equal."),
         ),
         section("Pictures", element("div", {"class": "viewers"}, *viewers(pictures)))
         if pictures
-        else section("Pictures", note("No picture is in more than one of the runs.")),
+        else section("Pictures", note("No two runs have a picture of the same name.")),
         *overlaid(runs),
     ]
-    problems = [element("li", {}, f"{label}: {line}") for label, run in runs.items() for line in run.problems]
-    if problems:
-        sections.insert(0, element("aside", {}, element("ul", {}, *problems)))
+    gaps = [element("li", {}, f"{label}: {line}") for label, run in runs.items() for line in run.gaps]
+    if gaps:
+        sections.insert(0, element("aside", {}, element("ul", {}, *gaps)))
     head = [
         element("p", {"class": "over"}, f"{len(runs)} training runs"),
         element("h1", {}, " · ".join(labels)),
-        element("p", {"class": "lead"}, f"Their resolved specs differ at {len(differing)} keys."),
+        element("p", {"class": "lead"}, _summary(len(differing))),
     ]
     write_file(path, page(" · ".join(labels), head, sections))
+
+
+def _summary(keys: int) -> str:
+    many = f"{keys} keys" if keys > 1 else "1 key"
+    return f"Their resolved specs differ in {many}." if keys else "Their resolved specs are equal."
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
@@ -110,7 +113,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _pictures(runs: Mapping[str, RunFacts]) -> dict[str, Group]:
-    """Return outputs by run, and input and reference once, of each picture that several runs have."""
+    """Return, for each picture that several runs have, each run's output, and the input and reference once."""
     each = {label: grouped(run.path / "pictures") for label, run in runs.items()}
     groups: dict[str, Group] = {}
     for name in dict.fromkeys(name for one in each.values() for name in one):
@@ -123,7 +126,7 @@ def _pictures(runs: Mapping[str, RunFacts]) -> dict[str, Group]:
 
 
 def _unstepped(columns: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
-    """Return the columns without the steps in their names, which differ from run to run."""
+    """Return the columns without the step in their names, since it differs from run to run."""
     return {name.partition(" (")[0]: means for name, means in columns.items()}
 
 

@@ -1,4 +1,4 @@
-"""Fewer points for a curve, with its spikes."""
+"""Fewer points for a curve, without losing its spikes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 LIMIT = 800
 
 
-def thin(values: NDArray[np.float64], limit: int = LIMIT) -> NDArray[np.intp]:
+def downsample(values: NDArray[np.float64], limit: int = LIMIT) -> NDArray[np.intp]:
     """Return the indices of at most `limit` values to draw, in order.
 
-    The values are split into bins of equal length, and of each the smallest and the largest stay, so that no spike is
-    lost; so do the first and the last.
+    Of each of many bins of equal length the smallest and the largest value stay, so no spike is lost. The first and the
+    last value stay too.
 
     Args:
         values: (n), finite.

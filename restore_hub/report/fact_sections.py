@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
@@ -10,36 +9,37 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from restore_hub.files import file_hash
 from restore_hub.model.model import Model
 from restore_hub.report.html import Child, Node, element, note, section, table
-from restore_hub.report.reading import RunFacts
+from restore_hub.report.run_facts import RunFacts
 from restore_hub.report.scale import number
 
-LISTED = 20  # files left out that are named
+LISTED = 20  # samples left out that are named
 
 
 def stage_section(run: RunFacts) -> Node:
-    """Return what each stage took."""
+    """Return what each stage took: steps, seconds, gradients."""
     rows: list[list[Child]] = []
     for stage in run.stages:
-        state = "ended" if stage.ended else "not ended" if stage.steps else "not begun"
+        state = "finished" if stage.ended else "not finished" if stage.steps else "not begun"
         seconds = "–" if stage.seconds is None else f"{stage.seconds:.1f}"
         evaluations = "–" if stage.evaluations is None else str(stage.evaluations)
         rows.append([str(stage.number), stage.solver, str(stage.steps), stage.limit, seconds, evaluations, state])
-    head = ["stage", "solver", "steps", "of", "seconds", "gradients", ""]
+    head = ["stage", "solver", "steps", "planned", "seconds", "gradients", "state"]
     unknown = any(stage.seconds is None for stage in run.stages)
     return section(
         "Stages",
         table(head, rows),
         note(
-            "Seconds of training, measurements in between included; gradients are forward and backward passes."
-            + (" A dash stands where nothing is recorded." if unknown else "")
+            "Seconds include the measurements in between. Gradients are forward and backward passes."
+            + (" A dash means that nothing was recorded." if unknown else "")
         ),
     )
 
 
 def data_section(run: RunFacts) -> Node:
-    """Return the splits, what is to be known of them, and what was left out."""
+    """Return the splits, notes on them, and the samples that were left out."""
     left_out = Counter(str(line.get("split")) for line in run.left_out)
     rows: list[list[Child]] = []
     notes: list[Node] = []
@@ -63,35 +63,34 @@ def data_section(run: RunFacts) -> Node:
         element("ul", {"class": "note"}, *notes) if notes else None,
         element("h3", {}, "Left out") if lost else None,
         element("ul", {"class": "note"}, *lost) if lost else note("No sample was left out."),
-        note(f"{more} more are in left_out.jsonl.") if more > 0 else None,
+        note(f"left_out.jsonl lists {more} more.") if more > 0 else None,
     )
 
 
 def export_section(exported: Mapping[str, Model | str]) -> Node:
-    """Return the exported files, as they describe themselves."""
+    """Return what the exported files say about themselves."""
     if not exported:
-        return section("Exported", note("Nothing was exported."))
+        return section("Exported files", note("Nothing was exported."))
     rows: list[list[Child]] = []
     damaged = []
     for name, model in exported.items():
         if isinstance(model, str):
             damaged.append(note(model))
             continue
-        data = model.path.read_bytes()
-        digest = element("code", {"class": "sum"}, hashlib.sha256(data).hexdigest())
-        parity, licence = number(model.manifest.parity), model.manifest.licence
-        rows.append([name, model.manifest.kind, f"{len(data) / 1e6:.2f} MB", parity, licence, digest])
+        digest = element("code", {"class": "sum"}, file_hash(model.path))
+        size, parity = f"{model.path.stat().st_size / 1e6:.2f} MB", number(model.manifest.parity, digits=2)
+        rows.append([name, model.manifest.kind, size, parity, model.manifest.licence, digest])
     head = ["file", "kind", "size", "parity", "licence", "SHA-256"]
     return section(
-        "Exported",
+        "Exported files",
         table(head, rows) if rows else None,
-        note("Parity is the largest difference from PyTorch, measured at export.") if rows else None,
+        note("Parity is the largest difference from PyTorch that was measured at export.") if rows else None,
         *damaged,
     )
 
 
 def environment_section(run: RunFacts) -> Node:
-    """Return versions and machine."""
+    """Return the machine, and the versions of packages and components."""
     facts = {k: v for k, v in run.environment.items() if k != "packages"}
     packages = run.environment.get("packages")
     named = {
@@ -102,8 +101,8 @@ def environment_section(run: RunFacts) -> Node:
         [name, element("code", {}, "none" if value is None else str(value))]
         for name, value in {**facts, **named}.items()
     ]
-    rows += [[str(name), f"{c.get('owner')} {c.get('version')}"] for name, c in _components(run).items()]
-    return section("Environment", table(["what", "value"], rows) if rows else note("Not recorded."))
+    rows += [[owner, ", ".join(names)] for owner, names in _owners(run).items()]
+    return section("Environment", table(["", "value"], rows, kind="compact") if rows else note("It wasn't recorded."))
 
 
 def spec_section(run: RunFacts) -> Node:
@@ -126,6 +125,11 @@ def _files(line: Mapping[str, Any]) -> Node:
     return element("code", {}, ", ".join(map(str, files)) if isinstance(files, list) else "")
 
 
-def _components(run: RunFacts) -> dict[str, Mapping[str, Any]]:
+def _owners(run: RunFacts) -> dict[str, list[str]]:
+    """Return the names of the components by the package, and its version, that brought them."""
     found = run.resolved.get("components")
-    return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+    owners: dict[str, list[str]] = {}
+    for name, component in found.items() if isinstance(found, dict) else ():
+        if isinstance(component, dict):
+            owners.setdefault(f"from {component.get('owner')} {component.get('version')}", []).append(str(name))
+    return owners

@@ -1,4 +1,4 @@
-"""Builds HTML as a tree, so that every tag is closed and every text escaped, and pages that need no network."""
+"""HTML as a tree, so that every tag is closed and every text escaped, and pages that need no network."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Child = Node | str | None
 
 
 def element(tag: str, attributes: dict[str, str] | None = None, *children: Child) -> Node:
-    """Return `<tag>` with its attributes and children; `None` children are left off.
+    """Return `<tag>` with its attributes and children, leaving out children that are `None`.
 
-    Texts are data: whatever they hold is escaped when the page is written.
+    Texts are escaped when the page is written.
     """
     node = ElementTree.Element(tag, attributes or {})
     last: Node | None = None
@@ -33,28 +33,27 @@ def element(tag: str, attributes: dict[str, str] | None = None, *children: Child
     return node
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Child]], numbers: bool = False) -> Node:
-    """Return a table in a box that scrolls by itself; the first cell of a row is its heading.
+def table(head: Sequence[str], rows: Iterable[Sequence[Child]], kind: str = "") -> Node:
+    """Return a table in a box that scrolls by itself; the first cell of each row is its heading.
 
     Args:
         head: titles of the columns.
         rows: cells.
-        numbers: whether all but the first column align to the right.
+        kind: `numbers` aligns all columns but the first to the right; `compact` has low rows.
     """
     titles = element("tr", {}, *(element("th", {"scope": "col"}, title) for title in head))
     body = [
         element("tr", {}, element("th", {"scope": "row"}, row[0]), *(element("td", {}, cell) for cell in row[1:]))
         for row in rows
     ]
-    kind = {"class": "numbers"} if numbers else {}
-    inner = element("table", kind, element("thead", {}, titles), element("tbody", {}, *body))
+    inner = element("table", {"class": kind} if kind else {}, element("thead", {}, titles), element("tbody", {}, *body))
     return element(
         "div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": head[0] or "table"}, inner
     )
 
 
 def section(title: str, *children: Child) -> Node:
-    """Return a part of the page that its list of contents links to."""
+    """Return a section that the page's list of contents links to."""
     return element("section", {"id": anchor(title)}, element("h2", {}, title), *children)
 
 
@@ -69,11 +68,11 @@ def anchor(title: str) -> str:
 
 
 def page(title: str, head: Sequence[Child], sections: Sequence[Node]) -> bytes:
-    """Return a whole page as UTF-8: style and script inside, and a policy that forbids everything else.
+    """Return a whole page in UTF-8, with its style and script inside and a policy that forbids anything else.
 
     Args:
         title: of the document.
-        head: what stands above the list of contents.
+        head: goes above the list of contents.
         sections: made by `section`.
     """
     style, script = (files("restore_hub.report").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))

@@ -1,5 +1,5 @@
 "use strict";
-// Curves: the values at the step under the pointer, or at the one that the arrow keys reach.
+// Curves: show the values at the step under the pointer, or at the one that the arrow keys reach.
 for (const chart of document.querySelectorAll(".chart")) {
   const svg = chart.querySelector(":scope > svg");
   if (!svg) continue;
@@ -47,7 +47,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   });
 }
 
-// Pictures: one laid over another, divided where the slider stands. Without a script they lie side by side.
+// Pictures: lay one over another, divided at the slider. Without this script they stand side by side.
 for (const viewer of document.querySelectorAll(".viewer")) {
   const range = viewer.querySelector("input");
   if (!range) continue;

@@ -1,4 +1,4 @@
-"""Pictures inside the page, made small enough, and a viewer that lays one over another."""
+"""Pictures inside the page, small enough, and a viewer that lays one over another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from restore_hub.photo.pictures import read_picture
 from restore_hub.report.html import Node, element, note
 
-BUDGET = 7_000_000  # bytes of JPEG on one page; as text they take a third more
+BUDGET = 7_000_000  # bytes of JPEG on one page; base64 takes a third more
 SIZES = ((1024, 90), (720, 86), (512, 82), (320, 76))  # longest side, JPEG quality
 ROLES = ("input", "output", "reference")
 STRIP, GAP = 400, 4  # pixels: width of each picture of a strip, and between two
@@ -24,7 +24,7 @@ Group = Mapping[str, Path]  # what a picture is, to its file
 def grouped(folder: Path) -> dict[str, Group]:
     """Return the pictures of a run: `<index>-<stem>-<role>.png` by index and stem, in the order of their indices.
 
-    A picture without a role stands alone.
+    A picture without a role is a group of its own.
     """
     groups: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*.png"), key=lambda path: (_index(path.stem), path.stem)):
@@ -35,10 +35,10 @@ def grouped(folder: Path) -> dict[str, Group]:
 
 
 def viewers(groups: Mapping[str, Group]) -> list[Node]:
-    """Return a viewer for each group, with pictures reduced until all fit the budget.
+    """Return a viewer for each group, with pictures scaled down until all fit the budget.
 
     Args:
-        groups: pictures by label, by name of the group; each begins with its first two.
+        groups: by name, pictures by label; a viewer first shows its first two.
     """
     paths = [path for group in groups.values() for path in group.values()]
     encoded: dict[Path, tuple[bytes, int, int] | None] = {}
@@ -56,7 +56,7 @@ def viewers(groups: Mapping[str, Group]) -> list[Node]:
         used += size
         nodes.append(_viewer(name, found))
     if missing:
-        nodes.append(note(f"{missing} more are in the folder, left off here to keep this page small."))
+        nodes.append(note(f"{missing} more are in the run's folder, left out here to keep this page small."))
     return nodes
 
 
@@ -64,7 +64,7 @@ def strip(group: Group) -> bytes:
     """Return the pictures of a group side by side as JPEG, each at most `STRIP` pixels wide.
 
     Raises:
-        DataError: one cannot be read.
+        DataError: one can't be read.
     """
     small = []
     for path in group.values():
@@ -84,7 +84,7 @@ def strip(group: Group) -> bytes:
 
 
 def _jpeg(path: Path, side: int, quality: int) -> tuple[bytes, int, int] | None:
-    """Return a picture as JPEG with its width and height; `None` where it cannot be read."""
+    """Return a picture as JPEG with its width and height; `None` if it can't be read."""
     try:
         with Image.open(path) as image:
             reduced = image.convert("RGB")
@@ -115,7 +115,7 @@ def _viewer(name: str, found: Mapping[str, tuple[bytes, int, int] | None]) -> No
         element("h3", {}, name),
         element("div", {"class": "frames"}, *frames),
         controls,
-        note(f"cannot be read: {', '.join(damaged)}") if damaged else None,
+        note(f"These pictures can't be read: {', '.join(damaged)}.") if damaged else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Axes: where a value lies, and the round values that are written beside it."""
+"""Axes: the place of a value, round values for ticks, and numbers as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_DECADES = 1.5  # a curve that spans as many is drawn on a logarithmic axis
+_DECADES = 1.5  # curves that span as many get a logarithmic axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class Scale:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Return where a value lies: 0 at `low`, 1 at `high`."""
+        """Return the place of a value: 0 at `low`, 1 at `high`."""
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
         return (at - low) / (high - low)
 
     def ticks(self, count: int = 7) -> list[float]:
-        """Return round values on the axis, about `count`: powers of ten where it is logarithmic and spans enough."""
+        """Return about `count` round values on the axis; powers of ten on a logarithmic one that spans enough."""
         return self._log_ticks(count) if self.log else self._linear_ticks(count)
 
     def _linear_ticks(self, count: int) -> list[float]:
@@ -45,7 +45,7 @@ class Scale:
 
 
 def value_scale(values: Sequence[float]) -> Scale:
-    """Return the axis for finite values: logarithmic where all are positive, or zero, and span a decade and a half."""
+    """Return the axis for finite values: logarithmic if none is negative and they span a decade and a half."""
     positive = [value for value in values if value > 0]
     if positive and min(values) >= 0 and math.log10(max(positive) / min(positive)) >= _DECADES:
         return Scale(min(positive) / 1.3, max(positive) * 1.3, log=True)
@@ -54,15 +54,15 @@ def value_scale(values: Sequence[float]) -> Scale:
     return Scale(low - room, high + room)
 
 
-def number(value: float) -> str:
-    """Return a value with four digits that count; powers of ten far from 1 with an exponent."""
+def number(value: float, digits: int = 4) -> str:
+    """Return a value as text with so many significant digits, and an exponent far from 1."""
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "not a number")
     if value and not 1e-4 <= abs(value) < 1e6:
-        mantissa, _, exponent = f"{value:.3e}".partition("e")
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".")
         power = "10" + str(int(exponent)).translate(_SUPERSCRIPT)
         text = power if mantissa == "1" else f"{mantissa}·{power}"
     else:
-        text = f"{value:.4g}" if abs(value) < 10000 else f"{value:.0f}"
+        text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
     return text.replace("-", "−")

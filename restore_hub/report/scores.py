@@ -1,4 +1,4 @@
-"""The metrics of a run: at each stage's end, at their best, and of what was exported."""
+"""The metrics of a run: at each stage's end, at their best, and of the exported weights."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from restore_hub.errors import ModelFileError, RestoreHubError
 from restore_hub.model.model import Model, load
 from restore_hub.plugins import default_registry
 from restore_hub.report.html import Child, Node, element, note, section, table
-from restore_hub.report.reading import RunFacts
+from restore_hub.report.run_facts import RunFacts
 from restore_hub.report.scale import number
 
 RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
 
-OWN = "The problem's own metrics, on data that trains nothing."
+OWN = "The problem defines these metrics and measures them on data that trains nothing."
 
 
 def exported_models(run: RunFacts) -> dict[str, Model | str]:
-    """Return the exported files by name, or why one cannot be loaded."""
+    """Return each exported file by name, or why it can't be loaded."""
     found: dict[str, Model | str] = {}
     for path in sorted((run.path / "export").glob("*.onnx")):
         try:
@@ -31,7 +31,7 @@ def exported_models(run: RunFacts) -> dict[str, Model | str]:
 
 
 def scores(run: RunFacts, exported: Mapping[str, Model | str]) -> dict[str, dict[str, float]]:
-    """Return the holdout means by column and metric; columns without any are left out."""
+    """Return the holdout means by column and metric, without empty columns."""
     columns = {
         f"end of stage {stage.number}": _at(run, stage.last) for stage in run.stages if stage.ended and stage.steps
     }
@@ -45,7 +45,7 @@ def scores(run: RunFacts, exported: Mapping[str, Model | str]) -> dict[str, dict
 
 
 def best_step(run: RunFacts) -> int | None:
-    """Return the step with the best first metric, in its own direction; `None` where it was never measured."""
+    """Return the step with the best first metric, in its own direction; `None` if it was never measured."""
     for name, values in run.metrics.items():
         higher = _higher_is_better(run, name)
         known = {step: value for step, value in values.items() if not math.isnan(value)}
@@ -55,7 +55,7 @@ def best_step(run: RunFacts) -> int | None:
 
 
 def exported_step(exported: Mapping[str, Model | str]) -> int | None:
-    """Return the step whose weights were exported, as the files say."""
+    """Return the step of the exported weights, as the files state it."""
     for model in exported.values():
         if isinstance(model, Model):
             step = model.manifest.provenance.get("step")
@@ -73,18 +73,18 @@ def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
     ]
     listed = [element("li", {}, element("b", {}, name), f": {recipe}") for name, recipe in recipes(run).items()]
     best = run.spec.get("export", {}).get("weights") == "best"
-    flatters = note("The holdout chose the exported weights, so that their metrics flatter.") if best else None
+    optimistic = note("The holdout chose the exported weights, so their metrics are optimistic.") if best else None
     return section(
         "Metrics",
-        table(["metric", *columns], rows, numbers=True),
-        flatters,
+        table(["metric", *columns], rows, kind="numbers"),
+        optimistic,
         element("ul", {"class": "note"}, *listed),
         note(OWN if run.spec.get("problem") else RULE),
     )
 
 
 def recipes(run: RunFacts) -> dict[str, str]:
-    """Return how each metric that was measured is computed, in a line."""
+    """Return one line for each measured metric: how it's computed."""
     return {name: _recipe(run, name) for name in run.metrics}
 
 
@@ -105,12 +105,12 @@ def _recipe(run: RunFacts, name: str) -> str:
     compared = " and ".join(f"{port} = {tensor}" for port, tensor in dict(inputs).items())
     with_options = "".join(f"; {key} = {value}" for key, value in options.items())
     target = _component(run, name)
-    line = (inspect.getdoc(target) or "").partition("\n")[0] if target else "not installed here."
+    line = (inspect.getdoc(target) or "").partition("\n")[0] if target else "Its plugin isn't installed here."
     return f"{line.replace('`', '')} ({use.get('metric', name)}; {compared}{with_options})"
 
 
 def _higher_is_better(run: RunFacts, name: str) -> bool:
-    """Return a metric's own direction; up, where its plugin is not here."""
+    """Return a metric's own direction; up if its plugin isn't installed."""
     problem = run.spec.get("problem")
     if not problem:
         return bool(getattr(_component(run, name), "higher_is_better", True))
@@ -121,7 +121,7 @@ def _higher_is_better(run: RunFacts, name: str) -> bool:
 
 
 def _component(run: RunFacts, name: str) -> Any:
-    """Return the class of a metric, or `None` where its plugin is not here."""
+    """Return the class of a metric; `None` if its plugin isn't installed."""
     use = run.spec["metrics"][name]
     try:
         return default_registry().find("metric", str(use["metric"])).load()

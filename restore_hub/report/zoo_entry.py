@@ -1,4 +1,4 @@
-"""An entry of the model zoo from the folder of a run: the file, its card, metrics, spec and pictures."""
+"""Makes an entry of the model zoo from a run's folder: the file, its card, metrics, spec and pictures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, reason_of
 from restore_hub.files import file_hash
 from restore_hub.model.model import Model, load
 from restore_hub.model.zoo import CARD, MODEL, Entry, aside, hidden_entries, zoo_folder
-from restore_hub.report.card import card
 from restore_hub.report.fact_sections import spec_text
+from restore_hub.report.model_card import model_card
 from restore_hub.report.pictures import grouped, strip
-from restore_hub.report.reading import RunFacts, read_run
+from restore_hub.report.run_facts import RunFacts, read_run
 from restore_hub.report.scores import RULE, recipes
 
 METRICS, SPEC, PICTURES = "metrics.json", "spec.yaml", "pictures"
@@ -27,21 +27,21 @@ METRICS, SPEC, PICTURES = "metrics.json", "spec.yaml", "pictures"
 def write_entry(run: Path, folder: Path, *, model: str | None = None, overwrite: bool = False) -> Path:
     """Write `folder` whole or not at all: `model.onnx`, `card.md`, `metrics.json`, `spec.yaml` and `pictures/`.
 
-    Every figure of the card is read from the exported file and the run's folder; its author's words are those of the
-    spec (`export.about`, `export.limits`, `source` of each split).
+    The card's figures come from the exported file and the run's folder. Its author's words come from the spec
+    (`export.about`, `export.limits`, `source` of each split).
 
     Args:
         run: folder of a run that exported something.
-        folder: the entry; its name is the model's.
+        folder: the entry; the model gets its name.
         model: name of a file in `RUN/export`; by default `chain.onnx`, or the only one.
-        overwrite: replace an older entry; another folder is never replaced.
+        overwrite: replace an older entry; any other folder is never replaced.
 
     Returns:
         path of the card.
 
     Raises:
-        DataError: no run, nothing or several things exported, metrics that are not those of the file, a folder in the
-            way or one that cannot be written. ModelFileError: the file is damaged.
+        DataError: not a run, no such exported file, metrics that aren't those of the file, a folder in the way, or one
+            that can't be written. ModelFileError: the file is damaged.
     """
     found = read_run(run)
     loaded = load(_exported(run, model))
@@ -56,14 +56,14 @@ def write_entry(run: Path, folder: Path, *, model: str | None = None, overwrite:
         METRICS: (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode(),
         SPEC: spec_text(found).encode(),
         **pictures,
-        CARD: card(facts, loaded.manifest, _in_zoo(folder), sorted(pictures)).encode(),
+        CARD: model_card(facts, loaded.manifest, _in_zoo(folder), sorted(pictures)).encode(),
     }
     _write_folder(folder, files)
     return folder / CARD
 
 
 def card_of(folder: Path) -> str:
-    """Return the card of an entry anew, from its file, `metrics.json` and the names of its pictures.
+    """Return an entry's card, made anew from its file, `metrics.json` and the names of its pictures.
 
     Raises:
         DataError: `metrics.json` is missing or damaged. ModelFileError: the file is.
@@ -71,16 +71,16 @@ def card_of(folder: Path) -> str:
     try:
         facts = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder / METRICS} cannot be read; make the entry again") from error
+        raise DataError("report.no-metrics", folder / METRICS) from error
     pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / PICTURES).glob("*.jpg"))
-    return card(facts, Entry(folder.name, folder).manifest(), _in_zoo(folder), pictures)
+    return model_card(facts, Entry(folder.name, folder).manifest(), _in_zoo(folder), pictures)
 
 
 def entry_facts(run: RunFacts, model: Model, name: str) -> dict[str, Any]:
-    """Return what `metrics.json` holds: all figures of the card that the file's manifest has not.
+    """Return what `metrics.json` holds: all figures of the card that aren't in the file's manifest.
 
     Raises:
-        DataError: the run measured something else than the file says of itself.
+        DataError: the run measured other metrics than the file states.
     """
     spec, environment = run.spec, run.environment
     data = {
@@ -89,7 +89,7 @@ def entry_facts(run: RunFacts, model: Model, name: str) -> dict[str, Any]:
             "samples": (run.data.get(split) or {}).get("samples"),
             "left_out": sum(line.get("split") == split for line in run.left_out),
             "source": use.get("source"),
-            "options": {key: value for key, value in use.items() if _told(key, value)},
+            "options": {key: value for key, value in use.items() if _worth_telling(key, value)},
         }
         for split, use in dict(spec.get("data") or {}).items()
     }
@@ -114,23 +114,29 @@ def entry_facts(run: RunFacts, model: Model, name: str) -> dict[str, Any]:
 
 
 def _measured(run: RunFacts, model: Model) -> dict[str, Any]:
-    """Return step, number of pictures, means and each picture's values, of the weights that the file has."""
+    """Return the step of the file's weights, the number of pictures, the means, and each picture's values."""
     step, means = model.manifest.provenance.get("step"), dict(model.manifest.metrics)
-    if model.manifest.quantisation is not None:  # the run's pictures are those of the float32 weights
+    if model.manifest.quantisation is not None:  # the run's values are those of the float32 weights
         return {"step": step, "pictures": model.manifest.quantisation.measured, "mean": means, "each": {}}
     each = run.holdout.get(step, {}) if isinstance(step, int) else {}
     for name, mean in means.items():
         values = [float(picture[name]) for picture in each.values() if name in picture]
-        if values and not abs(sum(values) / len(values) - mean) <= 1e-6 * max(1.0, abs(mean)):
+        found = sum(values) / len(values) if values else mean
+        if not abs(found - mean) <= 1e-6 * max(1.0, abs(mean)):
             raise DataError(
-                f"{run.path}: the pictures of step {step} have a mean {name} of {sum(values) / len(values):.6g}, and "
-                f"{model.path.name} says {mean:.6g}; export it again"
+                "report.metrics-differ",
+                run.path,
+                step=step,
+                metric=name,
+                mean=found,
+                file=model.path.name,
+                stated=mean,
             )
     return {"step": step, "pictures": len(each) or None, "mean": means, "each": each}
 
 
-def _told(option: str, value: Any) -> bool:
-    """Say whether an option of a split is of use to others; texts are names of folders."""
+def _worth_telling(option: str, value: Any) -> bool:
+    """Whether a split's option means something to others; texts are names of folders."""
     return option not in ("strict", "cache_mb") and isinstance(value, int | float | list | Mapping)
 
 
@@ -139,7 +145,7 @@ def _in_zoo(folder: Path) -> bool:
 
 
 def _pictures(run: RunFacts, model: Model) -> dict[str, Mapping[str, Path]]:
-    """Return the run's pictures, where they are of the weights that the file has."""
+    """Return the run's pictures, if they were made with the file's weights."""
     last = model.manifest.provenance.get("step") == max(run.holdout, default=None)
     if not last or model.manifest.quantisation is not None:
         return {}
@@ -150,33 +156,32 @@ def _exported(run: Path, name: str | None) -> Path:
     files = sorted((run / "export").glob("*.onnx"))
     wanted = [file for file in files if file.name == (name or "chain.onnx")] or (files if name is None else [])
     if len(wanted) != 1:
-        has = ", ".join(file.name for file in files) or "nothing"
-        which = f"no {name}" if name else "no chain.onnx"
-        raise DataError(f"{run / 'export'} has {which}, it has {has}; name one of them with --model, or export the run")
+        known = ", ".join(file.name for file in files) or "nothing"
+        raise DataError("report.no-such-file", run / "export", name=name or "chain.onnx", known=known)
     return wanted[0]
 
 
 def _bring_back(folder: Path) -> None:
-    """Put an entry in its place again that a killed call had taken away, so that this call refuses or replaces it."""
+    """Put back an entry that a killed call had moved aside, so that this call refuses or replaces it."""
     hidden = hidden_entries(folder.parent).get(folder.name)
     if hidden is not None:
         try:
             os.replace(hidden, folder)
         except OSError as error:
-            raise DataError(f"{hidden} cannot be renamed to {folder}: {error.strerror or error}") from error
+            raise DataError("report.cannot-write", folder, cause=reason_of(error)) from error
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / METRICS).is_file()):
-        raise DataError(f"{folder} exists and is no entry of a zoo; give another folder")
+        raise DataError("report.not-an-entry", folder)
     if any(folder.iterdir()) and not overwrite:
-        raise DataError(f"{folder} is an entry already; give --overwrite to replace it, or another folder")
+        raise DataError("report.entry-exists", folder)
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files into a new folder beside, then put it in the place of the old one."""
+    """Write all files into a new folder beside the old one, then swap the two."""
     folder = folder.resolve()
     new, old = folder.with_name(f".{secrets.token_hex(8)}.new"), aside(folder)
     try:
@@ -192,9 +197,7 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.replace(old, folder)
             raise
     except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written: {error.strerror or error}; mend that and call it again"
-        ) from error
+        raise DataError("report.cannot-write", folder, cause=reason_of(error)) from error
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(new, ignore_errors=True)

@@ -234,7 +234,7 @@ class _Exported(nn.Module):
 def _check_export(name: str, network: Any) -> None:
     import onnxruntime
 
-    from restore_hub.export import trace
+    from restore_hub.export.trace import trace
 
     wrapped = _Exported(network).eval()
     dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}

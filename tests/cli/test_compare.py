@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from restore_hub.cli import group
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report.comparison import flatten
+from support import check
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_the_table_and_the_page(runs: list[Path], tmp_path: Path) -> None:
         ["psnr,", "end", "of", "stage", "1", "20.5", "21.5"],
     ):
         assert row in rows
-    assert not [row for row in rows if row[:1] in (["name"], ["stages.0.solver"])], "what is the same is left off"
+    assert not [row for row in rows if row[:1] in (["name"], ["stages.0.solver"])], "equal values are left out"
     text = page.read_text(encoding="utf-8")
     assert text.count("<polyline") == 4, "two curves in each of two panels"
     for label in ("side0/run", "side1/run", "reference"):
@@ -57,9 +58,9 @@ def test_the_table_and_the_page(runs: list[Path], tmp_path: Path) -> None:
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:
+def test_what_compare_refuses(runs: list[Path], tmp_path: Path) -> None:
     missing = CliRunner().invoke(group, ["compare", str(runs[0]), str(tmp_path)])
-    assert "is not the folder of a run" in str(missing.exception)
+    check(missing.exception, "export.not-a-run", tmp_path)
     for arguments in ([runs[0]], [runs[0], runs[0]]):
         alone = CliRunner().invoke(group, ["compare", *map(str, arguments)])
         assert alone.exit_code == 2

@@ -35,7 +35,7 @@ def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path, write_mod
     assert json.loads(whole.output)["metrics"] == {"psnr": 21.5}
 
 
-def test_inspect_shows_what_a_raw_file_is(tmp_path: Path) -> None:
+def test_inspect_shows_the_facts_of_a_raw_file(tmp_path: Path) -> None:
     mosaic = np.random.default_rng(0).integers(600, 1200, (26, 34)).astype(np.uint16)
     mosaic[:, :17] = 16383
     black, white, balance = np.float32([512, 513, 514, 515]), np.float32([16383] * 4), np.float32([2, 1, 1, 1.5])

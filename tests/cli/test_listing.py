@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from importlib.metadata import EntryPoint
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from restore_hub import plugins as plugins_module
 from restore_hub.cli import group
 from restore_hub.cli.data import command as data_command
 from restore_hub.cli.list_ import command as list_command
 from restore_hub.cli.show import command as show_command
-from restore_hub.plugins import load_plugins
 from support import check
+
+Write = Callable[[str, str], Path]
+Install = Callable[..., None]
+
+pytestmark = pytest.mark.usefixtures("install")
 
 PLUGIN = """
 from typing import ClassVar
@@ -96,16 +98,9 @@ def fetch():
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A plugin file, with no installed plugin around it."""
-    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [])
-    path = tmp_path / "shown_parts.py"
-    path.write_text(PLUGIN.replace("{stem}", "shown_parts"))
-    load_plugins.cache_clear()
-    yield path
-    load_plugins.cache_clear()
-    for name in ("shown_parts", "broken_part"):
-        sys.modules.pop(name, None)
+def file(write_plugin: Write) -> Path:
+    """Return a plugin file."""
+    return write_plugin("shown_parts", PLUGIN)
 
 
 def _show(file: Path, name: str) -> Result:
@@ -117,10 +112,6 @@ def _list(*arguments: object, plugins: Sequence[Path]) -> Result:
     return CliRunner().invoke(list_command, [*map(str, arguments), *files])
 
 
-def _install(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
-    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [EntryPoint(name, module, "restore_hub")])
-
-
 @pytest.mark.parametrize("kind", ["plugin", "plugins"])
 def test_plugins_are_listed(file: Path, kind: str) -> None:
     result = _list(kind, plugins=[file])
@@ -130,9 +121,8 @@ def test_plugins_are_listed(file: Path, kind: str) -> None:
     assert row.split() == ["shown-parts", "ok", "8", "0", str(file)]
 
 
-def test_plugins_that_failed_are_listed_with_their_error(file: Path) -> None:
-    broken = file.with_name("broken_part.py")
-    broken.write_text("import nothing_of_this_name")
+def test_plugins_that_failed_are_listed_with_their_error(file: Path, write_plugin: Write) -> None:
+    broken = write_plugin("broken_part", "import nothing_of_this_name")
     result = _list("plugin", plugins=[file, broken])
     assert result.exit_code == 1
     rows = {line.split()[0]: line.split()[1] for line in result.output.splitlines()[1:3]}
@@ -158,8 +148,8 @@ def test_list_refuses_an_unknown_kind(file: Path) -> None:
     assert "'network'" in str(error)
 
 
-def test_a_list_of_one_kind_mentions_plugins_that_failed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _install(monkeypatch, "broken-part", "no_such_module_here")
+def test_a_list_of_one_kind_mentions_plugins_that_failed(file: Path, install: Install) -> None:
+    install(broken_part="no_such_module_here")
     result = _list("network", plugins=[file])
     assert result.exit_code == 0
     assert "broken-part failed to load" in result.stderr
@@ -222,17 +212,14 @@ def test_show_fails_clearly(file: Path, name: str, code: str, near: str | None) 
     assert near is None or near in str(error)
 
 
-def test_show_of_a_failed_plugin_gives_its_error(file: Path) -> None:
-    broken = file.with_name("broken_part.py")
-    broken.write_text("raise RuntimeError('no camera')")
+def test_show_of_a_failed_plugin_gives_its_error(write_plugin: Write) -> None:
+    broken = write_plugin("broken_part", "raise RuntimeError('no camera')")
     check(_show(broken, "broken-part/x").exception, "plugin.fails", broken, cause="RuntimeError: no camera")
 
 
 @pytest.mark.parametrize("name", ["broken-part/x", "broken_part/x"])
-def test_show_of_a_failed_installed_plugin_gives_its_error(
-    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    _install(monkeypatch, "broken-part", "no_such_module_here")
+def test_show_of_a_failed_installed_plugin_gives_its_error(file: Path, install: Install, name: str) -> None:
+    install(broken_part="no_such_module_here")
     check(_show(file, name).exception, "plugin.fails", "broken-part")
 
 
@@ -242,22 +229,16 @@ def test_show_reads_the_tensors_of_a_module_from_forward(file: Path) -> None:
     assert "  tensors: prediction, target\n" in shown
 
 
-def _clashing(file: Path) -> list[str]:
-    other = file.with_name("broken_part.py")
-    other.write_text(COMMAND)
-    return ["--plugin", str(file), "--plugin", str(other)]
-
-
-def test_data_runs_a_command_of_a_plugin_file(file: Path) -> None:
+def test_data_runs_a_command_of_a_plugin_file(file: Path, write_plugin: Write) -> None:
     listed = CliRunner().invoke(data_command, ["--plugin", str(file), "--help"])
     assert "fetch  Fetches data" in listed.output
-    file.with_name("broken_part.py").write_text(COMMAND)
-    done = CliRunner().invoke(data_command, ["--plugin", str(file.with_name("broken_part.py")), "fetch"])
+    other = write_plugin("broken_part", COMMAND)
+    done = CliRunner().invoke(data_command, ["--plugin", str(other), "fetch"])
     assert done.output == "fetched\n"
 
 
-def test_commands_of_one_short_name_need_their_whole_name(file: Path) -> None:
-    options = _clashing(file)
+def test_commands_of_one_short_name_need_their_whole_name(file: Path, write_plugin: Write) -> None:
+    options = ["--plugin", str(file), "--plugin", str(write_plugin("broken_part", COMMAND))]
     listed = CliRunner().invoke(data_command, [*options, "--help"]).output
     assert "broken-part/fetch  Fetches too" in listed
     assert "shown-parts/fetch  Fetches data" in listed
@@ -269,9 +250,8 @@ def test_commands_of_one_short_name_need_their_whole_name(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["glow", "shown-parts/glow"])
-def test_an_installed_plugin_adds_a_command_at_the_top(file: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.syspath_prepend(file.parent)
-    _install(monkeypatch, "shown-parts", "shown_parts")
+def test_an_installed_plugin_adds_a_command_at_the_top(file: Path, install: Install, name: str) -> None:
+    install(shown_parts=file.stem)
     assert CliRunner().invoke(group, [name]).output == "glowing\n"
     assert "No such command 'fetch'" in CliRunner().invoke(group, ["fetch"]).output, "it stands in a group"
     assert "did you mean 'glow'?" in CliRunner().invoke(group, ["glwo"]).output

@@ -6,21 +6,16 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from restore_hub import plugins as plugins_module
 from restore_hub.cli import new_plugin
-from restore_hub.plugins import load_plugins
 from support import check
 
-
-@pytest.fixture(autouse=True)
-def _no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [])
-    load_plugins.cache_clear()
+pytestmark = pytest.mark.usefixtures("install")
 
 
 def _new(name: str, into: Path) -> Result:
@@ -89,10 +84,8 @@ def test_bad_names_are_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_name_of_an_installed_plugin_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib.metadata import EntryPoint
-
-    monkeypatch.setattr(plugins_module, "entry_points", lambda **_: [EntryPoint("raw", "nothing_here", "restore_hub")])
+def test_name_of_an_installed_plugin_is_refused(tmp_path: Path, install: Callable[..., None]) -> None:
+    install(raw="nothing_here")
     result = _new("raw", tmp_path)
     check(result.exception, "plugin.installed", owner="nothing_here")
 

@@ -102,9 +102,7 @@ def test_balance_of_one_photograph(models: Path, photos: Path, tmp_path: Path) -
         (["--jobs", "2"], "--format and --jobs are for a folder"),
     ],
 )
-def test_options_that_make_no_sense(
-    models: Path, photos: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_invalid_options(models: Path, photos: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     done = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png", *arguments)
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
@@ -141,7 +139,7 @@ def test_ctrl_c_finishes_work_in_progress_and_the_same_command_continues(
     assert (row["done"], row["skipped"], row["failed"]) == (str(5 - len(made)), str(len(made)), "0")
 
 
-def test_a_folder_that_cannot_be_written(models: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_read_only_folder(models: Path, photos: Path, tmp_path: Path) -> None:
     """In a mount namespace, because root may write into every folder."""
     (tmp_path / "out").mkdir()
     how = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount", "sh", "-c"]
@@ -183,7 +181,7 @@ def test_a_bar_on_a_terminal(models: Path, photos: Path, tmp_path: Path) -> None
     assert "photographs" not in text
 
 
-def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_are_seconds_apart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from restore_hub.runtime.folder_result import Result as Outcome
 
     now = 100.0
@@ -202,7 +200,7 @@ def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     ]
 
 
-def test_signals_are_as_before_afterwards(models: Path, photos: Path, tmp_path: Path) -> None:
+def test_signal_handlers_are_restored(models: Path, photos: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     assert _call(models / "chain.onnx", photos, "-o", tmp_path / "out").exit_code == 0
     assert signal.getsignal(signal.SIGINT) is before

@@ -49,7 +49,7 @@ def test_restore_of_one_photograph_and_of_a_folder(folder: Path, write_raw: Writ
 
 
 @pytest.mark.parametrize("source", ["p.onnx+", "+", "p.onnx+none.onnx", "p.onnx+r.onnx"])
-def test_what_cannot_run_writes_nothing(folder: Path, source: str) -> None:
+def test_models_that_cannot_run_write_nothing(folder: Path, source: str) -> None:
     write_picture(folder / "in.png", np.full((8, 9, 3), 0.5, np.float32))
     done = _run("restore", source, "in.png", "-o", "out.png")
     assert isinstance(done.exception, ModelFileError)
@@ -98,19 +98,3 @@ def test_merge_writes_a_file_that_other_commands_take(folder: Path) -> None:
     assert isinstance(again.exception, ExportError)
     assert _run("export", "--merge", "r.onnx+p.onnx", "-o", "m.onnx", "--overwrite").exit_code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["m.onnx", "p.onnx", "q.onnx", "r.onnx"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "give RUN, a run folder; or --merge"),
-        (("run", "--overwrite"), "--merge A.onnx+B.onnx, which alone takes --overwrite"),
-        (("--merge", "p.onnx+q.onnx"), "--merge takes -o OUT.onnx"),
-        (("run", "--merge", "p.onnx+q.onnx", "-o", "m.onnx"), "and neither RUN nor --weights"),
-        (("--merge", "p.onnx+q.onnx", "-o", "m.onnx", "--weights", "best"), "and neither RUN nor --weights"),
-    ],
-)
-def test_what_export_takes(arguments: tuple[str, ...], message: str) -> None:
-    done = _run("export", *arguments)
-    assert done.exit_code == 2
-    assert message in done.output

@@ -335,7 +335,7 @@ def test_it_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
 
 
 def test_the_guide_names_every_check_and_device() -> None:
-    guide = (DOCS / "verify.md").read_text(encoding="utf-8")
+    guide = (DOCS / "how-to" / "verify.md").read_text(encoding="utf-8")
     checks = [check.name for check in verify("none.onnx")]
     assert [line.split(" | ")[0].removeprefix("| ") for line in guide.splitlines() if line.startswith("| ")][
         2:15

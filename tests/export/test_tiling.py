@@ -1,4 +1,4 @@
-"""What an exported file says of tiles is what tiles give: exact, approximate or none."""
+"""What an exported file states about tiles is what tiles give: exact, approximate or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def exported(chain: Deployed, path: Path) -> Path:
 
 
 class Looking(nn.Module):
-    """In place of `enhance`: a 3x3 convolution, and a part of the mean of the whole picture."""
+    """Replaces `enhance`: a 3x3 convolution, plus a share of the whole picture's mean."""
 
     def __init__(self, part: float, contract: nn.Module) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Looking(nn.Module):
 
 
 class Median(Looking):
-    """The same on the median of three columns, without the mean."""
+    """The convolution on the median of three columns."""
 
     def forward(self, image: Tensor) -> Tensor:
         padded, width = nn.functional.pad(image, (1, 1, 0, 0), mode="replicate"), image.shape[3]
@@ -74,24 +74,24 @@ def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
         assert np.abs(whole - cut).max() <= 1e-4
 
 
-def test_a_margin_that_is_too_small_would_be_seen(
+def test_a_margin_that_is_too_small_is_noticed(
     make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
-    monkeypatch.setattr(tiling_module, "reach", lambda *_: 2)
+    monkeypatch.setattr(tiling_module, "receptive_field", lambda *_: 2)
     model = load(exported(module, tmp_path / "c.onnx"))
     assert model.manifest.tiling.kind != "exact"
     assert model.manifest.tiling.error > 1e-4 or model.manifest.tiling.kind == "none"
 
 
-def test_a_little_of_the_whole_is_approximate_and_says_by_how_much(make: Callable[..., Plan], tmp_path: Path) -> None:
+def test_a_small_share_of_the_whole_s_mean_is_approximate(make: Callable[..., Plan], tmp_path: Path) -> None:
     model = load(exported(looking(make, 0.01), tmp_path / "c.onnx"))
     tiling = model.manifest.tiling
     assert tiling.kind == "approximate"
     assert 1e-4 < tiling.error <= 8 / 255
 
 
-def test_much_of_the_whole_is_none_and_says_by_how_much(make: Callable[..., Plan], tmp_path: Path) -> None:
+def test_a_large_share_of_the_whole_s_mean_allows_no_tiles(make: Callable[..., Plan], tmp_path: Path) -> None:
     tiling = load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling
     assert (tiling.kind, tiling.margin) == ("none", 256)
     assert tiling.error > 8 / 255
@@ -115,6 +115,6 @@ def test_a_file_whose_memory_cannot_be_measured_is_not_published(
 
 
 def test_find_tiling_tries_the_file_itself(make: Callable[..., Plan], tmp_path: Path) -> None:
-    """What the module would do does not count: a file that gives something else is judged by itself."""
+    """What the module gives doesn't count: the file is judged by itself."""
     local, other = looking(make, 0.0), looking(make, 20.0)
     assert find_tiling(local, load(exported(other, tmp_path / "o.onnx"))).kind == "none"

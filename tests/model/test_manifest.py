@@ -37,14 +37,14 @@ def test_a_newer_manifest_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     ("field", "value"),
     [("version", -1), ("size_multiple", -5), ("opset", 0), ("parity", -1.0), ("parity", float("nan"))],
 )
-def test_numbers_that_make_no_sense_are_damage(tmp_path: Path, field: str, value: float) -> None:
+def test_senseless_numbers_are_damage(tmp_path: Path, field: str, value: float) -> None:
     assert parse_manifest(json.dumps(SOUND), tmp_path / "c.onnx") == Manifest(**SOUND)
     with refused("model.damaged-manifest", where=field):
         parse_manifest(json.dumps({**SOUND, field: value}), tmp_path / "c.onnx")
 
 
 @pytest.mark.parametrize("field", ["low", "high", "default"])
-def test_values_that_float32_does_not_hold_are_damage(tmp_path: Path, field: str) -> None:
+def test_values_beyond_float32_are_damage(tmp_path: Path, field: str) -> None:
     value = [1e300] if field == "default" else 1e300
     spoilt = {**SOUND, "inputs": [{**SOUND["inputs"][0], field: value}]}
     with refused("model.damaged-manifest") as caught:

@@ -90,7 +90,7 @@ def test_values_in_another_file_are_found_wherever_they_hide(tmp_path: Path, num
         load(path)
 
 
-def test_the_whole_of_onnx_is_looked_through() -> None:
+def test_every_field_of_onnx_that_matters_is_followed() -> None:
     """Every field of onnx.proto that leads to a tensor, a node or a text that is used is followed."""
     wanted = {"TensorProto", "NodeProto"}
     names = {"ModelProto": "Model", "StringStringEntryProto": "Metadata"}
@@ -120,7 +120,7 @@ def test_the_whole_of_onnx_is_looked_through() -> None:
     assert (fields["external_data"].number, fields["data_location"].number) == (13, 14)
 
 
-def test_a_number_with_a_high_half_is_read_as_other_readers_do(tmp_path: Path) -> None:
+def test_only_the_low_half_of_an_enumeration_counts(tmp_path: Path) -> None:
     """An enumeration has 32 bits: 2^32 + 1 is 1, EXTERNAL."""
     entry = encode((1, "location"), (2, "/etc/hostname"))
     tensor = encode((1, 1), (2, 1), (8, "w"), (13, entry), (14, (1 << 32) + 1))
@@ -130,7 +130,7 @@ def test_a_number_with_a_high_half_is_read_as_other_readers_do(tmp_path: Path) -
     assert read_onnx(tmp_path / "m.onnx").external == {"/etc/hostname"}
 
 
-def test_a_compiled_part_in_another_file_is_one_too(tmp_path: Path) -> None:
+def test_a_compiled_part_in_another_file_is_external_data(tmp_path: Path) -> None:
     model = _with(_graph(nodes=[make_node("EPContext", [], ["y"], domain="com.microsoft", ep_cache_context="../x")]))
     onnx.save(model, tmp_path / "m.onnx")
     with refused("model.external-data", "m.onnx"):
@@ -178,14 +178,14 @@ def test_a_file_that_was_cut_off_is_refused_before_onnxruntime_sees_it(
         (encode((1, 9)), "no graph"),
     ],
 )
-def test_headers_that_make_no_sense(tmp_path: Path, content: bytes, cause: str) -> None:
+def test_damaged_headers(tmp_path: Path, content: bytes, cause: str) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with refused("model.damaged", "m.onnx") as caught:
         load(tmp_path / "m.onnx")
     assert cause in caught.value.facts["cause"]
 
 
-def test_graphs_in_graphs_have_an_end(tmp_path: Path) -> None:
+def test_nesting_has_a_limit(tmp_path: Path) -> None:
     graph = b""
     for _ in range(5000):
         graph = encode((1, encode((5, encode((6, graph))))))

@@ -113,7 +113,7 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("first", "then", "expected"), MISFITS)
-def test_what_does_not_fit(
+def test_files_that_do_not_fit(
     tmp_path: Path, write_model: Write, first: dict[str, Any], then: dict[str, Any], expected: str | list[str]
 ) -> None:
     one, two = write_model(tmp_path / "a.onnx", **first), write_model(tmp_path / "b.onnx", **then)
@@ -162,7 +162,7 @@ def test_restore_says_which_files_it_used(pair: tuple[Path, Path], tmp_path: Pat
     assert again.path.read_bytes() == done.path.read_bytes()
 
 
-def test_a_part_is_not_written_over(pair: tuple[Path, Path], tmp_path: Path, write_raw: Write) -> None:
+def test_a_result_never_replaces_a_model(pair: tuple[Path, Path], tmp_path: Path, write_raw: Write) -> None:
     part = pair[1].rename(tmp_path / "b.png")
     before = part.read_bytes()
     with refused("restore.output-is-input", part):
@@ -170,7 +170,7 @@ def test_a_part_is_not_written_over(pair: tuple[Path, Path], tmp_path: Path, wri
     assert part.read_bytes() == before
 
 
-def test_a_folder_is_made_anew_when_any_of_the_files_changes(
+def test_a_folder_is_restored_again_when_any_model_changes(
     pair: tuple[Path, Path], tmp_path: Path, write_raw: Write, write_model: Write
 ) -> None:
     for seed in range(3):
@@ -238,7 +238,7 @@ def test_each_file_is_cut_by_its_own_rule(pair: tuple[Path, Path], monkeypatch: 
     assert [name for name, _ in seen[1:]] == ["b.onnx"] * 4
 
 
-def test_tiles_that_differ_name_their_file_and_one_that_cannot_is_refused_first(
+def test_inexact_tiles_name_their_file_and_missing_tiles_are_refused_first(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feeds = probe_feeds(RAW_INPUTS, 0, 30, 20)
@@ -251,7 +251,7 @@ def test_tiles_that_differ_name_their_file_and_one_that_cannot_is_refused_first(
     assert seen == []
 
 
-def test_the_memory_of_every_file_is_looked_at_before_any_runs(
+def test_the_memory_for_every_file_is_checked_before_any_runs(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feeds, pixels = probe_feeds(RAW_INPUTS, 0, 30, 20), 600

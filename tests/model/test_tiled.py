@@ -90,7 +90,7 @@ def test_scarce_memory_means_smaller_tiles_or_an_error(model: Model, monkeypatch
         tiled.run(about(model, "exact"), feeds)
 
 
-def test_tiles_by_hand(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_side_of_tiles_can_be_set(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(sizes(about(model, "exact"), monkeypatch, tile=75)) == 4
     assert sizes(about(model, "none"), monkeypatch, tile=0) == [(150, 130)]
     assert sizes(about(model, "none"), monkeypatch, tile=150) == [(150, 130)]

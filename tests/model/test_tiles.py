@@ -10,7 +10,7 @@ from restore_hub.model.tiles import tiles
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 64), (64, 64), (65, 63), (200, 133)])
 @pytest.mark.parametrize(("core", "margin", "align"), [(16, 0, 1), (30, 5, 4), (64, 20, 16), (1, 1, 2)])
-def test_every_pixel_is_kept_once_with_all_that_it_depends_on(
+def test_every_pixel_is_kept_once_with_its_surroundings(
     height: int, width: int, core: int, margin: int, align: int
 ) -> None:
     count = np.zeros((height, width), int)
@@ -25,7 +25,7 @@ def test_every_pixel_is_kept_once_with_all_that_it_depends_on(
     assert (count == 1).all()
 
 
-def test_the_crop_is_what_is_kept_as_the_output_of_a_tile_has_it() -> None:
+def test_the_crop_is_the_kept_part_in_a_tiles_coordinates() -> None:
     picture = np.arange(40 * 50).reshape(40, 50)
     for tile in tiles(40, 50, 16, 6, 4):
         assert np.array_equal(picture[tile.read][tile.crop], picture[tile.keep])

@@ -108,7 +108,7 @@ def test_an_installed_zoo_comes_before_a_folder_beside_the_package(
     assert zoo.zoo_folder() == package / "_shipped" / "model_zoo"
 
 
-def test_a_name_serves_wherever_a_file_does(dark: Path, tmp_path: Path, write_raw) -> None:  # type: ignore[no-untyped-def]
+def test_a_zoo_name_works_wherever_a_file_does(dark: Path, tmp_path: Path, write_raw) -> None:  # type: ignore[no-untyped-def]
     file = dark / "dark-photos" / "model.onnx"
     photo = write_raw(tmp_path / "photos" / "a.dng")
     assert load("zoo:dark-photos").path == load(Path("zoo:dark-photos")).path == file
@@ -119,7 +119,7 @@ def test_a_name_serves_wherever_a_file_does(dark: Path, tmp_path: Path, write_ra
     assert len(restore_folder("zoo:dark-photos", tmp_path / "photos", tmp_path / "all").of("done")) == 1
 
 
-def test_a_name_serves_on_the_command_line(dark: Path, tmp_path: Path, write_raw) -> None:  # type: ignore[no-untyped-def]
+def test_a_zoo_name_works_on_the_command_line(dark: Path, tmp_path: Path, write_raw) -> None:  # type: ignore[no-untyped-def]
     photo = write_raw(tmp_path / "a.dng")
     assert "wrote" in _call("restore", "zoo:dark-photos", str(photo), "-o", str(tmp_path / "a.png"))
     assert _call("inspect", "zoo:dark-photos") == _call("inspect", str(dark / "dark-photos" / "model.onnx"))

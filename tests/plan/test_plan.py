@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from restore_hub.plan.dry_run import dry_run
 from restore_hub.plugins import default_registry, load_plugins, registry_of
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, refused
+
+Write = Callable[[str, str], Path]
 
 
 @pytest.mark.parametrize(
@@ -83,9 +84,8 @@ def test_metrics_that_name_their_tensors_need_no_chain(make: Callable[..., Plan]
     assert make("export={}", metrics).metrics["p"].inputs["prediction"] == "rgb"
 
 
-def test_a_failed_plugin_fails_the_spec_that_needs_it_with_its_own_error(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.py"
-    broken.write_text("raise RuntimeError('the sensor is on fire')\n")
+def test_a_failed_plugin_fails_the_spec_that_needs_it_with_its_own_error(write_plugin: Write) -> None:
+    broken = write_plugin("broken", "raise RuntimeError('the sensor is on fire')\n")
     registry = registry_of(load_plugins((broken,)))
     document = read_spec(LOWLIGHT, ["blocks.enhance.network=broken/net"])
     with refused("plugin.fails", "blocks.enhance.network", cause="RuntimeError: the sensor is on fire"):
@@ -134,7 +134,7 @@ def test_links_to_one_file_are_the_same_file(make: Callable[..., Plan], pairs: P
 @pytest.mark.parametrize(
     ("override", "code", "place"),
     [
-        ("objectives.fidelity.inputs.target=data.raw", None, "objectives.fidelity"),
+        ("objectives.fidelity.inputs.target=data.raw", "std.shapes-differ", "objectives.fidelity"),
         ("blocks.enhance.weights=nothing.pt", "data.no-weights-file", "--set blocks.enhance.weights: nothing.pt"),
         ("blocks.generate.depth=40", "spec.cannot-make", "blocks.generate"),
         ("blocks.generate.width=0", None, "--set blocks.generate.width"),
@@ -146,7 +146,7 @@ def test_check_finds_what_would_fail_in_the_run(
 ) -> None:
     with pytest.raises(SpecError) as caught:
         dry_run(make(override))
-    assert caught.value.place.endswith(place)
+    assert place in caught.value.place
     assert code in (None, caught.value.code)  # None: the plugin's own
 
 
@@ -156,18 +156,18 @@ from restore_hub import hookimpl
 from restore_hub.contracts import Port
 
 class Bare:
-    inputs = outputs = {{"image": Port(3)}}
+    inputs = outputs = {"image": Port(3)}
     size_multiple = 1
 
 class Liar(torch.nn.Module):
-    inputs, outputs, size_multiple = {{"image": Port(3)}}, {{"image": Port(5)}}, 1
+    inputs, outputs, size_multiple = {"image": Port(3)}, {"image": Port(5)}, 1
     def forward(self, image):
         return image
 
 @hookimpl
 def register_networks(register):
-    register("bare", "{name}:Bare", summary="no module")
-    register("liar", "{name}:Liar", summary="declares 5 channels and returns 3")
+    register("bare", "{stem}:Bare", summary="no module")
+    register("liar", "{stem}:Liar", summary="declares 5 channels and returns 3")
 """
 
 
@@ -179,19 +179,17 @@ def register_networks(register):
     ],
 )
 def test_networks_that_break_their_contract_are_named(
-    overrides: list[str], tmp_path: Path, network: str, code: str, facts: dict[str, object]
+    overrides: list[str], write_plugin: Write, network: str, code: str, facts: dict[str, object]
 ) -> None:
-    name = f"faulty_{network}"
-    (tmp_path / f"{name}.py").write_text(FAULTY.format(name=name))
-    namespace = name.replace("_", "-")
+    file = write_plugin("faulty", FAULTY)
     spec = [
         *overrides,
-        f"blocks.enhance={{network: {namespace}/{network}, inputs: {{image: rgb}}, outputs: [enhanced]}}",
+        f"blocks.enhance={{network: faulty/{network}, inputs: {{image: rgb}}, outputs: [enhanced]}}",
         "objectives={fidelity: {loss: l1, inputs: {prediction: rgb, target: data.rgb}}}",
         "stages=[{solver: joint, steps: 1, blocks: [generate], objective: fidelity, data: train}]",
         "metrics=[]",
     ]
-    plan = make_plan(read_spec(LOWLIGHT, spec), registry_of(load_plugins((tmp_path / f"{name}.py",))))
+    plan = make_plan(read_spec(LOWLIGHT, spec), registry_of(load_plugins((file,))))
     with refused(code, "blocks.enhance", **facts):
         dry_run(plan)
 
@@ -272,16 +270,10 @@ def register_metrics(register):
 
 
 @pytest.fixture
-def odd(overrides: list[str], tmp_path: Path) -> Iterator[Callable[[str], Plan]]:
+def odd(overrides: list[str], write_plugin: Write) -> Callable[[str], Plan]:
     """Return a function that plans the small pipeline with one more override and a plugin of odd parts."""
-    (tmp_path / "odd_parts.py").write_text(ODD)
-
-    def plan(override: str) -> Plan:
-        registry = registry_of(load_plugins((tmp_path / "odd_parts.py",)))
-        return make_plan(read_spec(LOWLIGHT, [*overrides, override]), registry)
-
-    yield plan
-    sys.modules.pop("odd_parts", None)
+    registry = registry_of(load_plugins((write_plugin("odd_parts", ODD),)))
+    return lambda override: make_plan(read_spec(LOWLIGHT, [*overrides, override]), registry)
 
 
 @pytest.mark.parametrize("loss", ["scaled", "constant", "helped", "called"])

@@ -20,17 +20,17 @@ from restore_hub import hookimpl
 from restore_hub.contracts import Port
 
 class Noted:
-    ports = {{"raw": Port(4, "raw", scale=0.5), "rgb": Port(3)}}
-    notes = {notes}
+    ports = {"raw": Port(4, "raw", scale=0.5), "rgb": Port(3)}
+    notes = NOTES
     def __init__(self, crop: int | None = None) -> None: ...
     def __len__(self):
-        return {length}
+        return LENGTH
     def files(self, index):
         return ()
 
 @hookimpl
 def register_datasets(register):
-    register("data", "{name}:Noted", summary="x")
+    register("data", "{stem}:Noted", summary="x")
 """
 
 
@@ -58,33 +58,32 @@ class InMemory(Listed):
 
 
 @pytest.fixture
-def noted(tmp_path: Path, overrides: list[str]) -> Callable[..., Plan]:
+def noted(write_plugin: Callable[[str, str], Path], overrides: list[str]) -> Callable[..., Plan]:
     """Return a function that plans a pipeline whose training data has the given notes."""
 
-    def plan(name: str, notes: str, length: int = 2) -> Plan:
-        (tmp_path / f"{name}.py").write_text(NOTED.format(name=name, notes=notes, length=length))
-        registry = registry_of(load_plugins((tmp_path / f"{name}.py",)))
-        return make_plan(read_spec(LOWLIGHT, [*overrides, f"data.train={{dataset: {name}/data}}"]), registry)
+    def plan(notes: str, length: int = 2) -> Plan:
+        file = write_plugin("noted", NOTED.replace("NOTES", notes).replace("LENGTH", str(length)))
+        registry = registry_of(load_plugins((file,)))
+        return make_plan(read_spec(LOWLIGHT, [*overrides, "data.train={dataset: noted/data}"]), registry)
 
     return plan
 
 
-@pytest.mark.parametrize(("name", "notes"), [("worded", "'two left out'"), ("counted", "7"), ("listed", "('a', 1)")])
-def test_notes_must_be_texts(noted: Callable[..., Plan], name: str, notes: str) -> None:
-    plan = noted(name, notes)
-    with refused("data.bad-notes", "data.train", component=f"{name}/data", got=eval(notes)):
-        make_dataset(plan, "train")
+@pytest.mark.parametrize("notes", ["'two left out'", "7", "('a', 1)"])
+def test_notes_must_be_texts(noted: Callable[..., Plan], notes: str) -> None:
+    with refused("data.bad-notes", "data.train", component="noted/data", got=eval(notes)):
+        make_dataset(noted(notes), "train")
 
 
 def test_notes_carry_the_name_of_their_split(noted: Callable[..., Plan]) -> None:
-    dataset = make_dataset(noted("detailed", "('a scene is left out', 'b')"), "train")
+    dataset = make_dataset(noted("('a scene is left out', 'b')"), "train")
     notes = notes_of({"train": dataset, "holdout": Listed()})
     assert notes == ["data.train: a scene is left out", "data.train: b"]
 
 
 def test_a_split_without_samples_is_refused(noted: Callable[..., Plan]) -> None:
     with refused("data.no-samples", "data.train"):
-        make_dataset(noted("hollow", "()", length=0), "train")
+        make_dataset(noted("()", length=0), "train")
 
 
 def test_a_missing_file_is_one_error(tmp_path: Path) -> None:

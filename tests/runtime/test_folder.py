@@ -219,7 +219,7 @@ def test_two_photographs_with_one_result_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_folders_that_cannot_be(models: Path, photos: Path, tmp_path: Path) -> None:
+def test_unusable_folders(models: Path, photos: Path, tmp_path: Path) -> None:
     model = models / "chain.onnx"
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
@@ -303,7 +303,7 @@ restore_folder(model, photos, out, jobs=int(jobs))
 
 
 @pytest.mark.parametrize(("moment", "jobs"), [("noted", 1), ("half", 2), ("done", 1)])
-def test_a_killed_call_leaves_nothing_half_and_the_next_goes_on(
+def test_a_killed_call_leaves_no_partial_files_and_the_next_continues(
     models: Path, photos: Path, tmp_path: Path, moment: str, jobs: int
 ) -> None:
     restore_folder(models / "chain.onnx", photos, tmp_path / "whole")

@@ -280,7 +280,7 @@ def test_names_of_results(files: Path, tmp_path: Path) -> None:
         restore(files / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.gif")
 
 
-def test_wrong_pairings_are_one_error(files: Path, tmp_path: Path) -> None:
+def test_a_photograph_that_the_model_cannot_take_is_one_error(files: Path, tmp_path: Path) -> None:
     write_picture(tmp_path / "p.png", np.zeros((4, 4, 3), np.float32))
     dng = _dng(tmp_path / "a.dng")
     for model, photo, out, options, code, place in (

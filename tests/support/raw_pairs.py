@@ -73,6 +73,19 @@ def change(path: Path, **fields: Any) -> None:
     write_dng(path, replace(read_raw(path), **fields))
 
 
+def alone(data: Path) -> Path:
+    """Remove a short exposure of `data`; return its long one."""
+    (data / "train" / "short" / "b.dng").unlink()
+    return data / "train" / "long" / "b.dng"
+
+
+def mistimed(data: Path) -> Path:
+    """Make a short exposure of `data` state a wrong time; return it."""
+    path = data / "train" / "short" / "c.dng"
+    change(path, exposure_time=0.2)
+    return path
+
+
 def check_data(*arguments: object) -> Result:
     """Call `restore-hub data check`; errors are raised."""
     result = CliRunner().invoke(check, [str(argument) for argument in arguments])

@@ -172,9 +172,9 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("solver", "said"), WRONG.values(), ids=WRONG)
-def test_a_solver_that_breaks_a_rule_is_told(solver: Any, said: str) -> None:
-    with pytest.raises(AssertionError, match=said) as caught:
+@pytest.mark.parametrize(("solver", "message"), WRONG.values(), ids=WRONG)
+def test_a_solver_that_breaks_a_rule_is_told(solver: Any, message: str) -> None:
+    with pytest.raises(AssertionError, match=message) as caught:
         check_solver(solver)
     assert "\n" not in str(caught.value)
 

@@ -103,7 +103,7 @@ def test_units_agree_with_their_number(monkeypatch: pytest.MonkeyPatch, total: f
     assert stream.getvalue().endswith("stays\n")
 
 
-def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_lines_are_seconds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     now = [0.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,7 @@ def test_an_export_that_is_interrupted_leaves_the_weights_of_the_run(
 
     overrides = [*frequent, f"export.weights={weights}"]
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["restore_hub.train.run"], "publish", interrupted)
+        patched.setattr("restore_hub.train.problems.chain.export_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(LOWLIGHT, overrides=overrides, out=tmp_path / "r")
     result = run(LOWLIGHT, overrides=overrides, out=tmp_path / "r", resume=True)

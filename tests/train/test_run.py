@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from restore_hub import load, restore, run
-from restore_hub.errors import DataError, ExportError, SpecError, TrainingError
-from restore_hub.export.publish import export_run
+from restore_hub.errors import DataError, SpecError, TrainingError
+from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
 from restore_hub.train.recording.find_run import create_run_folder
 from restore_hub.train.run import Result
@@ -77,9 +77,9 @@ def test_earlier_weights_export_by_name(finished: Result, tmp_path: Path) -> Non
     assert beside == finished.folder / "export-stage-1"
     assert (finished.folder / "export" / "chain.onnx").read_bytes() == before
     assert load(files[-1]).manifest.provenance["step"] == 3
-    with pytest.raises(ExportError, match="no weights 'stage-9'; it has: best, last, stage-1, stage-2"):
+    with refused("export.no-weights", finished.folder, name="stage-9", known="best, last, stage-1, stage-2"):
         export_run(finished.folder, default_registry(), "stage-9")
-    with pytest.raises(ExportError, match="is not the folder of a run"):
+    with refused("export.not-a-run", tmp_path):
         export_run(tmp_path, default_registry())
 
 

@@ -34,16 +34,21 @@ class DataReport:
             yield table(("SPLIT", "FILE", "PROBLEM", "DETAIL"), rows)
         for note in self.notes:
             yield f"note: {note}"
-        checked = [f"{self.pairs} pairs"] if self.pairs or not self.others else []
-        checked += [f"{self.others} other samples"] if self.others else []
+        checked = [_plural(self.pairs, "pair")] if self.pairs or not self.others else []
+        checked += [_plural(self.others, "other sample")] if self.others else []
         yield f"{' and '.join(checked)}, {self._count()}"
 
     def _count(self) -> str:
         if not self.findings:
             return "no findings"
         kinds = Counter(finding.problem for _, finding in self.findings)
-        number = "1 finding" if len(self.findings) == 1 else f"{len(self.findings)} findings"
-        return f"{number}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"
+        return (
+            f"{_plural(len(self.findings), 'finding')}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"
+        )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def samples_of(splits: Iterable[Split]) -> list[tuple[Split, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore_hub.errors import DataError
-from restore_hub.photo.kind import RAW_SUFFIXES, Kind, kind_of
+from restore_hub.photo.kind import Kind, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +43,5 @@ def _by_stem(folder: Path, usable: Callable[[Kind], bool], problems: list[DataEr
         if found.setdefault(file.stem, file) is not file:
             problems.append(DataError("raw-data.same-name", file, other=found[file.stem].name))
     if not found:
-        problems.append(DataError("raw-data.no-files", folder, suffixes=", ".join(sorted(RAW_SUFFIXES))))
+        problems.append(DataError("raw-data.no-files", folder))
     return found

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restore_hub.errors import DataError
-from restore_hub.photo.kind import PICTURE_SUFFIXES
+from restore_hub.photo.kind import PICTURE_SUFFIXES, Kind, kind_of
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_writer import SMALLEST_SIDE
 
@@ -22,7 +22,7 @@ def list_photos(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError("raw-data.no-folder", folder)
-    found = (file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+    found = (file for file in folder.iterdir() if kind_of(file) is Kind.PICTURE and file.is_file())
     files = sorted(file for file in found if not file.name.startswith("."))  # macOS leaves `._NAME` beside NAME
     if not files:
         raise DataError("raw-data.no-photos", folder, suffixes=", ".join(PICTURE_SUFFIXES))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Metric
 from restore_hub.errors import SpecError
-from restore_hub.export.publish import Published, publish
+from restore_hub.export.runs import Exported, export_checkpoint
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
@@ -101,9 +101,9 @@ class TrainableChain:
         }
         return Description(splits, notes_of(datasets))
 
-    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Published:
+    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
         """Write the ONNX files that the spec names."""
-        return publish(self.plan, self.chain, weights, folder, resolved)
+        return export_checkpoint(self.plan, self.chain, weights, folder, resolved)
 
 
 def make_chain(plan: Plan, device: torch.device) -> TrainableChain:

@@ -16,7 +16,7 @@ from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Problem
 from restore_hub.errors import DataError, TrainingError
-from restore_hub.export.publish import Published
+from restore_hub.export.runs import Exported
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.samples import Samples
@@ -121,10 +121,10 @@ class TrainableProblem:
             {name: {"samples": size, "notes": notes} for name, size in self.problem.splits.items()}, notes
         )
 
-    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Published:  # noqa: ARG002
+    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:  # noqa: ARG002
         """Load the checkpoint and return what it reached; there are no files to export."""
         about = load_checkpoint(self.blocks, weights)
-        return Published((), about["step"], about["holdout"])
+        return Exported((), about["step"], about["holdout"])
 
 
 def make_plugin_problem(plan: Plan, device: torch.device) -> TrainableProblem:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import GroupedPair, SingleLevel
-from restore_hub.export.publish import Published
+from restore_hub.export.runs import Exported
 from restore_hub.plan.samples import Samples
 from restore_hub.spec import Stage
 from restore_hub.train.ranks import Ranks
@@ -127,7 +127,7 @@ class Trainable(Protocol):
         """Return the sizes of the splits and the notes on them."""
         ...
 
-    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Published:
+    def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
         """Load a checkpoint of the run and export what can be exported; a problem has no files to export.
 
         Args:

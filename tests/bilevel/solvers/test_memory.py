@@ -1,4 +1,4 @@
-"""Tensors alive at once in a step, in vectors of the size of omega: what is not needed any more is let go."""
+"""Tensors alive at once in a step, in vectors of the size of omega: a solver frees what it no longer needs."""
 
 from __future__ import annotations
 

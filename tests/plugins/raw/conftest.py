@@ -1,4 +1,4 @@
-"""Photos, and pairs of exposures without a fault or with one."""
+"""Photos, and pairs of exposures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from restore_hub.photo.picture_writer import write_picture
-from support.raw_pairs import change, make_pairs, photo
+from support.raw_pairs import make_pairs, photo
 
 
 @pytest.fixture
@@ -34,18 +34,3 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(clean: Path, tmp_path: Path) -> Path:
     """Return a copy of `clean` that a test may change."""
     return Path(shutil.copytree(clean, tmp_path / "data"))
-
-
-@pytest.fixture
-def alone(data: Path) -> Path:
-    """Return a long exposure whose short one is gone."""
-    (data / "train" / "short" / "b.dng").unlink()
-    return data / "train" / "long" / "b.dng"
-
-
-@pytest.fixture
-def mistimed(data: Path) -> Path:
-    """Return a short exposure that states a wrong time."""
-    path = data / "train" / "short" / "c.dng"
-    change(path, exposure_time=0.2)
-    return path

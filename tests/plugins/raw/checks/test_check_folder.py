@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from restore_hub.photo.raw.reader import read_raw, render_raw
 from restore_hub_raw.synthesis.make_folder import make_folder
 from restore_hub_raw.synthesis.recipe import Recipe
 from support import refused
-from support.raw_pairs import SIDES, change, check_data, found, make_pairs, scene
+from support.raw_pairs import SIDES, alone, change, check_data, found, make_pairs, mistimed, scene
 
 
 def test_clean_data_has_no_findings(clean: Path) -> None:
@@ -31,28 +32,24 @@ def test_equal_and_very_short_exposures_are_not_findings(tmp_path: Path, ratio: 
     assert check_data(make_pairs(tmp_path / "set", "abcd", Recipe(ratio))).exit_code == 0
 
 
-@pytest.fixture
 def cut_off(data: Path) -> Path:
     path = data / "train" / "long" / "b.dng"
     path.write_bytes(path.read_bytes()[:3000])
     return path
 
 
-@pytest.fixture
 def rolled(data: Path) -> Path:
     long, short = (data / "holdout" / side / "d.dng" for side in ("long", "short"))
     change(long, mosaic=np.roll(read_raw(long).mosaic, 2, axis=1))
     return short
 
 
-@pytest.fixture
 def moved(data: Path) -> Path:
     other = make_pairs(data.parent / "other", "b", dy=1.5, dx=-0.75)
     shutil.copy(other / "long" / "b.dng", data / "train" / "long" / "b.dng")
     return data / "train" / "short" / "b.dng"
 
 
-@pytest.fixture
 def dark(data: Path) -> Path:
     path = data / "train" / "short" / "c.dng"
     raw = read_raw(path)
@@ -61,14 +58,12 @@ def dark(data: Path) -> Path:
     return path
 
 
-@pytest.fixture
 def untimed(data: Path) -> Path:
     path = data / "train" / "short" / "c.dng"
     change(path, exposure_time=None, gain=None, baseline_exposure=None)
     return path
 
 
-@pytest.fixture
 def blown(data: Path) -> Path:
     path = data / "train" / "long" / "a.dng"
     mosaic = read_raw(path).mosaic.copy()
@@ -77,14 +72,12 @@ def blown(data: Path) -> Path:
     return path
 
 
-@pytest.fixture
 def smaller(data: Path) -> Path:
     long, short = (data / "train" / side / "a.dng" for side in ("long", "short"))
     change(long, mosaic=read_raw(long).mosaic[:-2])
     return short
 
 
-@pytest.fixture
 def turned(data: Path) -> Path:
     long, short = (data / "train" / side / "a.dng" for side in ("long", "short"))
     raw = read_raw(long)
@@ -92,13 +85,11 @@ def turned(data: Path) -> Path:
     return short
 
 
-@pytest.fixture
 def renamed(data: Path) -> Path:
     change(data / "train" / "long" / "a.dng", camera="Maker Other")
     return data / "train" / "short" / "a.dng"
 
 
-@pytest.fixture
 def twin(data: Path) -> Path:
     shutil.copy(data / "train" / "long" / "a.dng", data / "train" / "long" / "a.nef")
     return data / "train" / "long" / "a.nef"
@@ -107,24 +98,22 @@ def twin(data: Path) -> Path:
 @pytest.mark.parametrize(
     ("fault", "problem", "detail"),
     [
-        ("cut_off", "unreadable", "cut off or damaged"),
-        ("alone", "no partner", "no file of this name"),
-        ("rolled", "misaligned", "-2.0"),
-        ("moved", "misaligned", "-1.5"),
-        ("mistimed", "exposure ratio", "exposure times say 50"),
-        ("dark", "exposure ratio", "the pixels say above"),
-        ("untimed", "no exposure ratio", "give the option `ratio`"),
-        ("blown", "mostly clipped", "65% of the pixels"),
-        ("smaller", "sizes differ", "200 x 240 and 198 x 240"),
-        ("turned", "patterns differ", "(0, 0) and at (0, 1)"),
-        ("renamed", "cameras differ", "Maker Other"),
-        ("twin", "same name", "keep one"),
+        (cut_off, "unreadable", ""),
+        (alone, "no partner", ""),
+        (rolled, "misaligned", "-2.0"),
+        (moved, "misaligned", "-1.5"),
+        (mistimed, "exposure ratio", "exposure times say 50"),
+        (dark, "exposure ratio", "the pixels say above"),
+        (untimed, "no exposure ratio", "the option `ratio`"),
+        (blown, "mostly clipped", "65% of the pixels"),
+        (smaller, "sizes differ", "200 x 240 and 198 x 240"),
+        (turned, "patterns differ", "(0, 0) and at (0, 1)"),
+        (renamed, "cameras differ", "Maker Other"),
+        (twin, "same name", ""),
     ],
 )
-def test_each_fault_is_found_alone(
-    data: Path, fault: str, problem: str, detail: str, request: pytest.FixtureRequest
-) -> None:
-    file: Path = request.getfixturevalue(fault)
+def test_each_fault_is_found_alone(data: Path, fault: Callable[[Path], Path], problem: str, detail: str) -> None:
+    file = fault(data)
     result = check_data(data)
     (row,) = found(result)
     split = file.relative_to(data).parts[0]
@@ -147,8 +136,9 @@ def test_files_that_occur_twice_are_found(data: Path) -> None:
         assert f"train {data}/train/{side}/y.dng duplicate the same content as {data}/train/{side}/b.dng" in rows
 
 
-@pytest.mark.usefixtures("cut_off", "rolled", "mistimed", "renamed")
 def test_all_faults_at_once_are_counted_by_kind(data: Path) -> None:
+    for fault in (cut_off, rolled, mistimed, renamed):
+        fault(data)
     result = check_data(data)
     assert len(found(result)) == 4
     assert "5 pairs, 4 findings: " in result.stdout
@@ -193,8 +183,8 @@ def test_small_pictures_are_not_aligned(photos: Path, tmp_path: Path) -> None:
     assert "cannot determine the alignment of 3 of 3 pairs" in result.stdout
 
 
-@pytest.mark.usefixtures("alone")
 def test_a_folder_is_checked_without_torch_and_the_exit_status_is_1(data: Path) -> None:
+    alone(data)
     code = (
         "import sys; from restore_hub.cli import main\n"
         "try:\n    main(['data', 'check', sys.argv[1]])\n"

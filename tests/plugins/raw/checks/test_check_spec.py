@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from restore_hub.cli.data import command as data_commands
 from restore_hub.photo.picture_writer import write_picture
 from support import refused
-from support.raw_pairs import check_data, found, scene
+from support.raw_pairs import alone, check_data, found, mistimed, scene
 
 SPEC = """
 spec: 1
@@ -53,13 +52,12 @@ def test_a_spec_is_checked_where_its_data_is(data: Path, tmp_path: Path) -> None
         check_data(path, "--set", f"data.train.root={tmp_path / 'nowhere'}")
 
 
-@pytest.mark.usefixtures("mistimed")
-def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_goes_on(
-    data: Path, alone: Path, tmp_path: Path
-) -> None:
+def test_a_dataset_that_cannot_be_made_is_a_finding_and_the_rest_is_checked(data: Path, tmp_path: Path) -> None:
+    mistimed(data)
+    lonely = alone(data)
     rows = found(check_data(spec(tmp_path, f"root: {data / 'train'}")))
     assert len(rows) == 2
-    assert rows[0].startswith(f"train {alone} no partner")
+    assert rows[0].startswith(f"train {lonely} no partner")
     assert "exposure times say 50" in rows[1]
 
 

@@ -1,4 +1,4 @@
-"""What lies in the folder of a run, read without PyTorch; a piece that is missing or damaged is said, not fatal."""
+"""The facts in a run's folder, read without PyTorch; missing or damaged pieces are noted, and the rest is shown."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from restore_hub.errors import DataError
-from restore_hub.report.chart import Mark, Values
+from restore_hub.report.chart import Span, Values
 
 HOLDOUT = "holdout/"
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage as far as it came.
+    """A stage, as far as it got.
 
     Attributes:
-        first, last: it made the steps after `first`, up to `last`, counted over all stages.
-        limit: what the spec gives it, such as `60 steps`.
-        seconds: of training; `None` where it is not recorded, as of a stage that did not end.
-        evaluations: energy gradients taken; `None` where it is not recorded.
-        ended: whether it came to its end.
+        first, last: it took the steps after `first`, up to `last`, counted over all stages.
+        limit: what the spec allows it, such as `60 steps`.
+        seconds: of training; `None` if not recorded, such as for a stage that didn't end.
+        evaluations: energy gradients taken; `None` if not recorded.
+        ended: whether it finished.
     """
 
     number: int
@@ -38,27 +38,28 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Number and solver, the namespace `std` left off."""
+        """Number and solver, without the namespace `std`."""
         return f"{self.number} {self.solver.removeprefix('std/')}"
 
     @property
     def steps(self) -> int:
-        """Steps that it made."""
+        """The number of steps that it took."""
         return self.last - self.first
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run folder.
+    """The facts in a run folder.
 
     Attributes:
         resolved: `spec.json`; the spec itself is `spec`.
         environment, data: the JSON files of these names.
-        status: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or empty where none was written.
+        status: `FINISHED`, `FAILED`, `KILLED`, `RUNNING`, or empty if none was written.
         values: every recorded value by name and step.
         left_out: samples left out, as recorded.
-        holdout: metrics of each holdout picture, by step; empty where an older version ran.
-        problems: one sentence for each missing or damaged piece.
+        ended: facts of the stages that finished, as recorded.
+        gaps: one sentence for each missing or damaged piece.
+        holdout: metrics of each holdout picture, by step; empty if an older version ran.
     """
 
     path: Path
@@ -69,7 +70,7 @@ class RunFacts:
     values: Mapping[str, Values]
     left_out: tuple[Mapping[str, Any], ...]
     ended: tuple[Mapping[str, Any], ...]
-    problems: tuple[str, ...]
+    gaps: tuple[str, ...]
     holdout: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
@@ -85,17 +86,17 @@ class RunFacts:
 
     @cached_property
     def last_step(self) -> int:
-        """The last step of which anything is recorded; 0 where nothing is."""
+        """The last step that recorded anything; 0 if none did."""
         return max((step for values in self.values.values() for step in values), default=0)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages that began, and what is recorded of them."""
+        """The stages of the spec, with what was recorded of them."""
         stages: list[Stage] = []
         for index, stage in enumerate(_mappings(self.spec.get("stages"))):
             first = stages[-1].last if stages else 0
             facts = self.ended[index] if index < len(self.ended) else {}
-            # A stage limited by minutes, of which no end is recorded, has what steps there are.
+            # A stage limited by minutes that didn't end has the steps that were recorded.
             steps = _count(facts.get("steps")) or _count(stage.get("steps")) or self.last_step - first
             limit = f"{stage.get('minutes')} minutes" if stage.get("minutes") else f"{stage.get('steps')} steps"
             last = min(first + steps, self.last_step)
@@ -116,9 +117,9 @@ class RunFacts:
         return tuple(stages)
 
     @property
-    def marks(self) -> list[Mark]:
-        """The stages as marks on an axis of steps."""
-        return [Mark(stage.first, stage.last, stage.name) for stage in self.stages if stage.steps]
+    def spans(self) -> list[Span]:
+        """The stages as spans on an axis of steps."""
+        return [Span(stage.first, stage.last, stage.name) for stage in self.stages if stage.steps]
 
     @property
     def metrics(self) -> dict[str, Values]:
@@ -130,60 +131,58 @@ class RunFacts:
 
 
 def read_run(path: Path) -> RunFacts:
-    """Read the folder of a run, of a finished one or not.
+    """Read a run's folder, whether the run finished or not.
 
     Raises:
-        DataError: it is no run's folder.
+        DataError: it isn't a run's folder.
     """
-    problems: list[str] = []
+    gaps: list[str] = []
     try:
         resolved = json.loads((path / "spec.json").read_text(encoding="utf-8"))
         _ = resolved["spec"]["name"], resolved["spec"]["stages"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{path} is not the folder of a run: it has no readable spec.json; give one that `restore-hub run` made"
-        ) from None
+        raise DataError("export.not-a-run", path) from None
     values: dict[str, dict[int, float]] = {}
-    for line in _lines(path / "metrics.jsonl", problems):
+    for line in _lines(path / "metrics.jsonl", gaps):
         step = line.pop("step", None)
         for name, value in line.items():
             if isinstance(step, int) and isinstance(value, int | float):
                 values.setdefault(name, {})[step] = float(value)
     if not values:
-        problems.append("metrics.jsonl: no values are recorded yet.")
-    left_out = _lines(path / "left_out.jsonl", problems) if (path / "left_out.jsonl").exists() else ()
-    measured = _lines(path / "holdout.jsonl", problems) if (path / "holdout.jsonl").exists() else ()
+        gaps.append("metrics.jsonl: no values were recorded yet.")
+    left_out = _lines(path / "left_out.jsonl", gaps) if (path / "left_out.jsonl").exists() else ()
+    measured = _lines(path / "holdout.jsonl", gaps) if (path / "holdout.jsonl").exists() else ()
     holdout = {line["step"]: _mapping(line.get("pictures")) for line in measured if isinstance(line.get("step"), int)}
     return RunFacts(
         path,
         resolved,
-        _mapping(_json(path / "environment.json", problems)),
-        _mapping(_json(path / "data.json", problems)),
+        _mapping(_json(path / "environment.json", gaps)),
+        _mapping(_json(path / "data.json", gaps)),
         str(_mapping(_json(path / "status.json")).get("status", "")),
         values,
         tuple(left_out),
         tuple(_mappings(_json(path / "stages.json"))),
-        tuple(problems),
+        tuple(gaps),
         holdout,
     )
 
 
-def _json(path: Path, problems: list[str] | None = None) -> Any:
-    """Return what a JSON file holds; where it cannot be read, `None`, and a problem if there is a list for it."""
+def _json(path: Path, gaps: list[str] | None = None) -> Any:
+    """Return the content of a JSON file; `None`, and a line in `gaps` if given, when it can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        if problems is not None:
-            problems.append(f"{path.name}: {'damaged' if path.exists() else 'missing'}.")
+        if gaps is not None:
+            gaps.append(f"{path.name}: {'damaged' if path.exists() else 'missing'}.")
         return None
 
 
-def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file of JSON lines; those that are damaged are counted."""
+def _lines(path: Path, gaps: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of JSON lines, and count the damaged ones."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
-        problems.append(f"{path.name}: missing.")
+        gaps.append(f"{path.name}: missing.")
         return
     damaged = []
     for number, line in enumerate(lines, 1):
@@ -196,8 +195,9 @@ def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
         elif line.strip():
             damaged.append(number)
     if damaged:
-        which = f"line {damaged[0]}" if len(damaged) == 1 else f"{len(damaged)} lines, the first being {damaged[0]},"
-        problems.append(f"{path.name}: {which} of {len(lines)} cannot be read, and left out.")
+        one, count = len(damaged) == 1, len(lines)
+        which = f"line {damaged[0]} of {count} is" if one else f"{len(damaged)} of {count} lines are"
+        gaps.append(f"{path.name}: {which} damaged and left out.")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restore_hub.export.reach import reach
+from restore_hub.export.receptive_field import receptive_field
 
 
 def of(*layers: nn.Module, align: int = 1) -> int | None:
     torch.manual_seed(0)
-    return reach(nn.Sequential(*layers).eval(), 3, align)
+    return receptive_field(nn.Sequential(*layers).eval(), 3, align)
 
 
 @pytest.mark.parametrize(("kernel", "dilation", "expected"), [(1, 1, 0), (3, 1, 1), (5, 1, 2), (3, 4, 4), (65, 1, 32)])
-def test_a_convolution_looks_half_its_kernel_far(kernel: int, dilation: int, expected: int) -> None:
+def test_a_convolution_reaches_half_its_kernel(kernel: int, dilation: int, expected: int) -> None:
     assert of(nn.Conv2d(3, 2, kernel, dilation=dilation, padding=dilation * (kernel // 2))) == expected
 
 
@@ -32,7 +32,7 @@ def test_strides_count_from_the_pixel_that_sees_farthest() -> None:
 
 
 class Ranked(nn.Module):
-    """The fourth largest value of each 5x5 window, by comparisons, which no NaN gets through."""
+    """The fourth largest value of each 5x5 window, by comparisons, which stop NaN."""
 
     def forward(self, picture: Tensor) -> Tensor:
         padded = nn.functional.pad(picture, (2, 2, 2, 2), mode="replicate")
@@ -46,15 +46,15 @@ def test_comparisons_hide_nothing() -> None:
 
 
 class Centred(nn.Module):
-    """Takes away the mean of the whole picture."""
+    """Subtracts the mean of the whole picture."""
 
     def forward(self, picture: Tensor) -> Tensor:
         return picture - picture.mean((2, 3), keepdim=True)
 
 
-def test_what_looks_at_the_whole_has_no_end() -> None:
+def test_a_global_mean_has_no_bound() -> None:
     assert of(Centred()) is None
 
 
-def test_what_does_not_look_reaches_nowhere() -> None:
-    assert reach(lambda picture: torch.zeros_like(picture), 3, 4) == 0
+def test_a_constant_reaches_nowhere() -> None:
+    assert receptive_field(lambda picture: torch.zeros_like(picture), 3, 4) == 0

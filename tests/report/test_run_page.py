@@ -1,4 +1,4 @@
-"""`report.html`: whole, closed, offline, harmless, and honest about what is missing."""
+"""`report.html`: complete, well-formed, offline, safe, and open about what is missing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore_hub.errors import DataError
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report import pictures, write_report
+from support import refused
 
 VOID = {"meta", "br", "img", "input"}
 Make = Callable[..., Path]
@@ -59,15 +59,15 @@ def read(folder: Path) -> Reader:
 def test_the_report_holds_everything(make_run: Make) -> None:
     page = read(make_run())
     text = " ".join(page.text.split())
-    for said in (
+    for line in (
         "small finished",
-        "joint 6 steps, then ibgl 4 steps in 25 s. At the end of stage 2: psnr 19.75, mine 4.",
+        "6 steps of joint, then 4 steps of ibgl, in 25 s. At the end of stage 2: psnr 19.75, mine 4.",
         "metric end of stage 1 end of stage 2 best (step 6) psnr 20.25 19.75 20.25 mine 3 4 3",
         "Peak signal-to-noise ratio in dB, -10 log10 MSE",
         "(std/psnr; prediction = out and target = data.rgb)",
-        "not installed here. (gone/mine;",
+        "Its plugin isn't installed here. (gone/mine;",
         "rounded to 8 bits; nothing is cropped",
-        "1 std/joint 6 6 steps 12.3 6 ended 2 std/ibgl 4 4 steps 12.3 24 ended",
+        "1 std/joint 6 6 steps 12.3 6 finished 2 std/ibgl 4 4 steps 12.3 24 finished",
         "train raw/pairs 7 2 0",
         "train: two & a half scenes",
         "threads 3",
@@ -75,7 +75,7 @@ def test_the_report_holds_everything(make_run: Make) -> None:
         "solver: std/ibgl",
         "Nothing was exported.",
     ):
-        assert said in text, said
+        assert line in text, line
     assert "Logarithmic axis" in text, "of s, which spans three decades"
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert [image["alt"] for image in images] == ["0-p, input", "0-p, output", "0-p, reference"]
@@ -102,7 +102,7 @@ def test_the_report_loads_nothing_and_runs_only_its_own_script(make_run: Make) -
         assert f"'sha256-{digest}'" in policy
 
 
-def test_names_are_text_and_nothing_else(make_run: Make) -> None:
+def test_names_are_escaped(make_run: Make) -> None:
     evil = '</title><script>alert(1)</script>"><img src=x onerror=alert(2)>'
     folder = make_run(name="evil", **{"metrics": {}})
     document = json.loads((folder / "spec.json").read_text())
@@ -128,18 +128,18 @@ def test_a_run_without_anything_yet(make_run: Make) -> None:
     for path in (*folder.glob("*.jsonl"), *folder.glob("pictures/*"), *folder.glob("[ds]*[ats].json")):
         path.unlink()
     text = read(folder).text
-    for said in (
+    for line in (
         "not finished",
         "No step yet.",
         "metrics.jsonl: missing.",
-        "no values are recorded yet",
+        "no values were recorded yet",
         "data.json: missing.",
         "Nothing was measured",
-        "No pictures are recorded.",
-        "No losses are recorded.",
+        "No pictures were recorded.",
+        "No losses were recorded.",
         "not begun",
     ):
-        assert said in text, said
+        assert line in text, line
 
 
 def test_damaged_pieces_are_named_and_the_rest_is_shown(make_run: Make) -> None:
@@ -151,19 +151,19 @@ def test_damaged_pieces_are_named_and_the_rest_is_shown(make_run: Make) -> None:
     (folder / "pictures" / "0-p-output.png").write_bytes(b"\x89PNG")
     (folder / "export" / "chain.onnx").write_bytes(b"no graph")
     text = read(folder).text
-    for said in (
+    for line in (
         "stopped",
-        "metrics.jsonl: line 12 of 12 cannot be read",
+        "metrics.jsonl: line 12 of 12 is damaged",
         "environment.json: damaged.",
-        "cannot be read: output",
+        "These pictures can't be read: output.",
         "chain.onnx is no ONNX file",
         "loss/upper",
     ):
-        assert said in text, said
+        assert line in text, line
 
 
-def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is not the folder of a run: it has no readable spec\.json"):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
+    with refused("export.not-a-run", tmp_path):
         write_report(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_pictures_fit_the_budget(make_run: Make, monkeypatch: pytest.MonkeyPatch
     widths = [int(attributes["width"]) for tag, attributes in page.tags if tag == "img"]
     assert max(widths) == 320
     monkeypatch.setattr(pictures, "BUDGET", 90_000)
-    assert "more are in the folder" in read(folder).text
+    assert "more are in the run's folder" in read(folder).text
 
 
 def test_reports_need_no_torch(make_run: Make) -> None:

@@ -17,28 +17,28 @@ from restore_hub.report.fact_sections import (
 )
 from restore_hub.report.html import Node, element, note, page, section
 from restore_hub.report.pictures import grouped, viewers
-from restore_hub.report.reading import RunFacts, read_run
+from restore_hub.report.run_facts import RunFacts, read_run
 from restore_hub.report.scale import number
 from restore_hub.report.scores import exported_models, exported_step, metric_section, scores
 
-STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped", "RUNNING": "running, or cut off"}
+STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped", "RUNNING": "running or cut off"}
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` into the folder of a run, finished or not: one file that needs no network.
+    """Write `report.html` into a run's folder, whether it finished or not: one file that needs no network.
 
     The same folder gives the same bytes.
 
     Returns:
-        path of the file.
+        path of the page.
 
     Raises:
-        DataError: not the folder of a run, or it cannot be written.
+        DataError: it isn't a run's folder, or the page can't be written.
     """
     run = read_run(folder)
     exported = exported_models(run)
     sections = [
-        *_problems(run),
+        *_gaps(run),
         metric_section(run, exported),
         _pictures(run),
         metric_curves(run),
@@ -63,34 +63,35 @@ def write_report(folder: Path) -> Path:
 
 
 def status(run: RunFacts) -> str:
-    """Return how a run stands, in a word or two; of a run that recorded none, from what its folder holds."""
+    """Return a run's status in a word or two; if it recorded none, from what its folder holds."""
     if run.status:
         return STATUS.get(run.status, run.status)
     return "finished" if run.stages and all(stage.ended for stage in run.stages) else "not finished"
 
 
 def _summary(run: RunFacts, exported: Mapping[str, Model | str]) -> str:
-    stages = ", then ".join(f"{s.solver.removeprefix('std/')} {s.steps} steps" for s in run.stages if s.steps)
+    stages = ", then ".join(f"{s.steps} steps of {s.solver.removeprefix('std/')}" for s in run.stages if s.steps)
     known = [stage.seconds for stage in run.stages if stage.seconds is not None]
-    time = f" in {sum(known):.0f} s" if known else ""
+    time = f", in {sum(known):.0f} s" if known else ""
     step, columns = exported_step(exported), scores(run, exported)
     name, column = next(((n, means) for n, means in reversed(columns.items()) if not n.startswith("best")), ("", {}))
     values = ", ".join(f"{metric} {number(value)}" for metric, value in column.items())
-    of = f"At the {name}" if step is None else f"Exported weights, of step {step}"
-    return f"{stages or 'No step yet'}{time}." + (f" {of}: {values}." if values else "")
+    of = f"At the {name}" if step is None else f"The exported weights, from step {step}, reach"
+    reached = f" {of} {values}." if step is not None else f" {of}: {values}."
+    return f"{stages or 'No step yet'}{time}." + (reached if values else "")
 
 
-def _problems(run: RunFacts) -> list[Node]:
-    if not run.problems:
+def _gaps(run: RunFacts) -> list[Node]:
+    if not run.gaps:
         return []
-    return [element("aside", {}, element("ul", {}, *(element("li", {}, line) for line in run.problems)))]
+    return [element("aside", {}, element("ul", {}, *(element("li", {}, line) for line in run.gaps)))]
 
 
 def _pictures(run: RunFacts) -> Node:
     groups = grouped(run.path / "pictures")
     if not groups:
-        return section("Pictures", note("No pictures are recorded."))
+        return section("Pictures", note("No pictures were recorded."))
     about = note(
-        "Holdout pictures, with the weights that were measured last. RAW is shown as R, mean G, B, at sRGB's curve."
+        "Holdout pictures, with the weights measured last. RAW input is shown as R, mean of G, and B, in sRGB's curve."
     )
     return section("Pictures", about, element("div", {"class": "viewers"}, *viewers(groups)))

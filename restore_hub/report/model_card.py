@@ -1,4 +1,4 @@
-"""The card of a trained file, as Markdown: what it is, how to run it, what it was made of, and what it reaches."""
+"""The card of a trained file, in Markdown: what it does, how to run it, how good it is, and how it was made."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ _CALL = {
 }
 _LARGE = 24  # megapixels of a large photograph
 _NO_WIN = (
-    "No comparison is claimed: that takes paired differences, over 8 pictures or more, beyond two standard errors."
+    "These figures don't show that the model beats another: that takes paired differences on 8 pictures or more, "
+    "beyond two standard errors."
 )
 _OTHER = (
-    "Of anything else than the data above it has seen nothing, and nothing is measured: other sensors, light, noise."
+    "It was trained and measured on the data above only: how it does with other sensors, light or noise is unknown."
 )
 
 
-def card(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool, pictures: Sequence[str]) -> str:
+def model_card(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool, pictures: Sequence[str]) -> str:
     """Return the card.
 
     Args:
         facts: what `metrics.json` holds, see `restore_hub.report.zoo_entry.entry_facts`.
         manifest: of the file.
-        in_zoo: whether the entry is found as `zoo:NAME`, or by its path.
+        in_zoo: whether `zoo:NAME` finds the entry.
         pictures: names of the files of pictures.
     """
     author = facts["author"]
     parts = [
         f"# {facts['name']}",
         _DOES[manifest.kind] + (f" {author['about'].strip()}" if author["about"] else ""),
-        "Every figure here is generated from the exported file and the folder of its run.",
+        "All figures here come from the exported file and the folder of its run.",
         *_running(facts, manifest, in_zoo),
         *_size(facts, manifest),
         *_measured(facts["metrics"]),
@@ -68,7 +69,7 @@ def _running(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool) -> Iter
 
 def _tensor(role: str, tensor: TensorInfo) -> list[str]:
     shape = " x ".join(map(str, tensor.shape))
-    default = "needed" if tensor.default is None else " ".join(f"{value:g}" for value in tensor.default)
+    default = "required" if tensor.default is None else " ".join(f"{value:g}" for value in tensor.default)
     span = f", {tensor.low:g} to {tensor.high:g}" if tensor.low is not None and tensor.high is not None else ""
     return [
         role,
@@ -83,25 +84,25 @@ def _tensor(role: str, tensor: TensorInfo) -> list[str]:
 def _size(facts: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     parameters = manifest.provenance.get("parameters")
     lines = [
-        f"- licence of the file: {manifest.licence}",
-        f"- file: {facts['model']['bytes'] / 1e6:.2f} MB" + (f", {parameters:,} parameters" if parameters else ""),
+        f"- licence: {manifest.licence}",
+        f"- size: {facts['model']['bytes'] / 1e6:.2f} MB" + (f", {parameters:,} parameters" if parameters else ""),
         f"- {manifest.tiling.describe()}",
     ]
     if manifest.memory is not None:
         base, pixel = manifest.memory.base, manifest.memory.per_pixel
         large = (base + _LARGE * 1e6 * pixel) / 2**30
         lines.append(
-            f"- memory on the CPU: {base / 2**20:.0f} MiB and {pixel:.0f} bytes a pixel, {large:.1f} GiB for {_LARGE} "
-            "megapixels in one piece"
+            f"- memory on the CPU: {base / 2**20:.0f} MiB plus {pixel:.0f} bytes per pixel, or {large:.1f} GiB for "
+            f"{_LARGE} megapixels in one piece"
         )
     lines.append(f"- differs from PyTorch by at most {manifest.parity:.2g}; ONNX opset {manifest.opset}")
     lines += [f"- {line}" for line in manifest.int8_notes()]
-    yield "## Size"
+    yield "## The file"
     yield "\n".join(lines)
 
 
 def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Measured"
+    yield "## Metrics"
     if not metrics["mean"]:
         yield "Nothing was measured."
         return
@@ -111,7 +112,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield _table(
         ["held-out picture", *names], [*rows, [f"**{count}**", *(_value(metrics["mean"], name) for name in names)]]
     )
-    chosen = " The holdout chose the weights, so that these values flatter." if metrics["chosen_by_holdout"] else ""
+    chosen = " The holdout chose the weights, so these values are optimistic." if metrics["chosen_by_holdout"] else ""
     yield f"{metrics['rule']} {_NO_WIN}{chosen}"
     yield "\n".join(f"- {name}: {recipe}" for name, recipe in metrics["recipes"].items())
 
@@ -119,18 +120,21 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
 def _shown(pictures: Sequence[str]) -> Iterator[str]:
     if pictures:
         yield "## Pictures"
-        yield "Held-out: the input as the network gets it (RAW: white balance and gain), the result, the reference."
+        yield (
+            "Held-out pictures. From left to right: the input as the network gets it (RAW with white balance and gain "
+            "applied), the result, the reference."
+        )
         yield from (f"![{PurePath(name).stem}]({name})" for name in pictures)
 
 
 def _training(facts: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Trained"
+    yield "## Training"
     splits = facts["data"].items()
     rows = [
         [name, s["dataset"], _known(s["samples"]), str(s["left_out"]), _options(s["options"])] for name, s in splits
     ]
     yield _table(["split", "dataset", "samples", "left out", "options"], rows)
-    yield "\n".join(f"- {name}: {(s['source'] or 'no source and no licence is stated.').strip()}" for name, s in splits)
+    yield "\n".join(f"- {name}: {(s['source'] or 'no source or licence is stated.').strip()}" for name, s in splits)
     stages = [
         [
             str(i),
@@ -143,24 +147,24 @@ def _training(facts: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield _table(["stage", "solver", "steps", "seconds", "gradients"], stages)
     training = facts["training"]
-    yield f"In {training['precision']}, seed {training['seed']}; all else is in [spec.yaml](spec.yaml)."
+    yield f"Precision {training['precision']}, seed {training['seed']}. The rest is in [spec.yaml](spec.yaml)."
 
 
 def _made(facts: Mapping[str, Any]) -> Iterator[str]:
     made = facts["made"]
-    yield "## Made by"
+    yield "## How it was made"
     yield f"```sh\n{_command(str(made['command']))}\n```"
     versions = [f"{name} {version}" for name, version in (made["packages"] or {}).items() if version]
     lines = [
         f"- revision: {made['revision'] or 'not a git checkout'}",
-        f"- versions: Python {made['python']} with {made['threads']} threads, {', '.join(versions)}",
+        f"- versions: Python {made['python']}, {', '.join(versions)}; threads: {made['threads']}",
         f"- SHA-256 of model.onnx: `{facts['model']['sha256']}`",
     ]
     yield "\n".join(lines)
 
 
 def _command(recorded: str) -> str:
-    """Return a command as a person types it: what Python was given begins with the path of a script."""
+    """Return a command as a person types it; the recorded one begins with the path of a script."""
     script, *rest = shlex.split(recorded) or [""]
     ours = PurePath(script).name in ("restore-hub", "__main__.py")
     return shlex.join(["restore-hub", *rest] if ours else ["python", script, *rest])
@@ -176,7 +180,7 @@ def _value(values: Mapping[str, float], name: str) -> str:
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    """Return options in a line; of those that have options of their own, such as transforms, the names."""
+    """Return options in one line; those with options of their own, such as transforms, by name only."""
     texts = {key: ", ".join(value) if isinstance(value, Mapping) else str(value) for key, value in options.items()}
     return "; ".join(f"{key} {text}" for key, text in texts.items())
 

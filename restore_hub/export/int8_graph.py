@@ -1,4 +1,4 @@
-"""A float32 graph to one whose wide convolutions run in 8-bit integers: static quantisation, QDQ form."""
+"""Static quantisation: a float32 graph to one whose wide convolutions run in 8-bit integers (QDQ form)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from restore_hub.errors import ExportError, RestoreHubError
+from restore_hub.errors import ExportError, RestoreHubError, reason_of
 from restore_hub.export.trace import quiet
 
 SCHEME = "static QDQ, activations uint8, weights int8 of 7 bits per channel (u8s8), ranges by minimum and maximum"
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-# What stays in integers between two convolutions. Sums do not: a residual sum carries the picture itself.
+# What stays in integers between two convolutions. Sums don't: a residual sum carries the picture itself.
 BETWEEN = (*CONVOLUTIONS, "Relu", "LeakyRelu", "MaxPool", "Concat")
-# Convolutions with fewer channels, in or out, are slower in int8 than in float32, and lose most: they are the first
-# and last ones, that read and write the picture.
+# Convolutions with fewer channels, in or out, are slower in int8 and lose the most. They're the first and the last
+# ones, which read and write the picture.
 WIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """A graph in int8 without metadata, how many of its convolutions are, and how many pictures gave the ranges."""
+    """An int8 graph without metadata, how many of its convolutions are int8, and how many pictures calibrated it."""
 
     model: onnx.ModelProto
     convolutions: tuple[int, int]
@@ -35,7 +35,7 @@ class Quantised:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Hands feeds to onnxruntime one by one."""
+    """Gives the feeds to onnxruntime one by one, and counts them."""
 
     def __init__(self, feeds: Iterator[Mapping[str, NDArray[Any]]]) -> None:
         self._feeds = feeds
@@ -50,16 +50,16 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 def to_int8(source: Path, feeds: Iterator[Mapping[str, NDArray[Any]]]) -> Quantised:
     """Return the graph of a float32 file with its wide convolutions, and what lies between them, in int8.
 
-    Weights have 7 of 8 bits. A CPU with AVX2 and no VNNI adds two products of uint8 and int8 in 16 bits, and 255 * 127
-    twice saturates where 255 * 64 twice does not; so with 7 bits, and only so, integers are the same on every CPU.
-    RAW preprocessing is in front of every convolution, what is behind the last one is not between two: both stay.
+    Weights use 7 of 8 bits. A CPU with AVX2 but no VNNI adds two products of uint8 and int8 in 16 bits: twice 255 * 127
+    saturates, and twice 255 * 64 doesn't. So only with 7 bits are the integers the same on every CPU.
+    RAW preprocessing comes before every convolution and stays in float32; so does what follows the last one.
 
     Args:
         source: an exported file.
-        feeds: named inputs, picture by picture, from which the ranges of all values are taken.
+        feeds: named inputs, picture by picture, that the ranges of all values are taken from.
 
     Raises:
-        ExportError: no convolution is wide enough, or onnxruntime cannot quantise it.
+        ExportError: no convolution is wide enough, or onnxruntime can't quantise it.
     """
     graph = onnx.load(source)
     names = nodes_in_int8(graph)
@@ -86,8 +86,7 @@ def to_int8(source: Path, feeds: Iterator[Mapping[str, NDArray[Any]]]) -> Quanti
         except (RestoreHubError, OSError):
             raise
         except Exception as error:  # onnxruntime's own exceptions share no base class
-            reason = " ".join(str(error).split())[:300]
-            raise ExportError(f"onnxruntime cannot quantise {source}: {reason}; deploy the float32 file") from error
+            raise ExportError("export.int8-failed", source, cause=reason_of(error)) from error
         finally:
             onnxruntime.set_default_logger_severity(2)  # its own default
         model = onnx.load(made)
@@ -99,8 +98,8 @@ def to_int8(source: Path, feeds: Iterator[Mapping[str, NDArray[Any]]]) -> Quanti
 def nodes_in_int8(model: onnx.ModelProto) -> list[str]:
     """Return the names of the wide convolutions and of what lies between them, in the order of the graph.
 
-    A narrow convolution between two others is among them: left alone, onnxruntime would find integers before and
-    behind it, and quantise it by itself to 8 bits.
+    That includes a narrow convolution between two wide ones. onnxruntime would otherwise find integers before and after
+    it, and quantise it to 8 bits by itself.
 
     Raises:
         ExportError: there are none.
@@ -116,10 +115,7 @@ def nodes_in_int8(model: onnx.ModelProto) -> list[str]:
     convolutions = [node for node in nodes.values() if node.op_type in CONVOLUTIONS]
     wide = [node.name for node in convolutions if min(weights.get(node.input[1], [0])[:2]) >= WIDE]
     if not wide:
-        raise ExportError(
-            f"{model.graph.name}: none of its {len(convolutions)} convolutions has {WIDE} channels in and out, and "
-            "narrower ones are not faster in int8; deploy the float32 file"
-        )
+        raise ExportError("export.nothing-to-quantise", model.graph.name, count=len(convolutions), width=WIDE)
     inner = {*wide, *(_reached(wide, before) & _reached(wide, behind))}
     return [name for name in nodes if name in inner]
 

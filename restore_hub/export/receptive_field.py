@@ -1,4 +1,4 @@
-"""How far a value of the output looks: the receptive field, found by following one pixel that is altered."""
+"""The receptive field of a network, in pixels, found by altering one pixel and seeing which outputs change."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import torch
 from torch import Tensor
 
 Run = Callable[[Tensor], Tensor]
-SIDES = (128, 256, 512, 1024)  # of the pictures tried, until the spread ends inside
-FAR = 100.0  # beyond what pictures hold, 0 to 1
+SIDES = (128, 256, 512, 1024)  # of the pictures tried, until the change stays inside
+FAR = 100.0  # far beyond the values of a picture, 0 to 1
 
 
-def reach(run: Run, channels: int, align: int) -> int | None:
+def receptive_field(run: Run, channels: int, align: int) -> int | None:
     """Return the largest distance, in pixels, from an input pixel to an output that depends on it.
 
-    NaN passes through every sum, product, maximum and activation, whatever the weights are, so that what it touches
-    is what depends on the pixel; a gradient would miss what an activation happens to cut off. Comparisons stop it,
-    those of a median filter, say: there, what a very low and a very high pixel make different counts. Both may miss
-    something, so whoever relies on the figure compares tiles with the whole as well.
+    NaN passes through every sum, product, maximum and activation, whatever the weights are; a gradient would miss
+    what an activation happens to cut off. Comparisons, such as a median filter's, stop NaN, so a very low and a very
+    high pixel are compared too. Both may miss something: compare tiles with the whole before relying on the figure.
 
     Args:
-        run: the graph on (1, channels, H, W); its output is (1, C, H, W).
+        run: the network on (1, channels, H, W); its output is (1, C, H, W).
         channels: of the input.
         align: what tiles are aligned to; a pixel at each corner of such a cell is tried.
 
     Returns:
-        `None` where it has no end: something looks at the whole picture.
+        `None` if something looks at the whole picture.
     """
     for side in SIDES:
         found = 0
@@ -45,7 +44,7 @@ def _places(side: int, align: int) -> Sequence[tuple[int, int]]:
 
 
 def _spread(run: Run, channels: int, side: int, place: tuple[int, int]) -> int:
-    """Return how far an altered pixel is seen; the side of the picture where that is as far as its edge."""
+    """Return how far an altered pixel changes the output; the picture's side if that reaches an edge."""
 
     def altered(value: float) -> Tensor:
         picture = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Which nodes go to int8, and what the graph is then."""
+"""Which nodes become int8."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper
 
-from restore_hub.errors import ExportError
-from restore_hub.export.qdq import nodes_in_int8, to_int8
+from restore_hub.export.int8_graph import nodes_in_int8, to_int8
+from support import refused
 
 
 def _graph(*widths: int, between: str = "Relu") -> onnx.ModelProto:
@@ -37,20 +36,20 @@ def test_the_first_and_the_last_layer_stay_float32_and_a_bottleneck_does_not() -
     assert nodes_in_int8(_graph(3, 16, 16, 3)) == ["conv1"]
 
 
-def test_nodes_that_stay_float32_part_what_is_between() -> None:
+def test_nodes_that_stay_float32_separate_networks() -> None:
     """Two networks one after the other: the narrow ends where they meet are not inside of either."""
     assert nodes_in_int8(_graph(16, 16, 3, 16, 16, between="Tanh")) == ["conv0", "conv3"]
 
 
 def test_a_network_without_wide_convolutions_is_refused(models: Path) -> None:
-    with pytest.raises(ExportError, match=r"t/chain: none of its \d+ convolutions has 16 channels .* float32 file"):
+    with refused("export.nothing-to-quantise", "t/chain", width=16):
         to_int8(models / "chain.onnx", iter([]))
 
 
-def test_what_onnxruntime_refuses_is_said(tmp_path: Path) -> None:
-    """Feeds of another name; the reason is onnxruntime's."""
+def test_onnxruntime_s_refusal_is_passed_on(tmp_path: Path) -> None:
+    """Feeds with another name."""
     onnx.save(_graph(16, 16, 16), tmp_path / "n.onnx")
     feeds = iter([{"nobody": np.zeros((1, 16, 2, 2), np.float32)}])
-    with pytest.raises(ExportError, match=r"cannot quantise .*n\.onnx: .*deploy the float32 file"):
+    with refused("export.int8-failed", "n.onnx"):
         to_int8(tmp_path / "n.onnx", feeds)
     assert [path.name for path in tmp_path.iterdir()] == ["n.onnx"]

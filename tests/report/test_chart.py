@@ -1,4 +1,4 @@
-"""Scales, thinning and panels."""
+"""Axes, downsampling and panels."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from restore_hub.report.chart import Mark, chart
-from restore_hub.report.downsample import thin
+from restore_hub.report.chart import Span, chart
+from restore_hub.report.downsample import downsample
 from restore_hub.report.scale import Scale, number, value_scale
 
 
-def test_thinning_keeps_spikes_and_ends() -> None:
+def test_downsampling_keeps_spikes_and_ends() -> None:
     values = np.random.default_rng(0).normal(size=100_003)
     values[54_321], values[54_322], values[77_000] = 50, -40, 30
-    kept = thin(values)
+    kept = downsample(values)
     assert len(kept) <= 800
     assert np.all(np.diff(kept) > 0)
     assert {0, 54_321, 54_322, 77_000, 100_002} <= set(kept)
-    assert np.array_equal(thin(values[:800]), np.arange(800)), "what is short enough stays whole"
+    assert np.array_equal(downsample(values[:800]), np.arange(800)), "what is short enough stays whole"
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_ticks_are_round_and_inside(scale: Scale, ticks: list[float]) -> None:
     assert scale.ticks() == pytest.approx(ticks, rel=1e-9)
 
 
-def test_axes_are_logarithmic_where_values_span_decades() -> None:
-    assert value_scale([1e-5, 1.0, 0.0]).log, "zeros are left off, not a reason against"
+def test_axes_are_logarithmic_if_values_span_decades() -> None:
+    assert value_scale([1e-5, 1.0, 0.0]).log, "zeros are left out"
     assert not value_scale([0.1, 1.0]).log
     assert not value_scale([-1.0, 1e-5, 1.0]).log
     assert Scale(1e-4, 1.0, log=True).place(1e-2) == pytest.approx(0.5)
@@ -65,12 +65,12 @@ def test_numbers_are_short(value: float, text: str) -> None:
 def test_a_panel_separates_stages_and_counts_what_it_cannot_draw() -> None:
     values = {step: 10.0 ** -(step % 5) for step in range(1, 101)}
     values[7], values[8] = math.nan, 0.0
-    panel = chart("norm", "What it is.", {"norm": values}, [Mark(0, 60, "1 joint"), Mark(60, 100, "2 ibgl")])
+    panel = chart("norm", "What it is.", {"norm": values}, [Span(0, 60, "1 joint"), Span(60, 100, "2 ibgl")])
     (line,) = panel.iter("polyline")
     assert len(line.attrib["points"].split()) == len(line.attrib["data-values"].split()) == 98
     text = "".join(panel.itertext())
     assert "Logarithmic axis" in text
-    assert "not above zero, or not finite: 2 of 100 values" in text
+    assert "2 of 100 values, which are zero, negative or not finite" in text
     (mark,) = [node for node in panel.iter("line") if node.get("class") == "mark"]
     steps = [float(x) for x in line.attrib["data-steps"].split()]
     xs = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
@@ -78,7 +78,7 @@ def test_a_panel_separates_stages_and_counts_what_it_cannot_draw() -> None:
     assert {"1 joint", "2 ibgl"} <= {node.text for node in panel.iter("text")}
 
 
-def test_a_panel_of_nothing_drawable_says_so() -> None:
+def test_a_panel_without_finite_values_says_so() -> None:
     panel = chart("loss", "Stage 1.", {"loss": {1: math.nan}})
     assert not list(panel.iter("svg"))
-    assert "not finite: 1 of 1 values" in "".join(panel.itertext())
+    assert "1 of 1 values, which are not finite" in "".join(panel.itertext())

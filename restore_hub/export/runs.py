@@ -1,4 +1,4 @@
-"""Weights of a run, or from files, as ONNX files."""
+"""The ONNX files of a run, or of a spec whose blocks name their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from restore_hub import __version__
-from restore_hub.errors import ExportError, ModelFileError
+from restore_hub.errors import ExportError, ModelFileError, reason_of
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.files import file_hash
 from restore_hub.model.manifest import METADATA_KEY, parse_manifest
@@ -26,15 +26,15 @@ from restore_hub.spec import Document, read_spec
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """The files, and what the checkpoint says of its weights: the step, and holdout means where there are metrics."""
+class Exported:
+    """The files, the step of their weights, and those weights' holdout means where there are metrics."""
 
     files: tuple[Path, ...]
     step: int
     metrics: Mapping[str, float]
 
 
-def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Published:
+def export_checkpoint(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
     """Export what a spec names, with the weights of a checkpoint of its run.
 
     Args:
@@ -45,14 +45,14 @@ def publish(plan: Plan, chain: Chain, weights: Path, folder: Path, resolved: Map
         resolved: the resolved spec, for the files' provenance.
 
     Raises:
-        DataError: the checkpoint does not fit; ExportError: a file differs from PyTorch and is not published.
+        DataError: the checkpoint doesn't fit. ExportError: a file can't be exported, or differs from PyTorch.
     """
-    # The exporter takes the channels_last layout of training for a constraint on sizes.
+    # torch's exporter mistakes training's channels_last layout for a constraint on sizes.
     chain = chain.cpu().to(memory_format=torch.contiguous_format)
     about = load_checkpoint(chain.blocks, weights)
     origin = {"weights_sha256": file_hash(weights), "weights": weights.stem, "step": about["step"]}
     files = _export(plan, chain, folder, {**_provenance(resolved), **origin}, about["holdout"])
-    return Published(files, about["step"], about["holdout"])
+    return Exported(files, about["step"], about["holdout"])
 
 
 def _provenance(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _provenance(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def _export(
     plan: Plan, chain: Chain, folder: Path, provenance: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> tuple[Path, ...]:
-    """Write what a spec names; the metrics are the chain's."""
+    """Write what a spec names to export; the metrics are the chain's."""
     export = plan.spec.export
     modules = {block: deployed_block(chain, block) for block in export.blocks}
     if export.chain is not None:
@@ -80,52 +80,52 @@ def _export(
         )
         files.append(path)
     if export.chain is not None:
-        _drop_of_other_weights(int8_path(files[-1]), provenance["weights_sha256"])
+        _remove_of_other_weights(int8_path(files[-1]), provenance["weights_sha256"])
     return tuple(files)
 
 
 def int8_path(chain: Path) -> Path:
-    """Return where the int8 file of an exported chain lies: beside it."""
+    """Return the path of an exported chain's int8 file, which lies beside it."""
     return chain.with_name(f"{chain.stem}.int8{chain.suffix}")
 
 
-def _drop_of_other_weights(file: Path, weights: Any) -> None:
-    """Remove an int8 file of earlier weights: beside the new chain nobody would tell that it is not of these."""
+def _remove_of_other_weights(file: Path, weights: Any) -> None:
+    """Remove an int8 file of earlier weights, which would pass for one of the new chain."""
     try:
         manifest = parse_manifest(read_onnx(file).metadata.get(METADATA_KEY), file)
-    except ModelFileError:  # none, or nothing of ours
+    except ModelFileError:  # no such file, or one that restore_hub didn't make
         return
     if manifest.quantisation is not None and manifest.provenance.get("weights_sha256") != weights:
         file.unlink(missing_ok=True)
 
 
 def export_run(run: Path, registry: Registry, weights: str | None = None, out: Path | None = None) -> tuple[Path, ...]:
-    """Export a finished or stopped run again, such as from the weights of an earlier stage.
+    """Export a finished or stopped run again, such as with the weights of an earlier stage.
 
     Args:
         run: the run folder.
         registry: what is registered.
-        weights: name of a checkpoint in it: `best`, `last`, `stage-1` …; by default the spec's choice.
-        out: folder for the files; by default `RUN/export`, or `RUN/export-<weights>` for weights named by hand.
+        weights: name of a checkpoint in it (`best`, `last`, `stage-1` …); by default the spec's choice.
+        out: folder for the files; by default `RUN/export`, or `RUN/export-<weights>` when `weights` is given.
 
     Raises:
-        ExportError: not a run folder, no such checkpoint, or nothing to export.
+        ExportError: not a run folder, no such checkpoint, nothing to export, or a file that fails its checks.
     """
     resolved, plan = plan_of_run(run, registry)
     name = weights or plan.spec.export.weights
     checkpoint = run / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
         known = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("*.pt"))) or "none yet"
-        raise ExportError(f"{run} has no weights {name!r}; it has: {known}")
+        raise ExportError("export.no-weights", run, name=name, known=known)
     if plan.problem is not None:
-        raise ExportError(f"{run} trained a problem, which has no chain to export; its weights are in {checkpoint}")
+        raise ExportError("export.problem", run, checkpoint=checkpoint)
     _require_export(plan)
     folder = _made(out or run / ("export" if weights is None else f"export-{weights}"))
-    return publish(plan, build_chain(plan), checkpoint, folder, resolved).files
+    return export_checkpoint(plan, build_chain(plan), checkpoint, folder, resolved).files
 
 
 def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[str] = ()) -> tuple[Path, ...]:
-    """Export blocks with the weights that their spec names, such as published ones; nothing is trained.
+    """Export blocks with the weights that their spec names, such as published ones, without training.
 
     Args:
         spec: the spec's file, or the name of a shipped pipeline.
@@ -134,20 +134,15 @@ def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[s
         overrides: `key.path=value`, as `--set` on the command line.
 
     Raises:
-        SpecError: anything wrong in the spec, a block to be exported without `weights`, or weights that do not fit.
-        ExportError: nothing to export, or the folder cannot be written.
+        SpecError: anything wrong in the spec, a block to export without `weights`, or weights that don't fit.
+        ExportError: nothing to export, a file that fails its checks, or a folder that can't be written.
     """
     plan = make_plan(read_spec(find_spec(spec), overrides), registry)
     _require_export(plan)
     export = plan.spec.export
     for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
         if plan.spec.blocks[block].weights is None:
-            raise plan.document.error(
-                "the block has no `weights`; train it with `restore-hub run`, or name their file, here or with "
-                f"`--set blocks.{block}.weights=FILE`",
-                "blocks",
-                block,
-            )
+            raise plan.document.error("export.block-without-weights", "blocks", block, block=block)
     chain = build_chain(plan)
     load_block_weights(plan, chain)
     resolved = resolve(plan)
@@ -158,14 +153,14 @@ def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[s
 
 def _require_export(plan: Plan) -> None:
     if not plan.spec.export.blocks and plan.spec.export.chain is None:
-        raise ExportError(f"the spec of {plan.document.path} names nothing to export; give it `export:`")
+        raise ExportError("export.nothing-named", plan.document.path)
 
 
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"{folder} cannot be written: {error.strerror}") from None
+        raise ExportError("export.cannot-write", folder, cause=reason_of(error)) from None
     return folder
 
 
@@ -179,5 +174,5 @@ def plan_of_run(run: Path, registry: Registry) -> tuple[dict[str, Any], Plan]:
         resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
         document = Document(run / "spec.json", resolved["spec"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise ExportError(f"{run} is not the folder of a run: it has no readable spec.json") from None
+        raise ExportError("export.not-a-run", run) from None
     return resolved, make_plan(document, registry)

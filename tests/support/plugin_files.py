@@ -1,0 +1,47 @@
+"""Plugins for tests: written as files, or registered as if they were installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from restore_hub import plugins
+from restore_hub.plugins import ENTRY_POINT_GROUP, load_plugins
+
+
+@pytest.fixture
+def write_plugin(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Return a function that writes the plugin file `stem.py`, with its stem for `{stem}`; its module goes later."""
+    stems = []
+
+    def write(stem: str, text: str) -> Path:
+        stems.append(stem)
+        path = tmp_path / f"{stem}.py"
+        path.write_text(text.replace("{stem}", stem))
+        load_plugins.cache_clear()
+        return path
+
+    before = set(sys.modules)
+    yield write
+    load_plugins.cache_clear()
+    for stem in set(stems) - before:
+        sys.modules.pop(stem, None)
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Return a function that installs modules, by namespace, in place of the installed plugins; at first none is."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(**modules: str) -> None:
+        points = [EntryPoint(name.replace("_", "-"), module, ENTRY_POINT_GROUP) for name, module in modules.items()]
+        monkeypatch.setattr(plugins, "entry_points", lambda **_: points)
+        load_plugins.cache_clear()
+
+    install()
+    yield install
+    load_plugins.cache_clear()
