@@ -187,9 +187,8 @@ def main() -> None:
         rows += files(model, folder, arguments.sides[-1], arguments.repeats)
         rows += processes(model, folder, arguments.sides[-1], arguments.repeats)
     text = table(["", "this", "over that", "ratio of times"], rows)
-    conditions = (
-        f"{usable_cpus()} CPUs for both, onnxruntime {onnxruntime.__version__}, medians of {arguments.repeats}."
-    )
+    cpus, version = usable_cpus(), onnxruntime.__version__
+    conditions = f"{cpus} CPUs for both, onnxruntime {version}, medians of {arguments.repeats}."
     publish("runtime", __doc__, [text], arguments.results, conditions)
 
 

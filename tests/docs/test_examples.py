@@ -17,7 +17,7 @@ from restore_hub_raw.synthesis.recipe import Recipe
 from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
-LONG = {"docs/how-to/training.md"}  # pages of several runs each
+LONG = {"docs/tutorial.md", "docs/how-to/training.md"}  # pages of several commands that train
 # What the specs of a page have more of than a test has time for.
 SMALLER = {
     "docs/tutorial.md": {
