@@ -104,10 +104,11 @@ def _words(room: str) -> tuple[str, str]:
 
 def _box(x: float, y: float, width: float, name: str, more: str, fill: str, line: str) -> list[str]:
     middle = x + width / 2
+    size = min(14, 0.95 * width / (0.6 * len(name)))
     first = y + BOX / 2 + (-3 if more else 5)
     return [
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{BOX}" rx="6" fill="{fill}" stroke="{line}"/>',
-        f'<text x="{middle:.0f}" y="{first:.0f}" font-size="14" font-weight="bold" fill="#222">{escape(name)}</text>',
+        f'<text x="{middle:.0f}" y="{first:.0f}" font-size="{size:.1f}" font-weight="bold" fill="#222">{escape(name)}</text>',
         *(
             [f'<text x="{middle:.0f}" y="{first + 18:.0f}" font-size="12" fill="#444">{escape(more)}</text>']
             if more
