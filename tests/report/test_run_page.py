@@ -156,7 +156,7 @@ def test_damaged_pieces_are_named_and_the_rest_is_shown(make_run: Make) -> None:
         "metrics.jsonl: line 12 of 12 is damaged",
         "environment.json: damaged.",
         "These pictures can't be read: output.",
-        "chain.onnx is no ONNX file",
+        "export/chain.onnx: ",
         "loss/upper",
     ):
         assert line in text, line

@@ -113,7 +113,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
 
     overrides = [*small, "validate_every=2"]
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_measure", kill)
+        patched.setattr(loop, "_evaluate", kill)
         with pytest.raises(Killed):
             run(LOWLIGHT, overrides=overrides, out=tmp_path / "r")
     assert (tmp_path / "r" / "metrics.jsonl").is_file()
