@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import string
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,11 +55,11 @@ class RestoreHubError(Exception):
         text = f"{self.place}: {self.what}" if self.place else self.what
         return f"{text}; {self.mend}" if self.mend else text
 
-    def at(self, place: object, kind: type[E] | None = None) -> E:
-        """Return this error with a place before its own, as another kind of error where one is given."""
+    def at(self, place: object, kind: type[E] | None = None, mend: str = "") -> E:
+        """Return this error with a place before its own; as another kind, or with another mend, where one is given."""
         made = kind or type(self)
         places = ": ".join(part for part in (str(place), self.place) if part)
-        return made(self.code, places, what=self._what, mend=self._mend, **self.facts)  # type: ignore[return-value]
+        return made(self.code, places, what=self._what, mend=mend or self._mend, **self.facts)  # type: ignore[return-value]
 
     def as_json(self) -> dict[str, str]:
         """Return what a program needs: `code`, `kind`, `place`, `what`, `mend`."""
@@ -135,31 +136,51 @@ class Message(NamedTuple):
     mend: str = ""
 
 
-_tables: list[Path] = sorted((Path(__file__).parent / "messages").glob("*.toml"))
-_read: dict[str, Message] = {}
+_FOLDER = Path(__file__).parent / "messages"  # a file for each area of codes
+_added: dict[str, Message] = {}
+_owners: dict[str, Path] = {}  # of the areas that plugins added
 
 
 def add_messages(table: Path) -> None:
     """Add a plugin's table of messages, a TOML file of `[area.what-is-wrong]` with `what` and `mend`.
 
-    It is read when the first error is shown. Call this in the plugin's `__init__.py`.
+    Call this in the plugin's `__init__.py`. The areas of the core, and those of other plugins, are taken.
+
+    Raises:
+        PluginError: the file is missing or isn't such a table, or one of its areas is taken.
     """
-    _tables.append(table)
+    try:
+        rows = _rows(table)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise PluginError("plugin.bad-messages", table, cause=reason_of(error)) from error
+    for area in {code.partition(".")[0] for code in rows}:
+        owner = _FOLDER / f"{area}.toml" if (_FOLDER / f"{area}.toml").exists() else _owners.get(area, table)
+        if owner != table:
+            raise PluginError("plugin.messages-taken", table, area=area, owner=owner)
+        _owners[area] = table
+    _added.update(rows)
 
 
 def messages() -> Mapping[str, Message]:
     """Return the whole table, by code."""
+    return {**_core(), **_added}
+
+
+@cache
+def _core() -> Mapping[str, Message]:
+    return {code: row for table in sorted(_FOLDER.glob("*.toml")) for code, row in _rows(table).items()}
+
+
+def _rows(table: Path) -> dict[str, Message]:
     import tomllib
 
-    while _tables:
-        areas = tomllib.loads(_tables.pop(0).read_text(encoding="utf-8"))
-        _read.update({f"{area}.{name}": Message(**row) for area, rows in areas.items() for name, row in rows.items()})
-    return _read
+    areas = tomllib.loads(table.read_text(encoding="utf-8"))
+    return {f"{area}.{name}": Message(**row) for area, rows in areas.items() for name, row in rows.items()}
 
 
 def _message(code: str) -> Message:
     # An error about an error would hide the first: a code without a row is shown as it is.
-    return messages().get(code, Message(code))
+    return _added.get(code) or _core().get(code) or Message(code)
 
 
 class _Facts(dict[str, Any]):
@@ -168,7 +189,10 @@ class _Facts(dict[str, Any]):
 
 
 def _fill(text: str, facts: Mapping[str, Any]) -> str:
-    return string.Formatter().vformat(text, (), _Facts(facts)) if facts else text
+    try:
+        return string.Formatter().vformat(text, (), _Facts(facts)) if facts else text
+    except Exception:  # a fact of another type than the text expects
+        return text
 
 
 def _again(
@@ -193,4 +217,5 @@ def reason_of(error: BaseException, limit: int = 300) -> str:
     """Return what another library's error says, in one line: an `OSError`'s own words, else type and text."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:limit]}"
+    text = " ".join(str(error).split())[:limit]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -28,7 +28,7 @@ def whole_file(path: Path, aside: Path | None = None, *, sync: bool = False) -> 
     try:
         yield temporary
         if sync:
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

@@ -10,12 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 # The same search path as here, whatever this program did to it.
-_CHILD = (
-    "import importlib, json, sys; request = json.load(sys.stdin); sys.path[:] = request['path']; "
-    "module, name = request['target'].split(':'); "
-    "answer = getattr(importlib.import_module(module), name)(*request['arguments']); "
-    "print(json.dumps(answer))"
-)
+_CHILD = """
+import importlib, json, os, sys
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever is printed, also at exit, is no answer
+request = json.load(sys.stdin)
+sys.path[:] = request["path"]
+module, name = request["target"].split(":")
+answer = getattr(importlib.import_module(module), name)(*request["arguments"])
+with answers:
+    json.dump(answer, answers)
+"""
 
 
 class ProcessEndedError(Exception):
@@ -46,7 +51,7 @@ def call(target: str, *arguments: Any, environment: Mapping[str, str] | None = N
     """Return what a function returns in a fresh process.
 
     Args:
-        target: `module:function`. It must print nothing to standard output.
+        target: `module:function`. What it prints goes to standard error.
         arguments, and what it returns: plain values that JSON can hold.
         environment: variables set beside this process's own.
 
@@ -62,6 +67,6 @@ def call(target: str, *arguments: Any, environment: Mapping[str, str] | None = N
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode or not done.stdout:  # a function that ends the process gives no answer, whatever the status
         raise ProcessEndedError(done.returncode, done.stderr)
     return json.loads(done.stdout)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from restore_hub import errors
-from restore_hub.errors import DataError, RestoreHubError, SpecError, messages
+from restore_hub.errors import DataError, PluginError, RestoreHubError, SpecError, messages
 from support import ROOT, refused
 
 for _table in (ROOT / "plugins").glob("*/messages.toml"):
@@ -110,10 +110,35 @@ def test_an_error_keeps_all_of_it_between_processes() -> None:
 
 
 def test_a_plugin_has_a_table_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "_read", dict(messages()))
+    monkeypatch.setattr(errors, "_added", {})
+    monkeypatch.setattr(errors, "_owners", {})
     (tmp_path / "messages.toml").write_text('[glow.dim]\nwhat = "only {count} lit"\nmend = "light {more}"\n')
     errors.add_messages(tmp_path / "messages.toml")
     with refused("glow.dim", "lamp", count=2) as caught:
         raise DataError("glow.dim", "lamp", count=2, more=3)
     assert str(caught.value) == "lamp: only 2 lit; light 3"
     assert caught.value.as_json()["what"] == "only 2 lit"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (None, "plugin.bad-messages"),
+        ("[glow", "plugin.bad-messages"),
+        ('[glow.dim]\nwhat = "dim"\nhint = "none"\n', "plugin.bad-messages"),
+        ('[plugin.unknown-component]\nwhat = "hijacked"\n', "plugin.messages-taken"),
+        ('[raw-data.odd]\nwhat = "of another plugin"\n', "plugin.messages-taken"),
+    ],
+)
+def test_a_bad_table_is_the_error_of_its_plugin_alone(tmp_path: Path, text: str | None, code: str) -> None:
+    table, before = tmp_path / "messages.toml", dict(messages())
+    if text is not None:
+        table.write_text(text)
+    with refused(code, table, PluginError):
+        errors.add_messages(table)
+    assert messages() == before
+
+
+def test_a_fact_that_does_not_fit_its_text_leaves_the_text() -> None:
+    assert "{" not in str(DataError("photo.empty", "a.dng"))
+    assert errors._fill("{got:g} of {first.place}", {"got": "a", "other": 1}) == "{got:g} of {first.place}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory, reason_of
+from restore_hub.errors import RestoreHubError, TrainingError, UnreadableFileError, lacks_memory, reason_of
 
 LESS_MEMORY = "lower `crop` of its splits, or their `batch_size` while you raise `accumulate`, or `width` of its blocks"
 SMALLER_PICTURES = "use smaller holdout pictures: a whole picture takes more memory than a step"
+
+LOOK_AT_ALL = "`restore-hub data check` looks at all files"
 
 
 @contextlib.contextmanager
@@ -24,6 +26,9 @@ def placed(place: str, less_memory: str = LESS_MEMORY) -> Iterator[None]:
     """
     try:
         yield
+    except UnreadableFileError as error:
+        mend = "; ".join(part for part in (error.mend, LOOK_AT_ALL) if part)
+        raise error.at(place, TrainingError, mend) from error
     except RestoreHubError as error:
         raise error.at(place, TrainingError) from error
     except Exception as error:

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -94,26 +91,11 @@ class Measurement:
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `measurement` of a probe, or the `error` and its `traceback`, as plain values."""
-    with _stdout_to_stderr():
-        try:
-            return {"measurement": asdict(measure_stage(Probe(**request)))}
-        except RestoreHubError as error:
-            facts = json.loads(json.dumps(error.facts, default=str))
-            return {"error": {**error.as_json(), "facts": facts}, "traceback": traceback.format_exc()}
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Send what blocks and plugins print to standard error, since the answer goes to standard output."""
-    sys.stdout.flush()
-    kept = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, sys.stdout.fileno())
-        os.close(kept)
+        return {"measurement": asdict(measure_stage(Probe(**request)))}
+    except RestoreHubError as error:
+        facts = json.loads(json.dumps(error.facts, default=str))
+        return {"error": {**error.as_json(), "facts": facts}, "traceback": traceback.format_exc()}
 
 
 def measure_stage(probe: Probe) -> Measurement:

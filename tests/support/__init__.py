@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,4 +41,5 @@ def check(error: BaseException | None, code: str, place: object = None, **facts:
     for name, value in facts.items():
         assert error.facts[name] == value, error.facts
     assert "\n" not in str(error), str(error)
-    assert "{" not in error.what or error.facts, str(error)
+    unfilled = re.search(r"\{[a-z_]+[!:.}]", f"{error.what} {error.mend}")
+    assert unfilled is None, f"{error.code} lacks a fact: {unfilled[0]}"

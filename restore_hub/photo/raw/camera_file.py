@@ -12,7 +12,7 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
-from restore_hub.errors import DataError, UnreadableFileError, reason_of
+from restore_hub.errors import DataError, PluginError, UnreadableFileError, reason_of
 from restore_hub.photo.exif import exif_from_libraw
 from restore_hub.photo.guards import LARGEST, check_file, check_size, open_raw
 from restore_hub.photo.raw.dng_tags import Tags, read_tags
@@ -67,13 +67,18 @@ def read_camera_file(path: Path) -> RawImage:
 
     Raises:
         DataError: the file is missing, or no reader takes its layout. UnreadableFileError: it is empty or damaged, or
-            not a RAW file.
+            not a RAW file. PluginError: its reader fails.
     """
 
     def read(raw: Any) -> RawImage:
         layout = _layout(raw)
         reader = reader_for(layout, path)
-        image: RawImage = reader.read(RawFile(path, raw, layout, read_tags(path)))
+        file = RawFile(path, raw, layout, read_tags(path))
+        try:
+            image: RawImage = reader.read(file)
+        except (AttributeError, LookupError, TypeError) as error:  # a mistake in the reader, not in the file
+            place = f"{path}: {type(reader).__module__}.{type(reader).__name__}"
+            raise PluginError("raw.reader-fails", place, cause=reason_of(error)) from error
         return image
 
     return _with_libraw(path, read)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from restore_hub.errors import DataError, PluginError
+from restore_hub.errors import DataError, PluginError, reason_of
 
 if TYPE_CHECKING:
     from restore_hub.contracts import Reader
@@ -47,17 +47,20 @@ def reader_for(layout: Layout, path: Path) -> Reader:
     """Return the first reader, by name, that takes a layout.
 
     Raises:
-        DataError: none does. PluginError: none does, and one could not be imported.
+        DataError: none does. PluginError: none does, and one of them failed.
     """
     broken = None
     for component in _registered():
         try:
             reader: Reader = component.load()()
+            takes = reader.takes(layout)
         except PluginError as error:
             broken = error
-            continue
-        if reader.takes(layout):
-            return reader
+        except Exception as error:
+            broken = PluginError("raw.reader-fails", component.name, cause=reason_of(error))
+        else:
+            if takes:
+                return reader
     if broken is not None:
         raise broken
     raise unknown_layout(str(layout), path)
