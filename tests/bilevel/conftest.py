@@ -62,10 +62,7 @@ def chain() -> Chain:
 def make_batch() -> Callable[[int], tuple[Tensor, Tensor]]:
     def make(seed: int) -> tuple[Tensor, Tensor]:
         g = torch.Generator().manual_seed(100 + seed)
-        return (
-            torch.randn(5, 3, generator=g, dtype=torch.float64),
-            torch.rand(5, 2, generator=g, dtype=torch.float64),
-        )
+        return (torch.randn(5, 3, generator=g, dtype=torch.float64), torch.rand(5, 2, generator=g, dtype=torch.float64))
 
     return make
 

@@ -148,10 +148,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "not finite": (_afterwards(lambda *a: a[2].update(s=math.nan)), "logs 's' as nan: log a finite number"),
     "text": (_afterwards(lambda *a: a[2].update(s="1")), "logs 's' as '1': log a finite number"),
     "a vector": (_afterwards(lambda *a: a[2].update(s=torch.ones(2))), "logs 's' as tensor.*0-dim"),
-    "a graph": (
-        _afterwards(lambda *a: a[2].update(s=a[1].theta[0].sum())),
-        "logs 's' as tensor.*detached",
-    ),
+    "a graph": (_afterwards(lambda *a: a[2].update(s=a[1].theta[0].sum())), "logs 's' as tensor.*detached"),
     "theta": (_without_step(0), "doesn't change theta: step its optimizer"),
     "omega": (_without_step(1), "doesn't change omega: step its optimizer"),
     "variables of one level": (StillJoint, "StillJoint doesn't change w"),

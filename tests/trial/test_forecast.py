@@ -208,12 +208,7 @@ def test_a_stage_that_ends_its_process_is_one_error(
 
 @pytest.mark.parametrize(
     ("status", "code", "facts"),
-    [
-        (-9, "killed", {}),
-        (137, "killed", {}),
-        (-11, "signal", {"signal": 11}),
-        (3, "failed", {"cause": "status 3"}),
-    ],
+    [(-9, "killed", {}), (137, "killed", {}), (-11, "signal", {"signal": 11}), (3, "failed", {"cause": "status 3"})],
 )
 def test_the_way_a_process_ended_is_an_error(status: int, code: str, facts: dict[str, Any]) -> None:
     check(_error_of(ProcessEndedError(status, "\n"), "stage 1"), f"trial.{code}", "stage 1", **facts)

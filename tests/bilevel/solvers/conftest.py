@@ -9,19 +9,7 @@ import pytest
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.solvers import (
-    Alternating,
-    Bda,
-    Cg,
-    F2sa,
-    Ibgl,
-    Lwcl,
-    Neumann,
-    Rhg,
-    State,
-    Tbgl,
-    TruncatedRhg,
-)
+from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Ibgl, Lwcl, Neumann, Rhg, State, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
 
 RATE = 0.07

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.solvers import (
-    Joint,
-)
+from restore_hub.bilevel.solvers import Joint
 from restore_hub.contracts import Batches
 from support import refused
 

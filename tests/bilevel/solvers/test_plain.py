@@ -10,16 +10,7 @@ import pytest
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.solvers import (
-    Alternating,
-    Cg,
-    Ibgl,
-    Lwcl,
-    Neumann,
-    Rhg,
-    Tbgl,
-    TruncatedRhg,
-)
+from restore_hub.bilevel.solvers import Alternating, Cg, Ibgl, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
 
 TWO_LEVELS = [Alternating, Tbgl, Ibgl, Lwcl]

@@ -11,19 +11,7 @@ import torch
 from torch import optim
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from restore_hub.bilevel.solvers import (
-    Alternating,
-    Bda,
-    Cg,
-    F2sa,
-    Ibgl,
-    Joint,
-    Lwcl,
-    Neumann,
-    Rhg,
-    Tbgl,
-    TruncatedRhg,
-)
+from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Ibgl, Joint, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
 from restore_hub.errors import OptionError
 from restore_hub.options import check_options, options_of

@@ -13,18 +13,7 @@ import torch
 from torch import optim
 
 from restore_hub.bilevel import norm_cap
-from restore_hub.bilevel.solvers import (
-    Alternating,
-    Bda,
-    Cg,
-    F2sa,
-    Ibgl,
-    Lwcl,
-    Neumann,
-    Rhg,
-    Tbgl,
-    TruncatedRhg,
-)
+from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Ibgl, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
 from support import refused
 

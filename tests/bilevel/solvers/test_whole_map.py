@@ -120,9 +120,7 @@ def test_what_the_optimizer_remembers_from_earlier_steps_is_part_of_the_map(kit:
         optimizer.load_state_dict(copy.deepcopy(saved))
         for batch in batches.lower:
             for w, g in zip(
-                omega,
-                kit.grads(pair.lower([t.detach() for t in pair.couple(batch)], omega, batch), omega),
-                strict=True,
+                omega, kit.grads(pair.lower([t.detach() for t in pair.couple(batch)], omega, batch), omega), strict=True
             ):
                 w.grad = g
             optimizer.step()

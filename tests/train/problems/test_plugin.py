@@ -209,10 +209,7 @@ def test_mistakes_are_found_before_training(files: tuple[Path, Path], override: 
 
 
 def test_a_check_leaves_the_random_state_and_says_what_has_no_response(files: tuple[Path, Path]) -> None:
-    plan = make_plan(
-        read_spec(files[0], [f"stages.0={ALTERNATING}"]),
-        default_registry([files[1]]),
-    )
+    plan = make_plan(read_spec(files[0], [f"stages.0={ALTERNATING}"]), default_registry([files[1]]))
     problem = make_problem(plan)
     before = torch.get_rng_state()
     (remark,) = check_problem(plan, problem)
