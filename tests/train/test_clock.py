@@ -18,6 +18,7 @@ from restore_hub.train.recording.find_run import create_run_folder, find_unfinis
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
 from support import LOWLIGHT
+from support.runs import journal
 
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 STEADY = ("export={}", "metrics={psnr: {metric: psnr, inputs: {prediction: enhanced, target: data.rgb}}}")
@@ -65,7 +66,7 @@ def test_steps_and_checkpoints_are_counted_by_another_clock(
     result = run(LOWLIGHT, overrides=[*small, *STEADY, f"checkpoint_seconds={seconds}"], out=tmp_path / "r")
     assert [stage.steps for stage in result.stages] == [3, 2]
     assert len(saved) == saves, "one for each step where there is no pause, and one for each stage"
-    lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    lines = journal(tmp_path / "r")
     assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 5]
     events = [json.loads(line) for line in (tmp_path / "r" / "events.jsonl").read_text().splitlines()]
     marks = [event["time"] - begun for event in events if "time" in event]

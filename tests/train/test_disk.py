@@ -12,13 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
-import torch
 
-from restore_hub.model.manifest import METADATA_KEY
 from restore_hub.train.recording.folder import RunFolder
 from support import LOWLIGHT
+from support.runs import same, sets, weights
 from support.sampling import WHOLE, tenth
 
 ROOM = "size=64m,nr_inodes=10000"
@@ -33,46 +31,6 @@ STEADY = (
 )
 
 Call = Callable[..., tuple[int, str]]
-
-
-def sets(*overrides: str) -> list[str]:
-    return [part for override in overrides for part in ("--set", override)]
-
-
-def same(one: Path, other: Path) -> None:
-    """Compare all that two runs leave, but for times."""
-    assert weights(one).keys() == weights(other).keys()
-    for name, left in weights(one).items():
-        right = torch.load(other / "checkpoints" / name)
-        assert left["about"] == right["about"]
-        for block, tensors in left["blocks"].items():
-            for key, tensor in tensors.items():
-                assert torch.equal(tensor, right["blocks"][block][key]), (name, block, key)
-    for pattern in ("metrics.jsonl", "pictures/*", "export/*"):
-        files = sorted(path.relative_to(one) for path in one.glob(pattern))
-        assert files == sorted(path.relative_to(other) for path in other.glob(pattern))
-        for path in files:
-            assert content(one / path) == content(other / path), path
-    stages = [json.loads((folder / "stages.json").read_text()) for folder in (one, other)]
-    assert [{**stage, "seconds": 0} for stage in stages[0]] == [{**stage, "seconds": 0} for stage in stages[1]]
-    assert RunFolder(one).read_status() == RunFolder(other).read_status() == "FINISHED"
-
-
-def content(path: Path) -> bytes:
-    """Return the bytes of a file; of a model without the memory that it takes, which is measured each time."""
-    if path.suffix != ".onnx":
-        return path.read_bytes()
-    model = onnx.load(path)
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    manifest = json.loads(entries[METADATA_KEY])
-    assert manifest.pop("memory")["per_pixel"] > 0
-    onnx.helper.set_model_props(model, {**entries, METADATA_KEY: json.dumps(manifest)})
-    return model.SerializeToString(deterministic=True)
-
-
-def weights(run: Path) -> dict[str, Any]:
-    """Load every checkpoint, which fails where one is not whole."""
-    return {path.name: torch.load(path) for path in sorted((run / "checkpoints").glob("*.pt"))}
 
 
 def fail_and_go_on(call: Call, disk: Any, limit: str, arguments: list[str], whole: Path) -> str:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,15 +17,14 @@ import torch
 
 from restore_hub.train.recording.folder import RunFolder
 from support import LOWLIGHT
+from support.runs import same, sets
 from support.sampling import generator, share
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-Same = Callable[[Path, Path], None]
 
 
 def command(overrides: list[str], out: Path) -> list[str]:
-    sets = [part for override in overrides for part in ("--set", override)]
-    return [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out), "--resume", *sets]
+    return [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out), "--resume", *sets(*overrides)]
 
 
 def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
@@ -92,7 +90,7 @@ HUNG = 300.0  # seconds in which a run of some ends on any machine, however busy
 
 
 @pytest.mark.long
-def test_kills_at_random_moments(frequent: list[str], tmp_path: Path, same: Same) -> None:
+def test_kills_at_random_moments(frequent: list[str], tmp_path: Path) -> None:
     """Real processes are killed again and again, at any moment, until they finish: 100 times, or a tenth of that."""
     more = ["stages.0.steps=40", "stages.1.steps=20", "validate_every=7", "export={chain: enhanced}"]
     overrides = [*frequent, *more]

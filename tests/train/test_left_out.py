@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from restore_hub import run
 from restore_hub.errors import DataError, SpecError, TrainingError
+from restore_hub.plan import make_plan
+from restore_hub.plan.dry_run import dry_run
+from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
 from support import LOWLIGHT, refused
 
 SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1", "export={chain: enhanced}")
@@ -99,16 +104,9 @@ def register_datasets(register):
 
 
 @pytest.fixture
-def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def noted(write_plugin: Callable[..., Path]) -> Path:
     """Return a plugin file with a dataset that has a note."""
-    import sys
-
-    from restore_hub.plugins import load_plugins
-
-    (tmp_path / "noted.py").write_text(NOTED)
-    monkeypatch.delitem(sys.modules, "noted", raising=False)
-    load_plugins.cache_clear()
-    return tmp_path / "noted.py"
+    return write_plugin("noted", NOTED)
 
 
 def _with_noted(small: list[str], count: int = 2) -> list[str]:
@@ -119,11 +117,6 @@ def _with_noted(small: list[str], count: int = 2) -> list[str]:
 def test_notes_of_datasets_are_said_and_recorded(
     small: list[str], noted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from restore_hub.plan import make_plan
-    from restore_hub.plan.dry_run import dry_run
-    from restore_hub.plugins import default_registry
-    from restore_hub.spec import read_spec
-
     plan = make_plan(read_spec(LOWLIGHT, _with_noted(small)), default_registry([noted]))
     assert "data.train: scene 7 is left out" in dry_run(plan).remarks
     result = run(LOWLIGHT, overrides=_with_noted(small), plugins=[noted], out=tmp_path / "r")

@@ -15,6 +15,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.train.recording.find_run import create_run_folder
 from restore_hub.train.run import Result
 from support import LOWLIGHT, refused
+from support.runs import journal
 
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
@@ -29,7 +30,7 @@ def test_a_run_leaves_what_it_promises(finished: Result) -> None:
 
 
 def test_every_step_is_recorded_with_the_diagnostics_of_its_solver(finished: Result) -> None:
-    lines = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
+    lines = journal(finished.folder)
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
     bilevel = [line for line in lines if "loss/upper" in line]
     assert [line["step"] for line in bilevel] == [4, 5]

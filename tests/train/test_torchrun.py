@@ -18,6 +18,8 @@ import torch
 
 from restore_hub import run
 from support import LOWLIGHT, refused
+from support.plugin_files import network_plugin, through
+from support.runs import journal, sets
 
 pytestmark = pytest.mark.long
 
@@ -28,10 +30,9 @@ class Launched:
     def __init__(
         self, folder: Path, overrides: list[str], *more: str, restarts: int = 0, spec: Path = LOWLIGHT
     ) -> None:
-        sets = [part for override in overrides for part in ("--set", override)]
         how = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts), "-m", "restore_hub"]
         command = [sys.executable, "-m", "torch.distributed.run", *how]
-        command += ["run", str(spec), "--out", str(folder), *sets, *more]
+        command += ["run", str(spec), "--out", str(folder), *sets(*overrides), *more]
         self.folder, self._said = folder, folder.with_name(f"{folder.name}.txt")
         with self._said.open("w") as said:
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -89,10 +90,6 @@ def whole(slow: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     status, said = made.end()
     assert status == 0, said
     return made.folder
-
-
-def journal(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -235,45 +232,12 @@ def test_problems_train_on_two_processes_too(launch: Callable[..., Launched], tm
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
 
 
-RUNNING = """
-import torch
-from torch import nn
-from restore_hub import hookimpl
-from restore_hub.contracts import Port
-
-class Running(nn.Module):
-    inputs = {"image": Port(3)}
-    outputs = {"image": Port(3)}
-    size_multiple = 1
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Conv2d(3, 3, 1)
-        self.register_buffer("mean", torch.zeros(()))
-
-    def forward(self, image):
-        if self.training:
-            self.mean.lerp_(image.detach().mean(), 0.1)
-        return self.head(image)
-
-@hookimpl
-def register_networks(register):
-    register("running", "running:Running", summary="Keeps a mean of what it sees")
-"""
-
-
 def test_statistics_of_ones_own_that_differ_among_processes_end_the_run(
-    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path
+    frequent: list[str], launch: Callable[..., Launched], write_plugin: Callable[..., Path]
 ) -> None:
-    (tmp_path / "running.py").write_text(RUNNING)
-    overrides = [
-        *frequent,
-        "blocks.enhance={network: running/running, inputs: {image: rgb}, outputs: [enhanced]}",
-        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
-        "stages.0.objective=fidelity",
-        "stages.1.lower.objective=fidelity",
-    ]
-    (error,) = launch("r", overrides, "--plugin", str(tmp_path / "running.py")).errors()
+    forward = "if self.training:\n    self.mean.lerp_(image.detach().mean(), 0.1)"
+    plugin = write_plugin("running", network_plugin('self.register_buffer("mean", torch.zeros(()))', forward))
+    (error,) = launch("r", [*frequent, *through("running/net")], "--plugin", str(plugin)).errors()
     assert "stage 1/2 joint, step 1: enhance.mean: it differs among the 2 processes" in error
 
 
@@ -298,9 +262,8 @@ def register_losses(register):
 
 
 def test_weights_of_a_loss_that_differ_among_processes_end_the_run(
-    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path
+    frequent: list[str], launch: Callable[..., Launched], write_plugin: Callable[..., Path]
 ) -> None:
-    (tmp_path / "drawn.py").write_text(DRAWN)
-    overrides = [*frequent, "objectives.fidelity.loss=drawn/l1"]
-    (error,) = launch("r", overrides, "--plugin", str(tmp_path / "drawn.py")).errors()
+    plugin = write_plugin("drawn", DRAWN)
+    (error,) = launch("r", [*frequent, "objectives.fidelity.loss=drawn/l1"], "--plugin", str(plugin)).errors()
     assert "error: objectives.fidelity.weight: it differs among the 2 processes" in error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from restore_hub.trial.forecast import forecast, of_run, of_stage
 from restore_hub.trial.probe_process import _error_of
 from restore_hub.trial.stage_probe import Measurement
 from support import LOWLIGHT, check, refused
+from support.plugin_files import network_plugin, through
 
 MIB = 1 << 20
 MEASURED = Measurement(
@@ -147,39 +149,16 @@ def test_a_spec_without_a_bilevel_stage_has_nothing_to_compare(small: list[str])
 
 
 DEADLY = """
-import os, signal, sys
-import torch
-from restore_hub import hookimpl
-from restore_hub.contracts import Port
-
-class Deadly(torch.nn.Conv2d):
-    inputs, outputs, size_multiple = {"image": Port(3)}, {"image": Port(3)}, 1
-    def __init__(self, how: str):
-        super().__init__(3, 3, 1)
-        self.how = how
-    def forward(self, image):
-        print("on its way")
-        if self.how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "allocate":
-            torch.empty(1 << 50)
-        if self.how == "exit":
-            print("out of luck", file=sys.stderr)
-            os._exit(3)
-        raise KeyError("mine")
-
-@hookimpl
-def register_networks(register):
-    register("net", "deadly:Deadly", summary="A network that ends its process")
+print("on its way")
+if self.how == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if self.how == "allocate":
+    torch.empty(1 << 50)
+if self.how == "exit":
+    print("out of luck", file=sys.stderr)
+    os._exit(3)
+raise KeyError("mine")
 """
-
-
-@pytest.fixture(scope="module")
-def deadly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a plugin file with a network that doesn't survive its first step."""
-    path = tmp_path_factory.mktemp("plugin") / "deadly.py"
-    path.write_text(DEADLY)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -192,15 +171,18 @@ def deadly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_stage_that_ends_its_process_is_one_error(
-    small: list[str], deadly: Path, capfd: pytest.CaptureFixture[str], how: str, code: str, place: str, facts: Any
+    small: list[str],
+    write_plugin: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+    how: str,
+    code: str,
+    place: str,
+    facts: Any,
 ) -> None:
-    overrides = [
-        f"blocks.enhance={{network: deadly/net, how: {how}, inputs: {{image: rgb}}, outputs: [enhanced]}}",
-        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
-        "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]",
-    ]
+    stage = "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]"
+    overrides, plugin = through(f"deadly/net, how: {how}"), write_plugin("deadly", network_plugin("", DEADLY))
     with refused(code, place, TrainingError, **facts):
-        forecast(LOWLIGHT, overrides=[*small, *overrides], plugins=[deadly])
+        forecast(LOWLIGHT, overrides=[*small, *overrides, stage], plugins=[plugin])
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == "measuring stage 1/1 joint\n"

@@ -12,11 +12,12 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel.solvers import Alternating, Cg, Ibgl, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
+from support.level_pair import RATE, Chain, dot, feed, grads, run
 
 TWO_LEVELS = [Alternating, Tbgl, Ibgl, Lwcl]
 
 
-def plain(kit: Any, kind: type, pair: Any, batches: Batches) -> list[Tensor]:
+def plain(kind: type, pair: Any, batches: Batches) -> list[Tensor]:
     """The hypergradient with theta in every graph: no coupling, no detaching, lower steps by hand."""
 
     def f_lower(omega: Any, data: Any) -> Tensor:
@@ -26,48 +27,48 @@ def plain(kit: Any, kind: type, pair: Any, batches: Batches) -> list[Tensor]:
     last = batches.lower[-1]
     for i in range(batches.steps):
         before = omega
-        g = kit.grads(f_lower(omega, batches.lower[i] if len(batches.lower) > 1 else last), omega)
-        omega = [(w - kit.rate * h).detach().requires_grad_() for w, h in zip(omega, g, strict=True)]
+        g = grads(f_lower(omega, batches.lower[i] if len(batches.lower) > 1 else last), omega)
+        omega = [(w - RATE * h).detach().requires_grad_() for w, h in zip(omega, g, strict=True)]
     f_upper = pair.upper(pair.couple(batches.upper), omega, batches.upper)
-    direct, v = kit.grads(f_upper, pair.theta), kit.grads(f_upper, omega)
+    direct, v = grads(f_upper, pair.theta), grads(f_upper, omega)
     if kind is Alternating:
         return direct
     if kind is Tbgl:
-        eps = 0.01 / (kit.rate * kit.dot(v, v).sqrt())
+        eps = 0.01 / (RATE * dot(v, v).sqrt())
         ends = []
         for sign in (1, -1):
-            point = [(w + sign * eps * kit.rate * h).detach() for w, h in zip(before, v, strict=True)]
-            ends.append(kit.grads(f_lower(point, last), pair.theta))
+            point = [(w + sign * eps * RATE * h).detach() for w, h in zip(before, v, strict=True)]
+            ends.append(grads(f_lower(point, last), pair.theta))
         return [d - (p - m) / (2 * eps) for d, p, m in zip(direct, *ends, strict=True)]
     lower = f_lower(omega, last)
-    g_l, t = kit.grads(lower, omega), kit.grads(lower, pair.theta)
-    return [d - kit.dot(g_l, v) / kit.dot(g_l, g_l) * h for d, h in zip(direct, t, strict=True)]
+    g_l, t = grads(lower, omega), grads(lower, pair.theta)
+    return [d - dot(g_l, v) / dot(g_l, g_l) * h for d, h in zip(direct, t, strict=True)]
 
 
 @pytest.mark.parametrize("case", ["shared", "one", "fresh"])
 @pytest.mark.parametrize("kind", TWO_LEVELS)
-def test_fast_path_equals_the_plain_implementation(kit: Any, kind: Any, case: str) -> None:
-    batches = kit.feed(case, 1 if kind is Tbgl else 3)
-    expected = plain(kit, kind, kit.Chain(), batches)
-    pair = kit.Chain()
+def test_fast_path_equals_the_plain_implementation(kind: Any, case: str) -> None:
+    batches = feed(case, 1 if kind is Tbgl else 3)
+    expected = plain(kind, Chain(), batches)
+    pair = Chain()
     start = [t.detach().clone() for t in pair.theta]
-    kit.run(kind(), pair, batches)
+    run(kind(), pair, batches)
     for t, old, g in zip(pair.theta, start, expected, strict=True):
         scale = g.abs().max().item()
         torch.testing.assert_close(t.grad, g, rtol=1e-12, atol=1e-12 * scale)
         torch.testing.assert_close(t.detach(), old - 0.3 * t.grad, rtol=1e-14, atol=1e-15)
 
 
-def test_tbgl_is_the_derivative_through_its_lower_step(kit: Any) -> None:
+def test_tbgl_is_the_derivative_through_its_lower_step() -> None:
     """Finite differences of theta -> F_upper(theta, omega - eta g_l(theta, omega)), with no autograd in theta."""
-    pair, batches = kit.Chain(), kit.feed("one", 1)
+    pair, batches = Chain(), feed("one", 1)
     data = batches.lower[0]
 
     def value() -> float:
         with torch.no_grad():
             x = pair.couple(data)
         omega = [w.detach().requires_grad_() for w in pair.omega]
-        stepped = [w - kit.rate * g for w, g in zip(omega, kit.grads(pair.lower(x, omega, data), omega), strict=True)]
+        stepped = [w - RATE * g for w, g in zip(omega, grads(pair.lower(x, omega, data), omega), strict=True)]
         with torch.no_grad():
             return pair.upper(pair.couple(batches.upper), stepped, batches.upper).item()
 
@@ -79,11 +80,11 @@ def test_tbgl_is_the_derivative_through_its_lower_step(kit: Any) -> None:
             entry -= 2 * h
             expected.append((high - value()) / (2 * h))
             entry += h
-    kit.run(Tbgl(), pair, batches)
+    run(Tbgl(), pair, batches)
     found = torch.cat([t.grad.flatten() for t in pair.theta])
     exact = torch.tensor(expected, dtype=torch.float64)
     assert (found - exact).norm() / exact.norm() < 2e-5
-    direct = torch.cat([g.flatten() for g in plain(kit, Alternating, kit.Chain(), batches)])
+    direct = torch.cat([g.flatten() for g in plain(Alternating, Chain(), batches)])
     assert (direct - exact).norm() / exact.norm() > 5e-3  # the response matters here
 
 

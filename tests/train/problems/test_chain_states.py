@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from restore_hub.batch import Batch
 from restore_hub.bilevel import descend
 from restore_hub.contracts import Batches
-from restore_hub.plan import Chain, Plan
-from restore_hub.train.problems.chain_pair import ChainPair
-
-Drawn = Callable[[int], Batch]
-Built = Callable[..., tuple[Chain, ChainPair]]
+from restore_hub.plan import Plan
+from support.chains import Make, drawn, levels_of
 
 
-def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
+def test_running_statistics_follow_the_lower_steps_alone(make: Make) -> None:
     """Batch normalisation: F_upper, and F_lower at an omega that is not the live one, leave the buffers alone."""
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    chain, pair = built(make(f"blocks.enhance={network}"))
+    chain, pair = levels_of(make(f"blocks.enhance={network}"))
     buffers = {name: b.clone() for name, b in chain.named_buffers()}
 
     def changed() -> bool:
@@ -61,13 +56,13 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
     ],
 )
 def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
-    make: Callable[..., Plan], solver: str, steps: int, passes: int, drawn: Drawn, built: Built
+    make: Make, solver: str, steps: int, passes: int
 ) -> None:
     """Once a lower step, and once for the response after the last of them; never for F_upper."""
     from restore_hub.plugins import default_registry
 
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    chain, pair = built(make(f"blocks.enhance={network}"))
+    chain, pair = levels_of(make(f"blocks.enhance={network}"))
     made = default_registry().find("solver", solver).load()()
     state = made.init(pair, [torch.optim.SGD(v, lr=1e-4) for v in (pair.theta, pair.omega)])
     made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(steps)], steps))
@@ -96,13 +91,11 @@ def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
         ("f2sa", 12),
     ],
 )
-def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
-    plain_plan: Plan, solver: str, runs: int, drawn: Drawn, built: Built
-) -> None:
+def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(plain_plan: Plan, solver: str, runs: int) -> None:
     """Three lower steps: reverse mode and products with second derivatives see the very mask of the pass."""
     from restore_hub.plugins import default_registry
 
-    chain, pair = built(plain_plan)
+    chain, pair = levels_of(plain_plan)
     masks: list[Tensor] = []
 
     def drop(_module: torch.nn.Module, _inputs: object, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -124,16 +117,14 @@ def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
 
 
 @pytest.mark.parametrize("solver", ["rhg", "truncated-rhg", "alternating"])
-def test_running_statistics_are_those_of_the_weights_that_stepped(
-    make: Callable[..., Plan], solver: str, drawn: Drawn, built: Built
-) -> None:
+def test_running_statistics_are_those_of_the_weights_that_stepped(make: Make, solver: str) -> None:
     """Unrolled steps, whose weights are not those of the block, leave the statistics that steps in place leave."""
     from restore_hub.plugins import default_registry
 
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     batches, found = Batches(drawn(3), [drawn(4 + i) for i in range(3)], 3), []
     for through_solver in (True, False):
-        chain, pair = built(make(f"blocks.enhance={network}"))
+        chain, pair = levels_of(make(f"blocks.enhance={network}"))
         optimizers = [torch.optim.SGD(v, lr=1e-2) for v in (pair.theta, pair.omega)]
         if through_solver:
             made = default_registry().find("solver", solver).load()()

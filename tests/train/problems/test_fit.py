@@ -18,6 +18,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.problems.fit import check_fit
 from support import PIPELINES, refused
+from support.runs import sets
 
 RAW = PIPELINES / "raw_lowlight.yaml"
 CLEANING = PIPELINES / "hyper_cleaning.yaml"
@@ -49,7 +50,7 @@ def _plan(path: Path, *overrides: str) -> Plan:
 def test_what_does_not_fit_is_found_by_check_and_before_the_first_stage(
     small: list[str], tmp_path: Path, overrides: list[str], code: str, place: str
 ) -> None:
-    arguments = ["check", str(RAW), *(part for o in (*small, *overrides) for part in ("--set", o))]
+    arguments = ["check", str(RAW), *sets(*small, *overrides)]
     with refused(code, place, SpecError):
         CliRunner().invoke(group, arguments, catch_exceptions=False)
     with refused(code, place, SpecError):

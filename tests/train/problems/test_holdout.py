@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from restore_hub.errors import UnreadableFileError
-from restore_hub.plan import Plan, build_chain
+from restore_hub.plan import build_chain
 from restore_hub.plan.samples import Samples
 from restore_hub.train.loop import better
 from restore_hub.train.problems.holdout import evaluate_chain
 from support import refused
+from support.chains import Make
 
 
 class Seen:
@@ -31,7 +32,7 @@ class Seen:
         return float(target.mean())
 
 
-def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(make: Callable[..., Plan]) -> None:
+def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(make: Make) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     plan = make(f"blocks.enhance={network}", "metrics=[psnr]")
     torch.manual_seed(0)
@@ -87,7 +88,7 @@ class Holed:
         return {**sample, "rgb": np.full_like(sample["rgb"], index / 5)}
 
 
-def test_pictures_that_cannot_be_read_count_in_no_mean(make: Callable[..., Plan]) -> None:
+def test_pictures_that_cannot_be_read_count_in_no_mean(make: Make) -> None:
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
     samples = Samples(Holed(dataset, bad=(0, 2)), "holdout")
@@ -104,7 +105,7 @@ class InMemory(Holed):
         return ()
 
 
-def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[..., Plan]) -> None:
+def test_pictures_of_data_in_memory_are_named_by_their_index(make: Make) -> None:
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
     found = evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(InMemory(dataset, bad=(1,)), "holdout"))
@@ -112,7 +113,7 @@ def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[...,
     assert found.means["psnr"] == pytest.approx((0 + 2 / 5 + 3 / 5) / 3)
 
 
-def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Plan]) -> None:
+def test_a_holdout_without_a_readable_picture_is_an_error(make: Make) -> None:
     plan = make("metrics=[psnr]")
     chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
     with refused("data.none-readable", "data.holdout", count=4, first="p0.dng: cut off"):
@@ -121,7 +122,7 @@ def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Pl
         evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))
 
 
-def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
+def test_a_metric_that_raises_is_named(make: Make) -> None:
     class Raises(Seen):
         def __call__(self, prediction: np.ndarray, target: np.ndarray) -> float:
             raise ValueError("bad picture")
@@ -132,7 +133,7 @@ def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
         evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
 
 
-def test_a_metric_that_lacks_memory_leaves_the_advice_to_the_run(make: Callable[..., Plan]) -> None:
+def test_a_metric_that_lacks_memory_leaves_the_advice_to_the_run(make: Make) -> None:
     class Large(Seen):
         def __call__(self, prediction: np.ndarray, target: np.ndarray) -> float:
             raise MemoryError
