@@ -62,7 +62,7 @@ def test_adam_before_its_first_step_is_refused() -> None:
         (optim.RMSprop, {"lr": 0.1}, "lower-optimizer", {"method": "tbgl"}),
     ],
 )
-def test_an_optimizer_without_a_known_diagonal_is_refused(
+def test_optimizers_with_no_known_diagonal(
     kind: Any, options: dict[str, Any], code: str, facts: dict[str, Any]
 ) -> None:
     with refused(f"bilevel.{code}", kind.__name__, **facts):

@@ -93,9 +93,7 @@ def test_a_gradient_of_zero_has_a_finite_derivative_through_adam(dtype: torch.dt
         (lambda p: optim.SGD([{"params": p, "clip": 2.0}], lr=0.1), "lower-setting", "SGD", {"got": 2.0}),
     ],
 )
-def test_optimizers_without_a_known_derivative_are_named(
-    kind: Any, code: str, place: str, facts: dict[str, Any]
-) -> None:
+def test_optimizers_with_no_known_derivative(kind: Any, code: str, place: str, facts: dict[str, Any]) -> None:
     with refused(f"bilevel.{code}", place, **facts):
         check_differentiable(kind(variables()))
 

@@ -12,6 +12,7 @@ import pytest
 from restore_hub import plugins
 from restore_hub.plugins import ENTRY_POINT_GROUP, load_plugins
 
+WritePlugin = Callable[..., Path]
 NETWORK = """
 import os, signal, sys
 import torch

@@ -56,7 +56,7 @@ def jumping(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("jumping")
 @pytest.mark.parametrize(("seconds", "saves"), [(0, 7), (3600, 2)])
-def test_steps_and_checkpoints_are_counted_by_another_clock(
+def test_a_run_on_a_jumping_clock(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, saves: int
 ) -> None:
     saved = []
@@ -88,9 +88,7 @@ def test_minutes_are_counted_by_another_clock(small: list[str], tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("jumping")
-def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tracker_gets_every_value_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     from restore_hub_mlflow.tracking import Mlflow
 
@@ -111,9 +109,7 @@ def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
     assert [(m.step, m.value) for m in history] == [(step, 1 / step) for step in range(1, 13)]
 
 
-def test_the_run_that_ran_last_is_gone_on_with_whatever_the_clock_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_run_that_ran_last_is_resumed_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder.time, "strftime", lambda _: "20260101-000000")  # all begin in the same second
     runs = [create_run_folder(tmp_path, "night") for _ in range(3)]
     assert len({one.path for one in runs}) == 3

@@ -105,9 +105,7 @@ def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to
 
 
 @pytest.mark.parametrize("where", ["--runs", "--out"])
-def test_a_disk_that_is_read_only_from_the_start_gets_nothing(
-    call: Call, disk: Any, steady: list[str], where: str
-) -> None:
+def test_a_disk_that_is_read_only_from_the_start(call: Call, disk: Any, steady: list[str], where: str) -> None:
     disk.read_only()
     code, said = call("refused", "run", LOWLIGHT, where, disk.path / "r", *steady, on=disk)
     assert (code, len(said.splitlines())) == (2, 1), said
@@ -119,9 +117,7 @@ def test_a_disk_that_is_read_only_from_the_start_gets_nothing(
 
 
 @pytest.mark.long
-def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
-    call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path
-) -> None:
+def test_a_disk_read_only(call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path) -> None:
     arguments = sets(*small, *STEADY, "checkpoint_seconds=3600", "validate_every=1000")
     assert call("whole", "run", LOWLIGHT, "--out", tmp_path / "whole", *arguments)[0] == 0
     process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk)
@@ -160,9 +156,7 @@ def test_a_disk_that_is_full_at_any_write(call: Call, disk: Any, small: list[str
 
 @pytest.mark.long
 @pytest.mark.parametrize("more", [-400, 8, 1000])
-def test_a_tracker_whose_disk_is_full_stops_no_run_and_gets_the_rest_later(
-    call: Call, disk: Any, small: list[str], tmp_path: Path, more: int
-) -> None:
+def test_a_tracker_whose_disk_is_full(call: Call, disk: Any, small: list[str], tmp_path: Path, more: int) -> None:
     """It has room for so many KiB more, or less, than an empty store needs."""
     pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     from restore_hub_mlflow.database import make_database

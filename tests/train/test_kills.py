@@ -38,9 +38,7 @@ def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(
-    frequent: list[str], tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_saves_the_state_and_says_resume(frequent: list[str], tmp_path: Path, number: signal.Signals) -> None:
     overrides = [*frequent, "stages.0.steps=100000", "checkpoint_seconds=60"]
     process = subprocess.Popen(command(overrides, tmp_path / "r"), stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "r" / "metrics.jsonl"
@@ -68,9 +66,7 @@ def register_losses(register):
 """
 
 
-def test_a_quiet_run_that_is_stopped_still_says_how_to_go_on_with_its_plugins(
-    frequent: list[str], tmp_path: Path
-) -> None:
+def test_a_quiet_run_that_is_stopped_says_how_to_resume(frequent: list[str], tmp_path: Path) -> None:
     (tmp_path / "idle.py").write_text(IDLE)
     plugin = ("--plugin", str(tmp_path / "idle.py"))
     process = subprocess.Popen(

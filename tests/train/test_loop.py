@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from restore_hub.errors import SpecError, TrainingError
 from restore_hub.train.error_place import SMALLER_PICTURES
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.recording.folder import RunFolder
-from support import LOWLIGHT, refused
+from support import LOWLIGHT, Capture, refused
+from support.plugin_files import WritePlugin
 from support.runs import journal
 
 
@@ -39,7 +39,7 @@ def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of
     small: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    capfd: Capture,
     signals: int,
     kept: int,
 ) -> None:
@@ -62,8 +62,8 @@ def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of
     assert f"stopped at step {kept}; to resume: restore-hub run" in said
 
 
-def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_ctrl_c_on_a_full_disk(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from restore_hub.bilevel.solvers import Joint
 
@@ -111,16 +111,14 @@ def register_losses(register):
     ],
 )
 def test_a_loss_that_fails_is_named(
-    small: list[str], tmp_path: Path, write_plugin: Callable[..., Path], body: str, code: str
+    small: list[str], tmp_path: Path, write_plugin: WritePlugin, body: str, code: str
 ) -> None:
     plugin = write_plugin("faulty", LOSS.replace("BODY", body))
     with refused(code, "stage 1/2 joint"):
         run(LOWLIGHT, overrides=[*small, "objectives.fidelity.loss=faulty/x"], plugins=[plugin], out=tmp_path / "r")
 
 
-def test_an_option_that_a_loss_refuses_is_named_with_its_place(
-    small: list[str], tmp_path: Path, write_plugin: Callable[..., Path]
-) -> None:
+def test_an_option_that_a_loss_refuses(small: list[str], tmp_path: Path, write_plugin: WritePlugin) -> None:
     plugin = write_plugin("picky", LOSS.replace("BODY", "return None"))
     objective = "objectives.fidelity={loss: picky/x, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
     with refused("picky.odd", "objectives.fidelity", SpecError):
@@ -140,9 +138,7 @@ def test_a_tracker_that_cannot_be_opened_ends_the_run_before_it_begins(small: li
     assert not (tmp_path / "r").exists()
 
 
-def test_an_error_while_the_holdout_is_measured_says_so(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_the_holdout_says_so(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from restore_hub import run
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.hypergradient_check import check_hypergradients
 from support import LOWLIGHT, refused
+from support.plugin_files import WritePlugin
 from support.runs import stop_after
 
 PLUGIN = """
@@ -38,7 +38,7 @@ def register_losses(register):
 
 
 @pytest.fixture
-def plugin(write_plugin: Callable[..., Path]) -> Path:
+def plugin(write_plugin: WritePlugin) -> Path:
     return write_plugin("features", PLUGIN)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +19,7 @@ from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT, refused
 from support.chains import CASCADE, TWO_LEVELS, Bright, Make, levels_of, parts_of
-from support.plugin_files import network_plugin, through
+from support.plugin_files import WritePlugin, network_plugin, through
 
 
 def after_two_steps(plan: Plan, solver: str, lower_steps: int, count: int) -> dict[str, Tensor]:
@@ -37,9 +36,7 @@ def after_two_steps(plan: Plan, solver: str, lower_steps: int, count: int) -> di
 
 @pytest.mark.parametrize(("solver", "steps"), [("joint", 1), *TWO_LEVELS.items()])
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_batch_in_parts_steps_every_solver_as_the_whole_batch(
-    make: Make, solver: str, steps: int, count: int
-) -> None:
+def test_a_batch_in_parts_steps_as_the_whole_batch(make: Make, solver: str, steps: int, count: int) -> None:
     plan = make(CASCADE, "stages.1.lower.objective={fidelity: 1, retinex: 0.5}")
     whole, parts = (after_two_steps(plan, solver, steps, n) for n in (1, count))
     for name, tensor in whole.items():
@@ -133,9 +130,7 @@ def _stage(blocks: str) -> str:
 @pytest.mark.parametrize(
     "layer", ["nn.InstanceNorm2d(3, track_running_stats=True)", "spectral_norm(nn.Conv2d(3, 3, 1))"]
 )
-def test_blocks_that_change_as_they_run_are_refused(
-    small: list[str], write_plugin: Callable[..., Path], layer: str
-) -> None:
+def test_blocks_that_change_as_they_run(small: list[str], write_plugin: WritePlugin, layer: str) -> None:
     plugin = write_plugin("moving", network_plugin(f"self.layer = {layer}", "image = self.layer(image)"))
     overrides = [*small, *through("moving/net"), _stage("generate, enhance")]
     Stepper(set_up(LOWLIGHT, overrides, [plugin], "cpu"), 0).step(0, 0.0)
@@ -144,9 +139,7 @@ def test_blocks_that_change_as_they_run_are_refused(
         in_parts.step(0, 0.0)
 
 
-def test_a_frozen_block_that_takes_the_statistics_of_the_batch_is_refused(
-    small: list[str], write_plugin: Callable[..., Path]
-) -> None:
+def test_a_frozen_block_with_statistics_of_the_batch(small: list[str], write_plugin: WritePlugin) -> None:
     layer = "self.layer = nn.BatchNorm2d(3, track_running_stats=False)"
     plugin = write_plugin("stateless", network_plugin(layer, "image = self.layer(image)"))
     overrides = [*small, *through("stateless/net"), _stage("generate"), "stages.0.accumulate=2"]

@@ -60,9 +60,7 @@ def test_the_hypergradient_points_where_that_of_float32_points(make: Make, two_l
     assert float(norm(half) / norm(full)) == pytest.approx(1, abs=0.05)
 
 
-def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
-    small: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_run_in_bfloat16_and_sums_in_float32(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[torch.dtype]] = {"block": set(), "loss": set(), "coupling": set()}
 
     def watch(precision: str) -> None:

@@ -191,9 +191,7 @@ class Two(Ranks):
         ),
     ],
 )
-def test_what_several_processes_cannot_train_is_refused_before_a_step(
-    small: list[str], index: int, overrides: list[str], code: str, place: str
-) -> None:
+def test_refused_on_two_processes(small: list[str], index: int, overrides: list[str], code: str, place: str) -> None:
     setup = set_up(LOWLIGHT, [*small, *overrides], (), "cpu")
     Stepper(setup, index)  # one process can
     setup.ranks = Two()

@@ -78,9 +78,7 @@ def test_another_spec_is_told_by_a_few_short_differences(tmp_path: Path) -> None
         (lambda state: state.clear(), "train.state-unreadable"),
     ],
 )
-def test_states_that_would_not_give_the_same_bits(
-    frequent: list[str], whole: Result, tmp_path: Path, spoil: Any, code: str
-) -> None:
+def test_states_with_other_bits(frequent: list[str], whole: Result, tmp_path: Path, spoil: Any, code: str) -> None:
     stop_after(1, overrides=frequent, out=tmp_path / "r")
     path = tmp_path / "r" / "checkpoints" / "state.pt"
     state = torch.load(path)

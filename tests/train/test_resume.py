@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from restore_hub.train import loop
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.run import Result
 from support import LOWLIGHT, refused
-from support.plugin_files import network_plugin, through
+from support.plugin_files import WritePlugin, network_plugin, through
 from support.runs import same, stop_after
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_a_run_killed_after_a_step_goes_on_to_the_same_bits(
-    frequent: list[str], whole: Result, tmp_path: Path, steps: int
-) -> None:
+def test_a_killed_run_gives_the_same_bits(frequent: list[str], whole: Result, tmp_path: Path, steps: int) -> None:
     stop_after(steps, overrides=frequent, out=tmp_path / "r")
     assert (tmp_path / "r" / "checkpoints" / "state.pt").is_file()
     with (tmp_path / "r" / "metrics.jsonl").open("a") as file:
@@ -41,9 +38,7 @@ LEVELS = (
 
 @pytest.mark.long
 @pytest.mark.parametrize(("solver", "restart"), [("f2sa", "warm"), ("f2sa", "cold"), ("rhg", "cold")])
-def test_the_lower_level_goes_on_to_the_same_bits_warm_or_cold(
-    frequent: list[str], tmp_path: Path, solver: str, restart: str
-) -> None:
+def test_restarts_give_the_same_bits(frequent: list[str], tmp_path: Path, solver: str, restart: str) -> None:
     """A cold restart goes back to where the stage began, not to where the run went on; f2sa keeps a second copy."""
     stage = f"{{solver: {solver}, steps: 3, {LEVELS.replace('RESTART', restart)}}}"
     overrides = [*frequent, "stages.0.steps=1", f"stages.1={stage}"]
@@ -54,9 +49,7 @@ def test_the_lower_level_goes_on_to_the_same_bits_warm_or_cold(
     same(tmp_path / "r", tmp_path / "whole")
 
 
-def test_dropout_and_running_statistics_go_on_to_the_same_bits(
-    frequent: list[str], tmp_path: Path, write_plugin: Callable[..., Path]
-) -> None:
+def test_dropout_and_running_statistics(frequent: list[str], tmp_path: Path, write_plugin: WritePlugin) -> None:
     """Both depend on what was drawn and seen before: the run that is left alone differs where either is forgotten."""
     body = "nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout2d(0.5), nn.Conv2d(8, 3, 3, padding=1)"
     plugin = write_plugin("dropping", network_plugin(f"self.body = nn.Sequential({body})", "image = self.body(image)"))
@@ -70,7 +63,7 @@ def test_dropout_and_running_statistics_go_on_to_the_same_bits(
     same(tmp_path / "r", tmp_path / "whole")
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew(
+def test_a_run_without_checkpoint_begins_anew(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -89,7 +82,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     same(tmp_path / "r", run(LOWLIGHT, overrides=overrides, out=tmp_path / "other").folder)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(
+def test_a_checkpoint_on_a_full_disk(
     frequent: list[str], whole: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, saves = torch.save, 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from restore_hub.trial.compare_solvers import SolverResult, compare_solvers, wit
 from restore_hub.trial.forecast import forecast, of_run, of_stage
 from restore_hub.trial.probe_process import _error_of
 from restore_hub.trial.stage_probe import Measurement
-from support import LOWLIGHT, check, refused
-from support.plugin_files import network_plugin, through
+from support import LOWLIGHT, Capture, check, refused
+from support.plugin_files import WritePlugin, network_plugin, through
 
 MIB = 1 << 20
 MEASURED = Measurement(
@@ -172,8 +171,8 @@ raise KeyError("mine")
 )
 def test_a_stage_that_ends_its_process_is_one_error(
     small: list[str],
-    write_plugin: Callable[..., Path],
-    capfd: pytest.CaptureFixture[str],
+    write_plugin: WritePlugin,
+    capfd: Capture,
     how: str,
     code: str,
     place: str,
@@ -196,8 +195,8 @@ def test_the_way_a_process_ended_is_an_error(status: int, code: str, facts: dict
     check(_error_of(ProcessEndedError(status, "\n"), "stage 1"), f"trial.{code}", "stage 1", **facts)
 
 
-def test_an_error_of_the_data_is_that_of_a_run_with_its_traceback_on_request(
-    small: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_an_error_of_the_data_with_its_traceback(
+    small: list[str], monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     monkeypatch.setenv("RESTORE_HUB_TRACEBACK", "1")
     with pytest.raises(SpecError) as caught:

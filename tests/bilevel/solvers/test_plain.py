@@ -192,9 +192,7 @@ def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: An
 
 @pytest.mark.parametrize("condition", [10.0, 1e4])
 @pytest.mark.parametrize(("solver", "terms"), [(Rhg(), 40), (TruncatedRhg(7), 7)])
-def test_reverse_mode_is_the_closed_form_of_a_quadratic(
-    quadratic: Any, solver: Any, terms: int, condition: float
-) -> None:
+def test_reverse_mode_on_a_quadratic(quadratic: Any, solver: Any, terms: int, condition: float) -> None:
     """K = 40 steps of size eta, the last T in the graph: R = eta B sum_i (I - eta A)^i g_u, i = 0 .. T - 1."""
     q = torch.linalg.qr(quadratic.A).Q
     quadratic.A = q @ torch.diag(torch.tensor([1 / condition, 0.01, 0.3, 1.0], dtype=torch.float64)) @ q.T

@@ -55,9 +55,7 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Make) -> None:
         ("f2sa", 3, 4),
     ],
 )
-def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
-    make: Make, solver: str, steps: int, passes: int
-) -> None:
+def test_running_statistics_move_under_every_solver(make: Make, solver: str, steps: int, passes: int) -> None:
     """Once a lower step, and once for the response after the last of them; never for F_upper."""
     from restore_hub.plugins import default_registry
 

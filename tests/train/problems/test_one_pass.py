@@ -98,9 +98,7 @@ def test_batches_that_no_pass_can_share_go_by_themselves(plain_plan: Plan, make:
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_frozen_batch_normalisation_without_statistics_of_its_own_takes_those_of_the_batch(
-    plain_plan: Plan, tracked: bool
-) -> None:
+def test_frozen_batch_normalisation_with_and_without_own_statistics(plain_plan: Plan, tracked: bool) -> None:
     torch.manual_seed(3)
     chain = build_chain(plain_plan).double()
     layer = torch.nn.BatchNorm2d(3, track_running_stats=tracked).double().eval()
