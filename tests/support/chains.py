@@ -11,8 +11,10 @@ from torch import Tensor
 
 from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, Reduction
+from restore_hub.contracts import Batches
 from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
+from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
 
 TWO_LEVELS = {
@@ -72,10 +74,7 @@ def two_level_solver(request: pytest.FixtureRequest) -> tuple[str, int]:
 @pytest.fixture
 def plain_plan(make: Make) -> Plan:
     """Return the small pipeline without batch normalisation, whose running statistics tell two evaluations apart."""
-    return make(
-        CASCADE,
-        "stages.1.lower.objective={fidelity: 1, retinex: 0.5}",
-    )
+    return make(CASCADE, "stages.1.lower.objective={fidelity: 1, retinex: 0.5}")
 
 
 def drawn(seed: int) -> Batch:
@@ -83,3 +82,19 @@ def drawn(seed: int) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     raw = torch.rand(2, 4, 8, 8, generator=generator, dtype=torch.float64)
     return Batch({"raw": raw, "rgb": torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64)})
+
+
+def step_once(pair: Any, solver: str, lower_steps: int, rate: float = 1e-2, **options: Any) -> dict[str, Any]:
+    """Take one outer step by SGD on fresh batches; return what the solver logs."""
+    made = default_registry().find("solver", solver).load()(**options)
+    state = made.init(pair, [torch.optim.SGD(variables, lr=rate) for variables in (pair.theta, pair.omega)])
+    _, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(lower_steps)], lower_steps))
+    found: dict[str, Any] = logs
+    return found
+
+
+def passes_of(block: torch.nn.Module) -> list[int]:
+    """Return a list that gets one entry for each forward pass of a block."""
+    passes: list[int] = []
+    block.register_forward_hook(lambda *_: passes.append(1))
+    return passes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,11 +23,8 @@ class Chain:
     theta_names, omega_names = ("W", "b", "late"), ("V", "d")
 
     def __init__(self, seed: int = 0) -> None:
-        g = torch.Generator().manual_seed(seed)
-        shapes = ((3, 4), (4,), (4,)), ((4, 2), (2,))
-        self.theta, self.omega = (
-            tuple(torch.randn(s, generator=g, dtype=torch.float64).requires_grad_() for s in level) for level in shapes
-        )
+        drawn = leaves(seed, (3, 4), (4,), (4,), (4, 2), (2,))
+        self.theta, self.omega = drawn[:3], drawn[3:]
         self.forwards: list[bool] = []  # for each run of `couple`, whether it kept a graph
         self.backwards = self.energies = 0
 
@@ -46,6 +44,17 @@ class Chain:
         self.energies += 1
         fit = torch.sigmoid((x[0] * x[1]) @ omega[0] + omega[1]) - 0.3 * batch[1]
         return fit.square().sum() + 0.05 * sum(w.square().sum() for w in omega)
+
+
+def draw(seed: int, *shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Return normal random numbers in float64."""
+    g = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(s, generator=g, dtype=torch.float64) for s in shapes)
+
+
+def leaves(seed: int, *shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Return variables of such numbers."""
+    return tuple(t.requires_grad_() for t in draw(seed, *shapes))
 
 
 def batch(seed: int) -> tuple[Tensor, Tensor]:
@@ -73,6 +82,18 @@ def run(solver: Any, pair: Any, batches: Batches) -> tuple[State, dict[str, Tens
     return state, logs
 
 
+def step(solver: Any, pair: Any, lower: float | optim.Optimizer, steps: int = 1, batches: Any = None) -> dict[str, Any]:
+    """Take one outer step that leaves theta in place, where nothing else is given on no data.
+
+    Args:
+        lower: the lower optimizer, or the learning rate of SGD.
+    """
+    below = lower if isinstance(lower, optim.Optimizer) else optim.SGD(pair.omega, lr=lower)
+    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.0), below])
+    logs: dict[str, Any] = solver.step(pair, state, batches or Batches(None, [None], steps))[1]
+    return logs
+
+
 def grads(value: Tensor, variables: Any) -> list[Tensor]:
     found = torch.autograd.grad(value, variables, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
@@ -80,3 +101,16 @@ def grads(value: Tensor, variables: Any) -> list[Tensor]:
 
 def dot(a: Any, b: Any) -> Tensor:
     return sum((p * q).sum() for p, q in zip(a, b, strict=True))
+
+
+def differences(pair: Any, value: Callable[[], float], h: float = 1e-5) -> Tensor:
+    """Return the central differences of a value by all entries of theta."""
+    found = []
+    for t in pair.theta:
+        for entry in t.detach().view(-1).unbind():
+            entry += h
+            high = value()
+            entry -= 2 * h
+            found.append((high - value()) / (2 * h))
+            entry += h
+    return torch.tensor(found, dtype=torch.float64)

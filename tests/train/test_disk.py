@@ -83,15 +83,9 @@ def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to
     assert len(set(failed)) > 1, failed
 
     journal = disk.seen / "r" / "metrics.jsonl"
-    process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *steady, on=disk)
-    stop_after(process, journal, 5)
-    disk.read_only()
-    os.kill(process.pid, signal.SIGCONT)
-    process.join()
-    said = (tmp_path / "cut.txt").read_text()
-    assert (process.exitcode, "Traceback" in said) == (2, False), said
-    assert "Read-only file system" in said.splitlines()[-1]
-    assert "--resume" in said.splitlines()[-1]
+    last = cut_off(start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *steady, on=disk), disk, tmp_path)
+    assert "Read-only file system" in last
+    assert "--resume" in last
     weights(disk.seen / "r")
     before = journal.read_bytes()
     code, said = call("refused", "run", LOWLIGHT, "--out", disk.path / "r", *steady, "--resume", on=disk)
@@ -120,14 +114,8 @@ def test_a_disk_that_is_read_only_from_the_start(call: Call, disk: Any, steady: 
 def test_a_disk_read_only(call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path) -> None:
     arguments = sets(*small, *STEADY, "checkpoint_seconds=3600", "validate_every=1000")
     assert call("whole", "run", LOWLIGHT, "--out", tmp_path / "whole", *arguments)[0] == 0
-    process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk)
-    stop_after(process, disk.seen / "r" / "metrics.jsonl", 5)
-    disk.read_only()
-    os.kill(process.pid, signal.SIGCONT)
-    process.join()
-    said = (tmp_path / "cut.txt").read_text()
-    assert (process.exitcode, "Traceback" in said) == (2, False), said
-    assert "metrics.jsonl: cannot be written: Read-only file system" in said.splitlines()[-1]
+    last = cut_off(start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk), disk, tmp_path)
+    assert "metrics.jsonl: cannot be written: Read-only file system" in last
     disk.writable()
     code, said = call("resumed", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, "--resume", on=disk)
     assert code == 0, said
@@ -184,9 +172,16 @@ def test_a_tracker_whose_disk_is_full(call: Call, disk: Any, small: list[str], t
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
 
 
-def stop_after(process: Any, journal: Path, lines: int) -> None:
-    """Wait until a journal has some lines, and stop the process there."""
-    while not journal.exists() or journal.read_bytes().count(b"\n") < lines:
+def cut_off(process: Any, disk: Any, folder: Path) -> str:
+    """Make the disk read-only after a run's first 5 steps; return the last line that the run prints."""
+    journal = disk.seen / "r" / "metrics.jsonl"
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 5:
         assert process.is_alive()
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGSTOP)
+    disk.read_only()
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    said = (folder / "cut.txt").read_text()
+    assert (process.exitcode, "Traceback" in said) == (2, False), said
+    return said.splitlines()[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -17,7 +16,7 @@ import torch
 
 from restore_hub.train.recording.folder import RunFolder
 from support import LOWLIGHT
-from support.runs import same, sets
+from support.runs import journal, same, sets
 from support.sampling import generator, share
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -25,6 +24,18 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def command(overrides: list[str], out: Path) -> list[str]:
     return [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out), "--resume", *sets(*overrides)]
+
+
+def interrupted(arguments: list[str], out: Path, number: signal.Signals) -> str:
+    """Start a run and send it a signal once it has taken a step; return what it prints."""
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    while not (out / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode not in (0, None)
+    return said
 
 
 def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
@@ -40,17 +51,10 @@ def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: P
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_state_and_says_resume(frequent: list[str], tmp_path: Path, number: signal.Signals) -> None:
     overrides = [*frequent, "stages.0.steps=100000", "checkpoint_seconds=60"]
-    process = subprocess.Popen(command(overrides, tmp_path / "r"), stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / "r" / "metrics.jsonl"
-    while not journal.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode not in (0, None)
+    said = interrupted(command(overrides, tmp_path / "r"), tmp_path / "r", number)
     assert f"restore-hub run {tmp_path / 'r' / 'spec.json'} --out {tmp_path / 'r'} --resume" in said
     state = torch.load(tmp_path / "r" / "checkpoints" / "state.pt")
-    last = [json.loads(line)["step"] for line in journal.read_text().splitlines()][-1]
+    last = journal(tmp_path / "r")[-1]["step"]
     assert state["step"] == last
     assert RunFolder(tmp_path / "r").read_status() == "KILLED"
     assert "stopping after this step" in said
@@ -69,16 +73,8 @@ def register_losses(register):
 def test_a_quiet_run_that_is_stopped_says_how_to_resume(frequent: list[str], tmp_path: Path) -> None:
     (tmp_path / "idle.py").write_text(IDLE)
     plugin = ("--plugin", str(tmp_path / "idle.py"))
-    process = subprocess.Popen(
-        [*command([*frequent, "stages.0.steps=100000"], tmp_path / "r"), "--quiet", *plugin],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "r" / "metrics.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=240)
+    again = command([*frequent, "stages.0.steps=100000"], tmp_path / "r")
+    said = interrupted([*again, "--quiet", *plugin], tmp_path / "r", signal.SIGINT)
     assert f"--resume {' '.join(plugin)}" in said
 
 

@@ -36,12 +36,7 @@ def test_the_best_weights_are_exported_on_request(small: list[str], tmp_path: Pa
 
 @pytest.mark.parametrize(("signals", "kept"), [(1, 3), (2, 2)])
 def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of_the_last_whole_one(
-    small: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: Capture,
-    signals: int,
-    kept: int,
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture, signals: int, kept: int
 ) -> None:
     from restore_hub.bilevel.solvers import Joint
 

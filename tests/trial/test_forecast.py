@@ -170,13 +170,7 @@ raise KeyError("mine")
     ],
 )
 def test_a_stage_that_ends_its_process_is_one_error(
-    small: list[str],
-    write_plugin: WritePlugin,
-    capfd: Capture,
-    how: str,
-    code: str,
-    place: str,
-    facts: Any,
+    small: list[str], write_plugin: WritePlugin, capfd: Capture, how: str, code: str, place: str, facts: Any
 ) -> None:
     stage = "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]"
     overrides, plugin = through(f"deadly/net, how: {how}"), write_plugin("deadly", network_plugin("", DEADLY))

@@ -19,9 +19,25 @@ from support import refused
 from support.level_pair import Chain, batch, feed, run, sgd
 
 
-def test_a_step_without_lower_steps_is_refused(kind: Any) -> None:
-    with refused("bilevel.one-lower-step" if kind is Tbgl else "bilevel.no-lower-steps", got=0):
-        run(kind(), Chain(), feed("one", 0))
+def test_steps_batches_and_variables_that_no_solver_takes(kind: Any) -> None:
+    """Of a variable that is twice in omega, energies would see two tensors, and the step follow one gradient."""
+    for batches, code, got in (
+        (feed("one", 0), "one-lower-step" if kind is Tbgl else "no-lower-steps", 0),
+        (Batches(batch(0), [batch(1)], 2.5), "one-lower-step" if kind is Tbgl else "no-lower-steps", 2.5),
+        (Batches(batch(0), [], steps=1), "lower-batches", 0),
+    ):
+        with refused(f"bilevel.{code}", got=got):
+            run(kind(), Chain(), batches)
+    pair = Chain()
+    with refused("bilevel.lbfgs", "optimizers[0]"):
+        kind().init(pair, [optim.LBFGS(pair.theta), optim.SGD(pair.omega, lr=0.1)])
+    optimizers = sgd(pair)
+    pair.omega = (*pair.omega, pair.omega[0])
+    with refused("bilevel.repeated-variable", "omega"):
+        kind().init(pair, optimizers)
+    pair.omega = (*pair.omega[:-1], pair.theta[0])
+    with refused("bilevel.shared-variable"):
+        kind().init(pair, sgd(pair))
 
 
 def test_only_alternating_takes_an_upper_energy_without_omega(kinds: list[Any]) -> None:
@@ -52,15 +68,6 @@ def test_optimizers_must_hold_their_levels_variables() -> None:
         Ibgl().init(pair, sgd(pair)[::-1])
     with refused("bilevel.other-variables", "optimizers[1]"):
         Ibgl().init(pair, [sgd(pair)[0], optim.SGD(pair.omega[:1], lr=0.1)])
-
-
-def test_a_variable_that_is_twice_in_omega_is_refused(kind: Any) -> None:
-    """Energies would see two tensors; the step would follow the gradient of one of them."""
-    pair = Chain()
-    optimizers = sgd(pair)
-    pair.omega = (*pair.omega, pair.omega[0])
-    with refused("bilevel.repeated-variable", "omega"):
-        kind().init(pair, optimizers)
 
 
 def test_an_upper_coupling_that_is_not_a_tuple_is_refused(kind: Any) -> None:
@@ -104,13 +111,6 @@ def test_hooks_on_a_differentiated_step_are_refused_at_init_and_later(kind: Any,
     torch.testing.assert_close([w.detach() for w in pair.omega], before, rtol=0, atol=0)
 
 
-def test_a_variable_of_both_levels_is_refused(kind: Any) -> None:
-    pair = Chain()
-    pair.omega = (*pair.omega, pair.theta[0])
-    with refused("bilevel.shared-variable"):
-        kind().init(pair, sgd(pair))
-
-
 @pytest.mark.parametrize(
     ("solver", "optimizer", "code", "place"),
     [
@@ -150,12 +150,6 @@ def test_options_are_typed(kinds: list[Any]) -> None:
     assert [kind for kind in (Joint, *kinds) if not kind.responds] == [Joint, Alternating]
 
 
-def test_every_solver_refuses_an_empty_list_of_lower_batches(kinds: list[Any]) -> None:
-    for kind in kinds:
-        with refused("bilevel.lower-batches", got=0, steps=1):
-            run(kind(), Chain(), Batches(batch(0), [], steps=1))
-
-
 def test_levels_that_share_memory_are_refused() -> None:
     for part in (slice(None), slice(2, None)):
         pair = Chain()
@@ -167,15 +161,6 @@ def test_levels_that_share_memory_are_refused() -> None:
     Rhg().init(pair, [optim.SGD(pair.theta, lr=0.1), optim.SGD(pair.omega, lr=0.1)])
 
 
-def test_lbfgs_and_fractional_steps_are_refused(kind: Any) -> None:
-    pair = Chain()
-    with refused("bilevel.lbfgs", "optimizers[0]"):
-        kind().init(pair, [optim.LBFGS(pair.theta), optim.SGD(pair.omega, lr=0.1)])
-    if kind is not Tbgl:
-        with refused("bilevel.no-lower-steps", got=2.5):
-            run(kind(), pair, Batches(batch(0), [batch(1)], 2.5))
-
-
 @pytest.mark.parametrize(
     ("kind", "option", "value", "code"),
     [
@@ -183,6 +168,8 @@ def test_lbfgs_and_fractional_steps_are_refused(kind: Any) -> None:
         (Lwcl, "cap", 1.0, "bad-cap"),
         (Ibgl, "groups", "samples", "bad-groups"),
         (Ibgl, "groups", 2.5, "bad-groups"),
+        (Ibgl, "groups", 0, "bad-groups"),
+        (Ibgl, "damping", -1.0, "negative"),
         (Tbgl, "radius", 0.0, "not-positive"),
         (TruncatedRhg, "last", 0, "not-a-count"),
         (TruncatedRhg, "last", 1.5, "not-a-count"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Neumann, Rhg, TruncatedRhg
 from restore_hub.contracts import Batches
-from support.level_pair import Chain, feed, grads, run
+from support.level_pair import Chain, differences, feed, grads, run, step
 
 LOWER = {
     "sgd": lambda p: optim.SGD(p, lr=0.07),
@@ -20,19 +19,6 @@ LOWER = {
     "adam": lambda p: optim.Adam(p, lr=0.05, betas=(0.8, 0.9), eps=1e-4),
     "adamw": lambda p: optim.AdamW(p, lr=0.05, weight_decay=0.1),
 }
-
-
-def differences(pair: Any, value: Callable[[], float], h: float = 1e-5) -> Tensor:
-    """Return the central differences of a value by all entries of theta."""
-    found = []
-    for t in pair.theta:
-        for entry in t.detach().view(-1).unbind():
-            entry += h
-            high = value()
-            entry -= 2 * h
-            found.append((high - value()) / (2 * h))
-            entry += h
-    return torch.tensor(found, dtype=torch.float64)
 
 
 def gradient(pair: Any) -> Tensor:
@@ -67,8 +53,7 @@ def check(solver: Any, batches: Batches, lower: str, mixed: float = 0.0, frozen:
 
     exact = differences(pair, value)
     expected = walk(pair, batches, lower, mixed)
-    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.3), LOWER[lower](pair.omega)])
-    solver.step(pair, state, batches)
+    step(solver, pair, LOWER[lower](pair.omega), batches=batches)
     found = gradient(pair)
     assert (found - exact).norm() <= 2e-7 * exact.norm()
     for w, theirs in zip(pair.omega, expected, strict=True):
@@ -166,8 +151,7 @@ def test_all_exact_methods_agree_at_the_lower_optimum(case: str) -> None:
         pair = Chain()
         for w, found in zip(pair.omega, reference, strict=True):
             w.data.copy_(found)
-        state = solver.init(pair, [optim.SGD(pair.theta, lr=0.3), optim.SGD(pair.omega, lr=0.6)])
-        solver.step(pair, state, Batches(batches.upper, batches.lower, 250))
+        step(solver, pair, 0.6, batches=Batches(batches.upper, batches.lower, 250))
         assert (gradient(pair) - exact).norm() <= rtol * exact.norm(), name
     for w, found in zip(direct.omega, reference, strict=True):
         w.data.copy_(found)

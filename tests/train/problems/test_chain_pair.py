@@ -9,7 +9,7 @@ from torch import Tensor
 from restore_hub.batch import Batch
 from restore_hub.contracts import Batches
 from restore_hub.plan import Plan
-from support.chains import Make, drawn, levels_of
+from support.chains import Make, drawn, levels_of, step_once
 
 
 def test_energies_are_those_of_the_whole_chain(plain_plan: Plan) -> None:
@@ -64,15 +64,10 @@ def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(make
 
 
 def test_every_solver_advances_both_levels_of_a_real_chain(plain_plan: Plan, two_level_solver: tuple[str, int]) -> None:
-    from restore_hub.plugins import default_registry
-
     which, steps = two_level_solver
     chain, pair = levels_of(plain_plan)
-    made = default_registry().find("solver", which).load()()
-    optimizers = [torch.optim.SGD(pair.theta, lr=1e-2), torch.optim.SGD(pair.omega, lr=1e-2)]
-    state = made.init(pair, optimizers)
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}
-    state, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(steps)], steps))
+    logs = step_once(pair, which, steps)
     moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"generate", "enhance"}
     assert torch.isfinite(logs["loss/upper"])

@@ -11,7 +11,7 @@ from restore_hub.contracts import Batches
 from restore_hub.plan import Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.train.problems.chain_pair import ChainPair
-from support.chains import Make, drawn, levels_of
+from support.chains import Make, drawn, levels_of, passes_of
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -20,8 +20,7 @@ def test_both_energies_of_a_batch_share_one_pass_through_the_lower_blocks(plain_
     batch = Batch.of_parts(drawn(0).split([2 // parts] * parts))
     x = pair.couple(batch)
     apart = [evaluate(pair, level, x, pair.omega, batch) for level in ("lower", "upper")]
-    runs: list[int] = []
-    chain.blocks["enhance"].register_forward_hook(lambda *_: runs.append(1))
+    runs = passes_of(chain.blocks["enhance"])
     together = evaluate_both(pair, x, pair.omega, batch)
     assert len(runs) == (1 if parts == 1 else 4 * parts)  # parts run anew for each gradient, and are not kept
     for found, expected in zip(together, apart, strict=True):
@@ -34,8 +33,7 @@ def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(plain_plan: P
     stepped, runs = [], []
     for shared in (True, False):
         chain, pair = levels_of(plain_plan)
-        passes: list[int] = []
-        chain.blocks["enhance"].register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        passes = passes_of(chain.blocks["enhance"])
         solver = Ibgl()
         state = solver.init(pair, [torch.optim.SGD(v, lr=1e-2) for v in (pair.theta, pair.omega)])
         batch = drawn(1)
@@ -49,8 +47,7 @@ def test_a_shared_batch_takes_ibgl_one_pass_less_and_the_same_step(plain_plan: P
 
 def test_two_batches_go_through_the_upper_block_at_once(plain_plan: Plan) -> None:
     chain, pair = levels_of(plain_plan)
-    runs: list[int] = []
-    chain.blocks["generate"].register_forward_hook(lambda *_: runs.append(1))
+    runs = passes_of(chain.blocks["generate"])
     first, second = drawn(0), drawn(1).split([1, 1])[0]
     apart = pair.couple(first), pair.couple(second)
     runs.clear()
@@ -88,8 +85,7 @@ def test_batches_that_no_pass_can_share_go_by_themselves(plain_plan: Plan, make:
     )
     for made, other in ((plain_plan, smaller), (plain_plan, halves), (normalised, drawn(1))):
         chain, pair = levels_of(made)
-        runs: list[int] = []
-        chain.blocks["generate"].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        runs = passes_of(chain.blocks["generate"])
         apart = pair.couple(drawn(0)), pair.couple(other)
         passes = len(runs)
         together = pair.couple_both(drawn(0), other)
@@ -109,8 +105,7 @@ def test_frozen_batch_normalisation_with_and_without_own_statistics(plain_plan: 
     stage = plain_plan.spec.stages[1]
     pair = ChainPair(chain, objectives, *stage.levels)
     first, second = drawn(0), drawn(1)
-    runs: list[int] = []
-    layer.register_forward_hook(lambda *_: runs.append(1))
+    runs = passes_of(layer)
     together = pair.couple_both(first, second)
     assert len(runs) == (1 if tracked else 2)
     torch.testing.assert_close(together, (pair.couple(first), pair.couple(second)), rtol=1e-12, atol=1e-15)
