@@ -19,6 +19,7 @@ from restore_hub.trial.probe_process import _error_of
 from restore_hub.trial.stage_probe import Measurement
 from support import LOWLIGHT, Capture, check, refused
 from support.plugin_files import WritePlugin, network_plugin, through
+from support.runs import journal
 
 MIB = 1 << 20
 MEASURED = Measurement(
@@ -129,8 +130,8 @@ def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Pat
     assert joint.measured is None
     assert "joint" in joint.refused
     real = run(LOWLIGHT, overrides=one, out=tmp_path / "r")
-    lines = [json.loads(line) for line in (real.folder / "metrics.jsonl").read_text().splitlines()]
-    assert ibgl.measured.losses == {name: lines[2][name] for name in ("loss/upper", "loss/lower")}
+    third = journal(real.folder)[2]
+    assert ibgl.measured.losses == {name: third[name] for name in ("loss/upper", "loss/lower")}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ PLUGIN = '''
 import torch
 from torch import nn
 from restore_hub import hookimpl
-from support import refused
 
 class Fit:
     """A linear fit below, a scale for each feature above."""
