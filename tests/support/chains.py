@@ -84,10 +84,10 @@ def drawn(seed: int) -> Batch:
     return Batch({"raw": raw, "rgb": torch.rand(2, 3, 16, 16, generator=generator, dtype=torch.float64)})
 
 
-def step_once(pair: Any, solver: str, lower_steps: int, rate: float = 1e-2, **options: Any) -> dict[str, Any]:
+def step_once(pair: Any, solver: str, lower_steps: int, lr: float = 1e-2, **options: Any) -> dict[str, Any]:
     """Take one outer step by SGD on fresh batches; return what the solver logs."""
     made = default_registry().find("solver", solver).load()(**options)
-    state = made.init(pair, [torch.optim.SGD(variables, lr=rate) for variables in (pair.theta, pair.omega)])
+    state = made.init(pair, [torch.optim.SGD(variables, lr=lr) for variables in (pair.theta, pair.omega)])
     _, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(lower_steps)], lower_steps))
     found: dict[str, Any] = logs
     return found

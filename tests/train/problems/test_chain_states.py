@@ -49,7 +49,7 @@ PASSES |= {"cg": 4, "neumann": 4, "f2sa": 4}
 def test_running_statistics_move_under_every_solver(make: Make, solver: str, passes: int) -> None:
     """Once a lower step, and once for the response after the last of them; never for F_upper."""
     chain, pair = levels_of(make(NORMALISED))
-    step_once(pair, solver, {"tbgl": 1, "lwcl": 1, "truncated-rhg": 7}.get(solver, 3), rate=1e-4)
+    step_once(pair, solver, {"tbgl": 1, "lwcl": 1, "truncated-rhg": 7}.get(solver, 3), lr=1e-4)
     norms = [m for m in chain.blocks["enhance"].modules() if isinstance(m, torch.nn.BatchNorm2d)]
     once = chain.blocks["enhance"]  # its own passes: a network may use one norm several times
     calls = [int(norm.num_batches_tracked) for norm in norms]
@@ -80,7 +80,7 @@ def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(plain_plan
         "cg": {"iterations": 150, "damping": 40.0},
         "neumann": {"rate": 0.02, "damping": 40.0, "iterations": 150},
     }
-    logs = step_once(pair, solver, 3, rate=1e-3, **options.get(solver, {}))
+    logs = step_once(pair, solver, 3, lr=1e-3, **options.get(solver, {}))
     assert len(masks) == runs
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
     if "residual" in logs:
