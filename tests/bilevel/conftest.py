@@ -8,49 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from support.level_pair import Chain, batch
 
 
 @pytest.fixture(autouse=True)
 def denormals() -> None:
     """Undo what a run in the same process set: the mathematics is tested down to the smallest numbers."""
     torch.set_flush_denormal(False)
-
-
-class Chain:
-    """Batch (z, y): hidden = tanh(z W + b) above, a nonlinear head on hidden * late below.
-
-    `late` is a variable of the upper level that only the energies use, so `couple` returns the leaf itself.
-    """
-
-    theta_names = ("W", "b", "late")
-    omega_names = ("V", "d")
-
-    def __init__(self, seed: int = 0) -> None:
-        g = torch.Generator().manual_seed(seed)
-        shapes = ((3, 4), (4,), (4,)), ((4, 2), (2,))
-        self.theta, self.omega = (
-            tuple(torch.randn(s, generator=g, dtype=torch.float64).requires_grad_() for s in level) for level in shapes
-        )
-        self.forwards: list[bool] = []  # for each run of `couple`, whether it kept a graph
-        self.backwards = 0
-
-    def couple(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        hidden = torch.tanh(batch[0] @ self.theta[0] + self.theta[1])
-        self.forwards.append(hidden.requires_grad)
-        if hidden.requires_grad:
-            hidden.register_hook(self._count)
-        return hidden, self.theta[2]
-
-    def _count(self, _: Tensor) -> None:
-        self.backwards += 1
-
-    def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: tuple[Tensor, Tensor]) -> Tensor:
-        return (F.softplus((x[0] * x[1]) @ omega[0] + omega[1]) - batch[1]).square().mean() + 0.1 * x[0].square().sum()
-
-    def lower(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: tuple[Tensor, Tensor]) -> Tensor:
-        fit = (torch.sigmoid((x[0] * x[1]) @ omega[0] + omega[1]) - 0.3 * batch[1]).square().sum()
-        return fit + 0.05 * sum(w.square().sum() for w in omega)
 
 
 @pytest.fixture
@@ -60,14 +25,7 @@ def chain() -> Chain:
 
 @pytest.fixture
 def make_batch() -> Callable[[int], tuple[Tensor, Tensor]]:
-    def make(seed: int) -> tuple[Tensor, Tensor]:
-        g = torch.Generator().manual_seed(100 + seed)
-        return (
-            torch.randn(5, 3, generator=g, dtype=torch.float64),
-            torch.rand(5, 2, generator=g, dtype=torch.float64),
-        )
-
-    return make
+    return batch
 
 
 @pytest.fixture

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, optim
+from torch import optim
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from restore_hub.bilevel import apply
+from support.level_pair import leaves
+
+SHAPES = ((3, 2), (4,), ())
 
 
-def variables() -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in ((3, 2), (4,), ()))
+def shorten(optimizer: optim.Optimizer, *_: Any) -> None:
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def variables() -> tuple[Tensor, ...]:
     ids=lambda options: " ".join(options) or "bare",
 )
 def test_every_sgd_steps_as_torch_steps_it(options: dict[str, Any]) -> None:
-    ours, theirs = variables(), variables()
+    ours, theirs = leaves(0, *SHAPES), leaves(0, *SHAPES)
     own, other = (
         optim.SGD(ours, lr=torch.tensor(0.3, dtype=torch.float64), **options),
         optim.SGD(theirs, lr=0.3, **options),
@@ -42,7 +44,7 @@ def test_every_sgd_steps_as_torch_steps_it(options: dict[str, Any]) -> None:
 
 
 def test_groups_have_rates_of_their_own() -> None:
-    ours = variables()
+    ours = leaves(0, *SHAPES)
     before = [w.detach().clone() for w in ours]
     optimizer = optim.SGD([{"params": ours[:1], "lr": 0.5}, {"params": ours[1:], "lr": 0.25}], lr=1.0)
     apply(optimizer, ours, tuple(torch.ones_like(w) for w in ours))
@@ -57,7 +59,7 @@ def test_hooks_schedulers_and_subclasses_are_heard() -> None:
             return super().step(closure)
 
     heard: list[str] = []
-    ours = variables()
+    ours = leaves(0, *SHAPES)
     gradient = tuple(torch.ones_like(w) for w in ours)
     optimizer = optim.SGD(ours, lr=0.1)
     optimizer.register_step_pre_hook(lambda *_: heard.append("before"))
@@ -82,9 +84,6 @@ def test_a_gradient_that_is_one_number_for_all_entries_is_clipped() -> None:
     """As that of a sum, in which no entry can be changed alone."""
     ours, theirs = (torch.arange(3.0, dtype=torch.float64).requires_grad_() for _ in range(2))
 
-    def shorten(optimizer: optim.Optimizer, *_: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
-
     for each, own in ((ours, True), (theirs, False)):
         optimizer = optim.SGD([each], lr=0.1)
         optimizer.register_step_pre_hook(shorten)
@@ -100,9 +99,6 @@ def test_one_gradient_of_two_variables_is_changed_once_for_each(options: dict[st
     ours = tuple(torch.full((3,), v, dtype=torch.float64).requires_grad_() for v in (0.5, 0.1))
     theirs = tuple(w.detach().clone().requires_grad_() for w in ours)
     pairs = []
-
-    def shorten(optimizer: optim.Optimizer, *_: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
 
     for each in (ours, theirs):
         optimizer = optim.SGD(each, lr=0.1, momentum=0.9, nesterov=True, **options)

@@ -20,13 +20,9 @@ from restore_hub.bilevel import (
     rows_by_vmap,
 )
 from support import refused
+from support.level_pair import draw
 
 SHAPES = ((4, 2), (3,))
-
-
-def draw(seed: int, *shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
-    g = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(s, generator=g, dtype=torch.float64) for s in shapes)
 
 
 def rows(m: int, seed: int = 0, scale: Tensor | float = 1.0) -> Rows:

@@ -32,9 +32,7 @@ def split(v: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize(("condition", "rtol"), [(10.0, 1e-11), (1e4, 1e-7)])
 @pytest.mark.parametrize("damping", [0.0, 0.05])
-def test_conjugate_gradient_solves_well_and_badly_conditioned_systems(
-    condition: float, rtol: float, damping: float
-) -> None:
+def test_conjugate_gradient_at_any_condition(condition: float, rtol: float, damping: float) -> None:
     H, b, product = system(condition)
     exact = torch.linalg.solve(H + damping * torch.eye(30, dtype=torch.float64), flat(b))
     found = conjugate_gradient(product, b, damping=damping, iterations=300, tolerance=1e-13)

@@ -5,15 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from restore_hub.bilevel import Gradients, check_zero_sum, evaluate, norm_cap, outer_product
 from support import refused
-
-
-def draw(seed: int, *shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
-    g = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(s, generator=g, dtype=torch.float64) for s in shapes)
+from support.level_pair import draw
 
 
 def test_response_is_eq_8_at_any_scale_of_the_lower_energy() -> None:

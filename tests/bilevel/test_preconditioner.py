@@ -8,12 +8,7 @@ from torch import Tensor, optim
 
 from restore_hub.bilevel import check_supported, preconditioner
 from support import refused
-
-
-def variables() -> tuple[Tensor, Tensor]:
-    g = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(s, generator=g, dtype=torch.float64).requires_grad_() for s in ((3, 2), (4,)))
-    return a, b
+from support.level_pair import leaves
 
 
 def take_steps(optimizer: optim.Optimizer, omega: tuple[Tensor, ...], steps: int) -> None:
@@ -25,7 +20,7 @@ def take_steps(optimizer: optim.Optimizer, omega: tuple[Tensor, ...], steps: int
 
 
 def test_sgd_has_each_group_its_own_rate() -> None:
-    a, b = variables()
+    a, b = leaves(0, (3, 2), (4,))
     optimizer = optim.SGD([{"params": [b], "lr": 0.5}, {"params": [a]}], lr=0.25, weight_decay=0.1)
     assert [p.item() for p in preconditioner(optimizer, (a, b))] == [0.25, 0.5]
 
@@ -34,7 +29,7 @@ def test_sgd_has_each_group_its_own_rate() -> None:
 @pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
 def test_adam_without_first_moment_moves_by_minus_p_times_the_gradient(kind: Any, steps: int) -> None:
     """With beta1 = 0 the step is omega' - omega = -P g to the last digit, which pins lr, v_hat and eps."""
-    omega = variables()
+    omega = leaves(0, (3, 2), (4,))
     groups = [{"params": [omega[0]], "lr": 0.3, "eps": 0.2}, {"params": [omega[1]], "lr": 0.1, "eps": 1e-3}]
     optimizer = kind(groups, betas=(0.0, 0.9), weight_decay=0.0)
     take_steps(optimizer, omega, steps - 1)
@@ -47,7 +42,7 @@ def test_adam_without_first_moment_moves_by_minus_p_times_the_gradient(kind: Any
 
 
 def test_adam_before_its_first_step_is_refused() -> None:
-    omega = variables()
+    omega = leaves(0, (3, 2), (4,))
     with refused("bilevel.no-step-yet", "Adam"):
         preconditioner(optim.Adam(omega), omega)
 
@@ -62,8 +57,8 @@ def test_adam_before_its_first_step_is_refused() -> None:
         (optim.RMSprop, {"lr": 0.1}, "lower-optimizer", {"method": "tbgl"}),
     ],
 )
-def test_an_optimizer_without_a_known_diagonal_is_refused(
+def test_optimizers_with_no_known_diagonal(
     kind: Any, options: dict[str, Any], code: str, facts: dict[str, Any]
 ) -> None:
     with refused(f"bilevel.{code}", kind.__name__, **facts):
-        check_supported(kind(variables(), **options))
+        check_supported(kind(leaves(0, (3, 2), (4,)), **options))

@@ -89,9 +89,7 @@ def test_energies_and_two_derivatives_are_those_of_the_whole_batch(together: Cal
             assert torch.equal(parts[0][k], parts[1][k])
 
 
-def test_a_variable_that_one_process_does_not_use_is_summed_and_one_that_none_uses_is_missing(
-    together: Callable[..., list[Any]],
-) -> None:
+def test_variables_that_some_or_all_processes_do_not_use(together: Callable[..., list[Any]]) -> None:
     def call(reduction: Reduction) -> Any:
         a, b, c = (draw(2, seed=seed).requires_grad_() for seed in range(3))
         u, v, _ = spread(reduction, [a, b, c])
@@ -113,9 +111,7 @@ def test_norms_count_what_is_shared_once(together: Callable[..., list[Any]]) -> 
     assert zero[0] == 0
 
 
-def test_the_hypergradient_sums_slices_and_takes_shared_coupling_tensors_once(
-    together: Callable[..., list[Any]],
-) -> None:
+def test_a_hypergradient_takes_shared_coupling_tensors_once(together: Callable[..., list[Any]]) -> None:
     z = draw(4, 3)
 
     class Half:

@@ -22,9 +22,7 @@ def moved(chain: Any, optimizer: optim.Optimizer, batch: Any) -> list[torch.Tens
     "make", [lambda p: optim.SGD(p, lr=0.05, momentum=0.9), lambda p: optim.Adam(p, lr=0.05, amsgrad=True)]
 )
 @pytest.mark.parametrize("before", [0, 2])
-def test_lower_steps_repeat_to_the_bit_from_where_the_level_stood(
-    chain: Any, make_batch: Any, make: Any, before: int
-) -> None:
+def test_lower_steps_repeat_to_the_bit_after_a_restart(chain: Any, make_batch: Any, make: Any, before: int) -> None:
     """The optimizer may have stepped before; its memory goes back, too, and its learning rate stays as it was set."""
     optimizer, batch = make(chain.omega), make_batch(0)
     for _ in range(before):

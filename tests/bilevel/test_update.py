@@ -10,6 +10,7 @@ from torch import optim
 
 from restore_hub.bilevel import check_differentiable, keep, recall, update
 from support import refused
+from support.level_pair import draw, leaves
 
 KINDS = [
     lambda p: optim.SGD(p, lr=0.1),
@@ -23,32 +24,25 @@ KINDS = [
 ]
 
 
-def variables() -> tuple[torch.Tensor, ...]:
-    g = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(s, generator=g, dtype=torch.float64).requires_grad_() for s in ((3, 2), (2,)))
-
-
-def gradient(step: int) -> tuple[torch.Tensor, ...]:
-    g = torch.Generator().manual_seed(10 + step)
-    return tuple(torch.randn(s, generator=g, dtype=torch.float64) for s in ((3, 2), (2,)))
+SHAPES = ((3, 2), (2,))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_are_those_of_torch_and_the_two_take_turns(kind: Any) -> None:
-    theirs, ours = variables(), variables()
+    theirs, ours = leaves(0, *SHAPES), leaves(0, *SHAPES)
     other, optimizer = kind(theirs), kind(ours)
     for step in range(9):
-        for w, g in zip(theirs, gradient(step), strict=True):
+        for w, g in zip(theirs, draw(10 + step, *SHAPES), strict=True):
             w.grad = g.clone()
         other.step()
         if step % 3 == 2:  # in place, from the memory that the written-out steps left
-            for w, g in zip(ours, gradient(step), strict=True):
+            for w, g in zip(ours, draw(10 + step, *SHAPES), strict=True):
                 w.grad = g.clone()
             optimizer.step()
         else:
             memory = recall(optimizer, ours)
             before = [w.detach().clone() for w in ours]
-            stepped, memory = update(optimizer, ours, ours, gradient(step), memory)
+            stepped, memory = update(optimizer, ours, ours, draw(10 + step, *SHAPES), memory)
             torch.testing.assert_close([w.detach() for w in ours], before, rtol=0, atol=0)
             for w, new in zip(ours, stepped, strict=True):
                 w.data.copy_(new)
@@ -59,7 +53,7 @@ def test_steps_are_those_of_torch_and_the_two_take_turns(kind: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_derivatives_through_two_steps_agree_with_finite_differences(kind: Any) -> None:
     """Derivatives by omega and by the gradient of the first step, which the second step remembers."""
-    own, second = variables(), gradient(1)
+    own, second = leaves(0, *SHAPES), draw(11, *SHAPES)
     optimizer = kind(own)
 
     def result(*point: torch.Tensor) -> torch.Tensor:
@@ -68,7 +62,7 @@ def test_derivatives_through_two_steps_agree_with_finite_differences(kind: Any) 
         omega, _ = update(optimizer, own, omega, pulled, memory)
         return torch.cat([w.flatten() for w in omega])
 
-    point = tuple(t.detach().clone().requires_grad_() for t in (*own, *gradient(0)))
+    point = tuple(t.detach().clone().requires_grad_() for t in (*own, *draw(10, *SHAPES)))
     assert torch.autograd.gradcheck(result, point, eps=1e-6, atol=1e-7, rtol=1e-6)
 
 
@@ -93,13 +87,11 @@ def test_a_gradient_of_zero_has_a_finite_derivative_through_adam(dtype: torch.dt
         (lambda p: optim.SGD([{"params": p, "clip": 2.0}], lr=0.1), "lower-setting", "SGD", {"got": 2.0}),
     ],
 )
-def test_optimizers_without_a_known_derivative_are_named(
-    kind: Any, code: str, place: str, facts: dict[str, Any]
-) -> None:
+def test_optimizers_with_no_known_derivative(kind: Any, code: str, place: str, facts: dict[str, Any]) -> None:
     with refused(f"bilevel.{code}", place, **facts):
-        check_differentiable(kind(variables()))
+        check_differentiable(kind(leaves(0, *SHAPES)))
 
 
 def test_settings_that_matter_not_are_accepted() -> None:
     for kind in KINDS:
-        check_differentiable(kind(variables()))
+        check_differentiable(kind(leaves(0, *SHAPES)))

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PIPELINES = ROOT / "pipelines"
 LOWLIGHT = PIPELINES / "raw_lowlight.yaml"
+Capture = pytest.CaptureFixture[str]
 
 
 @contextlib.contextmanager

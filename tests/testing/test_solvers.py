@@ -15,12 +15,12 @@ from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.testing import check_solver
 
+_step = Cg.step
 
-class Idle(Cg):
-    """Does nothing and logs nothing."""
 
-    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
-        return state, {}
+def _with(**attributes: Any) -> type[Cg]:
+    """Return a solver that differs from `Cg` in some attributes."""
+    return type("Mine", (Cg,), attributes)
 
 
 def _afterwards(change: Callable[[Any, Any, dict[str, Any]], None]) -> type[Cg]:
@@ -71,45 +71,17 @@ def _spoil_gradient(_solver: Any, pair: Any, _logs: dict[str, Any]) -> None:
     pair.theta[0].grad = pair.theta[0].grad + 1
 
 
-class Eager(Cg):
-    """Takes one lower step for zero."""
-
-    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
-        return super().step(pair, state, Batches(batches.upper, batches.lower, max(batches.steps, 1)))
+def _picky(*_: Any) -> None:
+    raise BilevelError("mine.adam", what="I want Adam")
 
 
-class Clumsy(Cg):
-    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
-        return super().step(pair, state, Batches(batches.upper, batches.lower, 1 // batches.steps))
+def _with_steps(of: Callable[[int], int]) -> type[Cg]:
+    """Return a solver that takes another number of lower steps."""
 
+    def step(own: Cg, pair: Any, state: Any, batches: Batches) -> Any:
+        return _step(own, pair, state, Batches(batches.upper, batches.lower, of(batches.steps)))
 
-class Counting(Cg):
-    def __init__(self, count: Any = 0) -> None:
-        super().__init__()
-        self.count = count
-
-    def evaluations(self, lower_steps: int) -> Any:
-        return self.count
-
-
-class Bare(Cg):
-    def init(self, pair: Any, optimizers: Any) -> Any:
-        return optimizers
-
-
-class Picky(Cg):
-    def init(self, pair: Any, optimizers: Any) -> Any:
-        raise BilevelError("mine.adam", what="I want Adam")
-
-
-class Failing(Cg):
-    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
-        return pair.beside
-
-
-class Alone(Cg):
-    def step(self, pair: Any, state: Any, batches: Batches) -> Any:
-        return super().step(pair, state, batches)[1]
+    return _with(step=step)
 
 
 class StillJoint(Joint):
@@ -124,34 +96,26 @@ class Half:
     def init(self) -> None: ...
 
 
-class Neither(Cg):
-    levels = 3
-
-
-class Unsure(Cg):
-    responds = None  # type: ignore[assignment]
-
-
 WRONG: dict[str, tuple[Any, str]] = {
-    "levels": (Neither, "levels is not 1 or 2"),
-    "responds": (Unsure, "responds is not a bool"),
+    "levels": (_with(levels=3), "levels is not 1 or 2"),
+    "responds": (_with(responds=None), "responds is not a bool"),
     "methods": (Half, "Half has no method 'step'"),
-    "no evaluations": (Counting(0), r"evaluations\(1\) is 0: return the number"),
-    "evaluations of another type": (Counting(2.0), r"evaluations\(1\) is 2.0: return"),
-    "evaluations that are a truth": (Counting(True), r"evaluations\(1\) is True: return"),
-    "init": (Picky, "Picky.init fails with plain SGD: BilevelError: I want Adam"),
-    "state": (Bare, "the state of Bare has no method 'state_dict': return `new_state"),
-    "step fails": (Failing, "Failing.step fails on a quadratic: AttributeError"),
-    "step returns": (Alone, r"must return \(state, logs\) with a dict of logs, but returns dict"),
-    "does nothing": (Idle, r"Idle logs \[\]: also log the energy as 'loss/upper'"),
+    "no evaluations": (_with(evaluations=lambda *_: 0), r"evaluations\(1\) is 0: return the number"),
+    "evaluations of another type": (_with(evaluations=lambda *_: 2.0), r"evaluations\(1\) is 2.0: return"),
+    "evaluations that are a truth": (_with(evaluations=lambda *_: True), r"evaluations\(1\) is True: return"),
+    "init": (_with(init=_picky), "Mine.init fails with plain SGD: BilevelError: I want Adam"),
+    "state": (_with(init=lambda *given: given[2]), "the state of Mine has no method 'state_dict': return `new_state"),
+    "step fails": (_with(step=lambda *given: given[1].beside), "Mine.step fails on a quadratic: AttributeError"),
+    "step returns": (
+        _with(step=lambda *given: _step(*given)[1]),
+        r"must return \(state, logs\) with a dict of logs, but returns dict",
+    ),
+    "does nothing": (_with(step=lambda *given: (given[2], {})), r"Mine logs \[\]: also log the energy as 'loss/upper'"),
     "loss of the upper level": (_afterwards(lambda *a: a[2].pop("loss/upper")), "log the energy as 'loss/upper'"),
     "not finite": (_afterwards(lambda *a: a[2].update(s=math.nan)), "logs 's' as nan: log a finite number"),
     "text": (_afterwards(lambda *a: a[2].update(s="1")), "logs 's' as '1': log a finite number"),
     "a vector": (_afterwards(lambda *a: a[2].update(s=torch.ones(2))), "logs 's' as tensor.*0-dim"),
-    "a graph": (
-        _afterwards(lambda *a: a[2].update(s=a[1].theta[0].sum())),
-        "logs 's' as tensor.*detached",
-    ),
+    "a graph": (_afterwards(lambda *a: a[2].update(s=a[1].theta[0].sum())), "logs 's' as tensor.*detached"),
     "theta": (_without_step(0), "doesn't change theta: step its optimizer"),
     "omega": (_without_step(1), "doesn't change omega: step its optimizer"),
     "variables of one level": (StillJoint, "StillJoint doesn't change w"),
@@ -167,8 +131,14 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "cannot be loaded": (_with_state(load_state_dict=lambda _, saved: saved["none"]), "can't be loaded.*KeyError"),
     "forgets": (_afterwards(_drift), "steps differently after resuming: put all"),
-    "zero lower steps": (Eager, "Eager must refuse zero lower steps by a BilevelError, but accepts them"),
-    "refuses by accident": (Clumsy, "but fails with ZeroDivisionError: call `check_batches`"),
+    "zero lower steps": (
+        _with_steps(lambda steps: max(steps, 1)),
+        "Mine must refuse zero lower steps by a BilevelError, but accepts them",
+    ),
+    "refuses by accident": (
+        _with_steps(lambda steps: 1 // steps),
+        "but fails with ZeroDivisionError: call `check_batches`",
+    ),
 }
 
 

@@ -13,11 +13,12 @@ import pytest
 from restore_hub import run
 from restore_hub.report import read_runs, write_comparison
 from restore_hub.train import loop
-from restore_hub.train.recording import find_run, recorder, tracker_thread
+from restore_hub.train.recording import recorder, tracker_thread
 from restore_hub.train.recording.find_run import create_run_folder, find_unfinished
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
 from support import LOWLIGHT
+from support.runs import journal
 
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 STEADY = ("export={}", "metrics={psnr: {metric: psnr, inputs: {prediction: enhanced, target: data.rgb}}}")
@@ -55,7 +56,7 @@ def jumping(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("jumping")
 @pytest.mark.parametrize(("seconds", "saves"), [(0, 7), (3600, 2)])
-def test_steps_and_checkpoints_are_counted_by_another_clock(
+def test_a_run_on_a_jumping_clock(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, saves: int
 ) -> None:
     saved = []
@@ -65,7 +66,7 @@ def test_steps_and_checkpoints_are_counted_by_another_clock(
     result = run(LOWLIGHT, overrides=[*small, *STEADY, f"checkpoint_seconds={seconds}"], out=tmp_path / "r")
     assert [stage.steps for stage in result.stages] == [3, 2]
     assert len(saved) == saves, "one for each step where there is no pause, and one for each stage"
-    lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    lines = journal(tmp_path / "r")
     assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 5]
     events = [json.loads(line) for line in (tmp_path / "r" / "events.jsonl").read_text().splitlines()]
     marks = [event["time"] - begun for event in events if "time" in event]
@@ -87,9 +88,7 @@ def test_minutes_are_counted_by_another_clock(small: list[str], tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("jumping")
-def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tracker_gets_every_value_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     from restore_hub_mlflow.tracking import Mlflow
 
@@ -110,10 +109,8 @@ def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
     assert [(m.step, m.value) for m in history] == [(step, 1 / step) for step in range(1, 13)]
 
 
-def test_the_run_that_ran_last_is_gone_on_with_whatever_the_clock_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(find_run.time, "strftime", lambda _: "20260101-000000")  # all begin in the same second
+def test_the_run_that_ran_last_is_resumed_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "20260101-000000")  # all begin in the same second
     runs = [create_run_folder(tmp_path, "night") for _ in range(3)]
     assert len({one.path for one in runs}) == 3
     for one, year in zip(runs, (2050, 1990, 2020), strict=True):

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
-import torch
 
-from restore_hub.model.manifest import METADATA_KEY
 from restore_hub.train.recording.folder import RunFolder
 from support import LOWLIGHT
+from support.runs import same, sets, weights
 from support.sampling import WHOLE, tenth
 
 ROOM = "size=64m,nr_inodes=10000"
@@ -33,46 +31,6 @@ STEADY = (
 )
 
 Call = Callable[..., tuple[int, str]]
-
-
-def sets(*overrides: str) -> list[str]:
-    return [part for override in overrides for part in ("--set", override)]
-
-
-def same(one: Path, other: Path) -> None:
-    """Compare all that two runs leave, but for times."""
-    assert weights(one).keys() == weights(other).keys()
-    for name, left in weights(one).items():
-        right = torch.load(other / "checkpoints" / name)
-        assert left["about"] == right["about"]
-        for block, tensors in left["blocks"].items():
-            for key, tensor in tensors.items():
-                assert torch.equal(tensor, right["blocks"][block][key]), (name, block, key)
-    for pattern in ("metrics.jsonl", "pictures/*", "export/*"):
-        files = sorted(path.relative_to(one) for path in one.glob(pattern))
-        assert files == sorted(path.relative_to(other) for path in other.glob(pattern))
-        for path in files:
-            assert content(one / path) == content(other / path), path
-    stages = [json.loads((folder / "stages.json").read_text()) for folder in (one, other)]
-    assert [{**stage, "seconds": 0} for stage in stages[0]] == [{**stage, "seconds": 0} for stage in stages[1]]
-    assert RunFolder(one).read_status() == RunFolder(other).read_status() == "FINISHED"
-
-
-def content(path: Path) -> bytes:
-    """Return the bytes of a file; of a model without the memory that it takes, which is measured each time."""
-    if path.suffix != ".onnx":
-        return path.read_bytes()
-    model = onnx.load(path)
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    manifest = json.loads(entries[METADATA_KEY])
-    assert manifest.pop("memory")["per_pixel"] > 0
-    onnx.helper.set_model_props(model, {**entries, METADATA_KEY: json.dumps(manifest)})
-    return model.SerializeToString(deterministic=True)
-
-
-def weights(run: Path) -> dict[str, Any]:
-    """Load every checkpoint, which fails where one is not whole."""
-    return {path.name: torch.load(path) for path in sorted((run / "checkpoints").glob("*.pt"))}
 
 
 def fail_and_go_on(call: Call, disk: Any, limit: str, arguments: list[str], whole: Path) -> str:
@@ -125,15 +83,9 @@ def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to
     assert len(set(failed)) > 1, failed
 
     journal = disk.seen / "r" / "metrics.jsonl"
-    process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *steady, on=disk)
-    stop_after(process, journal, 5)
-    disk.read_only()
-    os.kill(process.pid, signal.SIGCONT)
-    process.join()
-    said = (tmp_path / "cut.txt").read_text()
-    assert (process.exitcode, "Traceback" in said) == (2, False), said
-    assert "Read-only file system" in said.splitlines()[-1]
-    assert "--resume" in said.splitlines()[-1]
+    last = cut_off(start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *steady, on=disk), disk, tmp_path)
+    assert "Read-only file system" in last
+    assert "--resume" in last
     weights(disk.seen / "r")
     before = journal.read_bytes()
     code, said = call("refused", "run", LOWLIGHT, "--out", disk.path / "r", *steady, "--resume", on=disk)
@@ -147,9 +99,7 @@ def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to
 
 
 @pytest.mark.parametrize("where", ["--runs", "--out"])
-def test_a_disk_that_is_read_only_from_the_start_gets_nothing(
-    call: Call, disk: Any, steady: list[str], where: str
-) -> None:
+def test_a_disk_that_is_read_only_from_the_start(call: Call, disk: Any, steady: list[str], where: str) -> None:
     disk.read_only()
     code, said = call("refused", "run", LOWLIGHT, where, disk.path / "r", *steady, on=disk)
     assert (code, len(said.splitlines())) == (2, 1), said
@@ -161,19 +111,11 @@ def test_a_disk_that_is_read_only_from_the_start_gets_nothing(
 
 
 @pytest.mark.long
-def test_a_disk_that_becomes_read_only_before_the_first_checkpoint(
-    call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path
-) -> None:
+def test_a_disk_read_only(call: Call, start: Callable[..., Any], disk: Any, small: list[str], tmp_path: Path) -> None:
     arguments = sets(*small, *STEADY, "checkpoint_seconds=3600", "validate_every=1000")
     assert call("whole", "run", LOWLIGHT, "--out", tmp_path / "whole", *arguments)[0] == 0
-    process = start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk)
-    stop_after(process, disk.seen / "r" / "metrics.jsonl", 5)
-    disk.read_only()
-    os.kill(process.pid, signal.SIGCONT)
-    process.join()
-    said = (tmp_path / "cut.txt").read_text()
-    assert (process.exitcode, "Traceback" in said) == (2, False), said
-    assert "metrics.jsonl: cannot be written: Read-only file system" in said.splitlines()[-1]
+    last = cut_off(start("cut", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, on=disk), disk, tmp_path)
+    assert "metrics.jsonl: cannot be written: Read-only file system" in last
     disk.writable()
     code, said = call("resumed", "run", LOWLIGHT, "--out", disk.path / "r", *arguments, "--resume", on=disk)
     assert code == 0, said
@@ -202,9 +144,7 @@ def test_a_disk_that_is_full_at_any_write(call: Call, disk: Any, small: list[str
 
 @pytest.mark.long
 @pytest.mark.parametrize("more", [-400, 8, 1000])
-def test_a_tracker_whose_disk_is_full_stops_no_run_and_gets_the_rest_later(
-    call: Call, disk: Any, small: list[str], tmp_path: Path, more: int
-) -> None:
+def test_a_tracker_whose_disk_is_full(call: Call, disk: Any, small: list[str], tmp_path: Path, more: int) -> None:
     """It has room for so many KiB more, or less, than an empty store needs."""
     pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     from restore_hub_mlflow.database import make_database
@@ -232,9 +172,16 @@ def test_a_tracker_whose_disk_is_full_stops_no_run_and_gets_the_rest_later(
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
 
 
-def stop_after(process: Any, journal: Path, lines: int) -> None:
-    """Wait until a journal has some lines, and stop the process there."""
-    while not journal.exists() or journal.read_bytes().count(b"\n") < lines:
+def cut_off(process: Any, disk: Any, folder: Path) -> str:
+    """Make the disk read-only after a run's first 5 steps; return the last line that the run prints."""
+    journal = disk.seen / "r" / "metrics.jsonl"
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 5:
         assert process.is_alive()
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGSTOP)
+    disk.read_only()
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    said = (folder / "cut.txt").read_text()
+    assert (process.exitcode, "Traceback" in said) == (2, False), said
+    return said.splitlines()[-1]

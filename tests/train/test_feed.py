@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from restore_hub.plan.samples import Samples
 from restore_hub.train.feed import Feed
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.setup import Setup
+from support.chains import Make
 
 SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.1.lower.batches=one")
 
@@ -29,7 +30,7 @@ def _numbers(batches: Sequence[Batch]) -> list[float]:
     return [float(part["raw"].double().sum()) for batch in batches for part in batch.parts]
 
 
-def test_fresh_lower_batches_follow_each_other_without_repeating(make: Callable[..., Plan]) -> None:
+def test_fresh_lower_batches_follow_each_other_without_repeating(make: Make) -> None:
     feed = _feed(make("stages.1.lower.steps=3"))
     stream = feed._streams[1]
     for step in range(4):
@@ -38,12 +39,12 @@ def test_fresh_lower_batches_follow_each_other_without_repeating(make: Callable[
         assert _numbers(batches.lower) == _numbers([stream.batch(3 * step + i) for i in range(3)])
 
 
-def test_one_lower_batch_serves_all_steps(make: Callable[..., Plan]) -> None:
+def test_one_lower_batch_serves_all_steps(make: Make) -> None:
     batches = _feed(make("stages.1.lower.steps=3", "stages.1.lower.batches=one")).batches(2)
     assert (len(batches.lower), batches.steps) == (1, 3)
 
 
-def test_a_batch_in_parts_reads_what_a_larger_batch_reads(make: Callable[..., Plan]) -> None:
+def test_a_batch_in_parts_reads_what_a_larger_batch_reads(make: Make) -> None:
     parts = _feed(make("stages.1.lower.accumulate=3", "data.train.batch_size=2")).batches(1).lower
     whole = _feed(make("data.train.batch_size=6")).batches(1).lower
     assert [len(batch.parts) for batch in parts] == [3] * len(whole)
@@ -51,7 +52,7 @@ def test_a_batch_in_parts_reads_what_a_larger_batch_reads(make: Callable[..., Pl
         assert torch.equal(batch["raw"], one["raw"])
 
 
-def test_lower_batches_are_made_when_they_are_read_and_the_last_one_once(make: Callable[..., Plan]) -> None:
+def test_lower_batches_are_made_when_they_are_read_and_the_last_one_once(make: Make) -> None:
     feed = _feed(make("stages.1.lower.steps=4"))
     made: list[int] = []
     make_batch = feed._batch
@@ -68,14 +69,14 @@ def test_lower_batches_are_made_when_they_are_read_and_the_last_one_once(make: C
         batches.lower[4]
 
 
-def test_a_shared_batch_is_one_object_and_others_are_not(make: Callable[..., Plan]) -> None:
+def test_a_shared_batch_is_one_object_and_others_are_not(make: Make) -> None:
     shared = _feed(make(*SAME_SPLIT)).batches(0)
     assert shared.upper is shared.lower[-1]
     apart = _feed(make()).batches(0)
     assert apart.upper is not apart.lower[-1]
 
 
-def test_stages_of_another_solver_see_the_same_batches(make: Callable[..., Plan]) -> None:
+def test_stages_of_another_solver_see_the_same_batches(make: Make) -> None:
     one = _feed(make()).batches(1)
     other = _feed(make("stages.1.solver=alternating")).batches(1)
     assert _numbers([one.upper, *one.lower]) == _numbers([other.upper, *other.lower])

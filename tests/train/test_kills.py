@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,15 +16,26 @@ import torch
 
 from restore_hub.train.recording.folder import RunFolder
 from support import LOWLIGHT
+from support.runs import journal, same, sets
 from support.sampling import generator, share
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-Same = Callable[[Path, Path], None]
 
 
 def command(overrides: list[str], out: Path) -> list[str]:
-    sets = [part for override in overrides for part in ("--set", override)]
-    return [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out), "--resume", *sets]
+    return [sys.executable, "-m", "restore_hub", "run", str(LOWLIGHT), "--out", str(out), "--resume", *sets(*overrides)]
+
+
+def interrupted(arguments: list[str], out: Path, number: signal.Signals) -> str:
+    """Start a run and send it a signal once it has taken a step; return what it prints."""
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    while not (out / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode not in (0, None)
+    return said
 
 
 def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
@@ -40,21 +49,12 @@ def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(
-    frequent: list[str], tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_saves_the_state_and_says_resume(frequent: list[str], tmp_path: Path, number: signal.Signals) -> None:
     overrides = [*frequent, "stages.0.steps=100000", "checkpoint_seconds=60"]
-    process = subprocess.Popen(command(overrides, tmp_path / "r"), stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / "r" / "metrics.jsonl"
-    while not journal.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode not in (0, None)
+    said = interrupted(command(overrides, tmp_path / "r"), tmp_path / "r", number)
     assert f"restore-hub run {tmp_path / 'r' / 'spec.json'} --out {tmp_path / 'r'} --resume" in said
     state = torch.load(tmp_path / "r" / "checkpoints" / "state.pt")
-    last = [json.loads(line)["step"] for line in journal.read_text().splitlines()][-1]
+    last = journal(tmp_path / "r")[-1]["step"]
     assert state["step"] == last
     assert RunFolder(tmp_path / "r").read_status() == "KILLED"
     assert "stopping after this step" in said
@@ -70,21 +70,11 @@ def register_losses(register):
 """
 
 
-def test_a_quiet_run_that_is_stopped_still_says_how_to_go_on_with_its_plugins(
-    frequent: list[str], tmp_path: Path
-) -> None:
+def test_a_quiet_run_that_is_stopped_says_how_to_resume(frequent: list[str], tmp_path: Path) -> None:
     (tmp_path / "idle.py").write_text(IDLE)
     plugin = ("--plugin", str(tmp_path / "idle.py"))
-    process = subprocess.Popen(
-        [*command([*frequent, "stages.0.steps=100000"], tmp_path / "r"), "--quiet", *plugin],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "r" / "metrics.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=240)
+    again = command([*frequent, "stages.0.steps=100000"], tmp_path / "r")
+    said = interrupted([*again, "--quiet", *plugin], tmp_path / "r", signal.SIGINT)
     assert f"--resume {' '.join(plugin)}" in said
 
 
@@ -92,7 +82,7 @@ HUNG = 300.0  # seconds in which a run of some ends on any machine, however busy
 
 
 @pytest.mark.long
-def test_kills_at_random_moments(frequent: list[str], tmp_path: Path, same: Same) -> None:
+def test_kills_at_random_moments(frequent: list[str], tmp_path: Path) -> None:
     """Real processes are killed again and again, at any moment, until they finish: 100 times, or a tenth of that."""
     more = ["stages.0.steps=40", "stages.1.steps=20", "validate_every=7", "export={chain: enhanced}"]
     overrides = [*frequent, *more]

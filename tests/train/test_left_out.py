@@ -10,7 +10,12 @@ import pytest
 
 from restore_hub import run
 from restore_hub.errors import DataError, SpecError, TrainingError
-from support import LOWLIGHT, refused
+from restore_hub.plan import make_plan
+from restore_hub.plan.dry_run import dry_run
+from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
+from support import LOWLIGHT, Capture, refused
+from support.plugin_files import WritePlugin
 
 SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1", "export={chain: enhanced}")
 
@@ -33,8 +38,8 @@ def _overrides(small: list[str], roots: dict[str, Path]) -> list[str]:
     return [*small, *SHORT, *(f"data.{split}.root={root}" for split, root in roots.items())]
 
 
-def test_damaged_files_are_left_out_named_once_and_recorded(
-    small: list[str], damaged: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_damaged_files_are_left_out(
+    small: list[str], damaged: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
     result = run(LOWLIGHT, overrides=[*_overrides(small, damaged), "validate_every=1"], out=tmp_path / "r")
     said = capsys.readouterr().err.splitlines()
@@ -53,17 +58,13 @@ def test_damaged_files_are_left_out_named_once_and_recorded(
 
 
 @pytest.mark.parametrize(("split", "file"), [("train", "p1"), ("holdout", "p9")])
-def test_a_strict_split_ends_the_run(
-    small: list[str], damaged: dict[str, Path], tmp_path: Path, split: str, file: str
-) -> None:
+def test_strict_splits(small: list[str], damaged: dict[str, Path], tmp_path: Path, split: str, file: str) -> None:
     with pytest.raises((TrainingError, DataError)) as caught:
         run(LOWLIGHT, overrides=[*_overrides(small, damaged), f"data.{split}.strict=true"], out=tmp_path / "r")
     assert f"{split}/short/{file}.dng" in caught.value.place
 
 
-def test_a_run_over_sound_files_says_nothing_of_the_kind(
-    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_over_sound_files_says_nothing(small: list[str], tmp_path: Path, capsys: Capture) -> None:
     result = run(LOWLIGHT, overrides=[*small, *SHORT], out=tmp_path / "r")
     assert "left out" not in capsys.readouterr().err
     assert not (result.folder / "left_out.jsonl").exists()
@@ -99,16 +100,9 @@ def register_datasets(register):
 
 
 @pytest.fixture
-def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def noted(write_plugin: WritePlugin) -> Path:
     """Return a plugin file with a dataset that has a note."""
-    import sys
-
-    from restore_hub.plugins import load_plugins
-
-    (tmp_path / "noted.py").write_text(NOTED)
-    monkeypatch.delitem(sys.modules, "noted", raising=False)
-    load_plugins.cache_clear()
-    return tmp_path / "noted.py"
+    return write_plugin("noted", NOTED)
 
 
 def _with_noted(small: list[str], count: int = 2) -> list[str]:
@@ -116,14 +110,7 @@ def _with_noted(small: list[str], count: int = 2) -> list[str]:
     return [*kept, *SHORT, f"data.train={{dataset: noted/x, count: {count}}}"]
 
 
-def test_notes_of_datasets_are_said_and_recorded(
-    small: list[str], noted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from restore_hub.plan import make_plan
-    from restore_hub.plan.dry_run import dry_run
-    from restore_hub.plugins import default_registry
-    from restore_hub.spec import read_spec
-
+def test_notes_are_printed_and_recorded(small: list[str], noted: Path, tmp_path: Path, capsys: Capture) -> None:
     plan = make_plan(read_spec(LOWLIGHT, _with_noted(small)), default_registry([noted]))
     assert "data.train: scene 7 is left out" in dry_run(plan).remarks
     result = run(LOWLIGHT, overrides=_with_noted(small), plugins=[noted], out=tmp_path / "r")

@@ -10,12 +10,10 @@ import pytest
 from restore_hub import run
 from restore_hub.train import progress
 from restore_hub.train.progress import Progress, logging_to, note
-from support import LOWLIGHT
+from support import LOWLIGHT, Capture
 
 
-def test_a_quiet_run_prints_nothing_and_logs_everything(
-    small: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_quiet_run_logs_everything(small: list[str], tmp_path: Path, capfd: Capture) -> None:
     run(LOWLIGHT, overrides=small, out=tmp_path / "r", quiet=True)
     assert capfd.readouterr().err == ""
     log = (tmp_path / "r" / "log.txt").read_text()
@@ -24,9 +22,7 @@ def test_a_quiet_run_prints_nothing_and_logs_everything(
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S", line) for line in log.splitlines())
 
 
-def test_a_verbose_run_says_every_value_of_every_step(
-    small: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_verbose_run_prints_every_value(small: list[str], tmp_path: Path, capfd: Capture) -> None:
     run(LOWLIGHT, overrides=small, out=tmp_path / "r", verbose=True)
     said = capfd.readouterr().err
     assert len(re.findall(r"stage 1/2 joint: step [123]  loss \d", said)) == 3
@@ -35,7 +31,7 @@ def test_a_verbose_run_says_every_value_of_every_step(
     assert "stage 2/2 ibgl: step 2  " in (tmp_path / "r" / "log.txt").read_text()
 
 
-def test_what_is_printed_is_logged_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_printed_is_logged_too(tmp_path: Path, capsys: Capture) -> None:
     with logging_to(tmp_path / "log.txt"):
         note("one")
         with logging_to(tmp_path / "inner.txt", quiet=True):
@@ -56,7 +52,7 @@ def test_lines_are_logged_beside_a_bar(tmp_path: Path, monkeypatch: pytest.Monke
     assert re.search(r"stage: 2/2 steps, \S+ steps/s, 0 s left  loss 0\.25$", last)
 
 
-def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "log.txt").mkdir()
     with logging_to(tmp_path / "log.txt"):
         note("said all the same")

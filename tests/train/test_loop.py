@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -14,12 +13,14 @@ from restore_hub.errors import SpecError, TrainingError
 from restore_hub.train.error_place import SMALLER_PICTURES
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.recording.folder import RunFolder
-from support import LOWLIGHT, refused
+from support import LOWLIGHT, Capture, refused
+from support.plugin_files import WritePlugin
+from support.runs import journal
 
 
 def test_the_holdout_is_measured_every_so_many_steps(small: list[str], tmp_path: Path) -> None:
     result = run(LOWLIGHT, overrides=[*small, "validate_every=1", "export={chain: enhanced}"], out=tmp_path / "r")
-    lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    lines = journal(result.folder)
     assert [line["step"] for line in lines if "holdout/psnr" in line] == [1, 2, 3, 4, 5]
 
 
@@ -35,12 +36,7 @@ def test_the_best_weights_are_exported_on_request(small: list[str], tmp_path: Pa
 
 @pytest.mark.parametrize(("signals", "kept"), [(1, 3), (2, 2)])
 def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of_the_last_whole_one(
-    small: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    signals: int,
-    kept: int,
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture, signals: int, kept: int
 ) -> None:
     from restore_hub.bilevel.solvers import Joint
 
@@ -61,8 +57,8 @@ def test_ctrl_c_ends_after_the_step_and_a_second_one_at_once_with_the_weights_of
     assert f"stopped at step {kept}; to resume: restore-hub run" in said
 
 
-def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_ctrl_c_on_a_full_disk(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     from restore_hub.bilevel.solvers import Joint
 
@@ -82,6 +78,24 @@ def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
     assert "to resume: restore-hub run" in said
 
 
+LOSS = """
+from restore_hub import hookimpl
+from restore_hub.errors import OptionError
+
+class Loss:
+    def __init__(self, k: int = 2) -> None:
+        if k % 2:
+            raise OptionError("picky.odd", "k", what="k must be even")
+
+    def __call__(self, prediction, target):
+        BODY
+
+@hookimpl
+def register_losses(register):
+    register("x", "{stem}:Loss", summary="faulty or picky")
+"""
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -91,25 +105,19 @@ def test_ctrl_c_on_a_full_disk_still_says_how_to_go_on(
         ("return (prediction - target).abs(), 3", "spec.loss-result"),
     ],
 )
-def test_a_loss_that_fails_is_named(small: list[str], tmp_path: Path, body: str, code: str) -> None:
-    (tmp_path / "faulty.py").write_text(
-        "from restore_hub import hookimpl\n"
-        f"class Loss:\n    def __call__(self, prediction, target):\n        {body}\n"
-        "@hookimpl\ndef register_losses(register):\n    register('x', 'faulty:Loss', summary='faulty')\n"
-    )
-    import sys
-
-    from restore_hub.plugins import load_plugins
-
-    load_plugins.cache_clear()
-    sys.modules.pop("faulty", None)
+def test_a_loss_that_fails_is_named(
+    small: list[str], tmp_path: Path, write_plugin: WritePlugin, body: str, code: str
+) -> None:
+    plugin = write_plugin("faulty", LOSS.replace("BODY", body))
     with refused(code, "stage 1/2 joint"):
-        run(
-            LOWLIGHT,
-            overrides=[*small, "objectives.fidelity.loss=faulty/x"],
-            plugins=[tmp_path / "faulty.py"],
-            out=tmp_path / "r",
-        )
+        run(LOWLIGHT, overrides=[*small, "objectives.fidelity.loss=faulty/x"], plugins=[plugin], out=tmp_path / "r")
+
+
+def test_an_option_that_a_loss_refuses(small: list[str], tmp_path: Path, write_plugin: WritePlugin) -> None:
+    plugin = write_plugin("picky", LOSS.replace("BODY", "return None"))
+    objective = "objectives.fidelity={loss: picky/x, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
+    with refused("picky.odd", "objectives.fidelity", SpecError):
+        run(LOWLIGHT, overrides=[*small, objective], plugins=[plugin], out=tmp_path / "r")
 
 
 def test_a_device_that_is_not_there_is_one_error(small: list[str], tmp_path: Path) -> None:
@@ -125,9 +133,7 @@ def test_a_tracker_that_cannot_be_opened_ends_the_run_before_it_begins(small: li
     assert not (tmp_path / "r").exists()
 
 
-def test_an_error_while_the_holdout_is_measured_says_so(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_the_holdout_says_so(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
@@ -135,27 +141,3 @@ def test_an_error_while_the_holdout_is_measured_says_so(
     with refused("train.out-of-memory", "stage 1/2 joint, holdout") as caught:
         run(LOWLIGHT, overrides=small, out=tmp_path / "r")
     assert caught.value.mend == SMALLER_PICTURES
-
-
-LOSSES = """
-from restore_hub import hookimpl
-from restore_hub.errors import OptionError
-
-class Picky:
-    def __init__(self, k: int = 1) -> None:
-        raise OptionError("picky.odd", "k", what="k must be even")
-
-    def __call__(self, prediction, target):
-        return (prediction - target).abs().sum(), prediction.numel()
-
-@hookimpl
-def register_losses(register):
-    register("picky", "picky_loss:Picky", summary="Refuses")
-"""
-
-
-def test_an_option_that_a_loss_refuses_is_named_with_its_place(small: list[str], tmp_path: Path) -> None:
-    (tmp_path / "picky_loss.py").write_text(LOSSES)
-    objective = "objectives.fidelity={loss: picky-loss/picky, k: 3, inputs: {prediction: enhanced, target: data.rgb}}"
-    with refused("picky.odd", "objectives.fidelity", SpecError):
-        run(LOWLIGHT, overrides=[*small, objective], plugins=[tmp_path / "picky_loss.py"], out=tmp_path / "r")

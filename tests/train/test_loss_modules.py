@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.plugins import load_plugins
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.hypergradient_check import check_hypergradients
 from support import LOWLIGHT, refused
+from support.plugin_files import WritePlugin
+from support.runs import stop_after
 
 PLUGIN = """
 from pathlib import Path
@@ -39,13 +38,8 @@ def register_losses(register):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "features.py"
-    path.write_text(PLUGIN)
-    load_plugins.cache_clear()
-    yield path
-    load_plugins.cache_clear()
-    sys.modules.pop("features", None)
+def plugin(write_plugin: WritePlugin) -> Path:
+    return write_plugin("features", PLUGIN)
 
 
 @pytest.fixture
@@ -85,9 +79,7 @@ def test_its_hypergradient_is_compared_in_float64(spec: list[str], plugin: Path)
     assert any(c.reference == "steps" and abs(c.whole.cosine - 1) < 1e-9 for c in found[0].comparisons), found
 
 
-def test_a_run_does_not_go_on_with_other_weights_of_a_loss(
-    spec: list[str], plugin: Path, tmp_path: Path, stop_after: Callable[..., None]
-) -> None:
+def test_a_run_does_not_go_on_with_other_weights_of_a_loss(spec: list[str], plugin: Path, tmp_path: Path) -> None:
     weights = tmp_path / "features.pt"
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     overrides = [*spec, f"objectives.fidelity.weights={weights}", "checkpoint_seconds=0"]

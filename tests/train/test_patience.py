@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from restore_hub import run
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.trainable import Evaluation
 from support import LOWLIGHT, refused
+from support.runs import journal, stop_after
 
 # Best at the third measurement of the first stage; the second stage finds one better, then two that are not.
 SCORES = [1.0, 3.0, 5.0, 4.0, 5.0, 6.0, 2.0, 2.0, 2.0, 2.0]
@@ -38,16 +37,14 @@ def test_stages_end_early_and_each_begins_to_count_anew(small: list[str], tmp_pa
     result = run(LOWLIGHT, overrides=[*small, *SETTINGS], out=tmp_path / "r")
     assert [stage.steps for stage in result.stages] == [5, 3]
     assert [stage.metrics["psnr"] for stage in result.stages] == [5.0, 2.0]
-    lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    lines = journal(tmp_path / "r")
     assert [line["holdout/psnr"] for line in lines if "holdout/psnr" in line] == SCORES[:8], "measured once a step"
     assert torch.load(tmp_path / "r" / "checkpoints" / "best.pt")["about"]["step"] == 6
 
 
 @pytest.mark.usefixtures("scored")
 @pytest.mark.parametrize("steps", [3, 4, 7])
-def test_a_resumed_run_stops_at_the_same_step(
-    small: list[str], tmp_path: Path, steps: int, stop_after: Callable[..., None]
-) -> None:
+def test_a_resumed_run_stops_at_the_same_step(small: list[str], tmp_path: Path, steps: int) -> None:
     overrides = [*small, *SETTINGS, "checkpoint_seconds=0"]
     stop_after(steps, overrides=overrides, out=tmp_path / "r")
     assert torch.load(tmp_path / "r" / "checkpoints" / "state.pt")["step"] == steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from restore_hub import run
 from restore_hub.batch import Batch
 from restore_hub.bilevel import cosine, norm
 from restore_hub.contracts import Batches
-from restore_hub.plan import Plan, build_chain
+from restore_hub.plan import build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
@@ -22,6 +21,7 @@ from restore_hub.train.problems.chain_pair import ChainPair
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT
+from support.chains import Make
 
 
 def batch(seed: int) -> Batch:
@@ -30,9 +30,7 @@ def batch(seed: int) -> Batch:
     return Batch({"raw": raw, "rgb": rgb})
 
 
-def test_the_hypergradient_points_where_that_of_float32_points(
-    make: Callable[..., Plan], two_level_solver: tuple[str, int]
-) -> None:
+def test_the_hypergradient_points_where_that_of_float32_points(make: Make, two_level_solver: tuple[str, int]) -> None:
     name, steps = two_level_solver
     plan = make(
         "blocks.generate.width=8",
@@ -62,9 +60,7 @@ def test_the_hypergradient_points_where_that_of_float32_points(
     assert float(norm(half) / norm(full)) == pytest.approx(1, abs=0.05)
 
 
-def test_networks_run_in_bfloat16_and_all_that_is_summed_in_float32(
-    small: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_run_in_bfloat16_and_sums_in_float32(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[torch.dtype]] = {"block": set(), "loss": set(), "coupling": set()}
 
     def watch(precision: str) -> None:

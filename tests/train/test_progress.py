@@ -36,6 +36,14 @@ def _on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, show: Callable[[
     return text.decode()
 
 
+def _plain(monkeypatch: pytest.MonkeyPatch) -> tuple[StringIO, list[float]]:
+    """Return what gets standard error where there is no terminal, and the time."""
+    stream, now = StringIO(), [0.0]
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return stream, now
+
+
 def _four_steps() -> None:
     with Progress("stage 1/1 joint", 4) as shown:
         for step in range(1, 5):
@@ -72,10 +80,7 @@ def test_80_columns_show_both_losses_of_a_bilevel_stage(monkeypatch: pytest.Monk
 
 
 def test_the_time_left_of_a_run_that_is_gone_on_with_counts_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream, now = _plain(monkeypatch)
     with Progress("x", 1000, begun=900) as shown:
         for step in range(901, 932):
             now[0] += 0.5
@@ -94,8 +99,7 @@ def test_a_terminal_without_room_gets_plain_lines(monkeypatch: pytest.MonkeyPatc
     ("total", "unit", "said"), [(4, "step", "4/4 steps, "), (1, "step", "1/1 step, "), (60, "s", "60/60 s, ")]
 )
 def test_units_agree_with_their_number(monkeypatch: pytest.MonkeyPatch, total: float, unit: str, said: str) -> None:
-    stream = StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
+    stream, _ = _plain(monkeypatch)
     with Progress("x", total, unit) as shown:
         shown.update(total, {})
         note("stays")
@@ -104,10 +108,7 @@ def test_units_agree_with_their_number(monkeypatch: pytest.MonkeyPatch, total: f
 
 
 def test_progress_lines_are_seconds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream, now = _plain(monkeypatch)
     with Progress("x", 100) as shown:
         for step in range(1, 41):
             now[0] += 1.0 if step <= 16 else 2.0

@@ -20,20 +20,9 @@ from restore_hub.train.ranks import Ranks, own_device
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT, refused
+from support.chains import TWO_LEVELS
 
-SOLVERS = {  # with their lower steps
-    "joint": 1,
-    "alternating": 2,
-    "tbgl": 1,
-    "ibgl": 2,
-    "lwcl": 1,
-    "rhg": 2,
-    "truncated-rhg": 6,
-    "bda": 2,
-    "cg": 2,
-    "neumann": 2,
-    "f2sa": 2,
-}
+SOLVERS = {"joint": 1, **TWO_LEVELS}  # with their lower steps
 GROUPS = ("sample", "2")
 CASES = [f"{solver} {kind}" for solver in SOLVERS for kind in ("chain", "problem")]
 CASES += [f"{solver} {kind}" for solver in ("tbgl", "ibgl", "cg", "f2sa", "rhg") for kind in ("late", "parts")]
@@ -50,44 +39,22 @@ torch.set_flush_denormal(True)
 from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, norm_cap
 from restore_hub.contracts import Batches
-from restore_hub.plan import build_chain, make_plan
-from restore_hub.plan.objectives import Objectives
+from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import Level, read_spec
-from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
 from restore_hub.train.problems.trainable import variables_of
 from restore_hub.train.ranks import joined
+from support.chains import CASCADE, Bright, levels_of, parts_of
 
-CASCADE = "{network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}"
 LATE = ["stages.1.upper={blocks: [enhance], objective: fidelity, data: upper}",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train}"]
 registry = default_registry()
 
-class Bright:
-    """The mean error over the bright pixels: how many there are differs among the processes."""
-
-    def __call__(self, prediction, target):
-        bright = (target > 0.7).to(prediction.dtype)
-        return ((prediction - target) ** 2 * bright).sum(), bright.sum()
-
-def parts_of(seed, count, reduction):
-    g = torch.Generator().manual_seed(seed)
-    raw = torch.rand(4, 4, 8, 8, generator=g, dtype=torch.float64)
-    rgb = torch.rand(4, 3, 16, 16, generator=g, dtype=torch.float64)
-    rgb *= torch.linspace(1.0, 0.72, 4, dtype=torch.float64).reshape(-1, 1, 1, 1)
-    own = slice(4 * reduction.rank // reduction.size, 4 * (reduction.rank + 1) // reduction.size)
-    return Batch(*({"raw": r, "rgb": p} for r, p in zip(raw[own].chunk(count), rgb[own].chunk(count))))
-
 def chain_problem(index, kind, reduction):
     more = LATE if kind == "late" else ["stages.1.lower.objective={fidelity: 1, retinex: 0.5}"]
-    plan = make_plan(read_spec(pipeline, [*overrides, f"blocks.enhance={CASCADE}", *more]), registry)
-    torch.manual_seed(3)
-    chain = build_chain(plan).double()
-    losses = {name: part.make() for name, part in plan.losses.items()}
-    losses["fidelity"] = Bright()
-    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    return chain, TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[index], reduction)
+    plan = make_plan(read_spec(pipeline, [*overrides, CASCADE, *more]), registry)
+    return levels_of(plan, index, reduction, fidelity=Bright())
 
 class Numbers:
     """Groups of variables on samples: y ~ fit scaled by theta, of a count that the data decide."""
@@ -133,7 +100,8 @@ def trained(case, reduction):
         blocks, batch = parts.blocks, lambda seed: numbers(seed, reduction)
     else:
         chain, made = chain_problem(0 if name == "joint" else 1, kind, reduction)
-        blocks, batch = chain.blocks, lambda seed: parts_of(seed, 2 if kind == "parts" else 1, reduction)
+        own = slice(4 * reduction.rank // reduction.size, 4 * (reduction.rank + 1) // reduction.size)
+        blocks, batch = chain.blocks, lambda seed: parts_of(4, 2 if kind == "parts" else 1, seed, own)
     rate = 0.01 if name == "neumann" else 0.05
     state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in variables_of(made)])
     if options and kind == "chain":
@@ -223,9 +191,7 @@ class Two(Ranks):
         ),
     ],
 )
-def test_what_several_processes_cannot_train_is_refused_before_a_step(
-    small: list[str], index: int, overrides: list[str], code: str, place: str
-) -> None:
+def test_refused_on_two_processes(small: list[str], index: int, overrides: list[str], code: str, place: str) -> None:
     setup = set_up(LOWLIGHT, [*small, *overrides], (), "cpu")
     Stepper(setup, index)  # one process can
     setup.ranks = Two()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from restore_hub.train.recording.find_run import find_unfinished
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.run import Result
 from support import LOWLIGHT, refused
-
-Same = Callable[[Path, Path], None]
-Stop = Callable[..., None]
+from support.runs import same, stop_after
 
 
 def test_resume_finds_the_newest_unfinished_run_of_the_same_spec(frequent: list[str], tmp_path: Path) -> None:
@@ -81,9 +78,7 @@ def test_another_spec_is_told_by_a_few_short_differences(tmp_path: Path) -> None
         (lambda state: state.clear(), "train.state-unreadable"),
     ],
 )
-def test_states_that_would_not_give_the_same_bits(
-    frequent: list[str], whole: Result, tmp_path: Path, spoil: Any, code: str, same: Same, stop_after: Stop
-) -> None:
+def test_states_with_other_bits(frequent: list[str], whole: Result, tmp_path: Path, spoil: Any, code: str) -> None:
     stop_after(1, overrides=frequent, out=tmp_path / "r")
     path = tmp_path / "r" / "checkpoints" / "state.pt"
     state = torch.load(path)

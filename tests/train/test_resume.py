@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,12 @@ from restore_hub.train import loop
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.run import Result
 from support import LOWLIGHT, refused
-
-Same = Callable[[Path, Path], None]
-Stop = Callable[..., None]
+from support.plugin_files import WritePlugin, network_plugin, through
+from support.runs import same, stop_after
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_a_run_killed_after_a_step_goes_on_to_the_same_bits(
-    frequent: list[str], whole: Result, tmp_path: Path, steps: int, same: Same, stop_after: Stop
-) -> None:
+def test_a_killed_run_gives_the_same_bits(frequent: list[str], whole: Result, tmp_path: Path, steps: int) -> None:
     stop_after(steps, overrides=frequent, out=tmp_path / "r")
     assert (tmp_path / "r" / "checkpoints" / "state.pt").is_file()
     with (tmp_path / "r" / "metrics.jsonl").open("a") as file:
@@ -42,9 +38,7 @@ LEVELS = (
 
 @pytest.mark.long
 @pytest.mark.parametrize(("solver", "restart"), [("f2sa", "warm"), ("f2sa", "cold"), ("rhg", "cold")])
-def test_the_lower_level_goes_on_to_the_same_bits_warm_or_cold(
-    frequent: list[str], tmp_path: Path, solver: str, restart: str, same: Same, stop_after: Stop
-) -> None:
+def test_restarts_give_the_same_bits(frequent: list[str], tmp_path: Path, solver: str, restart: str) -> None:
     """A cold restart goes back to where the stage began, not to where the run went on; f2sa keeps a second copy."""
     stage = f"{{solver: {solver}, steps: 3, {LEVELS.replace('RESTART', restart)}}}"
     overrides = [*frequent, "stages.0.steps=1", f"stages.1={stage}"]
@@ -55,45 +49,12 @@ def test_the_lower_level_goes_on_to_the_same_bits_warm_or_cold(
     same(tmp_path / "r", tmp_path / "whole")
 
 
-DROPPING = """
-import torch
-from torch import nn
-from restore_hub import hookimpl
-from restore_hub.contracts import Port
-
-class Dropping(nn.Module):
-    inputs = {"image": Port(3)}
-    outputs = {"image": Port(3)}
-    size_multiple = 1
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout2d(0.5))
-        self.head = nn.Conv2d(8, 3, 3, padding=1)
-
-    def forward(self, image):
-        return image + self.head(self.body(image))
-
-@hookimpl
-def register_networks(register):
-    register("dropping", "dropping:Dropping", summary="Batch normalisation and dropout")
-"""
-
-
-def test_dropout_and_running_statistics_go_on_to_the_same_bits(
-    frequent: list[str], tmp_path: Path, same: Same, stop_after: Stop
-) -> None:
+def test_dropout_and_running_statistics(frequent: list[str], tmp_path: Path, write_plugin: WritePlugin) -> None:
     """Both depend on what was drawn and seen before: the run that is left alone differs where either is forgotten."""
-    (tmp_path / "dropping.py").write_text(DROPPING)
-    overrides = [
-        *frequent,
-        "precision=bf16",
-        "blocks.enhance={network: dropping/dropping, inputs: {image: rgb}, outputs: [enhanced]}",
-        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
-        "stages.0.objective=fidelity",
-        "stages.1.lower.objective=fidelity",
-    ]
-    given: dict[str, Any] = {"overrides": overrides, "plugins": [tmp_path / "dropping.py"]}
+    body = "nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout2d(0.5), nn.Conv2d(8, 3, 3, padding=1)"
+    plugin = write_plugin("dropping", network_plugin(f"self.body = nn.Sequential({body})", "image = self.body(image)"))
+    overrides = [*frequent, "precision=bf16", *through("dropping/net")]
+    given: dict[str, Any] = {"overrides": overrides, "plugins": [plugin]}
     run(LOWLIGHT, **given, out=tmp_path / "whole")
     stop_after(2, **given, out=tmp_path / "r")
     stop_after(3, **given, out=tmp_path / "r", resume=True)
@@ -102,8 +63,8 @@ def test_dropout_and_running_statistics_go_on_to_the_same_bits(
     same(tmp_path / "r", tmp_path / "whole")
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew(
-    small: list[str], tmp_path: Path, same: Same, monkeypatch: pytest.MonkeyPatch
+def test_a_run_without_checkpoint_begins_anew(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -121,8 +82,8 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     same(tmp_path / "r", run(LOWLIGHT, overrides=overrides, out=tmp_path / "other").folder)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(
-    frequent: list[str], whole: Result, tmp_path: Path, same: Same, monkeypatch: pytest.MonkeyPatch
+def test_a_checkpoint_on_a_full_disk(
+    frequent: list[str], whole: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, saves = torch.save, 0
 
@@ -148,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(
 
 @pytest.mark.parametrize("weights", ["last", "best"])
 def test_an_export_that_is_interrupted_leaves_the_weights_of_the_run(
-    frequent: list[str], whole: Result, tmp_path: Path, weights: str, same: Same, monkeypatch: pytest.MonkeyPatch
+    frequent: list[str], whole: Result, tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_plan: Any, chain: Any, *_: Any) -> None:
         for parameter in chain.parameters():
@@ -165,7 +126,7 @@ def test_an_export_that_is_interrupted_leaves_the_weights_of_the_run(
     assert result.metrics
 
 
-def test_the_state_goes_with_the_best_weights(small: list[str], tmp_path: Path, stop_after: Stop) -> None:
+def test_the_state_goes_with_the_best_weights(small: list[str], tmp_path: Path) -> None:
     """Else a run that does not repeat to the bit could keep weights that no measurement of its journal stands for."""
     stop_after(1, overrides=[*small, "validate_every=2"], out=tmp_path / "r")
     saved = {name: torch.load(tmp_path / "r" / "checkpoints" / f"{name}.pt") for name in ("state", "best")}

@@ -14,7 +14,8 @@ from restore_hub.export.runs import export_run
 from restore_hub.plugins import default_registry
 from restore_hub.train.recording.find_run import create_run_folder
 from restore_hub.train.run import Result
-from support import LOWLIGHT, refused
+from support import LOWLIGHT, Capture, refused
+from support.runs import journal
 
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
@@ -29,7 +30,7 @@ def test_a_run_leaves_what_it_promises(finished: Result) -> None:
 
 
 def test_every_step_is_recorded_with_the_diagnostics_of_its_solver(finished: Result) -> None:
-    lines = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
+    lines = journal(finished.folder)
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
     bilevel = [line for line in lines if "loss/upper" in line]
     assert [line["step"] for line in bilevel] == [4, 5]
@@ -123,9 +124,7 @@ def test_failures_are_one_error(small: list[str], tmp_path: Path, override: str,
     assert not (tmp_path / "r").exists(), "the corrected command may use the same folder"
 
 
-def test_a_run_that_fails_late_says_that_it_goes_on_with_the_same_spec(
-    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_fails_late_says_resume(small: list[str], tmp_path: Path, capsys: Capture) -> None:
     with pytest.raises(TrainingError) as caught:
         run(LOWLIGHT, overrides=[*small, "stages.1.lower.lr=1e30"], out=tmp_path / "r")
     assert caught.value.place.startswith("stage 2/2 ibgl, step ")

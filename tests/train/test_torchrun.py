@@ -18,6 +18,8 @@ import torch
 
 from restore_hub import run
 from support import LOWLIGHT, refused
+from support.plugin_files import WritePlugin, network_plugin, through
+from support.runs import journal, sets
 
 pytestmark = pytest.mark.long
 
@@ -28,10 +30,9 @@ class Launched:
     def __init__(
         self, folder: Path, overrides: list[str], *more: str, restarts: int = 0, spec: Path = LOWLIGHT
     ) -> None:
-        sets = [part for override in overrides for part in ("--set", override)]
         how = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts), "-m", "restore_hub"]
         command = [sys.executable, "-m", "torch.distributed.run", *how]
-        command += ["run", str(spec), "--out", str(folder), *sets, *more]
+        command += ["run", str(spec), "--out", str(folder), *sets(*overrides), *more]
         self.folder, self._said = folder, folder.with_name(f"{folder.name}.txt")
         with self._said.open("w") as said:
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -60,6 +61,9 @@ class Launched:
                 os.kill(int(entry.name), signal.SIGKILL)
                 return
         raise AssertionError(f"no process of rank {rank}")
+
+
+Launch = Callable[..., Launched]
 
 
 @pytest.fixture
@@ -91,10 +95,6 @@ def whole(slow: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.folder
 
 
-def journal(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     blocks = torch.load(folder / "checkpoints" / "last.pt")["blocks"]
     return {f"{block}.{name}": tensor for block, state in blocks.items() for name, tensor in state.items()}
@@ -115,9 +115,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     ],
     ids=["ibgl", "bf16", "accumulate", "tbgl", "rhg", "cg", "neumann", "f2sa", "groups"],
 )
-def test_two_processes_leave_what_one_leaves(
-    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path, changes: list[str]
-) -> None:
+def test_two_processes_equal_one(frequent: list[str], launch: Launch, tmp_path: Path, changes: list[str]) -> None:
     """The same spec: in float32 to rounding, which Adam's first steps magnify where a gradient is near zero."""
     overrides = [*frequent, *changes]
     status, said = launch("two", overrides).end()
@@ -135,9 +133,7 @@ def test_two_processes_leave_what_one_leaves(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_lost_process_ends_the_run_with_its_checkpoint_whole(
-    slow: list[str], launch: Callable[..., Launched], tmp_path: Path, whole: Path, rank: int
-) -> None:
+def test_a_lost_process_ends_the_run(slow: list[str], launch: Launch, tmp_path: Path, whole: Path, rank: int) -> None:
     made = launch("r", slow)
     made.kill(rank)
     (error,) = made.errors()
@@ -155,9 +151,7 @@ def test_a_lost_process_ends_the_run_with_its_checkpoint_whole(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_that_torchrun_restarts_goes_on_to_the_same_bits(
-    slow: list[str], launch: Callable[..., Launched], tmp_path: Path, whole: Path, rank: int
-) -> None:
+def test_a_restart_gives_the_same_bits(slow: list[str], launch: Launch, tmp_path: Path, whole: Path, rank: int) -> None:
     made = launch("r", slow, restarts=1)
     made.kill(rank)
     status, said = made.end()
@@ -166,9 +160,7 @@ def test_a_run_that_torchrun_restarts_goes_on_to_the_same_bits(
     assert (tmp_path / "r" / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
-def test_a_run_of_two_goes_on_with_one_where_that_is_asked_for(
-    slow: list[str], launch: Callable[..., Launched], tmp_path: Path, whole: Path
-) -> None:
+def test_a_run_of_two_resumes_with_one(slow: list[str], launch: Launch, tmp_path: Path, whole: Path) -> None:
     """The batches stay the same; only the bits differ."""
     made = launch("r", slow)
     made.kill(1)
@@ -179,9 +171,7 @@ def test_a_run_of_two_goes_on_with_one_where_that_is_asked_for(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_torchrun_saves_the_state(
-    slow: list[str], launch: Callable[..., Launched], tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_saves_the_state(slow: list[str], launch: Launch, tmp_path: Path, number: signal.Signals) -> None:
     made = launch("r", [*slow, "stages.0.steps=100000", "checkpoint_seconds=600"])
     while not (tmp_path / "r" / "metrics.jsonl").exists():
         time.sleep(0.05)
@@ -202,17 +192,13 @@ def test_a_signal_to_torchrun_saves_the_state(
         (["stages.0.objective=nothing"], "nothing"),
     ],
 )
-def test_an_error_is_said_once_and_ends_all(
-    frequent: list[str], launch: Callable[..., Launched], changes: list[str], words: str
-) -> None:
+def test_an_error_is_printed_once(frequent: list[str], launch: Launch, changes: list[str], words: str) -> None:
     made = launch("r", [*frequent, *changes])
     (error,) = made.errors()
     assert words in error
 
 
-def test_a_file_that_one_process_alone_cannot_read_is_told_by_it(
-    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path, pairs: Path
-) -> None:
+def test_a_file_that_one_process_cannot_read(frequent: list[str], launch: Launch, tmp_path: Path, pairs: Path) -> None:
     shutil.copytree(pairs / "train", tmp_path / "train")
     damaged = sorted((tmp_path / "train").rglob("*.dng"))[0]
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -226,7 +212,7 @@ def test_a_file_that_one_process_alone_cannot_read_is_told_by_it(
     assert damaged.name in line
 
 
-def test_problems_train_on_two_processes_too(launch: Callable[..., Launched], tmp_path: Path) -> None:
+def test_problems_train_on_two_processes_too(launch: Launch, tmp_path: Path) -> None:
     spec, overrides = LOWLIGHT.with_name("numerical.yaml"), ["stages.0.steps=20", "tracker="]
     status, said = launch("two", overrides, spec=spec).end()
     assert status == 0, said
@@ -235,45 +221,10 @@ def test_problems_train_on_two_processes_too(launch: Callable[..., Launched], tm
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-12)
 
 
-RUNNING = """
-import torch
-from torch import nn
-from restore_hub import hookimpl
-from restore_hub.contracts import Port
-
-class Running(nn.Module):
-    inputs = {"image": Port(3)}
-    outputs = {"image": Port(3)}
-    size_multiple = 1
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Conv2d(3, 3, 1)
-        self.register_buffer("mean", torch.zeros(()))
-
-    def forward(self, image):
-        if self.training:
-            self.mean.lerp_(image.detach().mean(), 0.1)
-        return self.head(image)
-
-@hookimpl
-def register_networks(register):
-    register("running", "running:Running", summary="Keeps a mean of what it sees")
-"""
-
-
-def test_statistics_of_ones_own_that_differ_among_processes_end_the_run(
-    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path
-) -> None:
-    (tmp_path / "running.py").write_text(RUNNING)
-    overrides = [
-        *frequent,
-        "blocks.enhance={network: running/running, inputs: {image: rgb}, outputs: [enhanced]}",
-        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
-        "stages.0.objective=fidelity",
-        "stages.1.lower.objective=fidelity",
-    ]
-    (error,) = launch("r", overrides, "--plugin", str(tmp_path / "running.py")).errors()
+def test_statistics_that_differ(frequent: list[str], launch: Launch, write_plugin: WritePlugin) -> None:
+    forward = "if self.training:\n    self.mean.lerp_(image.detach().mean(), 0.1)"
+    plugin = write_plugin("running", network_plugin('self.register_buffer("mean", torch.zeros(()))', forward))
+    (error,) = launch("r", [*frequent, *through("running/net")], "--plugin", str(plugin)).errors()
     assert "stage 1/2 joint, step 1: enhance.mean: it differs among the 2 processes" in error
 
 
@@ -297,10 +248,7 @@ def register_losses(register):
 """
 
 
-def test_weights_of_a_loss_that_differ_among_processes_end_the_run(
-    frequent: list[str], launch: Callable[..., Launched], tmp_path: Path
-) -> None:
-    (tmp_path / "drawn.py").write_text(DRAWN)
-    overrides = [*frequent, "objectives.fidelity.loss=drawn/l1"]
-    (error,) = launch("r", overrides, "--plugin", str(tmp_path / "drawn.py")).errors()
+def test_weights_of_a_loss_that_differ(frequent: list[str], launch: Launch, write_plugin: WritePlugin) -> None:
+    plugin = write_plugin("drawn", DRAWN)
+    (error,) = launch("r", [*frequent, "objectives.fidelity.loss=drawn/l1"], "--plugin", str(plugin)).errors()
     assert "error: objectives.fidelity.weight: it differs among the 2 processes" in error

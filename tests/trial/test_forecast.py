@@ -17,7 +17,9 @@ from restore_hub.trial.compare_solvers import SolverResult, compare_solvers, wit
 from restore_hub.trial.forecast import forecast, of_run, of_stage
 from restore_hub.trial.probe_process import _error_of
 from restore_hub.trial.stage_probe import Measurement
-from support import LOWLIGHT, check, refused
+from support import LOWLIGHT, Capture, check, refused
+from support.plugin_files import WritePlugin, network_plugin, through
+from support.runs import journal
 
 MIB = 1 << 20
 MEASURED = Measurement(
@@ -128,8 +130,8 @@ def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Pat
     assert joint.measured is None
     assert "joint" in joint.refused
     real = run(LOWLIGHT, overrides=one, out=tmp_path / "r")
-    lines = [json.loads(line) for line in (real.folder / "metrics.jsonl").read_text().splitlines()]
-    assert ibgl.measured.losses == {name: lines[2][name] for name in ("loss/upper", "loss/lower")}
+    third = journal(real.folder)[2]
+    assert ibgl.measured.losses == {name: third[name] for name in ("loss/upper", "loss/lower")}
 
 
 @pytest.mark.parametrize(
@@ -147,39 +149,16 @@ def test_a_spec_without_a_bilevel_stage_has_nothing_to_compare(small: list[str])
 
 
 DEADLY = """
-import os, signal, sys
-import torch
-from restore_hub import hookimpl
-from restore_hub.contracts import Port
-
-class Deadly(torch.nn.Conv2d):
-    inputs, outputs, size_multiple = {"image": Port(3)}, {"image": Port(3)}, 1
-    def __init__(self, how: str):
-        super().__init__(3, 3, 1)
-        self.how = how
-    def forward(self, image):
-        print("on its way")
-        if self.how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "allocate":
-            torch.empty(1 << 50)
-        if self.how == "exit":
-            print("out of luck", file=sys.stderr)
-            os._exit(3)
-        raise KeyError("mine")
-
-@hookimpl
-def register_networks(register):
-    register("net", "deadly:Deadly", summary="A network that ends its process")
+print("on its way")
+if self.how == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if self.how == "allocate":
+    torch.empty(1 << 50)
+if self.how == "exit":
+    print("out of luck", file=sys.stderr)
+    os._exit(3)
+raise KeyError("mine")
 """
-
-
-@pytest.fixture(scope="module")
-def deadly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a plugin file with a network that doesn't survive its first step."""
-    path = tmp_path_factory.mktemp("plugin") / "deadly.py"
-    path.write_text(DEADLY)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -192,15 +171,12 @@ def deadly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_stage_that_ends_its_process_is_one_error(
-    small: list[str], deadly: Path, capfd: pytest.CaptureFixture[str], how: str, code: str, place: str, facts: Any
+    small: list[str], write_plugin: WritePlugin, capfd: Capture, how: str, code: str, place: str, facts: Any
 ) -> None:
-    overrides = [
-        f"blocks.enhance={{network: deadly/net, how: {how}, inputs: {{image: rgb}}, outputs: [enhanced]}}",
-        "objectives={fidelity: {loss: l1, inputs: {prediction: enhanced, target: data.rgb}}}",
-        "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]",
-    ]
+    stage = "stages=[{solver: joint, steps: 2, blocks: [generate, enhance], objective: fidelity, data: train}]"
+    overrides, plugin = through(f"deadly/net, how: {how}"), write_plugin("deadly", network_plugin("", DEADLY))
     with refused(code, place, TrainingError, **facts):
-        forecast(LOWLIGHT, overrides=[*small, *overrides], plugins=[deadly])
+        forecast(LOWLIGHT, overrides=[*small, *overrides, stage], plugins=[plugin])
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err == "measuring stage 1/1 joint\n"
@@ -208,19 +184,14 @@ def test_a_stage_that_ends_its_process_is_one_error(
 
 @pytest.mark.parametrize(
     ("status", "code", "facts"),
-    [
-        (-9, "killed", {}),
-        (137, "killed", {}),
-        (-11, "signal", {"signal": 11}),
-        (3, "failed", {"cause": "status 3"}),
-    ],
+    [(-9, "killed", {}), (137, "killed", {}), (-11, "signal", {"signal": 11}), (3, "failed", {"cause": "status 3"})],
 )
 def test_the_way_a_process_ended_is_an_error(status: int, code: str, facts: dict[str, Any]) -> None:
     check(_error_of(ProcessEndedError(status, "\n"), "stage 1"), f"trial.{code}", "stage 1", **facts)
 
 
-def test_an_error_of_the_data_is_that_of_a_run_with_its_traceback_on_request(
-    small: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_an_error_of_the_data_with_its_traceback(
+    small: list[str], monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     monkeypatch.setenv("RESTORE_HUB_TRACEBACK", "1")
     with pytest.raises(SpecError) as caught:

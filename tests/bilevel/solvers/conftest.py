@@ -1,30 +1,12 @@
-"""A small chain in float64, and how solvers step it: what the tests of all solvers share."""
+"""The solvers of two levels."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, optim
 
-from restore_hub.bilevel.solvers import (
-    Alternating,
-    Bda,
-    Cg,
-    F2sa,
-    Ibgl,
-    Lwcl,
-    Neumann,
-    Rhg,
-    State,
-    Tbgl,
-    TruncatedRhg,
-)
-from restore_hub.contracts import Batches
-
-RATE = 0.07
+from restore_hub.bilevel.solvers import Alternating, Bda, Cg, F2sa, Ibgl, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 
 
 class Series(Neumann):
@@ -49,76 +31,3 @@ def kind(request: pytest.FixtureRequest) -> Any:
 def kinds() -> list[Any]:
     """Return all solvers of two levels."""
     return TWO_LEVELS
-
-
-class Chain:
-    """hidden = tanh(z W + b) above; a head on hidden * late below, where `late` is an upper variable too."""
-
-    theta_names, omega_names = ("W", "b", "late"), ("V", "d")
-
-    def __init__(self) -> None:
-        g = torch.Generator().manual_seed(0)
-        shapes = ((3, 4), (4,), (4,)), ((4, 2), (2,))
-        self.theta, self.omega = (
-            tuple(torch.randn(s, generator=g, dtype=torch.float64).requires_grad_() for s in level) for level in shapes
-        )
-        self.graphs: list[bool] = []
-        self.backwards = 0
-        self.energies = 0
-
-    def couple(self, batch: Any) -> tuple[Tensor, ...]:
-        hidden = torch.tanh(batch[0] @ self.theta[0] + self.theta[1])
-        self.graphs.append(hidden.requires_grad)
-        if hidden.requires_grad:
-            hidden.register_hook(lambda _: setattr(self, "backwards", self.backwards + 1))
-        return hidden, self.theta[2]
-
-    def upper(self, x: Any, omega: Any, batch: Any) -> Tensor:
-        self.energies += 1
-        fit = torch.nn.functional.softplus((x[0] * x[1]) @ omega[0] + omega[1]) - batch[1]
-        return fit.square().mean() + 0.1 * x[0].square().sum()
-
-    def lower(self, x: Any, omega: Any, batch: Any) -> Tensor:
-        self.energies += 1
-        fit = torch.sigmoid((x[0] * x[1]) @ omega[0] + omega[1]) - 0.3 * batch[1]
-        return fit.square().sum() + 0.05 * sum(w.square().sum() for w in omega)
-
-
-def batch(seed: int) -> tuple[Tensor, Tensor]:
-    g = torch.Generator().manual_seed(100 + seed)
-    return torch.randn(5, 3, generator=g, dtype=torch.float64), torch.rand(5, 2, generator=g, dtype=torch.float64)
-
-
-def feed(case: str, steps: int) -> Batches:
-    """`shared`: one batch at both levels; `one`: one lower batch for all steps; `fresh`: one for each."""
-    if case == "shared":
-        same = batch(0)
-        return Batches(same, [same], steps)
-    lower = [batch(1 + i) for i in range(1 if case == "one" else steps)]
-    return Batches(batch(0), lower, steps)
-
-
-def sgd(pair: Any, upper: float = 0.3) -> list[optim.Optimizer]:
-    return [optim.SGD(pair.theta, lr=upper), optim.SGD(pair.omega, lr=RATE)]
-
-
-def run(solver: Any, pair: Any, batches: Batches) -> tuple[State, dict[str, Tensor]]:
-    state, logs = solver.step(pair, solver.init(pair, sgd(pair)), batches)
-    numbers = [torch.as_tensor(value) for value in logs.values()]
-    assert all(value.ndim == 0 and not value.requires_grad for value in numbers)
-    return state, logs
-
-
-def grads(value: Tensor, variables: Any) -> list[Tensor]:
-    found = torch.autograd.grad(value, variables, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
-
-
-def dot(a: Any, b: Any) -> Tensor:
-    return sum((p * q).sum() for p, q in zip(a, b, strict=True))
-
-
-@pytest.fixture
-def kit() -> SimpleNamespace:
-    """Return the helpers above by name; `rate` is the lower learning rate of `sgd`."""
-    return SimpleNamespace(Chain=Chain, batch=batch, feed=feed, sgd=sgd, run=run, grads=grads, dot=dot, rate=RATE)

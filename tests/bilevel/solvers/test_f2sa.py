@@ -12,6 +12,7 @@ from torch import optim
 from restore_hub.bilevel import Start
 from restore_hub.bilevel.solvers import Cg, F2sa
 from restore_hub.contracts import Batches
+from support.level_pair import Chain, feed, grads
 
 
 def test_a_step_is_the_one_written_in_the_paper(quadratic: Any) -> None:
@@ -55,17 +56,17 @@ def test_the_bias_falls_with_the_penalty_and_the_lag_with_the_steps(quadratic: A
     assert min(first) > 0.1
 
 
-def test_copies_keep_apart_what_the_optimizer_remembers(kit: Any) -> None:
+def test_copies_keep_apart_what_the_optimizer_remembers() -> None:
     """Adam steps both copies; each as if it had an optimizer of its own."""
-    pair, solver, batches = kit.Chain(), F2sa(5.0), kit.feed("one", 1)
+    pair, solver, batches = Chain(), F2sa(5.0), feed("one", 1)
     state = solver.init(pair, [optim.SGD(pair.theta, lr=0.0), optim.Adam(pair.omega, lr=0.05)])
     drawn = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
     apart = optim.Adam(drawn, lr=0.05)
     places = [w.data_ptr() for w in pair.omega]
     for _ in range(4):
         x, x_upper = ([t.detach() for t in pair.couple(b)] for b in (batches.lower[0], batches.upper))
-        low = kit.grads(pair.lower(x, drawn, batches.lower[0]), drawn)
-        for w, g, u in zip(drawn, low, kit.grads(pair.upper(x_upper, drawn, batches.upper), drawn), strict=True):
+        low = grads(pair.lower(x, drawn, batches.lower[0]), drawn)
+        for w, g, u in zip(drawn, low, grads(pair.upper(x_upper, drawn, batches.upper), drawn), strict=True):
             w.grad = g + u / 5
         apart.step()
         state, _ = solver.step(pair, state, batches)
@@ -93,9 +94,9 @@ def well_conditioned(quadratic: Any) -> None:
     quadratic.D = quadratic.D + torch.eye(3, dtype=torch.float64)
 
 
-def test_a_restart_forgets_the_copy(kit: Any) -> None:
+def test_a_restart_forgets_the_copy() -> None:
     """With cold restarts, the second step on the same theta and batches is the first one again."""
-    pair, solver, batches = kit.Chain(), F2sa(), kit.feed("one", 3)
+    pair, solver, batches = Chain(), F2sa(), feed("one", 3)
     state = solver.init(pair, [optim.SGD(pair.theta, lr=0.0), optim.Adam(pair.omega, lr=0.05)])
     start, found = Start(state.optimizers[1]), []
     for cold in (False, True, False):

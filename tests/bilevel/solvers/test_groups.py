@@ -11,9 +11,8 @@ from torch import Tensor, optim
 from restore_hub.bilevel import Rows, grouped_product, rows_by_vmap
 from restore_hub.bilevel.solvers import Ibgl, Lwcl
 from restore_hub.contracts import Batches, GroupedPair
-from restore_hub.errors import OptionError
-from restore_hub.options import check_options
 from support import refused
+from support.level_pair import step
 
 
 class Residuals:
@@ -63,17 +62,12 @@ class Residuals:
         return -self.b.T @ self.c @ torch.linalg.solve(H, self.omega[0].detach() - self.target)
 
 
-def step(solver: Ibgl, pair: Any, steps: int = 1) -> dict[str, Tensor]:
-    optimizers = [optim.SGD(pair.theta, lr=0.0), optim.SGD(pair.omega, lr=0.01)]
-    return solver.step(pair, solver.init(pair, optimizers), Batches(None, [None], steps))[1]
-
-
 @pytest.mark.parametrize("kind", [Ibgl, Lwcl])
 def test_one_undamped_group_is_the_solver_without_groups(kind: type[Ibgl]) -> None:
     assert isinstance(Residuals(), GroupedPair)
     plain, grouped = Residuals(), Residuals()
-    logs = step(kind(), plain, 3)
-    found = step(kind(groups=1, damping=0.0), grouped, 3)
+    logs = step(kind(), plain, 0.01, 3)
+    found = step(kind(groups=1, damping=0.0), grouped, 0.01, 3)
     torch.testing.assert_close(grouped.theta[0].grad, plain.theta[0].grad, rtol=1e-12, atol=0)
     assert found.keys() == logs.keys()
     for name, value in logs.items():
@@ -85,7 +79,7 @@ def test_equal_residual_directions_make_groups_exact_for_a_quadratic() -> None:
     for steps in (1, 10, 100):
         pair = Residuals(m=5)
         pair.c = torch.linalg.qr(pair.c).Q * 1.7
-        step(Ibgl(groups="sample", cap=None), pair, steps)
+        step(Ibgl(groups="sample", cap=None), pair, 0.01, steps)
         torch.testing.assert_close(pair.theta[0].grad, pair.exact(), rtol=1e-9, atol=1e-12)
 
 
@@ -96,7 +90,7 @@ def test_groups_of_a_random_quadratic_point_where_the_exact_response_points(step
     for seed in range(20):
         for groups in cosines:
             pair = Residuals(m=40, n=10, seed=seed)
-            step(Ibgl(groups=groups, cap=None), pair, steps)
+            step(Ibgl(groups=groups, cap=None), pair, 0.01, steps)
             found, exact = pair.theta[0].grad, pair.exact()
             cosines[groups].append(torch.cosine_similarity(found, exact, dim=0).item())
             sizes += [(found.norm() / exact.norm()).item()] if groups else []
@@ -116,7 +110,7 @@ def test_the_response_is_the_slope_of_the_value_function() -> None:
         omega = torch.linalg.solve(pair.c, pair.e - pair.b @ theta)
         return pair.upper((theta,), (omega,), None).item()
 
-    step(Ibgl(groups="sample", cap=None), pair, 500)
+    step(Ibgl(groups="sample", cap=None), pair, 0.01, 500)
     theta, h = pair.theta[0].detach(), 1e-5
     slopes = [(value(theta + h * e) - value(theta - h * e)) / (2 * h) for e in torch.eye(3, dtype=torch.float64)]
     assert pair.theta[0].grad.tolist() == pytest.approx(slopes, rel=1e-5)
@@ -134,7 +128,7 @@ def test_a_zero_sum_pair_on_one_batch_is_explained() -> None:
 @pytest.mark.parametrize("damping", [0.0, 0.1, 5.0])
 def test_the_option_damping_is_that_of_the_response(damping: float) -> None:
     pair = Residuals()
-    step(Ibgl(groups="sample", damping=damping), pair)
+    step(Ibgl(groups="sample", damping=damping), pair, 0.01)
     rows = pair.lower_groups(pair.theta, pair.omega, None, "sample")
     expected = grouped_product(rows, (pair.omega[0].detach() - pair.target,), damping).x[0]
     torch.testing.assert_close(pair.theta[0].grad, expected, rtol=1e-10, atol=1e-14)
@@ -153,15 +147,8 @@ def test_the_cap_bounds_the_grouped_response() -> None:
     assert pair.theta[0].grad.norm().item() == pytest.approx(bound, rel=1e-3)
 
 
-@pytest.mark.parametrize("options", [{"groups": 0}, {"damping": -1.0}, {"groups": "each"}])
-def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError) as caught:
-        Ibgl(**check_options("ibgl", Ibgl, options))
-    assert caught.value.option in options
-
-
 def test_a_pair_without_groups_is_refused() -> None:
     pair = Residuals()
     pair.lower_groups = None  # type: ignore[method-assign, assignment]
     with refused("bilevel.no-groups"):
-        step(Ibgl(groups=3), pair)
+        step(Ibgl(groups=3), pair, 0.01)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.solvers import (
-    Joint,
-)
+from restore_hub.bilevel.solvers import Joint
 from restore_hub.contracts import Batches
 from support import refused
+from support.level_pair import Chain
 
 
 class Single:
@@ -69,7 +66,7 @@ def test_joint_names_a_missing_gradient_and_one_that_is_not_finite() -> None:
     assert pair.variables[0].tolist() == pytest.approx([0.4, -0.2])
 
 
-def test_joint_refuses_a_pair(kit: Any) -> None:
-    pair = kit.Chain()
+def test_joint_refuses_a_pair() -> None:
+    pair = Chain()
     with refused("bilevel.not-a-single-level", "Chain"):
         Joint().init(pair, [optim.SGD(pair.omega, lr=0.1)])

@@ -10,22 +10,14 @@ import pytest
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel.solvers import (
-    Alternating,
-    Cg,
-    Ibgl,
-    Lwcl,
-    Neumann,
-    Rhg,
-    Tbgl,
-    TruncatedRhg,
-)
+from restore_hub.bilevel.solvers import Alternating, Cg, Ibgl, Lwcl, Neumann, Rhg, Tbgl, TruncatedRhg
 from restore_hub.contracts import Batches
+from support.level_pair import RATE, Chain, differences, dot, feed, grads, run, step
 
 TWO_LEVELS = [Alternating, Tbgl, Ibgl, Lwcl]
 
 
-def plain(kit: Any, kind: type, pair: Any, batches: Batches) -> list[Tensor]:
+def plain(kind: type, pair: Any, batches: Batches) -> list[Tensor]:
     """The hypergradient with theta in every graph: no coupling, no detaching, lower steps by hand."""
 
     def f_lower(omega: Any, data: Any) -> Tensor:
@@ -35,64 +27,56 @@ def plain(kit: Any, kind: type, pair: Any, batches: Batches) -> list[Tensor]:
     last = batches.lower[-1]
     for i in range(batches.steps):
         before = omega
-        g = kit.grads(f_lower(omega, batches.lower[i] if len(batches.lower) > 1 else last), omega)
-        omega = [(w - kit.rate * h).detach().requires_grad_() for w, h in zip(omega, g, strict=True)]
+        g = grads(f_lower(omega, batches.lower[i] if len(batches.lower) > 1 else last), omega)
+        omega = [(w - RATE * h).detach().requires_grad_() for w, h in zip(omega, g, strict=True)]
     f_upper = pair.upper(pair.couple(batches.upper), omega, batches.upper)
-    direct, v = kit.grads(f_upper, pair.theta), kit.grads(f_upper, omega)
+    direct, v = grads(f_upper, pair.theta), grads(f_upper, omega)
     if kind is Alternating:
         return direct
     if kind is Tbgl:
-        eps = 0.01 / (kit.rate * kit.dot(v, v).sqrt())
+        eps = 0.01 / (RATE * dot(v, v).sqrt())
         ends = []
         for sign in (1, -1):
-            point = [(w + sign * eps * kit.rate * h).detach() for w, h in zip(before, v, strict=True)]
-            ends.append(kit.grads(f_lower(point, last), pair.theta))
+            point = [(w + sign * eps * RATE * h).detach() for w, h in zip(before, v, strict=True)]
+            ends.append(grads(f_lower(point, last), pair.theta))
         return [d - (p - m) / (2 * eps) for d, p, m in zip(direct, *ends, strict=True)]
     lower = f_lower(omega, last)
-    g_l, t = kit.grads(lower, omega), kit.grads(lower, pair.theta)
-    return [d - kit.dot(g_l, v) / kit.dot(g_l, g_l) * h for d, h in zip(direct, t, strict=True)]
+    g_l, t = grads(lower, omega), grads(lower, pair.theta)
+    return [d - dot(g_l, v) / dot(g_l, g_l) * h for d, h in zip(direct, t, strict=True)]
 
 
 @pytest.mark.parametrize("case", ["shared", "one", "fresh"])
 @pytest.mark.parametrize("kind", TWO_LEVELS)
-def test_fast_path_equals_the_plain_implementation(kit: Any, kind: Any, case: str) -> None:
-    batches = kit.feed(case, 1 if kind is Tbgl else 3)
-    expected = plain(kit, kind, kit.Chain(), batches)
-    pair = kit.Chain()
+def test_fast_path_equals_the_plain_implementation(kind: Any, case: str) -> None:
+    batches = feed(case, 1 if kind is Tbgl else 3)
+    expected = plain(kind, Chain(), batches)
+    pair = Chain()
     start = [t.detach().clone() for t in pair.theta]
-    kit.run(kind(), pair, batches)
+    run(kind(), pair, batches)
     for t, old, g in zip(pair.theta, start, expected, strict=True):
         scale = g.abs().max().item()
         torch.testing.assert_close(t.grad, g, rtol=1e-12, atol=1e-12 * scale)
         torch.testing.assert_close(t.detach(), old - 0.3 * t.grad, rtol=1e-14, atol=1e-15)
 
 
-def test_tbgl_is_the_derivative_through_its_lower_step(kit: Any) -> None:
+def test_tbgl_is_the_derivative_through_its_lower_step() -> None:
     """Finite differences of theta -> F_upper(theta, omega - eta g_l(theta, omega)), with no autograd in theta."""
-    pair, batches = kit.Chain(), kit.feed("one", 1)
+    pair, batches = Chain(), feed("one", 1)
     data = batches.lower[0]
 
     def value() -> float:
         with torch.no_grad():
             x = pair.couple(data)
         omega = [w.detach().requires_grad_() for w in pair.omega]
-        stepped = [w - kit.rate * g for w, g in zip(omega, kit.grads(pair.lower(x, omega, data), omega), strict=True)]
+        stepped = [w - RATE * g for w, g in zip(omega, grads(pair.lower(x, omega, data), omega), strict=True)]
         with torch.no_grad():
             return pair.upper(pair.couple(batches.upper), stepped, batches.upper).item()
 
-    expected, h = [], 1e-5
-    for t in pair.theta:
-        for entry in t.detach().view(-1).unbind():
-            entry += h
-            high = value()
-            entry -= 2 * h
-            expected.append((high - value()) / (2 * h))
-            entry += h
-    kit.run(Tbgl(), pair, batches)
+    exact = differences(pair, value)
+    run(Tbgl(), pair, batches)
     found = torch.cat([t.grad.flatten() for t in pair.theta])
-    exact = torch.tensor(expected, dtype=torch.float64)
     assert (found - exact).norm() / exact.norm() < 2e-5
-    direct = torch.cat([g.flatten() for g in plain(kit, Alternating, kit.Chain(), batches)])
+    direct = torch.cat([g.flatten() for g in plain(Alternating, Chain(), batches)])
     assert (direct - exact).norm() / exact.norm() > 5e-3  # the response matters here
 
 
@@ -106,18 +90,15 @@ def test_implicit_solvers_use_their_options(quadratic: Any, kind: Any, damping: 
     for _ in range(2):
         omega = omega - 0.05 * (A @ omega - B.T @ x)
     if kind is Cg:
-        solver, z = (
-            Cg(iterations=30, damping=damping, tolerance=1e-13),
-            torch.linalg.solve(A + damping * eye, omega - e),
-        )
+        solver = Cg(iterations=30, damping=damping, tolerance=1e-13)
+        z = torch.linalg.solve(A + damping * eye, omega - e)
     else:
         solver = Neumann(iterations=3, rate=0.1, damping=damping)
-        step = eye - 0.1 * (A + damping * eye)
-        z = 0.1 * (eye + step + step @ step) @ (omega - e)
-    state = solver.init(quadratic, [optim.SGD(quadratic.theta, lr=0.1), optim.SGD(quadratic.omega, lr=0.05)])
-    _, logs = solver.step(quadratic, state, Batches(None, [None], 2))
+        part = eye - 0.1 * (A + damping * eye)
+        z = 0.1 * (eye + part + part @ part) @ (omega - e)
+    logs = step(solver, quadratic, 0.05, 2)
     torch.testing.assert_close(quadratic.theta[0].grad, D @ x + B @ z, rtol=1e-9, atol=1e-11)
-    left = omega - e - (A + damping * eye) @ z if kind is Cg else step @ step @ (omega - e)  # before the last term
+    left = omega - e - (A + damping * eye) @ z if kind is Cg else part @ part @ (omega - e)  # before the last term
     residual = left.norm() / (omega - e).norm()
     assert logs["residual"] == pytest.approx(residual.item(), abs=1e-9)
     assert logs["negative_curvature"] == 0
@@ -133,8 +114,7 @@ def test_weight_decay_of_the_lower_optimizer_is_part_of_the_curvature(quadratic:
     omega = torch.linalg.solve(curvature, B.T @ x)
     quadratic.omega[0].data.copy_(omega)
     exact = D @ x + B @ torch.linalg.solve(curvature, omega - e)
-    optimizers = [optim.SGD(quadratic.theta, lr=0.0), kind(quadratic.omega, lr=1e-12, weight_decay=0.5)]
-    solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None]))
+    step(solver, quadratic, kind(quadratic.omega, lr=1e-12, weight_decay=0.5))
     torch.testing.assert_close(quadratic.theta[0].grad, exact, rtol=1e-9, atol=1e-9)
 
 
@@ -160,9 +140,7 @@ def test_decays_go_by_tensor_whatever_the_order_of_the_groups(quadratic: Any) ->
     quadratic.upper = lambda x, omega, batch: upper(x, (torch.cat(omega),), batch)
     quadratic.omega, quadratic.omega_names = (first, second), ("first", "second")
     groups = [{"params": [second], "weight_decay": 0.7}, {"params": [first], "weight_decay": 0.0}]
-    optimizers = [optim.SGD(quadratic.theta, lr=0.0), optim.SGD(groups, lr=1e-15)]
-    solver = Cg(iterations=30, tolerance=1e-13)
-    solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None]))
+    step(Cg(iterations=30, tolerance=1e-13), quadratic, optim.SGD(groups, lr=1e-15))
     A, B, D, e, x = quadratic.A, quadratic.B, quadratic.D, quadratic.e, quadratic.theta[0].detach()
     curvature = A + 0.7 * torch.diag(torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=torch.float64))
     exact = D @ x + B @ torch.linalg.solve(curvature, whole - e)
@@ -173,9 +151,8 @@ def test_decays_go_by_tensor_whatever_the_order_of_the_groups(quadratic: Any) ->
 def test_decay_that_is_no_part_of_the_gradient_is_none_of_the_curvature(quadratic: Any, kind: Any) -> None:
     found = []
     for decay in (0.0, 0.5):
-        solver = Cg(iterations=30, tolerance=1e-13)
-        optimizers = [optim.SGD(quadratic.theta, lr=0.0), kind(quadratic.omega, lr=1e-14, weight_decay=decay)]
-        solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None]))
+        lower = kind(quadratic.omega, lr=1e-14, weight_decay=decay)
+        step(Cg(iterations=30, tolerance=1e-13), quadratic, lower)
         found.append(quadratic.theta[0].grad.clone())
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
@@ -200,18 +177,15 @@ def test_the_rate_of_the_series_is_that_of_the_lower_optimizer_now(quadratic: An
 
 @pytest.mark.parametrize("condition", [10.0, 1e4])
 @pytest.mark.parametrize(("solver", "terms"), [(Rhg(), 40), (TruncatedRhg(7), 7)])
-def test_reverse_mode_is_the_closed_form_of_a_quadratic(
-    quadratic: Any, solver: Any, terms: int, condition: float
-) -> None:
+def test_reverse_mode_on_a_quadratic(quadratic: Any, solver: Any, terms: int, condition: float) -> None:
     """K = 40 steps of size eta, the last T in the graph: R = eta B sum_i (I - eta A)^i g_u, i = 0 .. T - 1."""
     q = torch.linalg.qr(quadratic.A).Q
     quadratic.A = q @ torch.diag(torch.tensor([1 / condition, 0.01, 0.3, 1.0], dtype=torch.float64)) @ q.T
-    B, step = quadratic.B, torch.eye(4, dtype=torch.float64) - 0.9 * quadratic.A
+    B, part = quadratic.B, torch.eye(4, dtype=torch.float64) - 0.9 * quadratic.A
     x, omega = quadratic.theta[0].detach().clone(), quadratic.omega[0].detach().clone()
     for _ in range(40):
         omega = omega - 0.9 * (quadratic.A @ omega - B.T @ x)
-    powers = [torch.linalg.matrix_power(step, i) for i in range(terms)]
-    optimizers = [optim.SGD(quadratic.theta, lr=0.1), optim.SGD(quadratic.omega, lr=0.9)]
-    solver.step(quadratic, solver.init(quadratic, optimizers), Batches(None, [None], 40))
+    powers = [torch.linalg.matrix_power(part, i) for i in range(terms)]
+    step(solver, quadratic, 0.9, 40)
     expected = quadratic.D @ x + 0.9 * B @ sum(powers) @ (omega - quadratic.e)
     torch.testing.assert_close(quadratic.theta[0].grad, expected, rtol=1e-10, atol=1e-12)

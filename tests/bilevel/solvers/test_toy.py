@@ -98,6 +98,8 @@ def test_which_solver_finds_the_optimum_of_the_toy_problem(name: str, n: int) ->
             state, _ = solver.step(pair, state, Batches(None, [None], steps))
             errors.append(abs(pair.theta[0].item() - best) / best)
         assert (max(errors[-3:]) <= REACHED) is (n in reached), (steps, errors[-1])
+        if (name, n) == ("alternating", 1):
+            assert pair.theta[0].item() == pytest.approx(2.0, rel=1e-2)  # theta* is 3 pi / 4 = 2.36
 
 
 @pytest.mark.parametrize(("spread", "exact"), [(0.0, True), (3.0, False)])
@@ -113,14 +115,6 @@ def test_toy_response_is_exact_from_equal_starts_only(spread: float, exact: bool
     assert (abs(ratio - 1) < 1e-9) is exact
     if not exact:
         assert abs(ratio - 1) > 0.3
-
-
-def test_alternating_misses_the_toy_optimum_that_lwcl_finds() -> None:
-    pair, solver = Toy(3.0, torch.full((1,), 3.0)), Alternating()
-    state = solver.init(pair, [optim.SGD(pair.theta, lr=0.1), optim.SGD(pair.omega, lr=0.5)])
-    for _ in range(150):
-        state, _ = solver.step(pair, state, Batches(None, [None]))
-    assert pair.theta[0].item() == pytest.approx(2.0, rel=1e-3)  # theta* is 3 pi / 4 = 2.36
 
 
 def test_an_upper_energy_may_see_theta_through_the_response_alone() -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from restore_hub.batch import Batch
 from restore_hub.bilevel import Rows, evaluate, lower_rows
-from restore_hub.plan import Chain, Plan
 from restore_hub.train.problems.chain_pair import ChainPair
 from support import refused
-
-Drawn = Callable[[int], Batch]
-Built = Callable[..., tuple[Chain, ChainPair]]
+from support.chains import Make, drawn, levels_of
 
 
 def _grouped(pair: ChainPair, batch: Batch, groups: int | str) -> Rows:
@@ -24,10 +19,8 @@ def _grouped(pair: ChainPair, batch: Batch, groups: int | str) -> Rows:
 
 @pytest.mark.parametrize("groups", [1, 2, 4, "sample"])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_groups_of_a_batch_add_up_to_the_lower_gradients(
-    make: Callable[..., Plan], groups: int | str, parts: int, drawn: Drawn, built: Built
-) -> None:
-    _, pair = built(make())
+def test_groups_of_a_batch_add_up_to_the_lower_gradients(make: Make, groups: int | str, parts: int) -> None:
+    _, pair = levels_of(make())
     merged = Batch.cat([drawn(1), drawn(2)])
     batch = merged if parts == 1 else Batch.of_parts([drawn(1), drawn(2)])
     if parts == 2 and groups == 1:
@@ -56,14 +49,12 @@ def test_groups_of_a_batch_add_up_to_the_lower_gradients(
         torch.testing.assert_close(len(ours) * ours[0], plain, rtol=1e-9, atol=1e-12)
 
 
-def test_groups_share_the_parameters_of_late_upper_blocks(
-    make: Callable[..., Plan], drawn: Drawn, built: Built
-) -> None:
+def test_groups_share_the_parameters_of_late_upper_blocks(make: Make) -> None:
     late = [
         "stages.1.upper={blocks: [enhance], objective: fidelity, data: upper}",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train}",
     ]
-    _, pair = built(make(*late))
+    _, pair = levels_of(make(*late))
     batch = drawn(1)
     x = pair.couple(batch)
     assert [id(t) for t in x] == [id(t) for t in pair.theta]
@@ -73,10 +64,8 @@ def test_groups_share_the_parameters_of_late_upper_blocks(
     torch.testing.assert_close(rows.total().x, whole.x, rtol=1e-9, atol=1e-12)
 
 
-def test_more_groups_than_samples_and_batch_statistics_are_refused(
-    make: Callable[..., Plan], drawn: Drawn, built: Built
-) -> None:
-    chain, pair = built(make())
+def test_more_groups_than_samples_and_batch_statistics_are_refused(make: Make) -> None:
+    chain, pair = levels_of(make())
     with refused("train.groups-above-samples", groups=3, samples=2):
         _grouped(pair, drawn(1), 3)
     chain.blocks["enhance"].add_module("statistics", torch.nn.BatchNorm2d(3))

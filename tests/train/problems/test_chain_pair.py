@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from restore_hub.batch import Batch
 from restore_hub.contracts import Batches
-from restore_hub.plan import Chain, Plan
-from restore_hub.train.problems.chain_pair import ChainPair
-
-Drawn = Callable[[int], Batch]
-Built = Callable[..., tuple[Chain, ChainPair]]
+from restore_hub.plan import Plan
+from support.chains import Make, drawn, levels_of, step_once
 
 
-def test_energies_are_those_of_the_whole_chain(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
-    chain, pair = built(plain_plan)
+def test_energies_are_those_of_the_whole_chain(plain_plan: Plan) -> None:
+    chain, pair = levels_of(plain_plan)
     batch = drawn(0)
     x = pair.couple(batch)
     wires = chain({f"data.{name}": tensor for name, tensor in batch.tensors.items()})
@@ -29,15 +24,15 @@ def test_energies_are_those_of_the_whole_chain(plain_plan: Plan, drawn: Drawn, b
     assert [t.shape for t in x] == [(2, 3, 16, 16)]
 
 
-def test_levels_hold_the_parameters_of_their_blocks(plain_plan: Plan, built: Built) -> None:
-    chain, pair = built(plain_plan)
+def test_levels_hold_the_parameters_of_their_blocks(plain_plan: Plan) -> None:
+    chain, pair = levels_of(plain_plan)
     assert all(name.startswith("generate.") for name in pair.theta_names)
     assert all(name.startswith("enhance.") for name in pair.omega_names)
     assert {id(t) for t in (*pair.theta, *pair.omega)} == {id(p) for p in chain.parameters()}
 
 
-def test_gradients_through_the_coupling_equal_those_of_the_chain(plain_plan: Plan, drawn: Drawn, built: Built) -> None:
-    chain, pair = built(plain_plan)
+def test_gradients_through_the_coupling_equal_those_of_the_chain(plain_plan: Plan) -> None:
+    chain, pair = levels_of(plain_plan)
     batch = drawn(1)
     x = pair.couple(batch)
     detached = tuple(t.detach().requires_grad_() for t in x)
@@ -49,16 +44,14 @@ def test_gradients_through_the_coupling_equal_those_of_the_chain(plain_plan: Pla
         assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-14)
 
 
-def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(
-    make: Callable[..., Plan], drawn: Drawn, built: Built
-) -> None:
+def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(make: Make) -> None:
     """Lower: generate. Upper: enhance, which comes after it. The coupling is then enhance's own parameters."""
     plan = make(
         "blocks.enhance={network: retinex/cascade, width: 4, inputs: {image: rgb}, outputs: [enhanced, stages]}",
         "stages.1.upper.blocks=[enhance]",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train, steps: 2}",
     )
-    chain, pair = built(plan)
+    chain, pair = levels_of(plan)
     batch = drawn(2)
     x = pair.couple(batch)
     assert {id(t) for t in x} == {id(p) for p in chain.blocks["enhance"].parameters()}
@@ -70,27 +63,18 @@ def test_an_upper_block_below_a_lower_one_is_coupled_through_its_parameters(
     assert torch.allclose(changed, pair.upper(pair.couple(batch), pair.omega, batch))
 
 
-def test_every_solver_advances_both_levels_of_a_real_chain(
-    plain_plan: Plan, two_level_solver: tuple[str, int], drawn: Drawn, built: Built
-) -> None:
-    from restore_hub.plugins import default_registry
-
+def test_every_solver_advances_both_levels_of_a_real_chain(plain_plan: Plan, two_level_solver: tuple[str, int]) -> None:
     which, steps = two_level_solver
-    chain, pair = built(plain_plan)
-    made = default_registry().find("solver", which).load()()
-    optimizers = [torch.optim.SGD(pair.theta, lr=1e-2), torch.optim.SGD(pair.omega, lr=1e-2)]
-    state = made.init(pair, optimizers)
+    chain, pair = levels_of(plain_plan)
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}
-    state, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(steps)], steps))
+    logs = step_once(pair, which, steps)
     moved = {name.split(".")[1] for name, p in chain.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"generate", "enhance"}
     assert torch.isfinite(logs["loss/upper"])
 
 
 @pytest.mark.parametrize("solver", ["rhg", "cg"])
-def test_several_lower_blocks_answer_as_the_whole_chain_does(
-    make: Callable[..., Plan], solver: str, drawn: Drawn, built: Built
-) -> None:
+def test_several_lower_blocks_answer_as_the_whole_chain_does(make: Make, solver: str) -> None:
     """Two lower blocks, two fresh batches: the hypergradient is that of plain autograd with theta in every graph."""
     from restore_hub.bilevel.solvers import Cg, Rhg
 
@@ -101,7 +85,7 @@ def test_several_lower_blocks_answer_as_the_whole_chain_does(
         "stages.0.blocks=[generate, enhance, polish]",
         "stages.1.lower={blocks: [enhance, polish], objective: {fidelity: 1}, data: train, steps: 2}",
     )
-    chain, pair = built(plan)
+    chain, pair = levels_of(plan)
     upper, lower = drawn(0), [drawn(1), drawn(2)]
 
     def fidelity(batch: Batch, omega: tuple[Tensor, ...]) -> Tensor:
@@ -133,15 +117,15 @@ def test_several_lower_blocks_answer_as_the_whole_chain_does(
         torch.testing.assert_close(theta.grad, g, rtol=1e-9, atol=1e-12)
 
 
-def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Callable[..., Plan], built: Built) -> None:
+def test_blocks_of_no_level_stay_as_they_are_and_in_evaluation_mode(make: Make) -> None:
     plan = make("stages.0.blocks=[generate]", "stages.0.objective=fidelity")
-    chain, pair = built(plan, 0)
+    chain, pair = levels_of(plan, 0)
     assert chain.blocks["generate"].training
     assert not chain.blocks["enhance"].training
     assert all(name.startswith("generate.") for name in pair.names)
 
 
-def test_a_frozen_block_may_feed_both_levels(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
+def test_a_frozen_block_may_feed_both_levels(make: Make) -> None:
     """It runs above the coupling, and again below it for the lower block that reads it directly."""
     block = "{network: retinex/cascade, width: 4, inputs: {image: %s}, outputs: [%s]}"
     plan = make(
@@ -152,7 +136,7 @@ def test_a_frozen_block_may_feed_both_levels(make: Callable[..., Plan], drawn: D
         "stages=[{solver: ibgl, steps: 1, upper: {blocks: [enhance], objective: match, data: upper}, "
         "lower: {blocks: [last, side], objective: match, data: train}}]",
     )
-    chain, pair = built(plan, 0)
+    chain, pair = levels_of(plan, 0)
     batch = drawn(1)
     x = pair.couple(batch)
     assert len(x) == 1

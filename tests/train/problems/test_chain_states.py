@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from restore_hub.batch import Batch
 from restore_hub.bilevel import descend
 from restore_hub.contracts import Batches
-from restore_hub.plan import Chain, Plan
-from restore_hub.train.problems.chain_pair import ChainPair
+from restore_hub.plan import Plan
+from support.chains import Make, drawn, levels_of, step_once
 
-Drawn = Callable[[int], Batch]
-Built = Callable[..., tuple[Chain, ChainPair]]
+NORMALISED = "blocks.enhance={network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
 
 
-def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Plan], drawn: Drawn, built: Built) -> None:
+def test_running_statistics_follow_the_lower_steps_alone(make: Make) -> None:
     """Batch normalisation: F_upper, and F_lower at an omega that is not the live one, leave the buffers alone."""
-    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    chain, pair = built(make(f"blocks.enhance={network}"))
+    chain, pair = levels_of(make(NORMALISED))
     buffers = {name: b.clone() for name, b in chain.named_buffers()}
 
     def changed() -> bool:
@@ -45,32 +41,15 @@ def test_running_statistics_follow_the_lower_steps_alone(make: Callable[..., Pla
     assert all(torch.equal(b, after[name]) for name, b in chain.named_buffers()), "both move them as F_lower does"
 
 
-@pytest.mark.parametrize(
-    ("solver", "steps", "passes"),
-    [
-        ("alternating", 3, 3),
-        ("tbgl", 1, 1),
-        ("ibgl", 3, 4),
-        ("lwcl", 1, 2),
-        ("rhg", 3, 3),
-        ("truncated-rhg", 7, 7),
-        ("bda", 3, 3),
-        ("cg", 3, 4),
-        ("neumann", 3, 4),
-        ("f2sa", 3, 4),
-    ],
-)
-def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
-    make: Callable[..., Plan], solver: str, steps: int, passes: int, drawn: Drawn, built: Built
-) -> None:
-    """Once a lower step, and once for the response after the last of them; never for F_upper."""
-    from restore_hub.plugins import default_registry
+PASSES = {"alternating": 3, "tbgl": 1, "ibgl": 4, "lwcl": 2, "rhg": 3, "truncated-rhg": 7, "bda": 3}
+PASSES |= {"cg": 4, "neumann": 4, "f2sa": 4}
 
-    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    chain, pair = built(make(f"blocks.enhance={network}"))
-    made = default_registry().find("solver", solver).load()()
-    state = made.init(pair, [torch.optim.SGD(v, lr=1e-4) for v in (pair.theta, pair.omega)])
-    made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(steps)], steps))
+
+@pytest.mark.parametrize(("solver", "passes"), PASSES.items())
+def test_running_statistics_move_under_every_solver(make: Make, solver: str, passes: int) -> None:
+    """Once a lower step, and once for the response after the last of them; never for F_upper."""
+    chain, pair = levels_of(make(NORMALISED))
+    step_once(pair, solver, {"tbgl": 1, "lwcl": 1, "truncated-rhg": 7}.get(solver, 3), lr=1e-4)
     norms = [m for m in chain.blocks["enhance"].modules() if isinstance(m, torch.nn.BatchNorm2d)]
     once = chain.blocks["enhance"]  # its own passes: a network may use one norm several times
     calls = [int(norm.num_batches_tracked) for norm in norms]
@@ -83,26 +62,13 @@ def test_running_statistics_of_the_lower_blocks_move_under_every_solver(
     assert all(bool((norm.running_var != 1).all()) for norm in norms)
 
 
-@pytest.mark.parametrize(
-    ("solver", "runs"),
-    [
-        ("alternating", 4),
-        ("ibgl", 5),
-        ("rhg", 4),
-        ("truncated-rhg", 4),
-        ("bda", 7),
-        ("cg", 5),
-        ("neumann", 5),
-        ("f2sa", 12),
-    ],
-)
-def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
-    plain_plan: Plan, solver: str, runs: int, drawn: Drawn, built: Built
-) -> None:
-    """Three lower steps: reverse mode and products with second derivatives see the very mask of the pass."""
-    from restore_hub.plugins import default_registry
+RUNS = {"alternating": 4, "ibgl": 5, "rhg": 4, "truncated-rhg": 4, "bda": 7, "cg": 5, "neumann": 5, "f2sa": 12}
 
-    chain, pair = built(plain_plan)
+
+@pytest.mark.parametrize(("solver", "runs"), RUNS.items())
+def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(plain_plan: Plan, solver: str, runs: int) -> None:
+    """Three lower steps: reverse mode and products with second derivatives see the very mask of the pass."""
+    chain, pair = levels_of(plain_plan)
     masks: list[Tensor] = []
 
     def drop(_module: torch.nn.Module, _inputs: object, made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -114,9 +80,7 @@ def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
         "cg": {"iterations": 150, "damping": 40.0},
         "neumann": {"rate": 0.02, "damping": 40.0, "iterations": 150},
     }
-    made = default_registry().find("solver", solver).load()(**options.get(solver, {}))
-    state = made.init(pair, [torch.optim.SGD(v, lr=1e-3) for v in (pair.theta, pair.omega)])
-    _, logs = made.step(pair, state, Batches(drawn(3), [drawn(4 + i) for i in range(3)], 3))
+    logs = step_once(pair, solver, 3, lr=1e-3, **options.get(solver, {}))
     assert len(masks) == runs
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
     if "residual" in logs:
@@ -124,22 +88,16 @@ def test_dropout_is_drawn_once_for_each_pass_and_kept_on_the_way_back(
 
 
 @pytest.mark.parametrize("solver", ["rhg", "truncated-rhg", "alternating"])
-def test_running_statistics_are_those_of_the_weights_that_stepped(
-    make: Callable[..., Plan], solver: str, drawn: Drawn, built: Built
-) -> None:
+def test_running_statistics_are_those_of_the_weights_that_stepped(make: Make, solver: str) -> None:
     """Unrolled steps, whose weights are not those of the block, leave the statistics that steps in place leave."""
-    from restore_hub.plugins import default_registry
-
-    network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
-    batches, found = Batches(drawn(3), [drawn(4 + i) for i in range(3)], 3), []
+    found = []
     for through_solver in (True, False):
-        chain, pair = built(make(f"blocks.enhance={network}"))
-        optimizers = [torch.optim.SGD(v, lr=1e-2) for v in (pair.theta, pair.omega)]
+        chain, pair = levels_of(make(NORMALISED))
         if through_solver:
-            made = default_registry().find("solver", solver).load()()
-            made.step(pair, made.init(pair, optimizers), batches)
+            step_once(pair, solver, 3)
         else:
-            descend(pair, optimizers[1], batches, graph=False)
+            batches = Batches(None, [drawn(4 + i) for i in range(3)], 3)
+            descend(pair, torch.optim.SGD(pair.omega, lr=1e-2), batches, graph=False)
         found.append(dict(chain.blocks["enhance"].named_buffers()))
     for name, buffer in found[0].items():
         torch.testing.assert_close(buffer, found[1][name])

@@ -18,6 +18,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.problems.fit import check_fit
 from support import PIPELINES, refused
+from support.runs import sets
 
 RAW = PIPELINES / "raw_lowlight.yaml"
 CLEANING = PIPELINES / "hyper_cleaning.yaml"
@@ -46,10 +47,8 @@ def _plan(path: Path, *overrides: str) -> Plan:
 
 
 @pytest.mark.parametrize(("overrides", "code", "place"), MISFITS)
-def test_what_does_not_fit_is_found_by_check_and_before_the_first_stage(
-    small: list[str], tmp_path: Path, overrides: list[str], code: str, place: str
-) -> None:
-    arguments = ["check", str(RAW), *(part for o in (*small, *overrides) for part in ("--set", o))]
+def test_misfits_are_found(small: list[str], tmp_path: Path, overrides: list[str], code: str, place: str) -> None:
+    arguments = ["check", str(RAW), *sets(*small, *overrides)]
     with refused(code, place, SpecError):
         CliRunner().invoke(group, arguments, catch_exceptions=False)
     with refused(code, place, SpecError):
@@ -64,9 +63,7 @@ def test_what_does_not_fit_is_found_by_check_and_before_the_first_stage(
         ["stages.1.groups=2", f"blocks.enhance={NORMALISED}", "stages.1.lower.objective=fidelity"],
     ],
 )
-def test_what_a_later_stage_lacks_is_found_before_the_first_stage(
-    small: list[str], tmp_path: Path, overrides: list[str]
-) -> None:
+def test_misfits_of_later_stages_are_found_first(small: list[str], tmp_path: Path, overrides: list[str]) -> None:
     with pytest.raises(TrainingError) as caught:
         run(RAW, overrides=[*small, "checkpoint_seconds=0", *overrides], out=tmp_path / "r")
     assert caught.value.place.startswith("stage 2/2 ibgl")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from restore_hub.errors import UnreadableFileError
-from restore_hub.plan import Plan, build_chain
+from restore_hub.plan import build_chain
 from restore_hub.plan.samples import Samples
 from restore_hub.train.loop import better
 from restore_hub.train.problems.holdout import evaluate_chain
+from restore_hub.train.problems.trainable import Evaluation
 from support import refused
+from support.chains import Make
 
 
 class Seen:
@@ -31,7 +33,7 @@ class Seen:
         return float(target.mean())
 
 
-def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(make: Callable[..., Plan]) -> None:
+def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(make: Make) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     plan = make(f"blocks.enhance={network}", "metrics=[psnr]")
     torch.manual_seed(0)
@@ -87,16 +89,6 @@ class Holed:
         return {**sample, "rgb": np.full_like(sample["rgb"], index / 5)}
 
 
-def test_pictures_that_cannot_be_read_count_in_no_mean(make: Callable[..., Plan]) -> None:
-    plan = make("metrics=[psnr]")
-    chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
-    samples = Samples(Holed(dataset, bad=(0, 2)), "holdout")
-    found = evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, samples)
-    assert found.means["psnr"] == pytest.approx((1 / 5 + 3 / 5) / 2)
-    assert [name for name in found.pictures if name.endswith("output")] == ["1-p1-output", "3-p3-output"]
-    assert list(samples.left_out) == [0, 2]
-
-
 class InMemory(Holed):
     """A dataset that reads no files."""
 
@@ -104,40 +96,44 @@ class InMemory(Holed):
         return ()
 
 
-def test_pictures_of_data_in_memory_are_named_by_their_index(make: Callable[..., Plan]) -> None:
+def _evaluate(make: Make, kind: type[Holed], bad: Sequence[int], strict: bool = False) -> tuple[Evaluation, Samples]:
     plan = make("metrics=[psnr]")
-    chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
-    found = evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(InMemory(dataset, bad=(1,)), "holdout"))
-    assert [name for name in found.pictures if name.endswith("output")] == ["0-output", "2-output", "3-output"]
-    assert found.means["psnr"] == pytest.approx((0 + 2 / 5 + 3 / 5) / 3)
+    samples = Samples(kind(plan.datasets["holdout"].make(), bad), "holdout", strict=strict)
+    return evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen()}, samples), samples
 
 
-def test_a_holdout_without_a_readable_picture_is_an_error(make: Callable[..., Plan]) -> None:
-    plan = make("metrics=[psnr]")
-    chain, dataset = build_chain(plan), plan.datasets["holdout"].make()
+@pytest.mark.parametrize(
+    ("kind", "bad", "names", "mean"),
+    [(Holed, (0, 2), ["1-p1", "3-p3"], (1 / 5 + 3 / 5) / 2), (InMemory, (1,), ["0", "2", "3"], (2 / 5 + 3 / 5) / 3)],
+)
+def test_unreadable_pictures_count_in_no_mean(make: Make, kind: Any, bad: Any, names: list[str], mean: float) -> None:
+    """Pictures of data in memory are named by their index."""
+    found, samples = _evaluate(make, kind, bad)
+    assert found.means["psnr"] == pytest.approx(mean)
+    assert [name for name in found.pictures if name.endswith("output")] == [f"{name}-output" for name in names]
+    assert tuple(samples.left_out) == bad
+
+
+def test_a_holdout_without_a_readable_picture_is_an_error(make: Make) -> None:
     with refused("data.none-readable", "data.holdout", count=4, first="p0.dng: cut off"):
-        evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, bad=range(4)), "holdout"))
+        _evaluate(make, Holed, range(4))
     with refused("mine.cut", "p2.dng"):
-        evaluate_chain(chain, plan.metrics, {"psnr": Seen()}, Samples(Holed(dataset, (2,)), "holdout", strict=True))
+        _evaluate(make, Holed, (2,), strict=True)
 
 
-def test_a_metric_that_raises_is_named(make: Callable[..., Plan]) -> None:
+@pytest.mark.parametrize("error", [ValueError("bad picture"), MemoryError()], ids=repr)
+def test_a_metric_that_raises(make: Make, error: Exception) -> None:
+    """It is named; where memory lacks, the run gives the advice."""
+
     class Raises(Seen):
         def __call__(self, prediction: np.ndarray, target: np.ndarray) -> float:
-            raise ValueError("bad picture")
+            raise error
 
     plan = make("metrics=[psnr, ssim]")
-    holdout = Samples(plan.datasets["holdout"].make(), "holdout")
-    with refused("train.metric-failed", "metric 'ssim'", cause="ValueError: bad picture"):
-        evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Raises()}, holdout)
-
-
-def test_a_metric_that_lacks_memory_leaves_the_advice_to_the_run(make: Callable[..., Plan]) -> None:
-    class Large(Seen):
-        def __call__(self, prediction: np.ndarray, target: np.ndarray) -> float:
-            raise MemoryError
-
-    plan = make("metrics=[psnr, ssim]")
-    holdout = Samples(plan.datasets["holdout"].make(), "holdout")
-    with pytest.raises(MemoryError):
-        evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen(), "ssim": Large()}, holdout)
+    holdout, metrics = Samples(plan.datasets["holdout"].make(), "holdout"), {"psnr": Seen(), "ssim": Raises()}
+    if isinstance(error, MemoryError):
+        with pytest.raises(MemoryError):
+            evaluate_chain(build_chain(plan), plan.metrics, metrics, holdout)
+    else:
+        with refused("train.metric-failed", "metric 'ssim'", cause="ValueError: bad picture"):
+            evaluate_chain(build_chain(plan), plan.metrics, metrics, holdout)

@@ -34,7 +34,6 @@ PLUGIN = '''
 import torch
 from torch import nn
 from restore_hub import hookimpl
-from support import refused
 
 class Fit:
     """A linear fit below, a scale for each feature above."""
@@ -209,10 +208,7 @@ def test_mistakes_are_found_before_training(files: tuple[Path, Path], override: 
 
 
 def test_a_check_leaves_the_random_state_and_says_what_has_no_response(files: tuple[Path, Path]) -> None:
-    plan = make_plan(
-        read_spec(files[0], [f"stages.0={ALTERNATING}"]),
-        default_registry([files[1]]),
-    )
+    plan = make_plan(read_spec(files[0], [f"stages.0={ALTERNATING}"]), default_registry([files[1]]))
     problem = make_problem(plan)
     before = torch.get_rng_state()
     (remark,) = check_problem(plan, problem)
@@ -221,9 +217,7 @@ def test_a_check_leaves_the_random_state_and_says_what_has_no_response(files: tu
 
 
 @pytest.mark.parametrize("more", [[], ["stages.0.lower.accumulate=2"], ["precision=bf16"], ["stages.0.groups="]])
-def test_a_run_measures_reports_and_has_nothing_to_export(
-    files: tuple[Path, Path], tmp_path: Path, more: list[str]
-) -> None:
+def test_a_run_measures_and_exports_nothing(files: tuple[Path, Path], tmp_path: Path, more: list[str]) -> None:
     done = run(files[0], overrides=[*more, "validate_every=2"], plugins=[files[1]], out=tmp_path / "r", quiet=True)
     assert (done.step, done.exported, set(done.metrics)) == (3, (), {"distance"})
     state = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]
@@ -244,9 +238,7 @@ def test_one_level_trains_too(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert done.stages[0].evaluations == 5
 
 
-def test_forecast_and_comparison_know_problems(
-    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forecast_and_comparison(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("forecast", "compare_solvers"):  # in this process, which has PyTorch imported already
         monkeypatch.setattr(importlib.import_module(f"restore_hub.trial.{module}"), "measure_in_process", measure_stage)
     found = forecast(files[0], plugins=[files[1]], runs=tmp_path)

@@ -104,9 +104,7 @@ def test_values_of_one_step_that_come_apart_are_all_sent(folder: RunFolder, trac
     assert [(s.name, s.step) for s in tracker.scalars] == [("loss", 7), ("holdout/psnr", 7)]
 
 
-def test_a_call_that_fails_half_way_comes_again_from_there_with_the_same_times(
-    folder: RunFolder, tracker: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_call_repeats_with_its_times(folder: RunFolder, tracker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "MARK_SECONDS", 0.0)
     monkeypatch.setattr(tracker_queue, "BATCH", 4)
     clock = iter(range(1000, 2000))
@@ -130,7 +128,7 @@ def test_a_call_that_fails_half_way_comes_again_from_there_with_the_same_times(
     assert [scalar.time for scalar in lost[0]] == [1000, 1001, 1002, 1003]
 
 
-def test_a_store_that_lost_the_run_gets_all_of_it_anew(
+def test_a_store_that_lost_the_run_gets_it_all(
     folder: RunFolder, tracker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = Recorder(folder, None)

@@ -15,7 +15,7 @@ from restore_hub.train.recording import tracker_thread
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
 from restore_hub.train.recording.tracker_queue import RunInfo, TrackerQueue
-from support import refused
+from support import Capture, refused
 
 INFO = RunInfo("night", {"seed": 1}, {})
 STEPS = 1000
@@ -65,9 +65,7 @@ class _Fails:
         raise ConnectionError("no route")
 
 
-def test_a_tracker_that_fails_at_first_gets_everything_once_in_order(
-    recorder: Recorder, tracker: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tracker_that_fails_at_first_gets_everything_once(recorder: Recorder, tracker: Any, capsys: Capture) -> None:
     tracker.before = fails = _Fails(5)
     recorder.start(*INFO)
     _train(recorder)
@@ -83,7 +81,7 @@ def test_a_tracker_that_fails_at_first_gets_everything_once_in_order(
 
 @pytest.mark.parametrize("method", ["start", "params", "log"])
 def test_training_does_not_wait_for_a_call_that_hangs(
-    recorder: Recorder, tracker: Any, method: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, tracker: Any, method: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker_thread, "SLOW_SECONDS", 0.01)
     hangs, release = _hang(tracker, method)
@@ -113,9 +111,7 @@ def test_a_tracker_that_dies_in_mid_run_gets_the_rest_when_it_is_back(recorder: 
     assert tracker.calls.count("start") >= 2, "the run is opened again after a failure"
 
 
-def test_a_store_that_is_full_costs_a_line_and_the_rest_waits_in_the_folder(
-    recorder: Recorder, tracker: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_store(recorder: Recorder, tracker: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 0.05)
     tracker.before = fails = _Fails()
     recorder.start(*INFO)
@@ -138,9 +134,7 @@ def test_a_store_that_is_full_costs_a_line_and_the_rest_waits_in_the_folder(
     assert tracker.calls.count("start") == 1, "the second time nothing is sent"
 
 
-def test_finish_leaves_a_call_that_hangs_and_it_does_nothing_when_it_returns(
-    recorder: Recorder, tracker: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finish_leaves_a_call_that_hangs(recorder: Recorder, tracker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 0.05)
     hangs, release = _hang(tracker, "log")
     recorder.start(*INFO)
