@@ -101,8 +101,7 @@ def test_a_place_goes_before_and_the_kind_may_change() -> None:
     assert (outer.code, outer.place, outer.facts) == ("mine.odd", "s.yaml:3:5 data.train: a.dng", {"bytes": 3})
     assert str(outer) == "s.yaml:3:5 data.train: a.dng: odd"
 
-
-def test_an_error_keeps_all_of_it_between_processes() -> None:
+    # All of it is kept between processes.
     error = DataError("mine.odd", Path("a.dng"), what="odd", mend="mend", bytes=3)
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is DataError

@@ -35,13 +35,9 @@ def _module(path: Path) -> ModuleType:
 
 
 @entries
-def test_the_card_is_the_generated_one(entry: Entry) -> None:
-    """After a change to its wording: `python model_zoo/make.py NAME --card`."""
-    assert entry.card() == card_of(entry.folder)
-
-
-@entries
-def test_an_entry_is_consistent(entry: Entry) -> None:
+def test_an_entry_is_consistent_and_its_file_passes_every_check(entry: Entry) -> None:
+    assert entry.card() == card_of(entry.folder), "to write it anew: `python model_zoo/make.py NAME --card`"
+    assert {check.name: check.result for check in verify(entry.file) if check.result != "ok"} == {}
     facts, manifest = json.loads((entry.folder / "metrics.json").read_text(encoding="utf-8")), entry.manifest()
     assert facts["name"] == entry.name
     assert facts["model"] == {"sha256": file_hash(entry.file), "bytes": entry.file.stat().st_size}
@@ -61,17 +57,10 @@ def test_the_int8_entry_states_its_loss_against_the_other_one() -> None:
     found = small.manifest().quantisation
     assert found is not None
     assert found.psnr_loss <= found.budget
-    assert found.psnr_loss == pytest.approx(
-        whole.manifest().metrics["psnr"] - small.manifest().metrics["psnr"],
-        abs=1e-2,  # a run measures in PyTorch
-    )
+    loss = whole.manifest().metrics["psnr"] - small.manifest().metrics["psnr"]
+    assert found.psnr_loss == pytest.approx(loss, abs=1e-2)  # a run measures in PyTorch
     assert f"- {found.describe()}" in small.card().splitlines()
     assert "int8:" not in whole.card()
-
-
-@entries
-def test_an_entrys_file_passes_every_check(entry: Entry) -> None:
-    assert {check.name: check.result for check in verify(entry.file) if check.result != "ok"} == {}
 
 
 @entries
@@ -87,7 +76,7 @@ def test_an_entrys_spec_is_that_of_its_recipe(entry: Entry) -> None:
         assert {key: resolved["data"][split][key] for key in use} == use
 
 
-def test_the_recipe_trains_on_no_held_out_scene() -> None:
+def test_the_recipe_trains_on_no_held_out_scene_and_copies_photographs_as_it_says(tmp_path: Path) -> None:
     make, demo = _module(ROOT / "model_zoo" / "make.py"), _module(ROOT / "pipelines" / "demo" / "photographs.py")
     assert sorted(make.HOLDOUT) == sorted(demo.SPLITS["holdout"])
     assert not set(make.TRAIN) & set(make.HOLDOUT)
@@ -95,10 +84,6 @@ def test_the_recipe_trains_on_no_held_out_scene() -> None:
     sources = read_spec(ROOT / "model_zoo" / "raw-lowlight.yaml").data["data"]
     for split, names in (("train", make.TRAIN), ("holdout", make.HOLDOUT)):
         assert not [name for name in names if Path(name).stem not in sources[split]["source"]]
-
-
-def test_the_recipe_copies_photographs_as_it_says(tmp_path: Path) -> None:
-    make = _module(ROOT / "model_zoo" / "make.py")
     make.copy_training(tmp_path / "train")
     names = {path.stem for path in (tmp_path / "train").iterdir()}
     assert {Path(name).stem for name in make.TRAIN} <= names

@@ -51,15 +51,9 @@ def test_node_gives_what_python_gives(node: Path, models: Path) -> None:
     assert done.stderr == ""
     picture = np.fromfile(node / "picture.f32", "<f4").reshape(1, 3, HEIGHT, WIDTH)
     four = np.ones(4, np.float32)
-    expected = load(models / "chain.onnx")(
-        {
-            "mosaic": mosaic[None, None].astype(np.float32),
-            "phase": np.array([0, 0]),
-            "black": 512 * four,
-            "white": 16383 * four,
-            "balance": np.float32([2, 1, 1, 1.5]),
-            "gain": np.float32([20]),
-        }
-    )
+    sensor = {"phase": np.array([0, 0]), "black": 512 * four, "white": 16383 * four}
+    exposure = {"balance": np.float32([2, 1, 1, 1.5]), "gain": np.float32([20])}
+    feeds = {"mosaic": mosaic[None, None].astype(np.float32), **sensor, **exposure}
+    expected = load(models / "chain.onnx")(feeds)
     np.testing.assert_allclose(picture, expected, atol=1e-5)
     assert expected.std() > 0.01

@@ -7,18 +7,15 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from restore_hub import restore
 from restore_hub.photo.pictures import read_picture
-from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage
-from restore_hub.plan import Plan
 from support import ROOT
 
 PLUGINS = ("cleaning", "darktable", "mlflow", "numerical", "raw", "retinex", "std")
@@ -35,22 +32,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _exported(plan: Plan, folder: Path) -> tuple[Path, Path]:
-    """Write a chain as ONNX, untrained, and a DNG for it."""
-    from restore_hub.export import deployed_chain, export_onnx
-    from restore_hub.plan import build_chain
-
-    torch.manual_seed(1)
-    chain = deployed_chain(build_chain(plan).eval(), "enhanced")
-    export_onnx(chain, folder / "chain.onnx", name="t/chain", licence=None, metrics={}, provenance={})
-    mosaic = np.random.default_rng(0).integers(600, 1200, (26, 34)).astype(np.uint16)
-    black, white, balance = np.float32([512] * 4), np.float32([16383] * 4), np.float32([2, 1, 1, 1.5])
-    write_dng(folder / "photo.dng", RawImage(mosaic, (0, 1), black, white, balance, "camera", gain=8.0))
-    return folder / "chain.onnx", folder / "photo.dng"
-
-
 @pytest.mark.long
-def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, make: Callable[..., Plan]) -> None:
+def test_the_wheel_works_in_an_empty_environment(
+    wheel: Path, tmp_path: Path, models: Path, write_raw: Callable[..., Path]
+) -> None:
     """Only the base dependencies: deploying works, training says which extra is missing."""
     home = tmp_path / "venv"
     venv.create(home, with_pip=True)
@@ -58,14 +43,8 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, ma
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
     def call(*command: str, status: int = 0) -> str:
-        done = subprocess.run(
-            [str(scripts / command[0]), *command[1:]],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        arguments = [str(scripts / command[0]), *command[1:]]
+        done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -79,7 +58,7 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, ma
     assert said.startswith("error: ")
     assert "restore-hub[train]" in said
 
-    model, photo = _exported(make(), tmp_path)
+    model, photo = models / "chain.onnx", write_raw(tmp_path / "photo.dng", gain=8.0)
     said = call("restore-hub", "restore", str(model), str(photo), "-o", "out.png", "--bits", "16")
     assert "gain 8 (" in said
     there = read_picture(tmp_path / "out.png")
@@ -105,8 +84,6 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path, ma
 
 
 def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
-    import zipfile
-
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     plugins = {f"restore_hub_{name}" for name in PLUGINS}

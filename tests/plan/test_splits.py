@@ -75,26 +75,19 @@ def test_notes_must_be_texts(noted: Callable[..., Plan], notes: str) -> None:
         make_dataset(noted(notes), "train")
 
 
-def test_notes_carry_the_name_of_their_split(noted: Callable[..., Plan]) -> None:
+def test_notes_carry_the_name_of_their_split_which_has_samples(noted: Callable[..., Plan]) -> None:
     dataset = make_dataset(noted("('a scene is left out', 'b')"), "train")
     notes = notes_of({"train": dataset, "holdout": Listed()})
     assert notes == ["data.train: a scene is left out", "data.train: b"]
-
-
-def test_a_split_without_samples_is_refused(noted: Callable[..., Plan]) -> None:
     with refused("data.no-samples", "data.train"):
         make_dataset(noted("()", length=0), "train")
 
 
-def test_a_missing_file_is_one_error(tmp_path: Path) -> None:
+def test_splits_share_no_file_and_miss_none(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     splits = {"train": Listed(tmp_path / "a", tmp_path / "gone"), "holdout": Listed(tmp_path / "gone-too")}
     with refused("data.file-missing", tmp_path / "gone", cause="No such file or directory"):
         check_splits_apart(splits)
-
-
-def test_data_in_memory_shares_no_file(tmp_path: Path) -> None:
-    (tmp_path / "a").touch()
     here = Listed(tmp_path / "a")
     check_splits_apart({"train": InMemory(tmp_path / "a"), "upper": InMemory(tmp_path / "a"), "holdout": here})
     with refused("data.splits-share-files", one="holdout", other="train", count=1):

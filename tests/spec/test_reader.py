@@ -14,9 +14,8 @@ from support import refused
 @pytest.fixture
 def write(tmp_path: Path):
     def written(text: str) -> Path:
-        path = tmp_path / "s.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
+        (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+        return tmp_path / "s.yaml"
 
     return written
 

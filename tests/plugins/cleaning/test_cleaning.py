@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from restore_hub.train.stepper import Stepper
 from restore_hub_cleaning.cleaning import HyperCleaning, f1
 from restore_hub_cleaning.sampling import Order, corrupt, split_classes
 from support import refused
+from support.real import DATA, real
 
 pytest.importorskip("sklearn", reason="scikit-learn, of the extra demo, is not installed")
-DATA = os.environ.get("RESTORE_HUB_DATA")
 
 
 def small(**options: object) -> HyperCleaning:
@@ -125,42 +124,31 @@ def test_options_out_of_range_are_refused(
         small(**options)
 
 
-SMALL = [
-    "tracker=",
-    "problem.train=100",
-    "problem.validation=200",
-    "problem.test=200",
-    "problem.batch_size=",
-    "stages.0.groups=sample",
-    "stages.0.lower.steps=5",
-]
+SMALL = ["tracker=", "problem.train=100", "problem.validation=200", "problem.test=200", "problem.batch_size="]
+SMALL += ["stages.0.groups=sample", "stages.0.lower.steps=5"]
+
+
+def f1_after(steps: int, *overrides: str) -> float:
+    setup = set_up("hyper_cleaning", overrides, [], "cpu")
+    stepper = Stepper(setup, 0)
+    for taken in range(steps):
+        stepper.step(taken, taken / steps)
+    return setup.trainable.evaluate().means["f1"]
 
 
 def test_groups_of_samples_find_the_wrong_labels_where_one_ratio_finds_none() -> None:
-    reached = {}
-    for groups in ("sample", 100, None, "second"):
-        more = ["stages.0.solver=truncated-rhg", "stages.0.last=1"] if groups == "second" else []
-        more += [f"stages.0.groups={groups}"] if groups in ("sample", 100) else []
-        setup = set_up("hyper_cleaning", [*SMALL, "stages.0.groups=", *more], [], "cpu")
-        stepper = Stepper(setup, 0)
-        for taken in range(40):
-            stepper.step(taken, taken / 40)
-        reached[groups] = setup.trainable.evaluate().means["f1"]
-    assert reached["sample"] > 0.85
-    assert reached["second"] > 0.85, "as the pipeline's comment says"
-    assert reached[100] == reached["sample"]  # of 100 samples
-    assert reached[None] == pytest.approx(2 / 3, abs=0.02)  # all kept
+    reached = f1_after(40, *SMALL)
+    assert reached > 0.85
+    assert f1_after(40, *SMALL, "stages.0.groups=100") == reached  # of 100 samples
+    one_ratio = [*SMALL, "stages.0.groups="]
+    assert f1_after(40, *one_ratio) == pytest.approx(2 / 3, abs=0.02)  # all kept
+    second = f1_after(40, *one_ratio, "stages.0.solver=truncated-rhg", "stages.0.last=1")
+    assert second > 0.85, "as the pipeline's comment says"
 
 
 def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = [
-        *SMALL,
-        "stages.0.steps=8",
-        "stages.0.groups=5",
-        "problem.batch_size=20",
-        "validate_every=3",
-        "checkpoint_seconds=0",
-    ]
+    overrides = [*SMALL, "stages.0.steps=8", "stages.0.groups=5", "problem.batch_size=20"]
+    overrides += ["validate_every=3", "checkpoint_seconds=0"]
     whole = run("hyper_cleaning", overrides=overrides, out=tmp_path / "whole", quiet=True)
     taken, step = [], Stepper.step
 
@@ -186,14 +174,8 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.Monk
     assert "hyper-cleaning" in (tmp_path / "cut" / "report.html").read_text()
 
 
-@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@real
 def test_it_cleans_mnist() -> None:
     root = f"problem.root={DATA}/classification/mnist_train20k_npz/mnist_train20k.npz"
     sizes = ["problem.train=300", "problem.validation=500", "problem.test=500", "problem.batch_size=100"]
-    setup = set_up(
-        "hyper_cleaning", ["tracker=", "problem.data=mnist", root, *sizes, "stages.0.lower.lr=0.1"], [], "cpu"
-    )
-    stepper = Stepper(setup, 0)
-    for taken in range(90):
-        stepper.step(taken, taken / 90)
-    assert setup.trainable.evaluate().means["f1"] > 0.8
+    assert f1_after(90, "tracker=", "problem.data=mnist", root, *sizes, "stages.0.lower.lr=0.1") > 0.8

@@ -22,14 +22,13 @@ import pytest
 
 from restore_hub.contracts import Scalar
 from restore_hub.errors import MissingExtraError
-from restore_hub.export import deployed_chain, export_onnx
-from restore_hub.plan import Plan, build_chain
 from restore_hub.train.recording import tracker_thread
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
 from restore_hub_mlflow.plain import LONGEST_VALUE, flatten, key_of
 from restore_hub_mlflow.tracking import Mlflow
 from support import LOWLIGHT, refused
+from support.fresh import fresh_python
 
 SPEC: dict[str, Any] = {
     "name": "demo",
@@ -51,38 +50,42 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def _client(uri: str) -> Any:
-    return pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed").MlflowClient(uri)
+@pytest.fixture
+def mlflow() -> Any:
+    return pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
 
 
+@pytest.fixture
+def client(mlflow: Any, store: Path) -> Any:
+    return mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+
+
+QUIET = """
+import sys
+from pathlib import Path
+from restore_hub.contracts import Scalar
+from restore_hub_mlflow.tracking import Mlflow
+tracker = Mlflow(folder=Path(sys.argv[1]))
+print("mlflow" in sys.modules)
+tracker.check()
+tracker.start("quiet", {})
+tracker.params({"a": 1})
+tracker.log([Scalar("loss", 1.0, 0, 1e9)])
+tracker.finish("FAILED")
+"""
+
+
+@pytest.mark.usefixtures("mlflow")
 def test_a_run_says_nothing_on_the_terminal_and_imports_mlflow_late(store: Path) -> None:
-    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
-    code = (
-        "import json, sys\n"
-        "from pathlib import Path\n"
-        "from restore_hub.contracts import Scalar\n"
-        "from restore_hub_mlflow.tracking import Mlflow\n"
-        f"tracker = Mlflow(folder=Path({str(store)!r}))\n"
-        "early = 'mlflow' in sys.modules\n"
-        "tracker.check()\n"
-        "tracker.start('quiet', {})\n"
-        "tracker.params({'a': 1})\n"
-        "tracker.log([Scalar('loss', 1.0, 0, 1e9)])\n"
-        "tracker.finish('FAILED')\n"
-        "print(json.dumps(early))\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert json.loads(result.stdout) is False
-    assert result.stderr == ""
+    done = fresh_python(QUIET, store)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_flatten_names_every_leaf() -> None:
     flat = flatten(SPEC)
-    assert flat["data.train.root"] == "photos"
-    assert flat["data.train.crop"] == "128"
+    assert (flat["data.train.root"], flat["data.train.crop"]) == ("photos", "128")
     assert flat["stages.1.solver"] == "std/ibgl"
-    assert flat["metrics"] == '["std/psnr"]'
-    assert flat["nothing"] == "{}"
+    assert (flat["metrics"], flat["nothing"]) == ('["std/psnr"]', "{}")
     assert len(flat["stages.1.note"]) == LONGEST_VALUE
     assert flat["stages.1.note"].endswith("x...")
 
@@ -92,8 +95,7 @@ def test_keys_have_only_allowed_characters() -> None:
     assert len(key_of("k" * 300)) == 250
 
 
-def test_a_whole_run(store: Path, tmp_path: Path) -> None:
-    client = _client(f"sqlite:///{store / 'mlflow.db'}")
+def test_a_whole_run(store: Path, tmp_path: Path, client: Any) -> None:
     tracker = Mlflow(folder=store)
     tracker.check()
     run_id = tracker.start("night", {"git": "abc"})
@@ -122,8 +124,7 @@ def test_a_whole_run(store: Path, tmp_path: Path) -> None:
     assert [p for p in (folder / "images").iterdir() if "step+7" in p.name]
 
 
-def test_a_run_is_gone_on_with_unless_the_store_lost_it(store: Path) -> None:
-    client = _client(f"sqlite:///{store / 'mlflow.db'}")
+def test_a_run_is_gone_on_with_unless_the_store_lost_it(store: Path, client: Any) -> None:
     first = Mlflow(folder=store)
     run_id = first.start("stopped", {})
     batch = [Scalar("loss", 1.0, step, 1e9) for step in range(5)]
@@ -140,16 +141,10 @@ def test_a_run_is_gone_on_with_unless_the_store_lost_it(store: Path) -> None:
     assert again.start("stopped", {}, "0" * 32) != "0" * 32
 
 
-def test_an_onnx_file_becomes_a_model_with_its_inputs_and_free_sizes(
-    store: Path, tmp_path: Path, make: Callable[..., Plan]
-) -> None:
-    client = _client(f"sqlite:///{store / 'mlflow.db'}")
-    path = tmp_path / "chain.onnx"
-    module = deployed_chain(build_chain(make()).eval(), "enhanced")
-    export_onnx(module, path, name="t/chain", licence="CC0-1.0", metrics={}, provenance={})
+def test_an_onnx_file_becomes_a_model_with_its_inputs_and_free_sizes(store: Path, models: Path, client: Any) -> None:
     tracker = Mlflow(folder=store)
     run_id = tracker.start("model", {})
-    tracker.artifact(path, model=True)
+    tracker.artifact(models / "chain.onnx", model=True)
     tracker.finish("FINISHED")
 
     (output,) = client.get_run(run_id).outputs.model_outputs
@@ -163,16 +158,14 @@ def test_an_onnx_file_becomes_a_model_with_its_inputs_and_free_sizes(
     assert signature.inputs.inputs[0].shape == (1, 1, -1, -1)
     assert [tensor.shape for tensor in signature.outputs.inputs] == [(1, 3, -1, -1)]
     for height, width in ((32, 48), (50, 34)):
-        feed = {
-            tensor.name: np.ones([max(size, 1) for size in tensor.shape], tensor.type) for tensor in signature.inputs
-        }
+        feed = {one.name: np.ones([max(size, 1) for size in one.shape], one.type) for one in signature.inputs}
         feed["mosaic"] = np.full((1, 1, height, width), 0.5, np.float32)
         (name,) = signature.outputs.input_names()
         assert model.predict(feed)[name].shape == (1, 3, height, width)
 
 
 def test_a_locked_database_keeps_no_value_and_no_step_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mlflow: Any
 ) -> None:
     monkeypatch.setattr(tracker_thread, "EVERY_SECONDS", 0.02)
     monkeypatch.setattr(tracker_thread, "FIRST_PAUSE", 0.02)
@@ -180,14 +173,12 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
     monkeypatch.setattr(tracker_thread, "SLOW_SECONDS", 0.3)  # MLflow itself waits 20 seconds for the lock
     database = tmp_path / "m.db"
     uri = f"sqlite:///{database}"
-    client = _client(uri)
-    folder = RunFolder(tmp_path / "r")
-    folder.path.mkdir()
-    recorder = Recorder(folder, Mlflow(uri=uri, folder=tmp_path))
+    client = mlflow.MlflowClient(uri)
+    recorder = _recorder(tmp_path, uri)
     client.create_experiment("restore_hub", artifact_location=(tmp_path / "a").as_uri())
     recorder.start("locked", {"a": 1}, {})
     recorder.values(1, {"loss": 1.0})
-    _until(lambda: '"step": 1' in _text(folder.path / "tracker.json"))
+    _until(lambda: _sent(tmp_path / "r", uri) == 1)
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         for step in range(2, 301):
@@ -202,14 +193,12 @@ def test_a_locked_database_keeps_no_value_and_no_step_back(
         other.execute("ROLLBACK")
     recorder.finish("FINISHED")
     assert "the tracker is back" in capsys.readouterr().err
-    run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
+    run_id = _noted(tmp_path / "r", uri)["run"]
     assert [m.step for m in client.get_metric_history(run_id, "loss")] == list(range(1, 301))
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
-def test_a_database_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
-
+def test_a_database_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow: Any) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -229,40 +218,31 @@ def test_a_database_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.long
 def test_a_server_that_is_killed_and_started_again_gets_every_value_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow: Any
 ) -> None:
-    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     monkeypatch.setattr(tracker_thread, "EVERY_SECONDS", 0.1)
     monkeypatch.setattr(tracker_thread, "FINISH_SECONDS", 60.0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     uri = f"http://127.0.0.1:{port}"
-    folder = RunFolder(tmp_path / "r")
-    folder.path.mkdir()
-    recorder = Recorder(folder, Mlflow(uri=uri, folder=tmp_path))
+    recorder = _recorder(tmp_path, uri)
     with _server(tmp_path, port):
         recorder.start("served", {"a": 1}, {})
         for step in range(1, 2001):
             recorder.values(step, {"loss": 1 / step})
-        _until(lambda: '"step": ' in _text(folder.path / "tracker.json").replace('"step": -1', ""))
+        _until(lambda: _sent(tmp_path / "r", uri) > 0)
     for step in range(2001, 4001):
         recorder.values(step, {"loss": 1 / step})
     with _server(tmp_path, port):
         assert recorder.finish("FINISHED").startswith(f"{uri}/#/experiments/")
-        run_id = json.loads(_text(folder.path / "tracker.json"))[uri]["run"]
-        history = _client(uri).get_metric_history(run_id, "loss")
+        history = mlflow.MlflowClient(uri).get_metric_history(_noted(tmp_path / "r", uri)["run"], "loss")
         assert [m.step for m in history] == list(range(1, 4001))
 
 
 @pytest.mark.long
 def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_the_rest(
-    overrides: list[str], tmp_path: Path
+    overrides: list[str], tmp_path: Path, mlflow: Any
 ) -> None:
-    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     uri, out = f"http://127.0.0.1:{port}", tmp_path / "r"
     steps = ("stages.0.steps=1200", "stages.1.steps=2", "stages.1.lower.steps=2", "validate_every=400")
     sets = [*overrides, *steps, f"tracker={{tracker: mlflow/tracking, uri: '{uri}'}}"]
@@ -278,15 +258,15 @@ def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_
     assert f"the tracker doesn't have all of the run; `restore-hub track {out}` sends the rest" in said
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert 0 < _sent(out, uri) < lines[-1]["step"] == 1202
-    assert json.loads(_text(out / "status.json")) == {"status": "FINISHED"}
+    assert json.loads((out / "status.json").read_text()) == {"status": "FINISHED"}
 
     with _server(tmp_path, port):
         track = [sys.executable, "-m", "restore_hub", "track", str(out)]
         sent, again = (subprocess.run(track, capture_output=True, text=True, check=True).stdout for _ in range(2))
         assert sent.startswith(f"tracker   {uri}/#/experiments/")
         assert "nothing to send" in again
-        client = _client(uri)
-        run_id = json.loads(_text(out / "tracker.json"))[uri]["run"]
+        client = mlflow.MlflowClient(uri)
+        run_id = _noted(out, uri)["run"]
         for name in {name for line in lines for name in line} - {"step"}:
             history = [(m.step, m.value) for m in client.get_metric_history(run_id, key_of(name))]
             assert history == [(line["step"], line[name]) for line in lines if name in line], name
@@ -296,9 +276,28 @@ def test_a_run_whose_server_is_killed_for_good_ends_with_a_line_and_track_sends_
         assert {"chain.onnx", "spec.yaml"} <= {file.path for file in client.list_artifacts(run_id)}
 
 
+def _recorder(folder: Path, uri: str) -> Recorder:
+    """Return a recorder of the run in `folder / "r"`."""
+    (folder / "r").mkdir()
+    return Recorder(RunFolder(folder / "r"), Mlflow(uri=uri, folder=folder))
+
+
+def _noted(run: Path, uri: str) -> dict[str, Any]:
+    """Return what a run's folder notes about a store."""
+    path = run / "tracker.json"
+    found: dict[str, Any] = json.loads(path.read_text()).get(uri, {}) if path.exists() else {}
+    return found
+
+
 def _sent(run: Path, uri: str) -> int:
-    """Return the last step that a run's folder notes as sent."""
-    return int(json.loads(_text(run / "tracker.json") or "{}").get(uri, {}).get("step", -1))
+    """Return the last step that is noted as sent."""
+    return int(_noted(run, uri).get("step", -1))
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -324,10 +323,6 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
 def _until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
@@ -344,17 +339,13 @@ def test_uri_comes_from_the_option_then_the_variable_then_the_folder(
     assert Mlflow(uri="sqlite:///other.db", folder=store).uri == "sqlite:///other.db"
 
 
-def test_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
+@pytest.mark.usefixtures("mlflow")
+def test_store_that_cannot_be_opened_is_named_and_a_server_may_be_away(tmp_path: Path) -> None:
     with refused("mlflow.cannot-open", "nonsense://there"):
         Mlflow(uri="nonsense://there", folder=tmp_path).check()
     (tmp_path / "file").write_text("in the way")
     with refused("mlflow.cannot-open"):
         Mlflow(uri=f"sqlite:///{tmp_path}/file/x.db", folder=tmp_path).check()
-
-
-def test_a_server_that_is_away_is_no_error_of_check(tmp_path: Path) -> None:
-    pytest.importorskip("mlflow", reason="MLflow, of the extra `train`, is not installed")
     Mlflow(uri="http://127.0.0.1:9", folder=tmp_path).check()
     assert int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) <= 1
 

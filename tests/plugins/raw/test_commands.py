@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
+from restore_hub.cli.data import command as data_commands
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
-from restore_hub_raw.commands import make_raw, noise
 from restore_hub_raw.noise.model import NoiseModel
 from restore_hub_raw.noise.noise_file import read_noise_file, write_noise_file
 from support import check
@@ -31,8 +31,14 @@ def write_shot(path: Path, seed: int, stated: bool = False, shape: tuple[int, in
     return path
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(noise, [str(argument) for argument in arguments])
+def run(*arguments: object, command: str = "noise", fails: bool = False) -> Result:
+    result = CliRunner().invoke(data_commands, [command, *map(str, arguments)])
+    assert fails or result.exit_code == 0, result.output
+    return result
+
+
+def make_raw(*arguments: object, fails: bool = False) -> Result:
+    return run(*arguments, command="make-raw", fails=fails)
 
 
 def rows(output: str) -> dict[str, list[str]]:
@@ -42,9 +48,7 @@ def rows(output: str) -> dict[str, list[str]]:
 
 
 def test_the_table_has_every_plane(tmp_path: Path) -> None:
-    result = run(write_shot(tmp_path / "a.dng", 1))
-    assert result.exit_code == 0, result.output
-    table = rows(result.output)
+    table = rows(run(write_shot(tmp_path / "a.dng", 1)).output)
     assert list(table) == ["R", "Gr", "Gb", "B", "all"]
     for shot, shot_error, read, read_error, electrons, levels in (map(float, row) for row in table.values()):
         assert shot == pytest.approx(SHOT, rel=0.06)
@@ -71,7 +75,6 @@ def test_several_files_are_also_measured_together_and_written(tmp_path: Path) ->
     files = [write_shot(tmp_path / f"{name}.dng", seed) for seed, name in enumerate("abc")]
     out = tmp_path / "noise.yaml"
     result = run(*files, "-o", out)
-    assert result.exit_code == 0, result.output
     assert [result.output.count(f"{name}.dng") for name in "abc"] == [1, 1, 1]
     assert "all 3 files together" in result.output
     model = read_noise_file(out)
@@ -87,50 +90,43 @@ def test_several_files_are_also_measured_together_and_written(tmp_path: Path) ->
 def test_an_existing_output_is_kept_without_force(tmp_path: Path) -> None:
     file, out = write_shot(tmp_path / "a.dng", 1), tmp_path / "noise.yaml"
     out.write_text("precious")
-    result = run(file, "-o", out)
+    result = run(file, "-o", out, fails=True)
     check(result.exception, "raw-noise.output-exists", out)
     assert result.output == ""
     assert out.read_text() == "precious"
-    assert run(file, "-o", out, "--force").exit_code == 0
+    run(file, "-o", out, "--force")
     assert read_noise_file(out).shot == pytest.approx(SHOT, rel=0.05)
 
 
 def test_a_burst_is_one_estimate(tmp_path: Path) -> None:
     files = [write_shot(tmp_path / f"{seed}.dng", seed) for seed in range(3)]
     result = run("--burst", *files)
-    assert result.exit_code == 0, result.output
     assert result.output.count("plane") == 1
     assert "burst of 3 files" in result.output
     assert float(rows(result.output)["all"][0]) == pytest.approx(SHOT, rel=0.03)
-    alone = run("--burst", files[0])
+    alone = run("--burst", files[0], fails=True)
     check(alone.exception, "raw-noise.single-frame", "0.dng")
-    other = run("--burst", files[0], write_shot(tmp_path / "other.dng", 4, shape=(400, 300)))
+    other = run("--burst", files[0], write_shot(tmp_path / "other.dng", 4, shape=(400, 300)), fails=True)
     check(other.exception, "raw-noise.settings-differ", "other.dng", setting="size")
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
     small = write_shot(tmp_path / "small.dng", 1, shape=(60, 60))
     for files in ([small], [write_shot(tmp_path / "a.dng", 1), small]):
-        check(run(*files).exception, "raw-noise.too-few-flat-blocks", small)
-    check(run(tmp_path / "none.dng").exception, "photo.missing", "none.dng")
+        check(run(*files, fails=True).exception, "raw-noise.too-few-flat-blocks", small)
+    check(run(tmp_path / "none.dng", fails=True).exception, "photo.missing", "none.dng")
 
 
 def test_make_raw_takes_a_measured_noise(photos: Path, tmp_path: Path) -> None:
     file, out = tmp_path / "noise.yaml", tmp_path / "out"
     write_noise_file(file, NoiseModel(3e-3, 7e-5))
-    result = CliRunner().invoke(make_raw, [str(photos), str(out), "--noise", str(file)])
-    assert result.exit_code == 0, result.output
+    for other in (("--shot", "2e-4"), ("--read", "0")):
+        result = make_raw(photos, out, "--noise", file, *other, fails=True)
+        check(result.exception, "raw-noise.given-twice", "noise")
+        assert not out.exists()
+    make_raw(photos, out, "--noise", file)
     listing = json.loads((out / "pairs.json").read_text())
     assert (listing["shot"], listing["read"]) == (3e-3, 7e-5)
-
-
-@pytest.mark.parametrize("other", [["--shot", "2e-4"], ["--read", "0"]])
-def test_make_raw_takes_noise_from_one_source(photos: Path, tmp_path: Path, other: list[str]) -> None:
-    write_noise_file(tmp_path / "noise.yaml", NoiseModel(3e-3, 7e-5))
-    arguments = [str(photos), str(tmp_path / "out"), "--noise", str(tmp_path / "noise.yaml"), *other]
-    result = CliRunner().invoke(make_raw, arguments)
-    check(result.exception, "raw-noise.given-twice", "noise")
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_make_raw_adds_is_what_noise_measures(tmp_path: Path) -> None:
@@ -139,10 +135,8 @@ def test_what_make_raw_adds_is_what_noise_measures(tmp_path: Path) -> None:
     grey = np.linspace(0.1, 1, 700)[None, :, None] * np.ones((500, 1, 3))
     write_picture(tmp_path / "photos" / "a.png", grey, bits=16)
     write_noise_file(tmp_path / "noise.yaml", NoiseModel(1e-3, 1e-5))
-    arguments = [tmp_path / "photos", tmp_path / "out", "--ratio", 2, "--noise", tmp_path / "noise.yaml"]
-    assert CliRunner().invoke(make_raw, [str(argument) for argument in arguments]).exit_code == 0
+    make_raw(tmp_path / "photos", tmp_path / "out", "--ratio", 2, "--noise", tmp_path / "noise.yaml")
     result = run(tmp_path / "out" / "short" / "a.dng", "-o", tmp_path / "found.yaml")
-    assert result.exit_code == 0, result.output
     found = read_noise_file(tmp_path / "found.yaml")
     np.testing.assert_allclose(found.variance([0.01, 0.3]), [2e-5, 3.1e-4], rtol=0.05)
     assert float(rows(result.output)["R"][7]) == pytest.approx(1, abs=0.08)
@@ -150,9 +144,7 @@ def test_what_make_raw_adds_is_what_noise_measures(tmp_path: Path) -> None:
 
 def test_make_raw_writes_pairs_and_a_listing(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ["--ratio", "20", "--phase", "bggr", "--seed", "5", "--shot", "0.001"]
-    result = CliRunner().invoke(make_raw, [str(photos), str(out), *options])
-    assert result.exit_code == 0, result.output
+    result = make_raw(photos, out, "--ratio", 20, "--phase", "bggr", "--seed", 5, "--shot", 0.001)
     assert "3 pairs" in result.output
     assert sorted(p.name for p in (out / "short").iterdir()) == ["a.dng", "b.dng", "c.dng"]
     listing = json.loads((out / "pairs.json").read_text())
@@ -167,7 +159,7 @@ def test_make_raw_names_each_unusable_photo_and_makes_the_others(photos: Path, t
     (photos / "bad.png").write_bytes(b"no picture")
     (photos / "notes.txt").write_text("ignored")
     write_picture(photos / "tiny.png", np.zeros((21, 90, 3)))
-    result = CliRunner().invoke(make_raw, [str(photos), str(tmp_path / "out")])
+    result = make_raw(photos, tmp_path / "out", fails=True)
     check(result.exception, "raw-synthesis.photos-left-out", photos, written=3, failed=2, photos=5)
     for line, name in zip(result.stderr.splitlines(), ("bad.png", "tiny.png"), strict=True):
         assert line.startswith("left out: ")

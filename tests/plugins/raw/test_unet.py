@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -20,21 +22,15 @@ def test_every_size_gives_a_picture_twice_as_large(depth: int, step: int) -> Non
 def test_padding_changes_nothing_where_none_is_needed() -> None:
     net = UNet(width=4, depth=2).eval()
     raw = torch.rand(2, 4, 14, 11)
+    assert [UNet(width=2, depth=depth).size_multiple for depth in (4, 1)] == [32, 4]
     padded = torch.nn.functional.pad(raw, (0, 1, 0, 2), mode="replicate")
     with torch.no_grad():
         torch.testing.assert_close(net(raw), net(padded)[..., :28, :22])
 
 
-def test_size_multiple_is_the_picture_size_that_needs_no_padding() -> None:
-    assert UNet(width=2, depth=4).size_multiple == 32
-    assert UNet(width=2, depth=1).size_multiple == 4
-
-
 def test_ports_and_published_size() -> None:
     net = UNet()
-    assert net.inputs["raw"].channels == 4
-    assert net.inputs["raw"].scale == 0.5
-    assert net.outputs["rgb"].channels == 3
+    assert (net.inputs["raw"].channels, net.inputs["raw"].scale, net.outputs["rgb"].channels) == (4, 0.5, 3)
     # 32, 64, 128, 256, 512 channels: the parameters counted by hand from the paper's figure.
     widths = [32, 64, 128, 256, 512]
     down = sum(9 * i * o + o + 9 * o * o + o for i, o in zip([4, *widths], widths, strict=False))
@@ -50,19 +46,23 @@ def test_shifting_the_input_by_the_multiple_shifts_the_output() -> None:
     torch.testing.assert_close(whole[..., 28:72, 28:72], part[..., 20:64, 20:64])
 
 
-def test_it_learns_quickly_and_uses_every_weight() -> None:
-    torch.manual_seed(0)
-    net = UNet(width=8, depth=2)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    raw = torch.rand(2, 4, 3, 3).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    target = raw[:, [3, 1, 0]].repeat_interleave(2, 2).repeat_interleave(2, 3) ** 0.5
-    losses = []
+def _trained(net: torch.nn.Module, loss_of: Callable[[], torch.Tensor]) -> list[float]:
+    optimizer, losses = torch.optim.Adam(net.parameters(), lr=3e-3), []
     for _ in range(60):
-        loss = (net(raw) - target).abs().mean()
+        loss = loss_of()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+    return losses
+
+
+def test_it_learns_quickly_and_uses_every_weight() -> None:
+    torch.manual_seed(0)
+    net = UNet(width=8, depth=2)
+    raw = torch.rand(2, 4, 3, 3).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    target = raw[:, [3, 1, 0]].repeat_interleave(2, 2).repeat_interleave(2, 3) ** 0.5
+    losses = _trained(net, lambda: (net(raw) - target).abs().mean())
     assert losses[0] < 0.4  # begins near grey
     assert losses[-1] < 0.3 * losses[0]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
@@ -81,10 +81,5 @@ def test_the_denoiser_begins_by_changing_nothing_and_learns() -> None:
     noisy = clean + 0.1 * torch.randn_like(clean)
     torch.testing.assert_close(net(noisy), noisy)
     assert net(noisy[..., :5, :7]).shape == (2, 4, 5, 7)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(60):
-        loss = (net(noisy) - clean).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.005  # the noise has 0.01
+    losses = _trained(net, lambda: (net(noisy) - clean).square().mean())
+    assert losses[-1] < 0.005  # the noise has 0.01

@@ -46,12 +46,8 @@ def test_loss_is_its_equation(size: tuple[int, int]) -> None:
     assert count == 2 * size[0] * size[1]
 
 
-def test_illumination_equal_to_a_flat_input_costs_nothing() -> None:
-    total, _ = SelfSupervised()(torch.full((1, 6, 8, 8), 0.3))
-    assert float(total) == 0
-
-
-def test_edges_of_the_input_free_the_illumination() -> None:
+def test_a_flat_input_costs_nothing_and_edges_of_the_input_free_the_illumination() -> None:
+    assert float(SelfSupervised()(torch.full((1, 6, 8, 8), 0.3))[0]) == 0
     step = torch.zeros(1, 3, 8, 8)
     step[..., 4:] = 1.0
     flat = torch.full((1, 3, 8, 8), 0.5)
@@ -68,19 +64,6 @@ def test_weights_see_chroma_and_not_only_luma() -> None:
     illumination[..., 4:] = 1.0
     loss = SelfSupervised(fidelity=0.0)
     assert float(loss(torch.cat([red, illumination], 1))[0]) < float(loss(torch.cat([grey, illumination], 1))[0])
-
-
-def test_gradient_is_that_of_the_energy() -> None:
-    stages = _stages(1, 2, 3, 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: SelfSupervised()(s)[0], (stages,))
-
-
-def test_half_precision_is_summed_in_float32() -> None:
-    stages = _stages(1, 1, 64, 64)
-    exact, _ = SelfSupervised()(stages)
-    half, _ = SelfSupervised()(stages.bfloat16())
-    assert half.dtype == torch.float32
-    assert float(half) == pytest.approx(float(exact), rel=0.02)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 4, 4), (1, 0, 4, 4), (6, 4, 4)])

@@ -1,13 +1,9 @@
-"""The illumination networks: equations, stages, published weights."""
+"""The illumination networks: equations and stages."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from restore_hub.errors import OptionError
 from restore_hub_retinex.cascade import Cascade
@@ -55,13 +51,10 @@ def test_enhanced_is_the_first_stage_in_training_too() -> None:
     torch.testing.assert_close(enhanced, (x / stages[:, 3:6]).clamp(0, 1))
 
 
-def test_one_stage_has_no_calibration() -> None:
+def test_one_stage_has_no_calibration_and_a_repeated_block_is_one_module() -> None:
     network = Illumination(stages=1).train()
     assert all(name.startswith("enhance") for name, _ in network.named_parameters())
     assert network(_picture())[1].shape[1] == 6
-
-
-def test_repeated_block_is_one_module() -> None:
     network = Illumination(layers=4)
     assert sum(p.numel() for p in network.enhance.parameters()) == 3 * (9 * 3 * 3 + 3) + 2 * 3
     assert len(network.enhance.blocks) == 4
@@ -77,32 +70,17 @@ def test_illumination_never_reaches_zero() -> None:
     assert torch.isfinite(enhanced).all()
 
 
-@pytest.mark.parametrize("option", ["channels", "layers", "calibration_channels", "calibration_layers", "stages"])
-def test_options_below_one_are_refused(option: str) -> None:
+@pytest.mark.parametrize(
+    ("network", "option"),
+    [
+        *((Illumination, name) for name in ("channels", "layers", "stages")),
+        *((Illumination, f"calibration_{name}") for name in ("channels", "layers")),
+        (Cascade, "width"),
+    ],
+)
+def test_options_below_one_are_refused(network: type[torch.nn.Module], option: str) -> None:
     with refused("retinex.not-a-count", option, OptionError, got=0):
-        Illumination(**{option: 0})
-
-
-@pytest.mark.parametrize("name", ["easy", "medium", "difficult"])
-def test_published_weights_load_strictly_and_brighten_real_photographs(data: Path, name: str) -> None:
-    network = Illumination()
-    weights = torch.load(data / "pretrained_weights/sci" / f"{name}.pt", map_location="cpu", weights_only=True)
-    assert set(weights) == set(network.state_dict())
-    network.load_state_dict(weights, strict=True)
-    network.eval()
-    folder = data / "lowlight_unpaired/sci_samples"
-    photographs = sorted(folder.rglob("*.png"))[:2] + sorted(folder.rglob("*.jpg"))[:2]
-    assert len(photographs) == 4
-    for path in photographs:
-        pixels = np.asarray(Image.open(path).convert("RGB").resize((160, 120)), np.float32) / 255
-        x = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        with torch.no_grad():
-            enhanced, _ = network(x)
-        assert enhanced.mean() > 1.2 * x.mean()
-        assert enhanced.mean() < 0.9
-        # Still the same picture: brighter, with its structure.
-        correlation = np.corrcoef(x.mean(1).flatten().numpy(), enhanced.mean(1).flatten().numpy())[0, 1]
-        assert correlation > 0.75
+        network(**{option: 0})
 
 
 def test_cascade_multiplies_by_a_gain_within_four_stops() -> None:
@@ -117,13 +95,8 @@ def test_cascade_multiplies_by_a_gain_within_four_stops() -> None:
     torch.testing.assert_close(network(x)[0], 16 * x)
     torch.nn.init.constant_(network.third.bias, -100.0)
     torch.testing.assert_close(network(x)[0], x / 16)
-
-
-def test_cascade_with_zero_maps_changes_nothing() -> None:
-    network = Cascade(width=4)
     torch.nn.init.zeros_(network.third.weight)
     torch.nn.init.zeros_(network.third.bias)
-    x = _picture()
     assert torch.equal(network(x)[0], x)
 
 
@@ -131,8 +104,3 @@ def test_cascade_keeps_channels_last() -> None:
     network, x = Cascade().to(memory_format=torch.channels_last), torch.rand(2, 3, 5, 7)
     for output in network(x.contiguous(memory_format=torch.channels_last)):
         assert output.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_cascade_refuses_a_width_of_zero() -> None:
-    with refused("retinex.not-a-count", "width", OptionError, got=0):
-        Cascade(width=0)

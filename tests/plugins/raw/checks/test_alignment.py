@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,9 +9,9 @@ from restore_hub_raw.checks.alignment import Shift, estimate_shift
 from restore_hub_raw.synthesis.unprocess import expose, read_noise
 from support import refused
 from support.raw_pairs import texture
+from support.real import DATA, real
 from support.sampling import tenth
 
-DATA = os.environ.get("RESTORE_HUB_DATA")
 SHOT = 2e-4
 
 
@@ -143,17 +140,15 @@ def test_other_shapes_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]
         estimate_shift(np.zeros(shapes[0]), np.zeros(shapes[1]))
 
 
-@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@real
 def test_pairs_of_a_real_set_are_aligned() -> None:
-    folder = Path(str(DATA)) / "lowlight_paired" / "lol_our485"
-    shifts = {}
+    folder = DATA / "lowlight_paired" / "lol_our485"
+    shifts = []
     for path in sorted((folder / "high").glob("*.png")):
-        high, low = (
-            linear_from_srgb(read_picture(folder / side / path.name).pixels.astype(float).mean(axis=2))
-            for side in ("high", "low")
-        )
-        shifts[path.name] = estimate_shift(high, np.minimum(low * high.mean() / low.mean(), 1))
+        pictures = (read_picture(folder / side / path.name).pixels for side in ("high", "low"))
+        high, low = (linear_from_srgb(pixels.astype(float).mean(axis=2)) for pixels in pictures)
+        shifts.append(estimate_shift(high, np.minimum(low * high.mean() / low.mean(), 1)))
     assert len(shifts) == 15
-    reliable = [shift for shift in shifts.values() if shift.reliable]
+    reliable = [shift for shift in shifts if shift.reliable]
     assert len(reliable) >= 12
     assert float(np.median([shift.length for shift in reliable])) < 0.3

@@ -19,26 +19,16 @@ from support.raw_pairs import SIDES, check_data, make_pairs, scene
 
 
 def test_the_measured_share_is_unbiased(tmp_path: Path) -> None:
-    shares, errors = [], []
-    for seed in range(12):
-        folder = make_pairs(tmp_path / str(seed), "a", Recipe(250, seed=seed))
-        measured = measured_share(*(read_raw(folder / side / "a.dng") for side in SIDES))
-        assert measured is not None
-        shares.append(250 * measured[0])
-        errors.append(250 * measured[1])
+    folders = [make_pairs(tmp_path / str(seed), "a", Recipe(250, seed=seed)) for seed in range(12)]
+    found = [measured_share(*(read_raw(folder / side / "a.dng") for side in SIDES)) for folder in folders]
+    shares, errors = 250 * np.array(found).T
     assert np.mean(shares) == pytest.approx(1, abs=0.01)
     assert np.std(shares) < np.mean(errors) < 0.05
 
 
 def test_the_black_level_is_uncertain_by_half_a_level() -> None:
-    long = RawImage(
-        mosaic=np.full((160, 160), 512 + 4000, np.uint16),
-        phase=(0, 0),
-        black=np.full(4, 512, np.float32),
-        white=np.full(4, 16383, np.float32),
-        balance=np.ones(4, np.float32),
-        balance_source="none",
-    )
+    mosaic, four = np.full((160, 160), 512 + 4000, np.uint16), np.ones(4, np.float32)
+    long = RawImage(mosaic, (0, 0), 512 * four, 16383 * four, four, "none")
     measured = measured_share(replace(long, mosaic=np.full((160, 160), 512 + 20, np.uint16)), long)
     assert measured == pytest.approx((20 / 4000, 0.5 / 4000), rel=1e-3)
 

@@ -14,6 +14,7 @@ from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack, planes
 from restore_hub.photo.raw.reader import read_raw, render_raw
+from restore_hub.testing import check_dataset
 from restore_hub_raw.datasets.pairs import Pairs
 from restore_hub_raw.synthesis.make_folder import make_folder
 from restore_hub_raw.synthesis.recipe import Recipe
@@ -27,13 +28,6 @@ CLEAN: dict[str, Any] = {"shot": 0.0, "read": 0.0, "ratio": 4.0}
 def root(photos: Path, tmp_path: Path) -> Path:
     make_folder(photos, tmp_path / "data", Recipe())
     return tmp_path / "data"
-
-
-def greens(sample: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the green planes at the reference's gamma, and green of the reference over 2x2 pixels, (h/2, w/2)."""
-    green = sample["rgb"][1]
-    blocks = green.reshape(green.shape[0] // 2, 2, green.shape[1] // 2, 2).mean(axis=(1, 3))
-    return np.maximum(sample["raw"][1:3].mean(axis=0), 0) ** (1 / 2.2), blocks
 
 
 def places_of(crop: np.ndarray, picture: np.ndarray) -> list[tuple[int, int]]:
@@ -55,9 +49,7 @@ def test_the_whole_picture_begins_with_red(photos: Path, tmp_path: Path, phase: 
         sample = pairs.sample(index, None)
         y, x = PHASES[phase]
         h, w = (height - y) // 2 * 2, (width - x) // 2 * 2
-        assert sample["raw"].shape == (4, h // 2, w // 2)
-        assert sample["rgb"].shape == (3, h, w)
-        assert sample["raw"].dtype == sample["rgb"].dtype == np.float32
+        assert (sample["raw"].shape, sample["rgb"].shape) == ((4, h // 2, w // 2), (3, h, w))
         short, long = pairs.files(index)
         raw = read_raw(short)
         red = (raw.mosaic[y : y + h : 2, x : x + w : 2] - 512.0) / (16383 - 512) * raw.balance[0] * 4
@@ -73,12 +65,12 @@ def test_crops_and_flips_keep_colours_and_alignment(tmp_path: Path, phase: str) 
     write_picture(tmp_path / "photos" / "a.png", photo(41, 46))
     make_folder(tmp_path / "photos", tmp_path / "data", Recipe(phase=phase, **CLEAN))
     pairs, rng, seen = Pairs(tmp_path / "data", crop=16), np.random.default_rng(0), set()
+    check_dataset(pairs)
     short, long = pairs.files(0)
     raw, picture = read_raw(short), render_raw(long)
     y0, x0 = PHASES[phase]
     for _ in range(60):
         sample = pairs.sample(0, rng)
-        assert sample["rgb"].shape == (3, 16, 16)
         target = np.rint(sample["rgb"].transpose(1, 2, 0) * 65535.0)
         places = [
             (y, x, up, left, turned)
@@ -121,17 +113,6 @@ def test_every_site_keeps_its_own_black_level(root: Path, phase: tuple[int, int]
         assert np.allclose(flat, expected, atol=1e-5) or np.allclose(flat, swapped, atol=1e-5)
 
 
-def test_planes_and_reference_show_the_same_place(photos: Path, tmp_path: Path) -> None:
-    make_folder(photos, tmp_path / "data", Recipe(**CLEAN))
-    pairs, rng = Pairs(tmp_path / "data", crop=24), np.random.default_rng(1)
-    for _ in range(20):
-        planes, blocks = greens(pairs.sample(int(rng.integers(3)), rng))
-        here = np.corrcoef(planes.ravel(), blocks.ravel())[0, 1]
-        turned = np.corrcoef(planes.ravel(), blocks[::-1, ::-1].ravel())[0, 1]
-        assert here > 0.8
-        assert here > turned
-
-
 def test_without_flip_nothing_is_mirrored(root: Path) -> None:
     pairs, rng = Pairs(root, crop=48, flip=False), np.random.default_rng(0)
     picture = render_raw(pairs.files(0)[1])
@@ -143,24 +124,18 @@ def test_without_flip_nothing_is_mirrored(root: Path) -> None:
     assert len(corners) > 3
 
 
-def test_a_sample_is_a_function_of_index_and_generator(root: Path) -> None:
+def test_a_sample_depends_on_index_and_generator_but_not_on_the_cache(root: Path) -> None:
     one, two = Pairs(root, crop=16), Pairs(root, crop=16, cache_mb=0)
     two.sample(2, np.random.default_rng(9))
-    for seed in range(5):
-        a, b = one.sample(1, np.random.default_rng(seed)), two.sample(1, np.random.default_rng(seed))
-        np.testing.assert_array_equal(a["raw"], b["raw"])
-        np.testing.assert_array_equal(a["rgb"], b["rgb"])
-    assert not np.array_equal(
-        one.sample(1, np.random.default_rng(0))["rgb"], one.sample(1, np.random.default_rng(1))["rgb"]
-    )
+    a, b = ([each.sample(1, np.random.default_rng(seed)) for seed in range(5)] for each in (one, two))
+    np.testing.assert_equal(a, b)
+    assert not np.array_equal(a[0]["rgb"], a[1]["rgb"])
 
 
 def test_a_crop_of_the_whole_aligned_area_fits_without_flips(root: Path) -> None:
-    pairs = Pairs(root, crop=60)
-    heights = {pairs.sample(0, np.random.default_rng(seed))["rgb"].shape for seed in range(6)}
-    assert heights == {(3, 60, 60)}
-    whole = Pairs(root)
-    assert whole.sample(0, np.random.default_rng(0))["rgb"].shape == (3, 60, 80)
+    shapes = {Pairs(root, crop=60).sample(0, np.random.default_rng(seed))["rgb"].shape for seed in range(6)}
+    assert shapes == {(3, 60, 60)}
+    assert Pairs(root).sample(0, np.random.default_rng(0))["rgb"].shape == (3, 60, 80)
 
 
 def test_pairs_are_decoded_once_within_the_cache(root: Path) -> None:
@@ -177,9 +152,10 @@ def test_pairs_are_decoded_once_within_the_cache(root: Path) -> None:
 def test_a_picture_can_be_the_long_exposure(root: Path, photos: Path) -> None:
     shutil.rmtree(root / "long")
     shutil.copytree(photos, root / "long")
-    pairs = Pairs(root, ratio=100)
-    planes, blocks = greens(pairs.sample(0, None))
-    assert np.corrcoef(planes.ravel(), blocks.ravel())[0, 1] > 0.8
+    sample = Pairs(root, ratio=100).sample(0, None)
+    green = np.maximum(sample["raw"][1:3].mean(axis=0), 0) ** (1 / 2.2)
+    blocks = sample["rgb"][1].reshape(30, 2, 40, 2).mean(axis=(1, 3))
+    assert np.corrcoef(green.ravel(), blocks.ravel())[0, 1] > 0.8
     with refused("raw-data.no-exposure-time", "a.png"):
         Pairs(root).sample(0, None)
 
@@ -189,23 +165,21 @@ def test_ratio_comes_from_the_files_and_stops_at_300(photos: Path, tmp_path: Pat
     raw = replace(read_raw(tmp_path / "data" / "short" / "a.dng"), exposure_time=0.01)
     write_dng(tmp_path / "data" / "short" / "a.dng", raw)  # now 1000 times shorter
     level = (raw.mosaic[::2, 1::2] - 512.0) / (16383 - 512)
-    np.testing.assert_allclose(
-        Pairs(tmp_path / "data").sample(0, None)["raw"][1], np.minimum(level * 300, 1), atol=1e-4
-    )
-    np.testing.assert_allclose(
-        Pairs(tmp_path / "data", ratio=2).sample(0, None)["raw"][1], np.minimum(level * 2, 1), atol=1e-5
-    )
+    for given, ratio in ((None, 300), (2, 2)):
+        green = Pairs(tmp_path / "data", ratio=given).sample(0, None)["raw"][1]
+        np.testing.assert_allclose(green, np.minimum(level * ratio, 1), atol=1e-4 if given is None else 1e-5)
 
 
-def test_files_of_different_size_are_named_with_their_sizes(root: Path) -> None:
-    shutil.copy(root / "long" / "b.dng", root / "long" / "a.dng")
-    with refused("raw-data.sizes-differ", root / "short" / "a.dng", size="60 x 80", other_size="61 x 79"):
-        Pairs(root).sample(0, None)
-
-
-def test_a_crop_that_does_not_fit_is_named(root: Path) -> None:
-    with refused("raw-data.crop-too-large", root / "short" / "a.dng", crop=62, height=60, width=80):
+def test_pairs_that_cannot_be_a_sample_are_named(root: Path) -> None:
+    short = root / "short" / "a.dng"
+    with refused("raw-data.crop-too-large", short, crop=62, height=60, width=80):
         Pairs(root, crop=62).sample(0, np.random.default_rng(0))
+    write_dng(short, replace(read_raw(short), exposure_time=None))
+    with refused("raw-data.no-exposure-time", short):
+        Pairs(root).sample(0, None)
+    shutil.copy(root / "long" / "b.dng", root / "long" / "a.dng")
+    with refused("raw-data.sizes-differ", short, size="60 x 80", other_size="61 x 79"):
+        Pairs(root, ratio=2).sample(0, None)
 
 
 def test_unusable_folders_are_refused(root: Path, tmp_path: Path) -> None:
@@ -214,13 +188,11 @@ def test_unusable_folders_are_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "bare" / "short").mkdir(parents=True)
     with refused("raw-data.no-files", tmp_path / "bare" / "short"):
         Pairs(tmp_path / "bare")
-    (root / "long" / "b.dng").unlink()
-    with refused("raw-data.no-partner", root / "short" / "b.dng", folder=root / "long"):
-        Pairs(root)
-    (root / "short" / "b.dng").unlink()
-    (root / "short" / "a.dng").unlink()
-    with refused("raw-data.no-partner", root / "long" / "a.dng", folder=root / "short"):
-        Pairs(root)
+    for side, other, name in (("long", "short", "b.dng"), ("short", "long", "a.dng")):
+        (root / side / name).rename(tmp_path / name)
+        with refused("raw-data.no-partner", root / other / name, folder=root / side):
+            Pairs(root)
+        (tmp_path / name).rename(root / side / name)
     (root / "short" / "c.nef").touch()
     with refused("raw-data.same-name", root / "short" / "c.nef"):
         Pairs(root)
@@ -234,13 +206,6 @@ def test_options_out_of_range_are_refused(root: Path, option: str, value: float)
         Pairs(root, **{option: value})
 
 
-def test_a_short_exposure_without_time_is_named(root: Path) -> None:
-    raw = read_raw(root / "short" / "a.dng")
-    write_dng(root / "short" / "a.dng", replace(raw, exposure_time=None))
-    with refused("raw-data.no-exposure-time", root / "short" / "a.dng"):
-        Pairs(root).sample(0, None)
-
-
 def write_list(root: Path, *lines: str) -> Path:
     path = root / "pairs.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -250,21 +215,15 @@ def write_list(root: Path, *lines: str) -> Path:
 def test_a_list_names_the_pairs_and_their_ratios(root: Path, tmp_path: Path) -> None:
     (root / "short").rename(root / "dark ones")
     elsewhere = (root / "long").rename(tmp_path / "elsewhere")
-    listing = write_list(
-        root,
-        "# exposures",
-        "",
-        f'"dark ones/c.dng" {elsewhere}/c.dng 2.5',
-        f"'dark ones/a.dng' {elsewhere}/a.dng  # ok",
-    )
+    first, second = f'"dark ones/c.dng" {elsewhere}/c.dng 2.5', f"'dark ones/a.dng' {elsewhere}/a.dng  # ok"
+    listing = write_list(root, "# exposures", "", first, second)
     pairs = Pairs(root, listing=listing)
     assert [tuple(pairs.files(i)) for i in range(len(pairs))] == [
         (root / "dark ones" / f"{name}.dng", elsewhere / f"{name}.dng") for name in "ca"
     ]
-    by_folders = Pairs(root, short="dark ones", long=str(elsewhere))
-    np.testing.assert_array_equal(pairs.sample(1, None)["raw"], by_folders.sample(0, None)["raw"])
-    with_ratio = Pairs(root, short="dark ones", long=str(elsewhere), ratio=2.5)
-    np.testing.assert_array_equal(pairs.sample(0, None)["raw"], with_ratio.sample(2, None)["raw"])
+    for listed, index, ratio in ((1, 0, None), (0, 2, 2.5)):
+        by_folders = Pairs(root, short="dark ones", long=str(elsewhere), ratio=ratio)
+        np.testing.assert_equal(pairs.sample(listed, None), by_folders.sample(index, None))
     given = Pairs(root, listing=listing, ratio=7)
     assert [pair.ratio for pair in given._pairs] == [2.5, 7]
 
@@ -310,8 +269,7 @@ def test_an_unreadable_list_is_refused(root: Path) -> None:
 
 
 def test_damaged_files_are_of_the_kind_that_training_leaves_out(root: Path) -> None:
-    for side in ("short", "long"):
-        path = root / side / ("a.dng" if side == "short" else "b.dng")
+    for path in (root / "short/a.dng", root / "long/b.dng"):
         path.write_bytes(path.read_bytes()[:3000])
     pairs = Pairs(root)
     for index, name in enumerate(["a", "b"]):
@@ -326,8 +284,7 @@ def test_an_array_with_a_sidecar_can_be_the_short_exposure(root: Path) -> None:
     expected = Pairs(root, ratio=3).sample(0, None)["raw"]
     (root / "short" / "a.dng").unlink()
     np.save(root / "short" / "a.npy", raw.mosaic)
-    balance = [float(factor) for factor in raw.balance]
-    text = f"cfa: rggb\nblack: 512\nwhite: 16383\nbalance: {balance}\n"
+    text = f"cfa: rggb\nblack: 512\nwhite: 16383\nbalance: {raw.balance.tolist()}\n"
     (root / "short" / "a.npy.yaml").write_text(text)
     np.testing.assert_allclose(Pairs(root, ratio=3).sample(0, None)["raw"], expected, atol=1e-6)
 

@@ -10,6 +10,8 @@ import pytest
 
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw, render_raw
+from restore_hub.plugins import default_registry
+from restore_hub.testing import check_dataset
 from restore_hub_raw.datasets.sid import Sid
 from restore_hub_raw.synthesis.make_folder import make_folder
 from restore_hub_raw.synthesis.recipe import Recipe
@@ -50,6 +52,7 @@ def write_list(root: Path, split: str, *pairs: tuple[str, str]) -> None:
 
 
 def test_pairs_and_ratios_follow_the_list(root: Path) -> None:
+    assert default_registry().find("dataset", "raw/sid").load() is Sid
     sid = Sid(root, "train")
     assert [tuple(file.name for file in sid.files(i)) for i in range(len(sid))] == [
         (f"{one}.ARW", f"{other}.ARW") for one, other in LINES["train"]
@@ -66,9 +69,9 @@ def test_pairs_and_ratios_follow_the_list(root: Path) -> None:
 
 
 def test_crops_are_cut_alike(root: Path) -> None:
-    sample = Sid(root, "train", crop=24).sample(0, np.random.default_rng(0))
-    assert sample["raw"].shape == (4, 12, 12)
-    assert sample["rgb"].shape == (3, 24, 24)
+    sid = Sid(root, "train", crop=24)
+    check_dataset(sid)
+    assert sid.sample(0, np.random.default_rng(0))["rgb"].shape == (3, 24, 24)
 
 
 def test_misaligned_test_scenes_are_left_out_and_noted(root: Path) -> None:
@@ -77,9 +80,7 @@ def test_misaligned_test_scenes_are_left_out_and_noted(root: Path) -> None:
     (note,) = sid.notes
     assert note.startswith("2 of 3 images of ")
     assert "10034, 10045, 10172" in note
-
-
-def test_misaligned_scenes_need_not_be_there(root: Path) -> None:
+    # They need not be there.
     (root / "Sony" / "short" / "10034_00_0.1s.ARW").unlink()
     assert len(Sid(root, "test")) == 1
 
@@ -100,21 +101,15 @@ def test_errors_name_the_line_of_the_list(root: Path, pair: tuple[str, str], cod
         Sid(root, "train")
 
 
-def test_a_line_of_one_field_is_refused(root: Path) -> None:
+def test_unusable_lists_and_options_are_refused(root: Path) -> None:
+    with refused("raw-data.bad-crop", "crop", got=15):
+        Sid(root, "train", crop=15)
     (root / "Sony_val_list.txt").write_text("./Sony/short/20001_00_0.1s.ARW\n")
     with refused("raw-sid.too-few-fields", "Sony_val_list.txt:1"):
         Sid(root, "val")
-
-
-def test_missing_files_are_one_error(root: Path) -> None:
     (root / "Sony" / "long" / "00001_00_10s.ARW").unlink()
     (root / "Sony" / "short" / "00002_00_0.04s.ARW").unlink()
     with refused("raw-sid.missing-files", "00001_00_10s.ARW", missing=2, files=5):
         Sid(root, "train")
     with refused("raw-data.unreadable-list", "Sony_test_list.txt"):
         Sid(root / "Sony", "test")
-
-
-def test_an_odd_crop_is_refused(root: Path) -> None:
-    with refused("raw-data.bad-crop", "crop", got=15):
-        Sid(root, "train", crop=15)

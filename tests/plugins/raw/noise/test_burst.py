@@ -37,12 +37,9 @@ def test_a_burst_ignores_texture_flicker_and_motion(count: int, flicker: float, 
     assert (estimate.pooled.flat > 0.98) is not patch
 
 
-def test_a_burst_of_dark_frames_gives_the_read_noise() -> None:
+def test_a_burst_of_dark_frames_gives_the_read_noise_and_a_burst_has_one_setting() -> None:
     burst = [shoot(np.zeros((512, 512)), 0, 5e-6, k) for k in range(3)]
     agrees(estimate_from_burst(burst), 0, 5e-6, 0.0, 0.02)
-
-
-def test_a_burst_has_one_setting() -> None:
     one, two = frames(2, side=128)
     names = ["one.dng", "two.dng"]
     with refused("raw-noise.single-frame", "one.dng"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.noise.burst import estimate_from_burst
 from restore_hub_raw.noise.estimate import estimate_from_image
 from support import refused
+from support.real import DATA, real
 from support.sensor import BLACK, WHITE, agrees, foliage, shoot, smooth
-
-DATA = os.environ.get("RESTORE_HUB_DATA")
-real = pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
 
 
 @pytest.mark.parametrize(
@@ -50,12 +46,10 @@ def test_planes_keep_their_own_noise_and_levels(phase: tuple[int, int]) -> None:
     shots, reads = [1e-3, 2e-3, 4e-3, 8e-3], [1e-4, 4e-5, 2e-4, 2.5e-4]
     levels = {"black": [500, 600, 700, 800], "white": [4000, 8000, 12000, 16000]}
     raw = shoot(smooth(801, 511), shots, reads, phase=phase, **levels)
-    estimate = estimate_from_image(raw)
-    assert [fit.model.shot for fit in estimate.planes] == pytest.approx(shots, rel=0.07)
-    assert [fit.model.read for fit in estimate.planes] == pytest.approx(reads, rel=0.15)
-    burst = estimate_from_burst([raw, shoot(smooth(801, 511), shots, reads, 1, phase=phase, **levels)])
-    assert [fit.model.shot for fit in burst.planes] == pytest.approx(shots, rel=0.07)
-    assert [fit.model.read for fit in burst.planes] == pytest.approx(reads, rel=0.15)
+    second = shoot(smooth(801, 511), shots, reads, 1, phase=phase, **levels)
+    for estimate in (estimate_from_image(raw), estimate_from_burst([raw, second])):
+        assert [fit.model.shot for fit in estimate.planes] == pytest.approx(shots, rel=0.07)
+        assert [fit.model.read for fit in estimate.planes] == pytest.approx(reads, rel=0.15)
 
 
 def test_clipped_values_are_left_out() -> None:
@@ -111,7 +105,7 @@ def test_texture_of_photographs_does_little() -> None:
     """Six photographs side by side, halved to lose noise of their own, most of which still counts."""
     from restore_hub.photo.pictures import read_picture
 
-    files = sorted((Path(str(DATA)) / "denoise" / "kodak24_part").rglob("*.png"))[:6]
+    files = sorted((DATA / "denoise" / "kodak24_part").rglob("*.png"))[:6]
     pictures = [read_picture(file).pixels[:500, :500, 1].reshape(250, 2, 250, 2).mean((1, 3)) for file in files]
     linear = np.concatenate(pictures, axis=1).astype(np.float64) ** 2.2
     scene = np.repeat(np.repeat(linear, 2, 0), 2, 1) * 0.8
@@ -125,11 +119,6 @@ def test_a_tenth_of_flat_picture_is_enough(shot: float, read: float) -> None:
     estimate = estimate_from_image(shoot(scene, shot, read))
     agrees(estimate, shot, read, [0.1, 0.4, 0.7], 0.1)
     assert "texture" in " ".join(estimate.notes)
-
-
-def test_nothing_but_texture_is_refused() -> None:
-    with refused("raw-noise.too-few-flat-blocks"):
-        estimate_from_image(shoot(foliage(512), 0, 1e-6))
 
 
 def test_hot_pixels_do_not_matter() -> None:
@@ -149,11 +138,10 @@ def test_several_pictures_are_measured_together() -> None:
     assert together.notes == ()
 
 
-def rounded(raw: RawImage, step: int) -> RawImage:
-    return replace(raw, mosaic=(np.rint(raw.mosaic / step) * step).astype(np.uint16))
-
-
 def test_rounding_is_noted_and_refused_where_it_hides_the_noise() -> None:
+    def rounded(raw: RawImage, step: int) -> RawImage:
+        return replace(raw, mosaic=(np.rint(raw.mosaic / step) * step).astype(np.uint16))
+
     raw = shoot(smooth(), 2e-4, 4e-7)  # 10 levels in the dark
     read = 4e-7 + (16 / (WHITE - BLACK)) ** 2 / 12
     coarse = estimate_from_image(rounded(raw, 16))
@@ -172,9 +160,10 @@ def test_too_small_pictures_are_refused(size: tuple[int, int]) -> None:
         estimate_from_burst([shoot(np.full(size, 0.2), 1e-3, 1e-4, k) for k in range(2)])
 
 
-def test_a_saturated_picture_is_refused_and_a_saturated_plane_noted() -> None:
-    with refused("raw-noise.too-few-flat-blocks"):
-        estimate_from_image(shoot(np.full((512, 512), 1.5), 1e-3, 1e-4))
+def test_texture_or_saturation_alone_is_refused_and_a_saturated_plane_noted() -> None:
+    for signal in (foliage(512), np.full((512, 512), 1.5)):
+        with refused("raw-noise.too-few-flat-blocks"):
+            estimate_from_image(shoot(signal, 0, 1e-6))
     signal = smooth()
     signal[::2, 1::2] = 2.0
     estimate = estimate_from_image(shoot(signal, 1e-3, 1e-5))
@@ -186,7 +175,7 @@ def test_a_saturated_picture_is_refused_and_a_saturated_plane_noted() -> None:
 @real
 def test_a_real_camera_agrees_with_its_masked_border() -> None:
     """Rows 16 to 24 above the picture see no light; their mean is 7 levels below the black that the file states."""
-    path = Path(str(DATA)) / "raw" / "tinydng_colorchart" / "colorchart.dng"
+    path = DATA / "raw" / "tinydng_colorchart" / "colorchart.dng"
     raw = read_raw(path)
     with rawpy.imread(str(path)) as file:
         border = file.raw_image[12:24, 180:].astype(np.float64)
@@ -199,25 +188,19 @@ def test_a_real_camera_agrees_with_its_masked_border() -> None:
     assert found.flat > 0.3
 
 
-@real
-@pytest.mark.parametrize(
-    ("name", "shape", "black", "white"),
-    [("nikon_dsc1339_4cfa/DSC_1339_768x512_rggb.raw", (512, 768), 600, 15520)],
-)
-def test_a_busy_crop_is_plausible_and_noted(name: str, shape: tuple[int, int], black: int, white: int) -> None:
-    mosaic = np.fromfile(Path(str(DATA)) / "raw" / name, "<u2").reshape(shape)
+def headerless(name: str, shape: tuple[int, int], black: float, white: float) -> RawImage:
+    mosaic = np.fromfile(DATA / "raw" / name, "<u2").reshape(shape)
     levels = {"black": np.full(4, black, np.float32), "white": np.full(4, white, np.float32)}
-    raw = RawImage(mosaic, (0, 0), balance=np.ones(4, np.float32), balance_source="none", **levels)
-    estimate = estimate_from_image(raw)
+    return RawImage(mosaic, (0, 0), balance=np.ones(4, np.float32), balance_source="none", **levels)
+
+
+@real
+def test_a_busy_crop_is_plausible_and_noted_and_eight_bits_stored_as_ten_are_refused() -> None:
+    black, white = 600, 15520
+    crop = headerless("nikon_dsc1339_4cfa/DSC_1339_768x512_rggb.raw", (512, 768), black, white)
+    estimate = estimate_from_image(crop)
     assert 25_000 < 1 / estimate.pooled.model.shot < 60_000
     assert estimate.pooled.model.read**0.5 * (white - black) < 4
     assert "texture" in " ".join(estimate.notes)
-
-
-@real
-def test_eight_bits_stored_as_ten_are_refused() -> None:
-    mosaic = np.fromfile(Path(str(DATA)) / "raw" / "openisp_test" / "test.RAW", "<u2").reshape(1080, 1920)
-    levels = {"black": np.zeros(4, np.float32), "white": np.full(4, 1023, np.float32)}
-    raw = RawImage(mosaic, (0, 0), balance=np.ones(4, np.float32), balance_source="none", **levels)
     with refused("raw-noise.hidden-by-rounding", step=4):
-        estimate_from_image(raw)
+        estimate_from_image(headerless("openisp_test/test.RAW", (1080, 1920), 0, 1023))

@@ -12,11 +12,8 @@ from restore_hub_raw.noise.noise_file import read_noise_file, write_noise_file
 from support import refused
 
 
-def test_variance_follows_its_definition() -> None:
+def test_variance_follows_its_definition_and_a_file_keeps_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(NoiseModel(0.5, 0.25).variance([[-1, 0], [0.5, 1]]), [[0.25, 0.25], [0.5, 0.75]])
-
-
-def test_noise_file_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "noise.yaml"
     model, planes = NoiseModel(1.6e-4, 2.8668090634808992e-08), [NoiseModel(k * 1e-4, 1e-8) for k in range(4)]
     write_noise_file(path, model, planes, "Some Camera", ["a.dng", "b: c.dng"])

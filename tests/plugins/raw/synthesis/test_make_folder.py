@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from restore_hub.errors import DataError
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_writer import write_dng
@@ -20,8 +18,11 @@ from restore_hub_raw.synthesis.make_pair import make_pair
 from restore_hub_raw.synthesis.recipe import Recipe
 from support import refused
 from support.raw_pairs import photo
+from support.real import DATA, real
 
-DATA = os.environ.get("RESTORE_HUB_DATA")
+
+def pairs_in(folder: Path, side: str = "short") -> list[str]:
+    return sorted(path.name for path in (folder / side).iterdir())
 
 
 def psnr(one: np.ndarray, two: np.ndarray) -> float:
@@ -37,10 +38,10 @@ def test_the_long_exposure_renders_to_the_photo(photos: Path, tmp_path: Path, ph
         assert psnr(render_raw(path) / 65535, read_picture(file).pixels) > 30
 
 
-@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@real
 def test_a_real_photo_survives(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    for file in sorted((Path(str(DATA)) / "lowlight_paired" / "lol_our485" / "high").glob("*.png"))[:3]:
+    for file in sorted((DATA / "lowlight_paired" / "lol_our485" / "high").glob("*.png"))[:3]:
         (tmp_path / "photos" / file.name).write_bytes(file.read_bytes())
     make_folder(tmp_path / "photos", tmp_path / "out", Recipe())
     for file in (tmp_path / "photos").iterdir():
@@ -51,8 +52,6 @@ def test_a_real_photo_survives(tmp_path: Path) -> None:
 def test_the_short_exposure_is_dark_noisy_and_says_so(photos: Path, tmp_path: Path) -> None:
     make_folder(photos, tmp_path / "out", Recipe(ratio=50))
     short, long = (read_raw(tmp_path / "out" / side / "a.dng") for side in ("short", "long"))
-    assert long.exposure_time is not None
-    assert short.exposure_time is not None
     assert long.exposure_time / short.exposure_time == pytest.approx(50)
     assert long.gain is None
     assert exposure_gain(short)[0] == pytest.approx(50, rel=1e-4)
@@ -61,8 +60,7 @@ def test_the_short_exposure_is_dark_noisy_and_says_so(photos: Path, tmp_path: Pa
     assert dark.mean() * 50 == pytest.approx(light.mean(), rel=0.02)
     error = dark * 50 - light
     signal = light.mean() / (16383 - 512) / 50
-    recipe = Recipe()
-    expected = np.sqrt(recipe.shot * signal + recipe.read) * (16383 - 512) * 50
+    expected = np.sqrt(Recipe().shot * signal + Recipe().read) * (16383 - 512) * 50
     assert error.std() == pytest.approx(expected, rel=0.2)
 
 
@@ -79,9 +77,8 @@ def test_numbers_out_of_range_are_refused(option: str, value: float) -> None:
 
 def test_a_tall_photo_is_made_in_bands_without_a_seam() -> None:
     picture = photo(1100, 30)
-    short, long, balance = make_pair(
-        picture, Recipe(shot=0.0, read=0.0, ratio=2, phase="gbrg"), np.random.default_rng(0)
-    )
+    recipe = Recipe(shot=0.0, read=0.0, ratio=2, phase="gbrg")
+    short, long, balance = make_pair(picture, recipe, np.random.default_rng(0))
     colours = unprocess.sensor_rgb(picture, unprocess.CANON_6D, balance, False)
     whole = unprocess.mosaic(colours, (1, 0))
     np.testing.assert_array_equal(long, unprocess.quantise(whole, 512, 16383))
@@ -112,10 +109,9 @@ def test_pair_from_an_array() -> None:
 
 
 def test_large_photos_are_reduced(photos: Path, tmp_path: Path) -> None:
-    make_folder(photos, tmp_path / "out", Recipe(size=40))
-    assert read_raw(tmp_path / "out" / "short" / "a.dng").mosaic.shape == (30, 40)
-    make_folder(photos, tmp_path / "whole", Recipe(size=80))
-    assert read_raw(tmp_path / "whole" / "short" / "a.dng").mosaic.shape == (60, 80)
+    for size, shape in ((40, (30, 40)), (80, (60, 80))):
+        make_folder(photos, tmp_path / str(size), Recipe(size=size))
+        assert read_raw(tmp_path / str(size) / "short" / "a.dng").mosaic.shape == shape
 
 
 def test_earlier_pairs_are_kept_unless_forced(photos: Path, tmp_path: Path) -> None:
@@ -128,7 +124,7 @@ def test_earlier_pairs_are_kept_unless_forced(photos: Path, tmp_path: Path) -> N
     (photos / "b.jpg").unlink()
     make_folder(photos, out, Recipe(seed=1), force=True)
     assert (out / "short" / "a.dng").read_bytes() != before
-    assert sorted(p.name for p in (out / "long").iterdir()) == ["a.dng", "c.dng"]
+    assert pairs_in(out, "long") == ["a.dng", "c.dng"]
 
 
 def test_force_removes_only_what_the_listing_names(photos: Path, tmp_path: Path) -> None:
@@ -138,7 +134,7 @@ def test_force_removes_only_what_the_listing_names(photos: Path, tmp_path: Path)
         (out / side / "mine.dng").write_bytes(b"precious")
     (photos / "b.jpg").unlink()
     make_folder(photos, out, Recipe(), force=True)
-    assert sorted(p.name for p in (out / "short").iterdir()) == ["a.dng", "c.dng", "mine.dng"]
+    assert pairs_in(out) == ["a.dng", "c.dng", "mine.dng"]
     assert (out / "long" / "mine.dng").read_bytes() == b"precious"
     write_picture(photos / "mine.png", read_picture(photos / "a.png").pixels)
     with refused("raw-synthesis.would-overwrite", "mine.dng"):
@@ -190,36 +186,29 @@ def test_old_pairs_stay_until_the_new_ones_are_written(
     monkeypatch.setattr("restore_hub_raw.synthesis.make_folder.write_dng", write)
     make_folder(photos, out, Recipe(), force=True)
     assert seen == [True] * 6
-    assert sorted(p.name for p in (out / "short").iterdir()) == ["b.dng", "c.dng", "z.dng"]
+    assert pairs_in(out) == ["b.dng", "c.dng", "z.dng"]
 
 
-def test_unreadable_photos_remove_no_earlier_pair(photos: Path, tmp_path: Path) -> None:
-    make_folder(photos, tmp_path / "out", Recipe())
+def test_damaged_photos_are_counted_and_remove_no_earlier_pair(photos: Path, tmp_path: Path) -> None:
+    out, failures = tmp_path / "out", []
+    (photos / "b.jpg").write_bytes((photos / "b.jpg").read_bytes()[:300])
+    with refused("raw-synthesis.photos-left-out", photos, written=2, failed=1, photos=3):
+        make_folder(photos, out, Recipe(), on_failure=failures.append)
+    assert [failure.place for failure in failures] == [str(photos / "b.jpg")]
+    assert pairs_in(out) == ["a.dng", "c.dng"]
     for file in photos.iterdir():
         file.write_bytes(b"no picture")
     with refused("raw-synthesis.photos-left-out", photos, failed=3, photos=3):
-        make_folder(photos, tmp_path / "out", Recipe(), force=True)
-    assert len(list((tmp_path / "out").rglob("*.dng"))) == 6
-    assert len(json.loads((tmp_path / "out" / "pairs.json").read_text())["pairs"]) == 3
-
-
-def test_one_damaged_photo_is_counted_beside_the_pairs(photos: Path, tmp_path: Path) -> None:
-    damaged = photos / "b.jpg"
-    damaged.write_bytes(damaged.read_bytes()[:300])
-    failures: list[DataError] = []
-    with refused("raw-synthesis.photos-left-out", photos, written=2, failed=1, photos=3):
-        make_folder(photos, tmp_path / "out", Recipe(), on_failure=failures.append)
-    (failure,) = failures
-    assert failure.place == str(damaged)
-    assert sorted(file.name for file in (tmp_path / "out" / "short").iterdir()) == ["a.dng", "c.dng"]
+        make_folder(photos, out, Recipe(), force=True)
+    assert pairs_in(out) == pairs_in(out, "long") == ["a.dng", "c.dng"]
+    assert len(json.loads((out / "pairs.json").read_text())["pairs"]) == 2
 
 
 def test_unusable_folders_are_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with refused("raw-data.no-photos", tmp_path / "empty"):
-        make_folder(tmp_path / "empty", tmp_path / "out", Recipe())
-    with refused("raw-data.no-folder", tmp_path / "missing"):
-        make_folder(tmp_path / "missing", tmp_path / "out", Recipe())
+    for name, code in (("empty", "no-photos"), ("missing", "no-folder")):
+        with refused(f"raw-data.{code}", tmp_path / name):
+            make_folder(tmp_path / name, tmp_path / "out", Recipe())
     (photos / "a.jpg").write_bytes((photos / "b.jpg").read_bytes())
     with refused("raw-synthesis.same-name", photos / "a.png", other=photos / "a.jpg"):
         make_folder(photos, tmp_path / "out", Recipe())
