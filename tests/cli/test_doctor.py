@@ -70,11 +70,7 @@ def test_without_onnxruntime_restoring_cannot_work_and_the_rest_is_still_checked
 def test_json_has_the_values() -> None:
     found = _findings()
     assert set(CHECKS) <= set(found)
-    assert found["device cpu"]["values"] == {
-        "provider": "CPUExecutionProvider",
-        "milliseconds": 25.0,
-        "gflops": 193.27,
-    }
+    assert found["device cpu"]["values"] == {"provider": "CPUExecutionProvider", "milliseconds": 25.0, "gflops": 193.27}
     assert found["device cpu"]["found"].endswith("works: a convolution takes 25 ms, 193 GFLOP/s")
     assert found["packages"]["values"]["numpy"]
     assert found["training"]["values"]["torch"]

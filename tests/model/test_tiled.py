@@ -138,10 +138,7 @@ def test_a_large_picture_runs_in_a_second_session_made_once(
 
 @pytest.mark.parametrize("moment", ["before", "while", "gone"])
 def test_a_file_replaced_after_loading_never_runs(
-    large: tuple[Model, Arrays],
-    write_model: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
+    large: tuple[Model, Arrays], write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The loaded weights run instead, and the forecast counts the memory that their session keeps."""
     model, feeds = large

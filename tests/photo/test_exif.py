@@ -22,17 +22,7 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_tags import Tags, read_tags
 from restore_hub.photo.raw.dng_writer import encode_linear_dng
 from restore_hub.photo.raw.reader import read_raw
-from restore_hub.photo.tiff import (
-    RATIONAL,
-    SHORT,
-    UNDEFINED,
-    Directory,
-    Field,
-    encode_tiff,
-    numbers,
-    rationals,
-    text,
-)
+from restore_hub.photo.tiff import RATIONAL, SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers, rationals, text
 
 EXIF, GPS = 34665, 34853
 LOST = ("EXIF could not be read and is left out",)
