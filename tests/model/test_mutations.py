@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +14,12 @@ from PIL import Image
 
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
+from support.real import DATA, real
 from support.sampling import SEED, share
 
 COUNT = share(1000)
 HANG = 300  # seconds for all copies; a run takes some 5
 LARGEST_GROWTH = 200  # MiB
-DATA = os.environ.get("RESTORE_HUB_DATA")
 SIDECAR = "size: 80x60\ncfa: rggb\nblack: [1, 2, 3, 4]\nwhite: 4095\nbalance: [2, 1, 1.5]\n"
 PLAIN = ("m.npy", "m.png", "m.tif", "z.tif", "m.raw")
 PICTURES = ("p.png", "p.jpg", "p.tif", "q.tif", "qz.tif")
@@ -86,8 +85,8 @@ def test_rendering_damaged_files(files: Path, name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@real
 @pytest.mark.parametrize("way", ["cut", "change"])
 @pytest.mark.parametrize("name", REAL)
 def test_damaged_camera_files(name: str, way: str) -> None:
-    assert read_damaged(Path(str(DATA)) / "raw" / name, "raw", way) > 0.04 * COUNT
+    assert read_damaged(DATA / "raw" / name, "raw", way) > 0.04 * COUNT

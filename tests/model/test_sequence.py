@@ -51,8 +51,6 @@ def test_one_takes_what_the_other_gives_unclipped(tmp_path: Path, write_model: W
 def test_a_loaded_model_runs_where_it_is(tmp_path: Path, write_model: Write) -> None:
     """Whoever asks for another device is told; nothing runs somewhere else in silence."""
     first, then = (load(write_model(tmp_path / name)) for name in ("a.onnx", "b.onnx"))
-    assert isinstance(first, Model)
-    assert isinstance(then, Model)
     assert sequence.as_sequence(first).models == sequence.as_sequence(first, "cpu").models == (first,)
     there = Model(Graph(then.path, then.graph.session, "cuda", then.graph.sha256), then.manifest)
     assert sequence.as_sequence(there).models[0].device == "cuda"
@@ -201,7 +199,6 @@ def test_pictures_go_through_two_files_to_a_dng(tmp_path: Path, write_model: Wri
 
 def _about(path: Path, kind: str, memory: Memory | None = None) -> Model:
     model = load(path)
-    assert isinstance(model, Model)
     tiling = Tiling(kind=kind, margin=2, align=2, error=0.0 if kind == "exact" else 0.01)  # type: ignore[arg-type]
     return model.with_manifest(model.manifest.model_copy(update={"tiling": tiling, "memory": memory}))
 

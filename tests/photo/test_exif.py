@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime
 import io
-import os
 import struct
 import warnings
 from pathlib import Path
@@ -23,6 +22,7 @@ from restore_hub.photo.raw.dng_tags import Tags, read_tags
 from restore_hub.photo.raw.dng_writer import encode_linear_dng
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.tiff import RATIONAL, SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers, rationals, text
+from support.real import DATA, real
 
 EXIF, GPS = 34665, 34853
 LOST = ("EXIF could not be read and is left out",)
@@ -194,16 +194,14 @@ def test_another_exposure_time() -> None:
     assert with_exposure_time({}, 0.5)[EXIF] == {36864: Field(UNDEFINED, b"0232"), 33434: rationals(RATIONAL, 0.5)}
 
 
+@real
 def test_cameras() -> None:
-    """Real files: a DNG by Adobe, an old Kodak in TIFF/EP, and one without any EXIF."""
-    root = os.environ.get("RESTORE_HUB_DATA")
-    if root is None:
-        pytest.skip("RESTORE_HUB_DATA is not set")
-    adobe = pillow(encode_tiff(read_tags(Path(root, "raw/misc_dng_shared/canon_eos_6d.dng")).exif or {}))
+    """A DNG by Adobe, an old Kodak in TIFF/EP, and one without any EXIF."""
+    adobe = pillow(encode_tiff(read_tags(DATA / "raw/misc_dng_shared/canon_eos_6d.dng").exif or {}))
     assert adobe[272] == "Canon EOS 6D"
     assert adobe.get_ifd(EXIF)[42036] == "EF24-105mm f/4L IS USM"
     assert adobe.get_ifd(EXIF)[33434] == IFDRational(1, 60)
-    kodak = pillow(encode_tiff(read_raw(Path(root, "raw/kodak_dc50/DC0008L.KDC")).exif))
+    kodak = pillow(encode_tiff(read_raw(DATA / "raw/kodak_dc50/DC0008L.KDC").exif))
     assert kodak[271] == "Eastman Kodak Company"
     assert kodak.get_ifd(EXIF)[33437] == 2.5
-    assert read_raw(Path(root, "raw/apple_quicktake_shared/QKTK/TEST100.QTK")).exif == {}
+    assert read_raw(DATA / "raw/apple_quicktake_shared/QKTK/TEST100.QTK").exif == {}

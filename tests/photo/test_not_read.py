@@ -23,6 +23,7 @@ from support import refused
 from support.raw_files import make_dng
 
 SIDECAR = "cfa: rggb\nwhite: 4000\n"
+LIBRAW = (rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"), "photo.no-memory", {})
 FAULTS = [
     (MemoryError(), "photo.no-memory", {}),
     (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "photo.cannot-open", {"cause": "Too many open files"}),
@@ -56,45 +57,32 @@ def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exce
     monkeypatch.setattr(*place, fail)
 
 
+READERS = [
+    ("a.dng", make_dng, read_raw, (rawpy, "imread")),
+    ("a.dng", make_dng, render_raw, (rawpy, "imread")),
+    ("a.npy", a_mosaic, read_raw, (np, "load")),
+    ("a.raw", a_mosaic, read_raw, (np, "fromfile")),
+    ("a.png", a_mosaic, read_raw, (Image, "open")),
+    ("a.tif", a_mosaic, read_raw, (tifffile, "TiffFile")),
+    ("a.png", a_picture, read_picture, (Image, "open")),
+    ("a.jpg", a_picture, read_picture, (Image, "open")),
+    ("a.tif", a_picture, read_picture, (tifffile, "TiffFile")),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "make", "read", "place"),
-    [
-        ("a.dng", make_dng, read_raw, (rawpy, "imread")),
-        ("a.dng", make_dng, render_raw, (rawpy, "imread")),
-        ("a.npy", a_mosaic, read_raw, (np, "load")),
-        ("a.raw", a_mosaic, read_raw, (np, "fromfile")),
-        ("a.png", a_mosaic, read_raw, (Image, "open")),
-        ("a.tif", a_mosaic, read_raw, (tifffile, "TiffFile")),
-        ("a.png", a_picture, read_picture, (Image, "open")),
-        ("a.jpg", a_picture, read_picture, (Image, "open")),
-        ("a.tif", a_picture, read_picture, (tifffile, "TiffFile")),
-    ],
+    ("name", "make", "read", "place", "fault"),
+    [*((*reader, fault) for reader in READERS for fault in FAULTS), (*READERS[0], LIBRAW)],
 )
-@pytest.mark.parametrize(("error", "code", "facts"), FAULTS)
 def test_lacking_memory_or_rights_is_not_the_files_fault(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    make: Callable[[Path], Path],
-    read: Callable[[Path], Any],
-    place: tuple[Any, str],
-    error: Exception,
-    code: str,
-    facts: dict[str, str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Any, read: Any, place: Any, fault: Any
 ) -> None:
+    error, code, facts = fault
     path = make(tmp_path / name)
     read(path)
     failing(monkeypatch, place, error)
     with refused(code, path, DataError, **facts) as caught:
         read(path)
-    assert not isinstance(caught.value, UnreadableFileError)
-
-
-def test_libraws_own_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_dng(tmp_path / "a.dng")
-    failing(monkeypatch, (rawpy, "imread"), rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"))
-    with refused("photo.no-memory", path) as caught:
-        read_raw(path)
     assert not isinstance(caught.value, UnreadableFileError)
 
 

@@ -39,9 +39,7 @@ FIELDS: dict[int, Field | Directory] = {
 
 def test_what_is_encoded_reads_back() -> None:
     file = io.BytesIO(encode_tiff(FIELDS))
-    header = read_header(file)
-    assert header is not None
-    back = read_directory(file, *header, set(FIELDS))
+    back = read_directory(file, *read_header(file), set(FIELDS))
     (place,) = struct.unpack("<I", back.pop(34665).data)
     assert back == {code: field for code, field in FIELDS.items() if code != 34665}
     assert read_directory(file, "<", place, {40000, 40001}) == FIELDS[34665]

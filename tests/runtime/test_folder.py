@@ -85,12 +85,8 @@ def test_files_that_the_model_does_not_take_are_left_alone(models: Path, tmp_pat
     out = folder / "out"
     write_raw(out / "e.dng")
     assert _states(restore_folder(models / "chain.onnx", folder, out)) == {"a.png": "done", "m.png": "done"}
-    assert _states(restore_folder(models / "enhance.onnx", folder, tmp_path / "o", format="jpg")) == {
-        "c.jpg": "done",
-        "d.jpg": "done",
-        "out/a.jpg": "done",
-        "out/m.jpg": "done",
-    }
+    pictures = restore_folder(models / "enhance.onnx", folder, tmp_path / "o", format="jpg")
+    assert _states(pictures) == dict.fromkeys(["c.jpg", "d.jpg", "out/a.jpg", "out/m.jpg"], "done")
 
 
 def test_bad_files_stop_nothing(models: Path, photos: Path, tmp_path: Path) -> None:
@@ -264,11 +260,8 @@ def test_results_that_cannot_be_written_stop_the_call(models: Path, photos: Path
         restore_folder(models / "chain.onnx", photos, tmp_path / "out")
     (tmp_path / "out" / "trip").unlink()
     done = restore_folder(models / "chain.onnx", photos, tmp_path / "out")
-    assert {name: state for name, state in _states(done).items() if "trip" not in name} == {
-        "p0.png": "skipped",
-        "p2.png": "skipped",
-        "p4.png": "skipped",
-    }
+    states = [state for name, state in sorted(_states(done).items()) if "trip" not in name]
+    assert states == ["skipped"] * 3
     assert len(done.of("done")) == 3
 
 
@@ -355,9 +348,8 @@ def test_decoders_are_quiet_and_warnings_are_restored(
 
 def test_progress_is_reported(models: Path, photos: Path, tmp_path: Path) -> None:
     reported: list[Any] = []
-    done = restore_folder(
-        models / "chain.onnx", photos, tmp_path / "out", report=lambda result, total: reported.append((result, total))
-    )
+    out = tmp_path / "out"
+    done = restore_folder(models / "chain.onnx", photos, out, report=lambda *seen: reported.append(seen))
     assert reported[0] == (None, 6)
     assert {total for _, total in reported} == {6}
     assert sorted((result for result, _ in reported[1:]), key=lambda result: result.photo) == list(done.results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,17 @@ def make_grey_dng(path: Path, tags: Any = ()) -> Path:
     tag = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation, whose value LinearRaw tifffile keeps for RGB
     path.write_bytes(path.read_bytes().replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 34892)))
     return path
+
+
+def png(
+    width: int, height: int, data: bytes, bits: int = 8, colour: int = 2, *more: tuple[bytes, bytes], adam7: int = 0
+) -> bytes:
+    """Return a PNG of any size and content; `more` are chunks before the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, adam7)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
 
 
 @pytest.fixture(scope="session")

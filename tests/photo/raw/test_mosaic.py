@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restore_hub.photo.raw.mosaic import RawImage, exposure_gain, pack
+from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack
 
 Noise = Callable[..., np.ndarray]
-PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 PLAIN: dict[str, Any] = {"black": [0] * 4, "white": [1] * 4, "balance": [1] * 4, "gain": 1.0}
 
 
@@ -37,11 +36,11 @@ def pack_slowly(
     return planes
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
 def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int], noise: Noise) -> None:
     mosaic = noise(*size)
-    levels: dict[str, Any] = {
+    levels = {
         "black": [60, 70, 80, 90],
         "white": [4000, 3900, 3800, 3700],
         "balance": [2.0, 1.0, 1.1, 1.5],
@@ -53,7 +52,7 @@ def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple
     np.testing.assert_allclose(planes, pack_slowly(mosaic, phase, **levels), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (5, 4), (6, 7)])
 def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], size: tuple[int, int]) -> None:
     mosaic = np.empty(size, np.uint16)
@@ -65,7 +64,7 @@ def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], si
         assert np.unique(planes[plane]).tolist() == [np.float32(plane) / np.float32(10)]
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 8)])
 def test_the_documented_crop_is_aligned_with_the_mosaic(
     phase: tuple[int, int], size: tuple[int, int], noise: Noise

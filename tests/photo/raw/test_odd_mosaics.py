@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import subprocess
 import sys
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.restore import restore
 from support import refused
-from support.raw_files import make_dng, make_noise
+from support.raw_files import make_dng, make_noise, png
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5)]
 
@@ -70,14 +68,6 @@ def head(shape: tuple[int, ...], kind: str = "<u2") -> bytes:
     return buffer.getvalue() + bytes(200)
 
 
-def grey_png(side: int) -> bytes:
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99)))]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in [*chunks, (b"IEND", b"")]
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "data", "code"),
     [
@@ -86,8 +76,8 @@ def grey_png(side: int) -> bytes:
         ("m.npy", head((2**40, 2**40)), "photo.damaged"),
         ("m.npy", head((4, 4), "|O"), "photo.damaged"),
         ("m.npy", head((4, 4), "<c8"), "raw.not-a-mosaic"),
-        ("m.png", grey_png(13000), "photo.header-lies"),
-        ("m.png", grey_png(60000), "photo.too-large"),
+        ("m.png", png(13000, 13000, bytes(99), 8, 0), "photo.header-lies"),
+        ("m.png", png(60000, 60000, bytes(99), 8, 0), "photo.too-large"),
     ],
 )
 def test_headers_that_lie(tmp_path: Path, name: str, data: bytes, code: str) -> None:

@@ -23,11 +23,7 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path, bare_dn
     path = bare_dng(tmp_path / "a.dng", noise(40, 40), bytes((0, 1, 1, 2)))
     data = bytearray(path.read_bytes())
     for code in (256, 257):  # ImageWidth, ImageLength
-        place = (
-            data.index(struct.pack("<HH", code, 4))
-            if struct.pack("<HH", code, 4) in data
-            else data.index(struct.pack("<HH", code, 3))
-        )
+        place = max(data.find(struct.pack("<HH", code, kind)) for kind in (3, 4))
         data[place + 2 : place + 12] = struct.pack("<HII", 4, 1, 30000)
     path.write_bytes(data)
     with refused("photo.header-lies", path, UnreadableFileError):

@@ -19,8 +19,10 @@ from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.raw.white_balance import check_balance, with_balance
 from support import refused
 
+Write = Callable[..., Path]
 
-def test_what_is_asked_for_goes_before_the_file(models: Path, tmp_path: Path, write_raw: Callable[..., Path]) -> None:
+
+def test_what_is_asked_for_goes_before_the_file(models: Path, tmp_path: Path, write_raw: Write) -> None:
     """The gain by the mean green and the picture are those of a file that states this balance itself."""
     photo = write_raw(tmp_path / "a.dng")
     other = write_raw(tmp_path / "b.dng", balance=np.float32([1.25, 1, 1, 3]))
@@ -39,8 +41,7 @@ def test_camera_is_what_the_file_states_or_an_error(tmp_path: Path, write_raw: C
     raw = read_raw(write_raw(tmp_path / "a.dng"))
     assert with_balance(raw, "camera", Path("a.dng")) is raw
     assert with_balance(raw, None, Path("a.dng")) is raw
-    sidecar = replace(raw, balance_source="sidecar")
-    assert with_balance(sidecar, "camera", Path("a.dng")) is sidecar
+    assert with_balance(replace(raw, balance_source="sidecar"), "camera", Path("a.dng")).balance is raw.balance
     for source in ("daylight", "none"):
         with refused("raw.no-camera-balance", "a.dng"):
             with_balance(replace(raw, balance_source=source), "camera", Path("a.dng"))
@@ -60,16 +61,10 @@ def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Callable[..., Pat
 
 
 @pytest.mark.parametrize("matrix", [None, np.diag([1.0, 1.0, 1e-5]), -np.eye(3)])
-def test_daylight_is_an_error_where_no_matrix_is_known(
-    tmp_path: Path, write_raw: Callable[..., Path], matrix: Any
-) -> None:
+def test_daylight_is_an_error_where_no_matrix_is_known(tmp_path: Path, write_raw: Write, matrix: Any) -> None:
     raw: RawImage = replace(read_raw(write_raw(tmp_path / "a.dng")), camera_from_xyz=matrix)
     with refused("raw.no-daylight-balance", "a.dng"):
         with_balance(raw, "daylight", tmp_path / "a.dng")
-
-
-def test_the_smallest_factor_is_1(tmp_path: Path, write_raw: Callable[..., Path]) -> None:
-    raw = read_raw(write_raw(tmp_path / "a.dng"))
     np.testing.assert_array_equal(with_balance(raw, (0.5, 0.25, 100), Path("a")).balance, [2, 1, 1, 400])
 
 
