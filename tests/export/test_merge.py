@@ -11,10 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from click.testing import CliRunner
 from onnx.helper import make_function, make_graph, make_node, make_opsetid, make_tensor_value_info
 
-from restore_hub.cli import group
 from restore_hub.export import compose as compose_module
 from restore_hub.export import deployed_block, export_onnx, gate
 from restore_hub.export.merge import merge
@@ -26,6 +24,7 @@ from restore_hub.model.tiled import run
 from restore_hub.model.verify import verify
 from restore_hub.plan import Chain
 from support import refused
+from support.commands import output
 
 Write = Callable[..., Path]
 PHASES = list(itertools.product((0, 1), (0, 1)))
@@ -109,8 +108,7 @@ def test_a_part_in_int8_is_named(tmp_path: Path, write_model: Write) -> None:
     assert Quantisation.model_validate(merged.provenance["merged"][1]["quantisation"]) == record
     merge(_join(tmp_path / "m.onnx", small), tmp_path / "n.onnx")
     for name, parts in (("a", []), ("b", [""]), ("m", ["part t/b: "]), ("n", ["part t/b: "] * 2)):
-        shown = CliRunner().invoke(group, ["inspect", str(tmp_path / f"{name}.onnx")], catch_exceptions=False).output
-        found = [line for line in shown.splitlines() if "int8" in line]
+        found = [line for line in output("inspect", tmp_path / f"{name}.onnx").splitlines() if "int8" in line]
         assert found == [f"{part}{record.describe()}" for part in parts]
     odd = merged.model_copy(update={"provenance": {"merged": [1, {"quantisation": {"budget": 1}, "provenance": []}]}})
     assert odd.int8_notes() == []
@@ -313,16 +311,11 @@ def test_parts_that_do_not_fit(tmp_path: Path, write_model: Write) -> None:
     with refused("model.does-not-fit", f"{picture} before {raw}"):
         merge(_join(picture, raw), tmp_path / "m.onnx")
     denoise = write_model(tmp_path / "d.onnx", "raw-to-raw")
-    other = _edited(
-        write_model(tmp_path / "e.onnx", "raw-to-rgb"),
-        lambda model: next(t for t in model.graph.initializer if t.name == "gain").CopyFrom(
-            onnx.numpy_helper.from_array(np.float32([2]), "gain")
-        ),
-    )
-    inputs = [
-        info.model_copy(update={"default": [2.0]}) if info.name == "gain" else info
-        for info in load(raw).manifest.inputs
-    ]
+    other = write_model(tmp_path / "e.onnx", "raw-to-rgb")
+    gain = onnx.numpy_helper.from_array(np.float32([2]), "gain")
+    _edited(other, lambda model: next(t for t in model.graph.initializer if t.name == "gain").CopyFrom(gain))
+    doubled = {"gain": {"default": [2.0]}}
+    inputs = [info.model_copy(update=doubled.get(info.name)) for info in load(raw).manifest.inputs]
     text = load(other).manifest.model_copy(update={"inputs": inputs}).model_dump_json(exclude_none=True)
     _edited(other, lambda model: onnx.helper.set_model_props(model, {"restore_hub.manifest": text}))
     with refused("export.defaults-differ", "e.onnx", input="gain", default=[2.0], expected=[1.0]):

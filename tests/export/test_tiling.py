@@ -83,19 +83,19 @@ def test_a_margin_that_is_too_small_is_noticed(
     assert model.manifest.tiling.error > 1e-4 or model.manifest.tiling.kind == "none"
 
 
-def test_a_small_share_of_the_whole_s_mean_is_approximate(make: Callable[..., Plan], tmp_path: Path) -> None:
-    model = load(exported(looking(make, 0.01), tmp_path / "c.onnx"))
-    tiling = model.manifest.tiling
-    assert tiling.kind == "approximate"
-    assert 1e-4 < tiling.error <= 8 / 255
-
-
-def test_a_large_share_of_the_whole_s_mean_allows_no_tiles(make: Callable[..., Plan], tmp_path: Path) -> None:
-    tiling = load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling
-    assert (tiling.kind, tiling.margin) == ("none", 256)
-    assert tiling.error > 8 / 255
-    assert "256 pixels" in tiling.describe()
-    assert f"{tiling.error:.2g}" in tiling.describe()
+@pytest.mark.parametrize(
+    ("part", "kind", "low", "high"), [(0.01, "approximate", 1e-4, 8 / 255), (20.0, "none", 8 / 255, np.inf)]
+)
+def test_a_share_of_the_whole_s_mean(
+    make: Callable[..., Plan], tmp_path: Path, part: float, kind: str, low: float, high: float
+) -> None:
+    tiling = load(exported(looking(make, part), tmp_path / "c.onnx")).manifest.tiling
+    assert tiling.kind == kind
+    assert low < tiling.error <= high
+    if kind == "none":
+        assert tiling.margin == 256
+        assert "256 pixels" in tiling.describe()
+        assert f"{tiling.error:.2g}" in tiling.describe()
 
 
 def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> None:

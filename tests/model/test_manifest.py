@@ -12,15 +12,10 @@ from restore_hub.model.manifest import Manifest, parse_manifest
 from support import refused
 
 SOUND: dict[str, Any] = {
-    "name": "t",
-    "kind": "rgb-to-rgb",
+    **{"name": "t", "kind": "rgb-to-rgb", "size_multiple": 4, "opset": 20, "parity": 1e-6, "licence": "MIT"},
     "inputs": [{"name": "rgb", "shape": [1, 3, "height", "width"]}],
     "outputs": [{"name": "made", "shape": [1, 3, "height", "width"]}],
-    "size_multiple": 4,
-    "opset": 20,
-    "parity": 1e-6,
     "probe": {"seed": 1, "height": 4, "width": 5, "samples": [[0, 0, 0, 0.5]], "tolerance": 1e-4},
-    "licence": "MIT",
 }
 
 

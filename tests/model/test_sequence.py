@@ -45,6 +45,7 @@ def test_one_takes_what_the_other_gives_unclipped(tmp_path: Path, write_model: W
     picture = np.random.default_rng(0).random((1, 3, 5, 7), dtype=np.float32)
     np.testing.assert_array_equal(chain({"image": picture}), picture)
     assert chain.verify() <= 1e-6
+    assert (load(_join(dark, dark, dark))({"image": np.ones((1, 3, 2, 2), np.float32)}) == 0.25**3).all()
     assert isinstance(load(bright), Model)
 
 
@@ -57,12 +58,6 @@ def test_a_loaded_model_runs_where_it_is(tmp_path: Path, write_model: Write) -> 
     for model in (there, ModelSequence([first, there])):
         with refused("model.other-device", "b.onnx", loaded="cuda", device="cpu"):
             restore(model, tmp_path / "a.png", tmp_path / "o.png", device="cpu")
-
-
-def test_the_same_file_three_times(tmp_path: Path, write_model: Write) -> None:
-    path = write_model(tmp_path / "a.onnx", factor=0.5)
-    made = load(_join(path, path, path))({"image": np.ones((1, 3, 2, 2), np.float32)})
-    assert (made == 0.125).all()
 
 
 def test_mosaics_keep_phase_levels_and_gain(tmp_path: Path, write_model: Write) -> None:
@@ -90,22 +85,15 @@ def test_tensors_where_they_fit(tmp_path: Path, write_model: Write) -> None:
         restore(_join(one, enhance), tmp_path / "p.png", tmp_path / "o.png")
 
 
+RAW_TENSORS = {"kind": "tensors", "given": _changed(RAW_INPUTS[0], name="r"), "taken": MAP}
 MISFITS = [
-    (
-        {},
-        {"kind": "raw-to-rgb"},
-        ["sizes 1 x 3 x height x width against 1 x 1 x height x width", "colour space srgb against raw"],
-    ),
+    ({}, {"kind": "raw-to-rgb"}, ["sizes 1 x 3 x height x width against 1 x 1 x", "colour space srgb against raw"]),
     ({"kind": "raw-to-rgb"}, {"kind": "raw-to-raw"}, ["sizes", "colour space srgb against raw"]),
     ({"kind": "raw-to-raw"}, {}, ["sizes", "colour space raw against srgb"]),
     ({"given": _changed(PICTURE, space="linear")}, {}, ["colour space linear against srgb"]),
     ({"given": _changed(PICTURE, high=255.0)}, {}, ["range 0 to 255 against 0 to 1"]),
     ({"given": _changed(PICTURE, low=None)}, {}, ["range not stated to 1 against 0 to 1"]),
-    (
-        {"kind": "tensors", "given": _changed(RAW_INPUTS[0], name="r"), "taken": MAP},
-        {"kind": "raw-to-rgb"},
-        "model.no-phase",
-    ),
+    (RAW_TENSORS, {"kind": "raw-to-rgb"}, "model.no-phase"),
     ({"kind": "raw-to-raw"}, {"kind": "tensors", "taken": RAW_INPUTS[0]}, "model.sensor-levels"),
 ]
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from restore_hub.cli import group
 from restore_hub.errors import ModelFileError
 from restore_hub.model.sequence import load
 from restore_hub.photo.pictures import read_picture
@@ -23,15 +21,14 @@ from restore_hub.report import card_of, write_entry, zoo_entry
 from restore_hub.spec import read_spec
 from restore_hub.train.run import Result
 from support import refused
+from support.commands import output
 
 
 @pytest.fixture
 def made(finished: Result, tmp_path: Path) -> Path:
     """Return an entry of the small run, made on the command line."""
-    done = CliRunner().invoke(
-        group, ["zoo", "add", str(finished.folder), str(tmp_path / "dark")], catch_exceptions=False
-    )
-    assert done.output == f"wrote {tmp_path / 'dark' / 'card.md'}\n"
+    told = output("zoo", "add", finished.folder, tmp_path / "dark")
+    assert told == f"wrote {tmp_path / 'dark' / 'card.md'}\n"
     return tmp_path / "dark"
 
 

@@ -40,12 +40,7 @@ def pack_slowly(
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
 def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int], noise: Noise) -> None:
     mosaic = noise(*size)
-    levels = {
-        "black": [60, 70, 80, 90],
-        "white": [4000, 3900, 3800, 3700],
-        "balance": [2.0, 1.0, 1.1, 1.5],
-        "gain": 1.7,
-    }
+    levels = {"black": [60, 70, 80, 90], "white": [4000, 3900, 3800, 3700], "balance": [2, 1, 1.1, 1.5], "gain": 1.7}
     planes = pack(mosaic, phase, **levels)
     assert planes.dtype == np.float32
     assert planes.shape == (4, -(-(size[0] + 1) // 2), -(-(size[1] + 1) // 2))
