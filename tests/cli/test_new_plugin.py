@@ -38,13 +38,8 @@ def test_generated_plugin_registers_and_passes_its_own_tests(tmp_path: Path) -> 
     folder = tmp_path / "restore-hub-my-net"
     assert "pip install -e . && restore-hub show my-net/residual" in told
     written = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    assert written == [
-        "README.md",
-        "pyproject.toml",
-        "restore_hub_my_net/__init__.py",
-        "restore_hub_my_net/networks.py",
-        "tests/test_conformance.py",
-    ]
+    package = ["restore_hub_my_net/__init__.py", "restore_hub_my_net/networks.py"]
+    assert written == ["README.md", "pyproject.toml", *package, "tests/test_conformance.py"]
     assert len((folder / "restore_hub_my_net/networks.py").read_text().splitlines()) < 40
     assert all("$" not in path.read_text() for path in folder.rglob("*") if path.is_file())
 

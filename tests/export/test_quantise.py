@@ -24,14 +24,14 @@ from restore_hub.model.model import Model
 from restore_hub.model.sequence import load
 from restore_hub.model.verify import verify
 from restore_hub.photo.pictures import read_picture
-from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage, pack
+from restore_hub.photo.raw.mosaic import pack
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, check, refused
 from support.commands import invoke, output
+from support.raw_files import make_dng, make_noise
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,7 @@ def test_convolutions_run_in_integers_of_seven_bits_and_preprocessing_is_untouch
 
 def test_the_file_is_sound_and_restores_a_photograph_of_odd_size(trained: Path, made: Path, tmp_path: Path) -> None:
     assert [check.result for check in verify(made)] == ["ok"] * 13
-    mosaic = np.random.default_rng(0).integers(600, 1200, (27, 35)).astype(np.uint16)
-    facts = {"balance": np.float32([2, 1, 1, 1.5]), "balance_source": "camera", "camera": "Acme X1"}
-    write_dng(tmp_path / "p.dng", RawImage(mosaic, (1, 0), np.full(4, 512.0), np.full(4, 16383.0), **facts))
+    make_dng(tmp_path / "p.dng", 600 + make_noise(27, 35, 600), phase=(1, 0), white=np.full(4, 16383.0))
     for name in ("chain.onnx", "chain.int8.onnx"):
         restore(trained / "export" / name, tmp_path / "p.dng", tmp_path / f"{name}.png")
     one, other = (read_picture(tmp_path / f"{name}.png").pixels for name in ("chain.onnx", "chain.int8.onnx"))

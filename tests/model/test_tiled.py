@@ -26,6 +26,7 @@ from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.plan import Plan, build_chain
 from support import refused
+from support.models import watch_sizes, with_tiling
 
 
 @pytest.fixture
@@ -38,31 +39,17 @@ def model(make: Callable[..., Plan], tmp_path: Path) -> Model:
 
 def sizes(model: Model, monkeypatch: pytest.MonkeyPatch, tile: int | None = None) -> list[tuple[int, int]]:
     """Return the sizes of what ran of a picture of 150 x 130."""
-    seen: list[tuple[int, int]] = []
-    call = Model.__call__
-
-    def watched(self: Model, feeds: dict[str, np.ndarray], **how: bool) -> np.ndarray:
-        seen.append(feeds["mosaic"].shape[2:])
-        return call(self, feeds, **how)
-
-    monkeypatch.setattr(Model, "__call__", watched)
+    seen = watch_sizes(monkeypatch)
     tiled.run(model, probe_feeds(model.manifest.inputs, 0, 150, 130), tile)
-    return seen
+    return [size for _, size in seen]
 
 
-def about(model: Model, kind: str, per_pixel: float = 100.0, base: int = 1_000_000) -> Model:
-    tiling = Tiling(kind=kind, margin=8, align=4, error=0.0 if kind == "exact" else 0.01)  # type: ignore[arg-type]
-    memory = Memory(base=base, per_pixel=per_pixel)
-    return model.with_manifest(model.manifest.model_copy(update={"tiling": tiling, "memory": memory}))
+def about(model: Model, kind: str) -> Model:
+    return with_tiling(model, kind, Memory(base=1_000_000, per_pixel=100), margin=8, align=4)
 
 
-def test_a_small_picture_runs_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_runs_in_tiles_where_these_are_exact(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes(about(model, "exact"), monkeypatch) == [(150, 130)]
-
-
-def test_a_large_one_runs_in_tiles_where_these_are_exact_else_whole(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(tiled, "LARGE", 64)
     ran = sizes(about(model, "exact"), monkeypatch)
     assert len(ran) == 9
@@ -100,7 +87,7 @@ def test_the_side_of_tiles_can_be_set(model: Model, monkeypatch: pytest.MonkeyPa
 
 def test_a_file_without_a_record_of_its_memory_still_runs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiled, "available_memory", lambda: 1)
-    silent = model.with_manifest(model.manifest.model_copy(update={"memory": None, "tiling": Tiling(kind="none")}))
+    silent = with_tiling(model, "none", None)
     assert sizes(silent, monkeypatch) == [(150, 130)]
 
 

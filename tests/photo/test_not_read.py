@@ -20,7 +20,7 @@ from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import refused
-from support.raw_files import make_dng
+from support.raw_files import make_dng, make_mosaic
 
 SIDECAR = "cfa: rggb\nwhite: 4000\n"
 LIBRAW = (rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"), "photo.no-memory", {})
@@ -29,20 +29,6 @@ FAULTS = [
     (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "photo.cannot-open", {"cause": "Too many open files"}),
     (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "photo.cannot-open", {"cause": "Permission denied"}),
 ]
-
-
-def a_mosaic(path: Path) -> Path:
-    values = np.full((24, 24), 700, np.uint16)
-    if path.suffix == ".npy":
-        np.save(path, values)
-    elif path.suffix == ".raw":
-        values.tofile(path)
-    elif path.suffix == ".png":
-        Image.fromarray(values).save(path)
-    else:
-        tifffile.imwrite(path, values)
-    path.with_name(path.name + ".yaml").write_text(SIDECAR + "size: 24x24\n")
-    return path
 
 
 def a_picture(path: Path) -> Path:
@@ -60,10 +46,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exce
 READERS = [
     ("a.dng", make_dng, read_raw, (rawpy, "imread")),
     ("a.dng", make_dng, render_raw, (rawpy, "imread")),
-    ("a.npy", a_mosaic, read_raw, (np, "load")),
-    ("a.raw", a_mosaic, read_raw, (np, "fromfile")),
-    ("a.png", a_mosaic, read_raw, (Image, "open")),
-    ("a.tif", a_mosaic, read_raw, (tifffile, "TiffFile")),
+    ("a.npy", make_mosaic, read_raw, (np, "load")),
+    ("a.raw", make_mosaic, read_raw, (np, "fromfile")),
+    ("a.png", make_mosaic, read_raw, (Image, "open")),
+    ("a.tif", make_mosaic, read_raw, (tifffile, "TiffFile")),
     ("a.png", a_picture, read_picture, (Image, "open")),
     ("a.jpg", a_picture, read_picture, (Image, "open")),
     ("a.tif", a_picture, read_picture, (tifffile, "TiffFile")),
@@ -86,7 +72,7 @@ def test_lacking_memory_or_rights_is_not_the_files_fault(
     assert not isinstance(caught.value, UnreadableFileError)
 
 
-@pytest.mark.parametrize(("make", "name"), [(make_dng, "a.dng"), (a_mosaic, "a.npy"), (a_picture, "a.png")])
+@pytest.mark.parametrize(("make", "name"), [(make_dng, "a.dng"), (make_mosaic, "a.npy"), (a_picture, "a.png")])
 def test_a_file_that_cannot_even_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], name: str
 ) -> None:
@@ -108,7 +94,7 @@ def test_damage_that_decoders_call_an_error_of_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     """Pillow gives no number; seeking to a place that no file has is EINVAL."""
-    picture, mosaic = a_picture(tmp_path / "a.png"), a_mosaic(tmp_path / "b.png")
+    picture, mosaic = a_picture(tmp_path / "a.png"), make_mosaic(tmp_path / "b.png")
     failing(monkeypatch, (Image, "open"), error)
     for read, path in ((read_picture, picture), (read_raw, mosaic)):
         with pytest.raises(UnreadableFileError):

@@ -243,15 +243,9 @@ def test_reading_refuses_and_names_the_file(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "float.tif", noise(4, 4, 3).astype(np.float32), photometric="rgb")
     Image.fromarray(noise(4, 4).astype(np.float32)).save(tmp_path / "f.tif")
     Image.new("RGB", (3, 3)).save(tmp_path / "a.bmp")
-    for name, code in [
-        ("empty.png", "photo.empty"),
-        ("text.png", "photo.other-format"),
-        ("a.bmp", "photo.other-format"),
-        ("float.tif", "photo.samples"),
-        ("f.tif", "photo.samples"),
-        ("missing.png", "photo.missing"),
-        (".", "photo.is-folder"),
-    ]:
+    codes = {"text.png": "photo.other-format", "a.bmp": "photo.other-format", "missing.png": "photo.missing"}
+    codes |= {"float.tif": "photo.samples", "f.tif": "photo.samples", "empty.png": "photo.empty"}
+    for name, code in {**codes, ".": "photo.is-folder"}.items():
         with refused(code, tmp_path / name) as caught:
             read_picture(tmp_path / name)
         assert isinstance(caught.value, UnreadableFileError) == (code in ("photo.empty", "photo.other-format"))

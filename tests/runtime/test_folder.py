@@ -64,9 +64,15 @@ def test_every_photograph_is_restored_as_if_alone(models: Path, photos: Path, tm
     assert done.speed == pytest.approx(6 * 26 * 34 / 1e6 / done.seconds)
 
 
-def test_two_at_once_give_the_same_bits(models: Path, photos: Path, tmp_path: Path) -> None:
+def test_two_at_once_give_the_same_bits_and_progress_is_reported(models: Path, photos: Path, tmp_path: Path) -> None:
+    model = load(models / "chain.onnx")
     for jobs in (1, 2, 4):
-        restore_folder(load(models / "chain.onnx"), photos, tmp_path / str(jobs), jobs=jobs)
+        seen: list[Any] = []
+        out = tmp_path / str(jobs)
+        done = restore_folder(model, photos, out, jobs=jobs, report=lambda *given, seen=seen: seen.append(given))
+        assert seen[0] == (None, 6)
+        assert {total for _, total in seen} == {6}
+        assert sorted((result for result, _ in seen[1:]), key=lambda result: result.photo) == list(done.results)
     assert _files(tmp_path / "1") == _files(tmp_path / "2") == _files(tmp_path / "4")
     assert len(_files(tmp_path / "1")) == 6
 
@@ -254,7 +260,8 @@ def test_invalid_options_are_refused_before_any_work(models: Path, photos: Path,
 
 
 def test_results_that_cannot_be_written_stop_the_call(models: Path, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+    with open_journal(tmp_path / "out"), refused("restore.busy", tmp_path / "out"):
+        restore_folder(models / "chain.onnx", photos, tmp_path / "out")
     (tmp_path / "out" / "trip").write_text("in the way")
     with refused("restore.result-not-written", "trip/p1.png"):
         restore_folder(models / "chain.onnx", photos, tmp_path / "out")
@@ -263,12 +270,6 @@ def test_results_that_cannot_be_written_stop_the_call(models: Path, photos: Path
     states = [state for name, state in sorted(_states(done).items()) if "trip" not in name]
     assert states == ["skipped"] * 3
     assert len(done.of("done")) == 3
-
-
-def test_one_process_at_a_time(models: Path, photos: Path, tmp_path: Path) -> None:
-    with open_journal(tmp_path / "out"), refused("restore.busy", tmp_path / "out"):
-        restore_folder(models / "chain.onnx", photos, tmp_path / "out")
-    assert len(restore_folder(models / "chain.onnx", photos, tmp_path / "out").of("done")) == 6
 
 
 DIES = """
@@ -344,12 +345,3 @@ def test_decoders_are_quiet_and_warnings_are_restored(
     assert warnings.filters == filters
     assert not logging.getLogger("tifffile").disabled
     assert capfd.readouterr() == ("", "")
-
-
-def test_progress_is_reported(models: Path, photos: Path, tmp_path: Path) -> None:
-    reported: list[Any] = []
-    out = tmp_path / "out"
-    done = restore_folder(models / "chain.onnx", photos, out, report=lambda *seen: reported.append(seen))
-    assert reported[0] == (None, 6)
-    assert {total for _, total in reported} == {6}
-    assert sorted((result for result, _ in reported[1:]), key=lambda result: result.photo) == list(done.results)

@@ -273,6 +273,7 @@ def test_a_photograph_that_the_model_cannot_take_is_one_error(models: Path, tmp_
         ("chain.onnx", "p.png", "o.png", {}, "restore.needs-raw", "p.png"),
         ("enhance.onnx", "a.dng", "o.png", {}, "restore.needs-picture", "a.dng"),
         ("enhance.onnx", "p.png", "o.png", {"gain": 2.0}, "restore.option-for-raw", "gain"),
+        ("enhance.onnx", "p.png", "o.png", {"balance": "camera"}, "restore.option-for-raw", "balance"),
         ("chain.onnx", "a.dng", "o.bmp", {}, "photo.unknown-suffix", "o.bmp"),
         ("chain.onnx", "a.dng", "none/o.png", {}, "restore.no-output-folder", "none/o.png"),
     ):

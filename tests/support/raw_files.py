@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import tifffile
+from PIL import Image
 
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
@@ -55,6 +54,23 @@ def make_grey_dng(path: Path, tags: Any = ()) -> Path:
     return path
 
 
+def make_mosaic(
+    path: Path, values: np.ndarray | None = None, text: str = "cfa: rggb\nwhite: 4000\n", **options: Any
+) -> Path:
+    """Write bare values in the format of the suffix, with a sidecar; options are tifffile's."""
+    values = np.full((24, 24), 700, np.uint16) if values is None else values
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".raw":
+        values.tofile(path)
+    elif path.suffix == ".png":
+        Image.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values, **options)
+    path.with_name(path.name + ".yaml").write_text(f"{text}size: {values.shape[1]}x{values.shape[0]}\n")
+    return path
+
+
 def png(
     width: int, height: int, data: bytes, bits: int = 8, colour: int = 2, *more: tuple[bytes, bytes], adam7: int = 0
 ) -> bytes:
@@ -64,27 +80,3 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
-
-
-@pytest.fixture(scope="session")
-def camera_matrix() -> np.ndarray:
-    """Return the matrix (3, 3) from XYZ to the camera."""
-    return MATRIX
-
-
-@pytest.fixture(scope="session")
-def noise() -> Callable[..., np.ndarray]:
-    """Return `make_noise`."""
-    return make_noise
-
-
-@pytest.fixture(scope="session")
-def dng() -> Callable[..., Path]:
-    """Return `make_dng`."""
-    return make_dng
-
-
-@pytest.fixture(scope="session")
-def bare_dng() -> Callable[..., Path]:
-    """Return `make_bare_dng`."""
-    return make_bare_dng

@@ -15,6 +15,7 @@ from restore_hub.photo.raw.camera_file import RawFile
 from restore_hub.photo.raw.dng_tags import Tags
 from restore_hub.photo.raw.layouts import Layout
 from restore_hub.photo.raw.mosaic import RawImage
+from support.raw_files import MATRIX
 
 
 def opened(**changes: Any) -> RawImage:
@@ -46,22 +47,22 @@ def test_white_is_saturation_and_not_where_a_sensor_stops_being_linear() -> None
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])
-def test_a_matrix_that_only_libraws_form_holds(scale: float, camera_matrix: np.ndarray) -> None:
+def test_a_matrix_that_only_libraws_form_holds(scale: float) -> None:
     """LibRaw keeps camera to sRGB with rows of sRGB to camera that sum to 1; the sums are daylight's factors."""
-    sums = (camera_matrix @ XYZ_FROM_SRGB).sum(axis=1)
+    sums = (MATRIX @ XYZ_FROM_SRGB).sum(axis=1)
     daylight = [*(scale / sums), 0.0]
-    embedded = np.concatenate([np.linalg.inv(camera_from_srgb(camera_matrix)), np.zeros((3, 1))], axis=1)
+    embedded = np.concatenate([np.linalg.inv(camera_from_srgb(MATRIX)), np.zeros((3, 1))], axis=1)
     raw = opened(color_matrix=embedded, daylight_whitebalance=daylight)
-    np.testing.assert_allclose(raw.camera_from_xyz, camera_matrix / min(sums), atol=1e-9)
+    np.testing.assert_allclose(raw.camera_from_xyz, MATRIX / min(sums), atol=1e-9)
     np.testing.assert_allclose(raw.to_srgb, embedded[:, :3], atol=1e-5)
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_table_of_cameras_goes_before_it_and_damage_is_no_matrix(camera_matrix: np.ndarray) -> None:
-    table = np.concatenate([camera_matrix, np.zeros((1, 3))])
+def test_the_table_of_cameras_goes_before_it_and_damage_is_no_matrix() -> None:
+    table = np.concatenate([MATRIX, np.zeros((1, 3))])
     embedded = np.eye(3, 4)
     found = opened(rgb_xyz_matrix=table, color_matrix=embedded).camera_from_xyz
-    np.testing.assert_array_equal(found, camera_matrix)
+    np.testing.assert_array_equal(found, MATRIX)
     assert opened(color_matrix=np.ones((3, 4))).camera_from_xyz is None
     assert opened(color_matrix=embedded, daylight_whitebalance=[1.0, 0.0, 1.0, 0.0]).camera_from_xyz is None
     assert opened(rgb_xyz_matrix=table * np.nan).camera_from_xyz is None

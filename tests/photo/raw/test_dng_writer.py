@@ -170,20 +170,12 @@ def test_a_linear_dng_has_every_pixel_in_its_place(tmp_path: Path, size: tuple[i
 
 
 # Cameras that LibRaw has colour matrices or rules of its own for; the file's own colours have to hold.
-@pytest.mark.parametrize(
-    ("make", "model"),
-    [
-        ("Canon", "Canon EOS 6D"),
-        ("NIKON CORPORATION", "NIKON D810"),
-        ("SONY", "ILCE-7RM3"),
-        ("FUJIFILM", "X-T2"),
-        ("OLYMPUS IMAGING CORP.", "E-M5"),
-        ("Panasonic", "DMC-GH4"),
-        ("Leica Camera AG", "M Monochrom"),
-        ("Apple", "iPhone 12 Pro"),
-        ("Phase One", "IQ180"),
-    ],
-)
+CAMERAS = {"Canon": "Canon EOS 6D", "NIKON CORPORATION": "NIKON D810", "SONY": "ILCE-7RM3", "FUJIFILM": "X-T2"}
+CAMERAS |= {"OLYMPUS IMAGING CORP.": "E-M5", "Panasonic": "DMC-GH4", "Leica Camera AG": "M Monochrom"}
+CAMERAS |= {"Apple": "iPhone 12 Pro", "Phase One": "IQ180"}
+
+
+@pytest.mark.parametrize(("make", "model"), CAMERAS.items())
 def test_the_camera_in_exif_does_not_change_the_colours(tmp_path: Path, make: str, model: str) -> None:
     picture = np.random.default_rng(1).random((30, 40, 3))
     write_linear_dng(tmp_path / "a.dng", linear_from_srgb(picture), exif=exif(make, model))

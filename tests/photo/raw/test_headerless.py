@@ -37,23 +37,15 @@ def test_every_container_gives_the_same_mosaic(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "e.tif", mosaic)
     tifffile.imwrite(tmp_path / "f.tiff", mosaic, compression="zlib")
     sized = PLAIN + "size: 30x24\n"
-    for name, text in [
-        ("a.raw", sized),
-        ("b.BIN", sized + "type: uint16be"),
-        ("c.npy", PLAIN),
-        ("d.png", sized),
-        ("e.tif", PLAIN),
-        ("f.tiff", PLAIN),
-    ]:
+    texts = {"a.raw": sized, "b.BIN": sized + "type: uint16be", "c.npy": PLAIN, "d.png": sized, "e.tif": PLAIN}
+    for name, text in {**texts, "f.tiff": PLAIN}.items():
         assert kind_of(tmp_path / name).is_raw == (name == "a.raw")  # the one suffix that cameras use as well
         raw = read_raw(describe(tmp_path / name, text))
         assert kind_of(tmp_path / name) is Kind.MOSAIC
         np.testing.assert_array_equal(raw.mosaic, mosaic)
         assert raw.mosaic.dtype == np.uint16
-        assert raw.phase == (0, 0)
-        assert raw.black.tolist() == [100] * 4
-        assert raw.white.tolist() == [4000] * 4
-        assert raw.balance_source == "none"
+        assert (raw.phase, raw.balance_source) == ((0, 0), "none")
+        assert (raw.black.tolist(), raw.white.tolist()) == ([100] * 4, [4000] * 4)
         assert raw.sensor == (24, 30)
 
 

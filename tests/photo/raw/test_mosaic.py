@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack
+from support.raw_files import make_noise
 
-Noise = Callable[..., np.ndarray]
 PLAIN: dict[str, Any] = {"black": [0] * 4, "white": [1] * 4, "balance": [1] * 4, "gain": 1.0}
 
 
@@ -38,8 +37,8 @@ def pack_slowly(
 
 @pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
-def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int], noise: Noise) -> None:
-    mosaic = noise(*size)
+def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = make_noise(*size)
     levels = {"black": [60, 70, 80, 90], "white": [4000, 3900, 3800, 3700], "balance": [2, 1, 1.1, 1.5], "gain": 1.7}
     planes = pack(mosaic, phase, **levels)
     assert planes.dtype == np.float32
@@ -61,10 +60,8 @@ def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], si
 
 @pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 8)])
-def test_the_documented_crop_is_aligned_with_the_mosaic(
-    phase: tuple[int, int], size: tuple[int, int], noise: Noise
-) -> None:
-    mosaic = noise(*size)
+def test_the_documented_crop_is_aligned_with_the_mosaic(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = make_noise(*size)
     planes = pack(mosaic, phase, **(PLAIN | {"white": [4096] * 4}))
     full = planes.reshape(2, 2, *planes.shape[1:]).transpose(2, 0, 3, 1).reshape(2 * planes.shape[1], -1)
     cut = full[phase[0] : phase[0] + size[0], phase[1] : phase[1] + size[1]]

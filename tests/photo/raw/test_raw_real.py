@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,8 @@ import pytest
 from restore_hub.photo.raw.mosaic import PHASES, pack
 from restore_hub.photo.raw.reader import read_raw
 from support import refused
+from support.raw_files import make_dng
 from support.real import DATA, real
-
-Write = Callable[..., Path]
 
 
 @real
@@ -70,12 +68,14 @@ def test_real_files_that_are_refused(name: str, code: str) -> None:
 
 
 @real
-def test_real_scene_in_four_patterns(tmp_path: Path, dng: Write) -> None:
+def test_real_scene_in_four_patterns(tmp_path: Path) -> None:
     """The same sensor values, their sites permuted inside each tile, are the same planes."""
     folder, planes = DATA / "raw" / "nikon_dsc1339_4cfa", []
     for name, phase in PHASES.items():
         mosaic = np.fromfile(folder / f"DSC_1339_768x512_{name}.raw", "<u2").reshape(512, 768)
-        raw = read_raw(dng(tmp_path / "a.dng", mosaic, phase=phase, black=np.full(4, 600), white=np.full(4, 15520)))
+        raw = read_raw(
+            make_dng(tmp_path / "a.dng", mosaic, phase=phase, black=np.full(4, 600), white=np.full(4, 15520))
+        )
         assert raw.phase == phase
         even = raw.mosaic[phase[0] : 510 + phase[0], phase[1] : 766 + phase[1]]
         planes.append(pack(even, (0, 0), raw.black, raw.white, raw.balance, 1.0))

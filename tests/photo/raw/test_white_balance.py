@@ -12,12 +12,12 @@ import pytest
 import rawpy
 
 from restore_hub import restore
-from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.raw.white_balance import check_balance, with_balance
 from support import refused
+from support.raw_files import MATRIX
 
 Write = Callable[..., Path]
 
@@ -47,8 +47,8 @@ def test_camera_is_what_the_file_states_or_an_error(tmp_path: Path, write_raw: C
             with_balance(replace(raw, balance_source=source), "camera", Path("a.dng"))
 
 
-def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Callable[..., Path], camera_matrix: np.ndarray) -> None:
-    path = write_raw(tmp_path / "a.dng", camera_from_xyz=camera_matrix)
+def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Callable[..., Path]) -> None:
+    path = write_raw(tmp_path / "a.dng", camera_from_xyz=MATRIX)
     made = with_balance(read_raw(path), "daylight", path)
     with rawpy.imread(str(path)) as raw:
         expected = np.array(raw.daylight_whitebalance)[[0, 1, 1, 2]]
@@ -74,10 +74,3 @@ def test_daylight_is_an_error_where_no_matrix_is_known(tmp_path: Path, write_raw
 def test_bad_white_balances(balance: Any) -> None:
     with refused("raw.bad-balance", balance=balance):
         check_balance(balance)
-
-
-def test_a_picture_has_no_white_balance_of_a_sensor(models: Path, tmp_path: Path) -> None:
-    write_picture(tmp_path / "in.png", np.full((8, 8, 3), 0.25))
-    with refused("restore.option-for-raw", "balance"):
-        restore(models / "enhance.onnx", tmp_path / "in.png", tmp_path / "o.png", balance="camera")
-    assert not (tmp_path / "o.png").exists()
