@@ -131,7 +131,7 @@ BOTH = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu", "onnxruntime"]}
         (plugins_module, "load_plugins", lambda *_: LOST, "plugins", "failed to load: acme", "list plugin`"),
     ],
 )
-def test_warnings(
+def test_warns(
     monkeypatch: pytest.MonkeyPatch, owner: Any, attribute: str, value: Any, name: str, found: str, mend: str
 ) -> None:
     monkeypatch.setattr(owner, attribute, value)

@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("same.png", "restore.output-is-input"),
     ],
 )
-def test_a_result_that_cannot_be_written(
+def test_unwritable_results(
     here: Path, models: Path, capsys: pytest.CaptureFixture[str], out: str, error_code: str
 ) -> None:
     os.mkfifo("pipe.png")

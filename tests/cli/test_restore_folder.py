@@ -118,9 +118,7 @@ main(sys.argv[1:])
 """
 
 
-def test_ctrl_c_finishes_work_in_progress_and_the_same_command_continues(
-    models: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_finishes_what_runs_and_the_same_command_continues(models: Path, photos: Path, tmp_path: Path) -> None:
     arguments = ["restore", models / "chain.onnx", photos, "-o", tmp_path / "out"]
     stopped = subprocess.run([sys.executable, "-c", STOPS, *arguments], capture_output=True, text=True, check=False)
     assert stopped.returncode == 130, stopped.stderr

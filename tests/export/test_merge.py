@@ -57,7 +57,7 @@ def merged(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("phase", PHASES, ids=str)
 @pytest.mark.parametrize("size", [(40, 33), (37, 52)], ids=str)
-def test_parts_of_a_run_give_what_its_chain_gives(
+def test_parts_give_what_the_chain_gives(
     parts: Path, merged: Path, size: tuple[int, int], phase: tuple[int, int]
 ) -> None:
     """Bit for bit, including the border."""
@@ -193,9 +193,7 @@ def _edited(path: Path, edit: Callable[[onnx.ModelProto], None]) -> Path:
     return path
 
 
-def test_operator_sets_that_do_not_go_together(
-    tmp_path: Path, write_model: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_operator_sets_that_do_not_fit(tmp_path: Path, write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = write_model(tmp_path / "a.onnx", opset=17), write_model(tmp_path / "b.onnx")
 
     def fail(*_: object) -> None:
@@ -235,7 +233,7 @@ def _with_branches(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize("edit", [_with_function, _with_branches])
-def test_functions_and_graphs_in_graphs(
+def test_functions_and_inner_graphs(
     tmp_path: Path, write_model: Write, edit: Callable[[onnx.ModelProto], None]
 ) -> None:
     path = _edited(write_model(tmp_path / "a.onnx"), edit)
@@ -261,7 +259,7 @@ def test_the_tiling_of_a_merged_file(tmp_path: Path, write_model: Write) -> None
     assert wrong.kind == "none" or (wrong.kind == "approximate" and wrong.error > 1e-3)
 
 
-def test_a_file_that_differs_from_its_parts_is_not_published(
+def test_a_file_unlike_its_parts_is_refused(
     tmp_path: Path, write_model: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, then = write_model(tmp_path / "a.onnx"), write_model(tmp_path / "b.onnx")

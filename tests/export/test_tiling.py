@@ -54,9 +54,7 @@ def looking(make: Callable[..., Plan], part: float, block: type[Looking] = Looki
     return deployed_chain(chain, "enhanced")
 
 
-def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
-    make: Callable[..., Plan], tmp_path: Path
-) -> None:
+def test_the_shipped_chain_is_exact_at_odd_sizes_and_every_phase(make: Callable[..., Plan], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
     model = load(exported(module, tmp_path / "c.onnx"))
@@ -73,9 +71,7 @@ def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
         assert np.abs(whole - cut).max() <= 1e-4
 
 
-def test_a_margin_that_is_too_small_is_noticed(
-    make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_margin_is_noticed(make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
     monkeypatch.setattr(tiling_module, "receptive_field", lambda *_: 2)
     model = load(exported(module, tmp_path / "c.onnx"))
@@ -86,7 +82,7 @@ def test_a_margin_that_is_too_small_is_noticed(
 @pytest.mark.parametrize(
     ("part", "kind", "low", "high"), [(0.01, "approximate", 1e-4, 8 / 255), (20.0, "none", 8 / 255, np.inf)]
 )
-def test_a_share_of_the_whole_s_mean(
+def test_the_whole_s_mean(
     make: Callable[..., Plan], tmp_path: Path, part: float, kind: str, low: float, high: float
 ) -> None:
     tiling = load(exported(looking(make, part), tmp_path / "c.onnx")).manifest.tiling
@@ -103,7 +99,7 @@ def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> 
     assert (tiling.kind, tiling.margin >= 3) == ("exact", True)
 
 
-def test_a_file_whose_memory_cannot_be_measured_is_not_published(
+def test_a_file_that_cannot_be_measured(
     make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("restore_hub.fresh_process.sys.executable", "/bin/false")

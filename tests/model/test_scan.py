@@ -150,9 +150,7 @@ def test_facts_are_those_that_onnx_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
-def test_a_file_that_was_cut_off_is_refused_before_onnxruntime_sees_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
-) -> None:
+def test_a_file_cut_off_never_reaches_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
     zeros = numpy_helper.from_array(np.zeros(99, np.float32), "w")
     content = _with(_graph(tensors=[zeros])).SerializeToString()
     (tmp_path / "m.onnx").write_bytes(content[:-cut])

@@ -153,7 +153,7 @@ def test_a_result_never_replaces_a_model(pair: tuple[Path, Path], tmp_path: Path
     assert part.read_bytes() == before
 
 
-def test_a_folder_is_restored_again_when_any_model_changes(
+def test_a_new_model_restores_again(
     pair: tuple[Path, Path], tmp_path: Path, write_raw: Write, write_model: Write
 ) -> None:
     for seed in range(3):

@@ -99,9 +99,7 @@ def large(write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.
     return loaded, {"image": np.ones((1, 3, 40, 30), np.float32)}
 
 
-def test_a_large_picture_runs_in_a_second_session_made_once(
-    large: tuple[Model, Arrays], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_runs_in_a_second_session(large: tuple[Model, Arrays], monkeypatch: pytest.MonkeyPatch) -> None:
     model, feeds = large
     opened: list[bool] = []
 
@@ -146,7 +144,7 @@ def test_a_file_replaced_after_loading_never_runs(
         tiled.run(model, feeds)
 
 
-def test_a_file_replaced_while_it_is_loaded_is_refused(
+def test_a_file_replaced_while_loaded(
     write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else its manifest would be that of other weights."""
@@ -171,7 +169,7 @@ def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_p
 
 @pytest.mark.long
 @pytest.mark.parametrize("tile", [None, 0])
-def test_24_megapixels_restore_within_the_forecast(
+def test_24_megapixels_keep_the_forecast(
     make: Callable[..., Plan], pairs: Path, tmp_path: Path, tile: int | None
 ) -> None:
     """The peak of a process that does nothing else, against the forecast from the manifest."""

@@ -79,21 +79,16 @@ def test_only_names_of_entries_are_names(name: str) -> None:
         zoo.model_path(f"zoo:{name}")
 
 
-def test_a_zoo_without_models_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "zoo_folder", lambda: tmp_path / "missing")
-    with refused("zoo.empty", "zoo:any", folder=tmp_path / "missing"):
-        zoo.zoo_file("any")
-
-
-def test_an_entry_without_its_card_says_so(dark: Path) -> None:
+def test_a_zoo_without_models_and_an_entry_without_its_card(dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (dark / "dark-photos" / "card.md").unlink()
     with refused("zoo.unreadable-card", "card.md"):
         zoo.zoo_entry("dark-photos").card()
+    monkeypatch.setattr(zoo, "zoo_folder", lambda: dark / "missing")
+    with refused("zoo.empty", "zoo:any", folder=dark / "missing"):
+        zoo.zoo_file("any")
 
 
-def test_an_installed_zoo_comes_before_a_folder_beside_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_zoo_comes_before_a_folder_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site" / "restore_hub"
     (tmp_path / "site" / "model_zoo").mkdir(parents=True)
     monkeypatch.setattr(zoo, "_PACKAGE", package)

@@ -53,7 +53,7 @@ def _save(path: Path, exif: Image.Exif) -> Path:
 
 
 @pytest.mark.parametrize("name", ["o.png", "o.tif", "o.jpg", "o.dng"])
-def test_every_format_of_raw_says_what_was_done(
+def test_every_format_says_what_was_done(
     models: Path, tmp_path: Path, write_raw: Callable[..., Path], name: str
 ) -> None:
     photo = tmp_path / "a.dng"
@@ -70,9 +70,7 @@ def test_every_format_of_raw_says_what_was_done(
     }
 
 
-def test_rules_and_sources_are_said_as_they_are_printed(
-    models: Path, tmp_path: Path, write_raw: Callable[..., Path]
-) -> None:
+def test_rules_are_as_they_are_printed(models: Path, tmp_path: Path, write_raw: Callable[..., Path]) -> None:
     done = restore(models / "chain.onnx", write_raw(tmp_path / "a.dng", gain=8.0), tmp_path / "o.png")
     assert done.record["gain"] == {"value": 8.0, "rule": "stated in the file's metadata"}
     assert done.record["balance"] == {"factors": [2.0, 1.0, 1.0, 1.5], "source": "camera"}

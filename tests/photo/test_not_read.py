@@ -73,7 +73,7 @@ def test_lacking_memory_or_rights_is_not_the_files_fault(
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_dng, "a.dng"), (make_mosaic, "a.npy"), (a_picture, "a.png")])
-def test_a_file_that_cannot_even_be_opened(
+def test_a_locked_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], name: str
 ) -> None:
     path, plain = make(tmp_path / name), Path.is_file
@@ -90,9 +90,7 @@ def test_a_file_that_cannot_even_be_opened(
 
 
 @pytest.mark.parametrize("error", [OSError("image file is truncated"), OSError(errno.EINVAL, "Invalid argument")])
-def test_damage_that_decoders_call_an_error_of_the_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
-) -> None:
+def test_damage_that_looks_like_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     """Pillow gives no number; seeking to a place that no file has is EINVAL."""
     picture, mosaic = a_picture(tmp_path / "a.png"), make_mosaic(tmp_path / "b.png")
     failing(monkeypatch, (Image, "open"), error)

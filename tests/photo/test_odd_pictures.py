@@ -215,7 +215,7 @@ def test_a_picture_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("name", "read"), [("a.png", read_picture), ("a.dng", read_raw), ("m.npy", read_raw), ("m.raw", read_raw)]
 )
-def test_folders_and_pipes_are_refused(
+def test_folders_and_pipes(
     tmp_path: Path, name: str, read: Callable[[Path], Any], make: Callable[[Path], None], code: str
 ) -> None:
     (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 255\n")

@@ -80,9 +80,7 @@ def test_rationals_fit_32_bits(value: float) -> None:
     ("kind", "length", "place"),
     [(ASCII, 2**17 + 1, 26), (ASCII, 5, 2**32 - 1), (99, 1, 0), (RATIONAL, 2**31, 26), (0, 1, 0)],
 )
-def test_fields_that_make_no_sense_are_errors_only_where_they_are_wanted(
-    kind: int, length: int, place: int, padding: int
-) -> None:
+def test_senseless_fields_are_errors_only_where_wanted(kind: int, length: int, place: int, padding: int) -> None:
     file = io.BytesIO(struct.pack("<4sIHHHIII", b"II*\0", 8, 1, 271, kind, length, place, 0) + bytes(padding))
     assert read_directory(file, "<", 8, {272}) == {}
     with pytest.raises(ValueError):

@@ -96,9 +96,7 @@ def test_the_authors_words_come_from_the_spec(run: Path, tmp_path: Path) -> None
     assert "- holdout: no source or licence is stated." in card
 
 
-def test_the_card_of_an_entry_in_the_zoo_uses_its_name(
-    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_card_in_the_zoo_uses_its_name(finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo_entry, "zoo_folder", lambda: tmp_path)
     card = write_entry(finished.folder, tmp_path / "dark").read_text(encoding="utf-8")
     assert "restore-hub restore zoo:dark photo.dng -o out.png" in card

@@ -133,9 +133,7 @@ def test_unforeseen_errors_stop_nothing(
     assert len(done.of("done")) == 5
 
 
-def test_results_are_skipped_until_something_changes(
-    models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw
-) -> None:
+def test_results_are_skipped_until_a_change(models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw) -> None:
     out, model = tmp_path / "out", tmp_path / "model.onnx"
     model.write_bytes((models / "chain.onnx").read_bytes())
 
@@ -192,9 +190,7 @@ def test_other_files_are_replaced_only_with_overwrite(models: Path, photos: Path
     assert read_picture(out / "trip" / "p3.png").pixels.shape == (26, 34, 3)
 
 
-def test_photographs_of_one_name_from_two_folders(
-    models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw
-) -> None:
+def test_one_name_from_two_folders(models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw) -> None:
     """Cameras start again from 1: a result stays while the photograph that it was made from is still there."""
     restore_folder(models / "chain.onnx", photos, tmp_path / "out")
     before = _files(tmp_path / "out")
@@ -212,7 +208,7 @@ def test_photographs_of_one_name_from_two_folders(
 
 
 @pytest.mark.parametrize("other", ["p0.nef", "P0.DNG"])
-def test_two_photographs_with_one_result_are_refused(
+def test_two_photographs_of_one_result(
     models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw, other: str
 ) -> None:
     write_raw(photos / other)
@@ -331,9 +327,7 @@ def test_a_damaged_journal_costs_only_what_it_lost(models: Path, photos: Path, t
     assert _files(out) == expected
 
 
-def test_decoders_are_quiet_and_warnings_are_restored(
-    models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_decoders_are_quiet(models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     exif = Image.Exif()
     exif.update({271: "Acme", 306: "2024:05:06 07:08:09"})
     (tmp_path / "photos").mkdir()

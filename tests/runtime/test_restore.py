@@ -153,9 +153,7 @@ def _developed(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("orientation", [1, 6, 7])
-def test_a_linear_dng_of_raw_lies_as_the_sensor_and_looks_like_the_picture(
-    models: Path, tmp_path: Path, orientation: int
-) -> None:
+def test_a_linear_dng_of_raw_lies_as_the_sensor_and_looks_alike(models: Path, tmp_path: Path, orientation: int) -> None:
     photo = _dng(tmp_path / "a.dng", orientation=orientation, gain=8.0)
     picture = restore(models / "chain.onnx", photo, tmp_path / "o.png", bits=16)
     dng = restore(models / "chain.onnx", photo, tmp_path / "O.DNG")
@@ -322,7 +320,7 @@ def test_none_of_it_imports_torch(models: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("raw-to-rgb", "o.png"), ("raw-to-rgb", "o.dng"), ("raw-to-raw", "o.dng")])
-def test_values_that_are_not_finite_are_not_written(
+def test_infinite_values_are_not_written(
     tmp_path: Path, write_model: Callable[..., Path], kind: str, name: str
 ) -> None:
     """A network may overflow on one photograph and on no test vector; as levels of a mosaic that would look sound."""
