@@ -16,6 +16,7 @@ from restore_hub.photo.raw.mosaic import RawImage
 
 # From XYZ to a Canon EOS 6D.
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+RGGB = bytes((0, 1, 1, 2))  # the colours of a tile, as CFAPattern has them
 
 
 def make_noise(height: int, width: int, top: int = 4096) -> np.ndarray:

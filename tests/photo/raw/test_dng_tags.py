@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from restore_hub.photo.raw.reader import read_raw, render_raw
-from support.raw_files import make_bare_dng
+from support.raw_files import RGGB, make_bare_dng
 
 BLACK_REPEAT, BLACK_LEVEL, DELTA_H, DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
 SHORT, LONG, RATIONAL, SRATIONAL = 3, 4, 5, 10
@@ -21,7 +21,7 @@ SHORT, LONG, RATIONAL, SRATIONAL = 3, 4, 5, 10
 def bare(path: Path, *tags: tuple[Any, ...]) -> Path:
     """Write an rggb DNG of 40 x 40 pixels with extra tags."""
     mosaic, white = np.full((40, 40), 1000, np.uint16), (WHITE_LEVEL, LONG, 1, 16383, True)
-    return make_bare_dng(path, mosaic, bytes((0, 1, 1, 2)), [white, *tags])
+    return make_bare_dng(path, mosaic, RGGB, [white, *tags])
 
 
 def rational(*values: float) -> tuple[int, ...]:

@@ -12,11 +12,11 @@ import tifffile
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import refused
-from support.raw_files import make_bare_dng, make_dng, make_grey_dng, make_noise
+from support.raw_files import RGGB, make_bare_dng, make_dng, make_grey_dng, make_noise
 
 
 def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None:
-    path = make_bare_dng(tmp_path / "a.dng", make_noise(40, 40), bytes((0, 1, 1, 2)))
+    path = make_bare_dng(tmp_path / "a.dng", make_noise(40, 40), RGGB)
     data = bytearray(path.read_bytes())
     for code in (256, 257):  # ImageWidth, ImageLength
         place = max(data.find(struct.pack("<HH", code, kind)) for kind in (3, 4))

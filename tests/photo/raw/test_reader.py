@@ -13,7 +13,7 @@ import rawpy
 from restore_hub.photo.colour import camera_from_srgb
 from restore_hub.photo.raw.mosaic import PHASES, exposure_gain, pack
 from restore_hub.photo.raw.reader import read_raw, render_raw
-from support.raw_files import MATRIX, make_bare_dng, make_dng, make_noise
+from support.raw_files import MATRIX, RGGB, make_bare_dng, make_dng, make_noise
 
 
 def scene(height: int, width: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_phase_is_that_of_the_active_area(tmp_path: Path) -> None:
         for plane, level in enumerate((4000, 3000, 2000, 1000)):
             mosaic[(top + plane // 2) % 2 :: 2, (left + plane % 2) % 2 :: 2] = level
         area = [(50829, 4, 4, (top, left, 60, 58), True)]
-        raw = read_raw(make_bare_dng(tmp_path / "a.dng", mosaic, bytes((0, 1, 1, 2)), area))
+        raw = read_raw(make_bare_dng(tmp_path / "a.dng", mosaic, RGGB, area))
         y, x = raw.phase
         assert raw.mosaic[y, x] == 4000
         assert raw.mosaic[y, x ^ 1] == 3000
@@ -98,7 +98,7 @@ def test_black_levels_stand_where_the_file_has_them(tmp_path: Path, corner: tupl
         mosaic[(top + plane // 2) % 2 :: 2, (left + plane % 2) % 2 :: 2] += level
     tags = [(50829, 4, 4, (top, left, 60, 58), True), (50713, 3, 2, (2, 2), True)]
     tags += [(50714, 4, 4, (40, 30, 20, 10), True), (50717, 4, 1, 5000, True)]
-    raw = read_raw(make_bare_dng(tmp_path / "a.dng", mosaic, bytes((0, 1, 1, 2)), tags))
+    raw = read_raw(make_bare_dng(tmp_path / "a.dng", mosaic, RGGB, tags))
     assert raw.black.tolist() == [40, 30, 20, 10]
     planes = pack(raw.mosaic, raw.phase, raw.black, [5000] * 4, [1] * 4, 1) * (5000 - raw.black[:, None, None])
     np.testing.assert_allclose(planes, 1000, rtol=1e-6)
@@ -128,7 +128,7 @@ def test_share_of_clipped_sites(tmp_path: Path) -> None:
 def test_gain_of_the_baseline_exposure(tmp_path: Path, stops: float, gain: float | None) -> None:
     tags = [(50730, 10, 1, (round(100 * stops), 100), True)]
     mosaic = np.full((30, 30), 6554, np.uint16)  # a tenth of the white level, 65535
-    raw = read_raw(make_bare_dng(tmp_path / "a.dng", mosaic, bytes((0, 1, 1, 2)), tags))
+    raw = read_raw(make_bare_dng(tmp_path / "a.dng", mosaic, RGGB, tags))
     assert raw.baseline_exposure == pytest.approx(stops)
     assert raw.gain == gain
     used, rule = exposure_gain(raw)
@@ -140,13 +140,11 @@ def test_noise_profile(tmp_path: Path) -> None:
     stated = np.array([[1e-4, 1e-7], [2e-4, 2e-7], [2e-4, 2e-7], [3e-4, 3e-7]])
     raw = read_raw(make_dng(tmp_path / "a.dng", make_noise(30, 30), noise=stated))
     np.testing.assert_array_equal(raw.noise, stated)
-    one = make_bare_dng(
-        tmp_path / "b.dng", make_noise(30, 30), bytes((0, 1, 1, 2)), [(51041, 12, 2, (1e-4, 1e-7), True)]
-    )
+    one = make_bare_dng(tmp_path / "b.dng", make_noise(30, 30), RGGB, [(51041, 12, 2, (1e-4, 1e-7), True)])
     np.testing.assert_array_equal(read_raw(one).noise, [[1e-4, 1e-7]] * 4)
     for bad in ((float("nan"), 1.0), (-1.0, 1.0), (0.0, 0.0), (1.0, 2.0, 3.0)):
         tags = [(51041, 12, len(bad), bad, True)]
-        assert read_raw(make_bare_dng(tmp_path / "b.dng", make_noise(30, 30), bytes((0, 1, 1, 2)), tags)).noise is None
+        assert read_raw(make_bare_dng(tmp_path / "b.dng", make_noise(30, 30), RGGB, tags)).noise is None
 
 
 def opcodes(*codes: int) -> bytes:
@@ -157,7 +155,7 @@ def opcodes(*codes: int) -> bytes:
 def test_corrections_that_the_file_asks_for_are_named_and_left_alone(tmp_path: Path) -> None:
     def read(data: bytes) -> Any:
         tags = [(51009, 7, len(data), data, True)]
-        return read_raw(make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), bytes((0, 1, 1, 2)), tags))
+        return read_raw(make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), RGGB, tags))
 
     words = {(9,): ["lens shading"], (8, 1, 3): ["lens shading", "warp"], (8,): [], (4,): ["bad pixels"]}
     for codes, expected in words.items():
@@ -174,14 +172,14 @@ def test_the_matrix_for_daylight_is_taken(tmp_path: Path) -> None:
     lamp, sun = MATRIX + 0.05, MATRIX
     for first, second, light in [(lamp, sun, (17, 21)), (sun, lamp, (21, 17))]:
         tags = [tag(50721, first), tag(50722, second), (50778, 3, 1, light[0], True), (50779, 3, 1, light[1], True)]
-        raw = read_raw(make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), bytes((0, 1, 1, 2)), tags))
+        raw = read_raw(make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), RGGB, tags))
         np.testing.assert_allclose(raw.camera_from_xyz, sun, atol=1e-4)
 
 
 def test_white_balance_falls_back_to_daylight_and_to_one(tmp_path: Path) -> None:
     matrix = [(50721, 10, 9, tuple(v for e in MATRIX.ravel() for v in (round(e * 10000), 10000)), True)]
-    known = read_raw(make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), bytes((0, 1, 1, 2)), matrix))
-    unknown = read_raw(make_bare_dng(tmp_path / "b.dng", make_noise(30, 30), bytes((0, 1, 1, 2))))
+    known = read_raw(make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), RGGB, matrix))
+    unknown = read_raw(make_bare_dng(tmp_path / "b.dng", make_noise(30, 30), RGGB))
     assert (known.balance_source, unknown.balance_source) == ("daylight", "none")
     assert known.balance[1] == known.balance[2] == 1
     assert known.balance[0] > 1.5
@@ -192,7 +190,7 @@ def test_white_balance_falls_back_to_daylight_and_to_one(tmp_path: Path) -> None
 @pytest.mark.parametrize(("fraction", "expected"), [((1, 30), 1 / 30), ((0, 1000000), None), ((1, 0), None)])
 def test_exposure_time_of_the_exif_directory(tmp_path: Path, fraction: tuple[int, int], expected: float | None) -> None:
     # tifffile writes no Exif directory: its tag gets a neighbour's number first, the directory goes to the end.
-    path = make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), bytes((0, 1, 1, 2)), [(34664, 4, 1, 0, True)])
+    path = make_bare_dng(tmp_path / "a.dng", make_noise(30, 30), RGGB, [(34664, 4, 1, 0, True)])
     data = path.read_bytes()
     start = len(data)
     exif = struct.pack("<HHHIII", 1, 33434, 5, 1, start + 18, 0) + struct.pack("<II", *fraction)
