@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
-from restore_hub.model.manifest import METADATA_KEY
 from restore_hub.model.sequence import load
 from restore_hub.photo.raw.mosaic import pack
 from restore_hub.plan import Chain, Plan, build_chain
@@ -150,25 +149,11 @@ def test_a_block_that_cannot_be_deployed_is_one_error(
     assert capfd.readouterr() == ("", "")
 
 
-def test_altered_weights_fail_the_test_vector(models: Path, tmp_path: Path) -> None:
+def test_a_file_without_a_manifest_is_refused(models: Path, tmp_path: Path) -> None:
     model = onnx.load(models / "enhance.onnx")
-    tensor = next(t for t in model.graph.initializer if t.name.endswith("weight"))
-    tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.float32(0.1), tensor.name))
-    onnx.save(model, tmp_path / "altered.onnx")
-    assert load(models / "enhance.onnx").verify() <= 1e-4
-    with refused("model.test-vector-differs", "altered.onnx"):
-        load(tmp_path / "altered.onnx").verify()
-
-
-TEXTS = {None: "model.no-manifest", "{": "model.damaged-manifest", '{"version": 99}': "model.newer-manifest"}
-
-
-@pytest.mark.parametrize(("text", "code"), [*TEXTS.items(), ('{"version": 1}', "model.damaged-manifest")])
-def test_files_without_a_sound_manifest_are_refused(models: Path, tmp_path: Path, text: str | None, code: str) -> None:
-    model = onnx.load(models / "enhance.onnx")
-    onnx.helper.set_model_props(model, {} if text is None else {METADATA_KEY: text})
+    onnx.helper.set_model_props(model, {})
     onnx.save(model, tmp_path / "m.onnx")
-    with refused(code, "m.onnx"):
+    with refused("model.no-manifest", "m.onnx"):
         load(tmp_path / "m.onnx")
 
 

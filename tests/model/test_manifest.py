@@ -23,7 +23,7 @@ def test_a_newer_manifest_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     text = '{"version": 99, "name": "t", "something": "new"}'
     with refused("model.newer-manifest", "c.onnx", version=99, highest=2):
         parse_manifest(text, tmp_path / "c.onnx")
-    for damaged in ('{"version": "x"}', "[1]", "{", "[" * 5000):
+    for damaged in ('{"version": "x"}', '{"version": 1}', "[1]", "{", "[" * 5000):
         with refused("model.damaged-manifest", "c.onnx"):
             parse_manifest(damaged, tmp_path / "c.onnx")
 

@@ -20,19 +20,13 @@ from support.raw_files import MATRIX
 
 def opened(**changes: Any) -> RawImage:
     """Return what is made of an opened file without tags: bggr, 14 bits."""
-    facts: dict[str, Any] = {
-        "raw_pattern": np.array([[2, 3], [1, 0]]),
-        "raw_image_visible": np.full((8, 8), 700, np.uint16),
-        "black_level_per_channel": [500, 510, 520, 530],
-        "white_level": 16383,
-        "camera_white_level_per_channel": [15000, 15100, 15200, 15300],
-        "camera_whitebalance": [2.0, 1.0, 1.5, 0.0],
-        "daylight_whitebalance": [2.1, 1.0, 1.4, 0.0],
-        "rgb_xyz_matrix": np.zeros((4, 3)),
-        "color_matrix": np.zeros((3, 4)),
-        "sizes": SimpleNamespace(raw_height=8, raw_width=8, top_margin=0, left_margin=0, flip=0),
-        "other": SimpleNamespace(shutter_speed=0.5),
-    }
+    facts = {"raw_pattern": np.array([[2, 3], [1, 0]]), "raw_image_visible": np.full((8, 8), 700, np.uint16)}
+    facts |= {"black_level_per_channel": [500, 510, 520, 530], "white_level": 16383}
+    facts |= {"camera_white_level_per_channel": [15000, 15100, 15200, 15300]}
+    facts |= {"camera_whitebalance": [2.0, 1.0, 1.5, 0.0], "daylight_whitebalance": [2.1, 1.0, 1.4, 0.0]}
+    facts |= {"rgb_xyz_matrix": np.zeros((4, 3)), "color_matrix": np.zeros((3, 4))}
+    facts |= {"sizes": SimpleNamespace(raw_height=8, raw_width=8, top_margin=0, left_margin=0, flip=0)}
+    facts |= {"other": SimpleNamespace(shutter_speed=0.5)}
     layout = Layout(3, ("BG", "GR"))
     assert Bayer().takes(layout)
     return Bayer().read(RawFile(Path(__file__), SimpleNamespace(**(facts | changes)), layout, Tags(exif={})))
