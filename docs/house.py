@@ -79,11 +79,11 @@ def svg() -> str:
         ),
     ]
     for i, row in enumerate(rows, start=1):
-        width = min((WIDTH - 2 * MARGIN - (len(row) - 1) * GAP) / len(row), 300)
-        left = (WIDTH - len(row) * width - (len(row) - 1) * GAP) / 2
-        for j, room in enumerate(row):
+        left = (WIDTH - sum(widths := _widths(row)) - (len(row) - 1) * GAP) / 2
+        for room, width in zip(row, widths, strict=True):
             fill, line = COLOURS[any(module.split(".")[0] == "torch" for module in imports(room))]
-            lines += _box(left + j * (width + GAP), MARGIN + i * ROW, width, *_words(room), fill, line)
+            lines += _box(left, MARGIN + i * ROW, width, *_words(room), fill, line)
+            left += width + GAP
     for k, (torch, text) in enumerate(LEGEND):
         x, y = MARGIN + 190 * k, height - MARGIN - 14
         lines.append(
@@ -91,6 +91,13 @@ def svg() -> str:
         )
         lines.append(f'<text x="{x + 22}" y="{y + 12}" font-size="13" text-anchor="start" fill="#444">{text}</text>')
     return "\n".join([*lines, "</svg>", ""])
+
+
+def _widths(row: list[str]) -> list[float]:
+    """Return the widths of the boxes of a row, by the lengths of their names."""
+    lengths = [len(_words(room)[0]) + 3 for room in row]
+    space = WIDTH - 2 * MARGIN - (len(row) - 1) * GAP
+    return [min(space * length / sum(lengths), 300) for length in lengths]
 
 
 def _words(room: str) -> tuple[str, str]:
@@ -107,7 +114,7 @@ def _box(x: float, y: float, width: float, name: str, more: str, fill: str, line
     first = y + BOX / 2 + (-3 if more else 5)
     return [
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{BOX}" rx="6" fill="{fill}" stroke="{line}"/>',
-        f'<text x="{middle:.0f}" y="{first:.0f}" font-size="14" font-weight="bold" fill="#222">{escape(name)}</text>',
+        f'<text x="{middle:.0f}" y="{first:.0f}" font-size="13" font-weight="bold" fill="#222">{escape(name)}</text>',
         *(
             [f'<text x="{middle:.0f}" y="{first + 18:.0f}" font-size="12" fill="#444">{escape(more)}</text>']
             if more

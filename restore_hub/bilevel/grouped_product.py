@@ -42,8 +42,8 @@ def grouped_product(
 
     R is exact if each F_j is a function of one affine combination of x and omega and the g_j are orthogonal (as in the
     toy problem of LwCL Eq. 9, from every start, one component per group). Otherwise its error is that of replacing the
-    Hessian; docs/solvers.md has measurements. Each group has a factor of its own for its t_j, so groups of one sample
-    can respond differently for each sample, unlike the plain outer product.
+    Hessian; docs/how-to/solvers.md has measurements. Each group has a factor of its own for its t_j, so groups of one
+    sample can respond differently for each sample, unlike the plain outer product.
 
     Cost: on top of the rows (`groups.rows_by_vmap`: one pass over the batch), m^2 |omega| multiplications for K and
     m^3 / 3, in float64, to factor it. Memory: m |omega| numbers for the rows, and m^2 for K.
@@ -51,7 +51,7 @@ def grouped_product(
     Args:
         rows: gradients by group, at the response point.
         g_u: dF_upper/domega at the same point.
-        damping: >= 0; docs/solvers.md shows its effect on angle, norm and training.
+        damping: >= 0; docs/how-to/solvers.md shows its effect on angle, norm and training.
         limit: largest |R|.
         length: the norm of tensors shaped like x.
 

@@ -228,7 +228,7 @@ CHAIN_KEYS = ("data", "blocks", "objectives")
 
 
 class Spec(Strict):
-    """A whole pipeline. docs/spec.md describes the language."""
+    """A whole pipeline. docs/reference/spec.md describes the language."""
 
     model_config = ConfigDict(
         **Strict.model_config,

@@ -18,8 +18,10 @@ from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
 LONG = {"docs/tutorial.md", "docs/how-to/training.md"}  # pages of several commands that train
-# What the specs of a page have more of than a test has time for.
+# What a page has more of than a test has time for.
+NARROW = "--set blocks.generate.width=4 --set blocks.generate.depth=1"
 SMALLER = {
+    "README.md": {"steps=20": f"steps=4 {NARROW}", "steps=5": "steps=2"},
     "docs/tutorial.md": {
         "steps: 300": "steps: 10",
         "steps: 20": "steps: 2",

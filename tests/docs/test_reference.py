@@ -12,7 +12,7 @@ import pytest
 from restore_hub.cli import group
 from restore_hub.errors import messages
 from restore_hub.plugins import default_registry
-from support import DOCS
+from support import DOCS, ROOT
 from support.pages import PAGES, blocks_of, text_of
 
 
@@ -48,6 +48,13 @@ def test_the_makefile_has_every_target_that_a_page_names() -> None:
         code = [*re.findall(r"`([^`\n]+)`", text_of(page)), *(block.text for block in blocks_of(page))]
         named = re.findall(r"^(?:\$ )?make ([a-z][\w-]*)", "\n".join(code), re.M)
         assert set(named) <= targets, page
+
+
+def test_every_page_that_the_code_names_exists() -> None:
+    sources = [path for folder in ("restore_hub", "plugins") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    for path in (path for path in sources if path.suffix in (".py", ".toml")):
+        for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+            assert (ROOT / page).is_file(), f"{path.name}: {page}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/reference/commands.md"])

@@ -61,7 +61,7 @@ def blocks_of(page: str) -> list[Block]:
 class Walk:
     """A reader who follows one page in a folder; what has run once isn't run again.
 
-    `smaller` replaces texts in the files that the page writes, such as numbers of steps.
+    `smaller` replaces texts of the page, such as numbers of steps.
     A worker of pytest that gets only a later block runs the ones before it first.
     """
 
@@ -72,13 +72,19 @@ class Walk:
     failed: Block | None = None
 
     def __post_init__(self) -> None:
+        for large in self.smaller:
+            assert large in text_of(self.page), f"{self.page}: no {large!r}"
         for block in blocks_of(self.page):
             if block.file:
-                text = block.text
-                for large, small in self.smaller.items():
-                    assert large in text or block.language == "python", f"{block}: no {large!r}"
-                    text = text.replace(large, small)
-                (self.folder / block.file).write_text(text, encoding="utf-8")
+                (self.folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / block.file).write_text(self.shrunk(block), encoding="utf-8")
+
+    def shrunk(self, block: Block) -> str:
+        """Return a block's text with the small numbers in place of the large ones."""
+        text = block.text
+        for large, small in self.smaller.items():
+            text = text.replace(large, small)
+        return text
 
     def upto(self, last: Block) -> str:
         """Run the blocks up to one; return what that one printed."""
@@ -86,7 +92,7 @@ class Walk:
             assert self.failed is None or self.failed == last, f"{self.failed} failed before this block"
             if block not in self.printed:
                 self.failed = block
-                self.printed[block] = run(self.folder, block.language, block.text)
+                self.printed[block] = run(self.folder, block.language, self.shrunk(block))
                 self.failed = None
         return self.printed[last]
 

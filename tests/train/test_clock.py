@@ -13,7 +13,7 @@ import pytest
 from restore_hub import run
 from restore_hub.report import read_runs, write_comparison
 from restore_hub.train import loop
-from restore_hub.train.recording import folder, recorder, tracker_thread
+from restore_hub.train.recording import find_run, recorder, tracker_thread
 from restore_hub.train.recording.find_run import create_run_folder, find_unfinished
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.recording.recorder import Recorder
@@ -113,7 +113,7 @@ def test_a_tracker_gets_every_value_once_and_in_the_order_of_steps(
 def test_the_run_that_ran_last_is_gone_on_with_whatever_the_clock_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder.time, "strftime", lambda _: "20260101-000000")  # all begin in the same second
+    monkeypatch.setattr(find_run.time, "strftime", lambda _: "20260101-000000")  # all begin in the same second
     runs = [create_run_folder(tmp_path, "night") for _ in range(3)]
     assert len({one.path for one in runs}) == 3
     for one, year in zip(runs, (2050, 1990, 2020), strict=True):

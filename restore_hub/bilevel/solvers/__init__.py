@@ -25,7 +25,7 @@ A state holds what the optimizers and the solver remember, but not theta and ome
 those together with its `state_dict()`, and with that of a `Start`.
 
 For your own solver, use `new_state` and `State` (what is carried from step to step), `report` and `Logs` (what is
-logged) and the functions of `restore_hub.bilevel`; docs/plugins.md has a complete one.
+logged) and the functions of `restore_hub.bilevel`; docs/how-to/write-solver.md has a complete one.
 
 An energy or gradient that isn't finite is an error before the step that it would spoil: that level and those after it
 don't change, and the lower steps before it remain.
