@@ -16,7 +16,6 @@ from support.commands import invoke, output
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
-    """Return two small runs that differ in seed, steps and results."""
     folders = []
     for index in (0, 1):
         folder = tmp_path / f"side{index}" / "run"

@@ -23,7 +23,6 @@ CHECKS = ["python", "packages", "training", "runtime", "device cpu", "memory", "
 
 @pytest.fixture
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take no time for convolutions."""
     monkeypatch.setattr(device_benchmark, "time_convolution", lambda _: Speed(25.0, 193.27))
 
 

@@ -96,7 +96,6 @@ def fetch():
 
 @pytest.fixture
 def file(write_plugin: Write) -> Path:
-    """Return a plugin file."""
     return write_plugin("shown_parts", PLUGIN)
 
 

@@ -118,7 +118,6 @@ def test_data_lists_and_runs_the_commands_of_plugins(tmp_path: Path, capsys: Cap
 
 
 def test_a_spec_with_a_plugin_from_a_file(tmp_path: Path, small: list[str]) -> None:
-    """`--plugin FILE` gives a spec a loss that isn't packaged."""
     (tmp_path / "mine.py").write_text(
         "from restore_hub import hookimpl\n"
         "class Huber:\n"

@@ -18,7 +18,6 @@ from support.commands import end
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a current folder with `a.png`."""
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "a.png", np.full((20, 30, 3), 0.5))
     return tmp_path

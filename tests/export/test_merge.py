@@ -49,7 +49,6 @@ def parts(small_chain: Chain, models: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def merged(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return `generate.onnx` and `enhance.onnx` in one file."""
     out = tmp_path_factory.mktemp("merged") / "m.onnx"
     merge(join(parts / "generate.onnx", parts / "enhance.onnx"), out)
     return out

@@ -28,7 +28,6 @@ REAL = ("apple_quicktake_shared/QKTK/Image__1.qtk", "apple_quicktake_shared/QKTN
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole file of each kind."""
     folder = tmp_path_factory.mktemp("whole")
     rng = np.random.default_rng(0)
     mosaic, four = rng.integers(0, 4000, (60, 80)).astype(np.uint16), np.ones(4, np.float32)
@@ -46,7 +45,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_damaged(source: Path, reader: str, way: str) -> int:
-    """Return how many copies were refused."""
     command = [sys.executable, str(Path(__file__).with_name("mutate.py")), str(source), reader, way, str(COUNT), SEED]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

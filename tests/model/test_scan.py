@@ -30,7 +30,6 @@ EMPTY = make_graph([], "g", [], [])
 
 
 def _outside(name: str, location: str = "../secret.bin") -> onnx.TensorProto:
-    """Return a tensor whose values lie in another file."""
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     for key, value in (("location", location), ("length", "4")):
         tensor.external_data.add(key=key, value=value)
@@ -87,7 +86,6 @@ def test_values_in_another_file_are_found_wherever_they_hide(tmp_path: Path, mod
 
 
 def test_every_field_of_onnx_that_matters_is_followed() -> None:
-    """Every field of onnx.proto that leads to a tensor, a node or a text that is used is followed."""
     wanted = {"TensorProto", "NodeProto"}
     names = {"ModelProto": "Model", "StringStringEntryProto": "Metadata"}
 

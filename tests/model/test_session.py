@@ -81,7 +81,6 @@ def test_a_provider_that_fails_in_a_run_is_an_error(capfd: pytest.CaptureFixture
 
 @pytest.mark.parametrize(("usable", "threads"), [(1, 1), (64, 0)])
 def test_threads_are_those_that_a_container_leaves(monkeypatch: pytest.MonkeyPatch, usable: int, threads: int) -> None:
-    """0 leaves it to onnxruntime, which counts the machine's cores."""
     monkeypatch.setattr("restore_hub.model.session.usable_cpus", lambda: usable)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     assert open_session(convolution_model(), "cpu").get_session_options().intra_op_num_threads == threads

@@ -79,7 +79,6 @@ def test_what_stays_true_is_kept_and_nothing_else(order: str, prefix: bool) -> N
 
 
 def test_exposure_in_the_main_directory_is_found_and_the_exif_directory_goes_before(tmp_path: Path) -> None:
-    """TIFF/EP, as old RAW files have it."""
     path = tmp_path / "a.nef"
 
     def kept() -> Directory | None:

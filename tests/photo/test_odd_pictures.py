@@ -74,7 +74,6 @@ def saved(picture: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def quietly(path: Path) -> Picture:
-    """Read a picture; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return read_picture(path)

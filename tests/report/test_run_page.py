@@ -52,7 +52,6 @@ class Reader(HTMLParser):
 
 
 def read(folder: Path) -> Reader:
-    """Write the report of a folder and parse it."""
     return Reader(write_report(folder).read_text(encoding="utf-8"))
 
 

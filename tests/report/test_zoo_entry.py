@@ -39,7 +39,6 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def run(finished: Result, tmp_path: Path) -> Path:
-    """Return a copy of the small run."""
     return Path(shutil.copytree(finished.folder, tmp_path / "run"))
 
 

@@ -14,7 +14,6 @@ from restore_hub.runtime.journal import FOLDER, JOURNAL
 
 
 def _without(line: Any, *keys: str) -> Any:
-    """Return a line without a fact."""
     line = json.loads(json.dumps(line))
     inner = line
     for key in keys[:-1]:
