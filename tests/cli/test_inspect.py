@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,10 @@ from restore_hub.model.manifest import Memory
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 from support.commands import output
+from support.models import Write
 
 
-def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path, write_model: Callable[..., Path]) -> None:
+def test_inspect_prints_inputs_metrics_and_the_verdict(tmp_path: Path, write_model: Write) -> None:
     memory = Memory(base=1 << 20, per_pixel=90)
     path = write_model(tmp_path / "chain.onnx", "raw-to-rgb", metrics={"psnr": 21.5}, memory=memory)
     shown = output("inspect", path)

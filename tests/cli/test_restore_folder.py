@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ import pytest
 from restore_hub.cli import progress
 from restore_hub.photo.picture_writer import write_picture
 from support.commands import invoke, output
+from support.models import Write
 
 COMMAND = [sys.executable, "-m", "restore_hub", "restore"]
 
 
 @pytest.fixture
-def photos(tmp_path: Path, write_raw: Callable[..., Path]) -> Path:
+def photos(tmp_path: Path, write_raw: Write) -> Path:
     for seed in range(5):
         write_raw(tmp_path / "photos" / f"p{seed}.dng", seed, gain=4.0 + seed)
     return tmp_path / "photos"

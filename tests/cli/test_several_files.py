@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,7 @@ from restore_hub.model.manifest import Memory
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from support.commands import invoke, output
-
-Write = Callable[..., Path]
+from support.models import Write
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,8 @@ from restore_hub.model.tiled import run
 from restore_hub.plan import Chain
 from support import refused
 from support.commands import output
-from support.models import check_sound, join
+from support.models import Write, check_sound, join
 
-Write = Callable[..., Path]
 PHASES = list(itertools.product((0, 1), (0, 1)))
 
 

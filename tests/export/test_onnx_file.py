@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from restore_hub.contracts import Port
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
 from restore_hub.model.sequence import load
 from restore_hub.photo.raw.mosaic import pack
-from restore_hub.plan import Chain, Plan, build_chain
+from restore_hub.plan import Chain, build_chain
 from support import refused
+from support.models import Make
 
 
 @pytest.mark.parametrize("phase", list(itertools.product((0, 1), (0, 1))), ids=str)
@@ -137,7 +137,7 @@ class Undecided(Block):
     ],
 )
 def test_a_block_that_cannot_be_deployed_is_one_error(
-    make: Callable[..., Plan], tmp_path: Path, capfd: Any, block: type[Block], code: str, place: str, facts: Any
+    make: Make, tmp_path: Path, capfd: Any, block: type[Block], code: str, place: str, facts: Any
 ) -> None:
     chain = build_chain(make()).eval()
     chain.blocks["enhance"] = block().eval()
@@ -157,7 +157,7 @@ def test_a_file_without_a_manifest_is_refused(models: Path, tmp_path: Path) -> N
         load(tmp_path / "m.onnx")
 
 
-def test_a_tensor_without_fixed_channels_is_refused(make: Callable[..., Plan]) -> None:
+def test_a_tensor_without_fixed_channels_is_refused(make: Make) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     chain = build_chain(make(f"blocks.enhance={network}")).eval()
     with refused("export.no-fixed-channels", tensor="stages"):

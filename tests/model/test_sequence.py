@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.journal import FOLDER, JOURNAL
 from support import refused
-from support.models import join, watch_sizes, with_tiling
+from support.models import Write, join, watch_sizes, with_tiling
 
-Write = Callable[..., Path]
 PICTURE = TensorInfo(name="p", shape=[1, 3, "height", "width"], space="srgb", low=0.0, high=1.0)
 MAP = TensorInfo(name="m", shape=[1, 1, "height", "width"], low=0.0, high=1.0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,13 @@ from restore_hub.model.session import open_session
 from restore_hub.model.tiled import Arrays
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
-from restore_hub.plan import Plan, build_chain
+from restore_hub.plan import build_chain
 from support import refused
-from support.models import watch_sizes, with_tiling
+from support.models import Make, Write, watch_sizes, with_tiling
 
 
 @pytest.fixture
-def model(make: Callable[..., Plan], tmp_path: Path) -> Model:
+def model(make: Make, tmp_path: Path) -> Model:
     torch.manual_seed(0)
     module = deployed_chain(build_chain(make()).eval(), "enhanced")
     export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
@@ -92,7 +91,7 @@ def test_a_file_without_a_record_of_its_memory_still_runs(model: Model, monkeypa
 
 
 @pytest.fixture
-def large(write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, Arrays]:
+def large(write_model: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, Arrays]:
     """Return a loaded file that halves a picture, and a picture that counts as large."""
     monkeypatch.setattr(tiled, "LARGE", 16)
     loaded = load(write_model(tmp_path / "m.onnx", tiling=Tiling(kind="none"), memory=Memory(base=1000, per_pixel=100)))
@@ -121,7 +120,7 @@ def test_a_large_picture_runs_in_a_second_session(large: tuple[Model, Arrays], m
 
 @pytest.mark.parametrize("moment", ["before", "while", "gone"])
 def test_a_file_replaced_after_loading_never_runs(
-    large: tuple[Model, Arrays], write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
+    large: tuple[Model, Arrays], write_model: Write, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The loaded weights run instead, and the forecast counts the memory that their session keeps."""
     model, feeds = large
@@ -144,9 +143,7 @@ def test_a_file_replaced_after_loading_never_runs(
         tiled.run(model, feeds)
 
 
-def test_a_file_replaced_while_loaded(
-    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_replaced_while_loaded(write_model: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its manifest would be that of other weights."""
     path = write_model(tmp_path / "m.onnx")
 
@@ -169,9 +166,7 @@ def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_p
 
 @pytest.mark.long
 @pytest.mark.parametrize("tile", [None, 0])
-def test_24_megapixels_keep_the_forecast(
-    make: Callable[..., Plan], pairs: Path, tmp_path: Path, tile: int | None
-) -> None:
+def test_24_megapixels_keep_the_forecast(make: Make, pairs: Path, tmp_path: Path, tile: int | None) -> None:
     """The peak of a process that does nothing else, against the forecast from the manifest."""
     module = deployed_chain(build_chain(make("blocks.generate.width=16", "blocks.generate.depth=3")).eval(), "enhanced")
     export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})

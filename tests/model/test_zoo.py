@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from support import check, refused
 from support.commands import invoke, output
+from support.models import Write
 from support.real import DATA, real
-
-Write = Callable[..., Path]
 
 
 @pytest.fixture

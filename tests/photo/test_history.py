@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.tiff import SHORT, UNDEFINED, Directory, Field, encode_tiff, numbers, text
+from support.models import Write
 
 EXIF, COMMENT = 34665, 37510
 TITLE = "the church of A"
@@ -53,9 +53,7 @@ def _save(path: Path, exif: Image.Exif) -> Path:
 
 
 @pytest.mark.parametrize("name", ["o.png", "o.tif", "o.jpg", "o.dng"])
-def test_every_format_says_what_was_done(
-    models: Path, tmp_path: Path, write_raw: Callable[..., Path], name: str
-) -> None:
+def test_every_format_says_what_was_done(models: Path, tmp_path: Path, write_raw: Write, name: str) -> None:
     photo = tmp_path / "a.dng"
     write_dng(photo, read_raw(write_raw(photo)), {270: text(TITLE)})
     done = restore(models / "chain.onnx", photo, tmp_path / name, gain=7.25, balance=(3, 1, 1.7))
@@ -70,7 +68,7 @@ def test_every_format_says_what_was_done(
     }
 
 
-def test_rules_are_as_they_are_printed(models: Path, tmp_path: Path, write_raw: Callable[..., Path]) -> None:
+def test_rules_are_as_they_are_printed(models: Path, tmp_path: Path, write_raw: Write) -> None:
     done = restore(models / "chain.onnx", write_raw(tmp_path / "a.dng", gain=8.0), tmp_path / "o.png")
     assert done.record["gain"] == {"value": 8.0, "rule": "stated in the file's metadata"}
     assert done.record["balance"] == {"factors": [2.0, 1.0, 1.0, 1.5], "source": "camera"}

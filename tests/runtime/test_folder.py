@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,11 @@ from restore_hub.runtime import folder as module
 from restore_hub.runtime.folder_result import RestoredFolder
 from restore_hub.runtime.journal import FOLDER, JOURNAL, open_journal
 from support import refused
-
-WriteRaw = Callable[..., Path]
+from support.models import Write
 
 
 @pytest.fixture
-def photos(tmp_path: Path, write_raw: WriteRaw) -> Path:
+def photos(tmp_path: Path, write_raw: Write) -> Path:
     """Return a folder with six RAW files, in it and in a sub-folder."""
     for seed in range(6):
         write_raw(tmp_path / "photos" / ("trip" if seed % 2 else "") / f"p{seed}.dng", seed)
@@ -77,7 +75,7 @@ def test_two_at_once_give_the_same_bits_and_progress_is_reported(models: Path, p
     assert len(_files(tmp_path / "1")) == 6
 
 
-def test_files_that_the_model_does_not_take_are_left_alone(models: Path, tmp_path: Path, write_raw: WriteRaw) -> None:
+def test_files_that_the_model_does_not_take_are_left_alone(models: Path, tmp_path: Path, write_raw: Write) -> None:
     folder = tmp_path / "photos"
     write_raw(folder / "a.dng")
     write_raw(folder / ".trash" / "b.dng")
@@ -133,7 +131,7 @@ def test_unforeseen_errors_stop_nothing(
     assert len(done.of("done")) == 5
 
 
-def test_results_are_skipped_until_a_change(models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw) -> None:
+def test_results_are_skipped_until_a_change(models: Path, photos: Path, tmp_path: Path, write_raw: Write) -> None:
     out, model = tmp_path / "out", tmp_path / "model.onnx"
     model.write_bytes((models / "chain.onnx").read_bytes())
 
@@ -190,7 +188,7 @@ def test_other_files_are_replaced_only_with_overwrite(models: Path, photos: Path
     assert read_picture(out / "trip" / "p3.png").pixels.shape == (26, 34, 3)
 
 
-def test_one_name_from_two_folders(models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw) -> None:
+def test_one_name_from_two_folders(models: Path, photos: Path, tmp_path: Path, write_raw: Write) -> None:
     """Cameras start again from 1: a result stays while the photograph that it was made from is still there."""
     restore_folder(models / "chain.onnx", photos, tmp_path / "out")
     before = _files(tmp_path / "out")
@@ -209,7 +207,7 @@ def test_one_name_from_two_folders(models: Path, photos: Path, tmp_path: Path, w
 
 @pytest.mark.parametrize("other", ["p0.nef", "P0.DNG"])
 def test_two_photographs_of_one_result(
-    models: Path, photos: Path, tmp_path: Path, write_raw: WriteRaw, other: str
+    models: Path, photos: Path, tmp_path: Path, write_raw: Write, other: str
 ) -> None:
     write_raw(photos / other)
     with refused("restore.same-result", result=Path("p0.png")):

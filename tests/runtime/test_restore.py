@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
 from support import refused
 from support.commands import output
+from support.models import Write
 from support.raw_files import make_dng
 
 
@@ -320,9 +320,7 @@ def test_none_of_it_imports_torch(models: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("raw-to-rgb", "o.png"), ("raw-to-rgb", "o.dng"), ("raw-to-raw", "o.dng")])
-def test_infinite_values_are_not_written(
-    tmp_path: Path, write_model: Callable[..., Path], kind: str, name: str
-) -> None:
+def test_infinite_values_are_not_written(tmp_path: Path, write_model: Write, kind: str, name: str) -> None:
     """A network may overflow on one photograph and on no test vector; as levels of a mosaic that would look sound."""
     model, photo = write_model(tmp_path / "m.onnx", kind, factor=1e38), _dng(tmp_path / "a.dng")
     with refused("restore.not-finite", photo, model=model):

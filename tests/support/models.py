@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 from restore_hub.model.manifest import Memory, Tiling
 from restore_hub.model.model import Model
 from restore_hub.model.verify import verify
+from restore_hub.plan import Plan
+
+Write = Callable[..., Path]  # of `write_model`, `write_raw` and the like
+Make = Callable[..., Plan]  # of `make`
 
 
 def join(*paths: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.raw.white_balance import check_balance, with_balance
 from support import refused
+from support.models import Write
 from support.raw_files import MATRIX
-
-Write = Callable[..., Path]
 
 
 def test_what_is_asked_for_goes_before_the_file(models: Path, tmp_path: Path, write_raw: Write) -> None:
@@ -37,7 +35,7 @@ def test_what_is_asked_for_goes_before_the_file(models: Path, tmp_path: Path, wr
     assert np.abs(pixels - read_picture(plain.path).pixels).max() > 1e-3
 
 
-def test_camera_is_what_the_file_states_or_an_error(tmp_path: Path, write_raw: Callable[..., Path]) -> None:
+def test_camera_is_what_the_file_states_or_an_error(tmp_path: Path, write_raw: Write) -> None:
     raw = read_raw(write_raw(tmp_path / "a.dng"))
     assert with_balance(raw, "camera", Path("a.dng")) is raw
     assert with_balance(raw, None, Path("a.dng")) is raw
@@ -47,7 +45,7 @@ def test_camera_is_what_the_file_states_or_an_error(tmp_path: Path, write_raw: C
             with_balance(replace(raw, balance_source=source), "camera", Path("a.dng"))
 
 
-def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Callable[..., Path]) -> None:
+def test_daylight_is_that_of_libraw(tmp_path: Path, write_raw: Write) -> None:
     path = write_raw(tmp_path / "a.dng", camera_from_xyz=MATRIX)
     made = with_balance(read_raw(path), "daylight", path)
     with rawpy.imread(str(path)) as raw:
