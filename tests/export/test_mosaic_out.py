@@ -105,7 +105,7 @@ def test_a_folder_of_mosaics_becomes_dngs(denoiser: Path, tmp_path: Path) -> Non
     done = restore_folder(denoiser, tmp_path / "photos", tmp_path / "out", balance=(3, 1, 2))
     assert [(str(result.out), result.state) for result in done.results] == [("a.dng", "done")]
     np.testing.assert_allclose(read_raw(tmp_path / "out" / "a.dng").balance, [3, 1, 1, 2], rtol=1e-5)
-    assert done.results[0].facts["notes"][2] == "colour of the camera, by its colour matrix"
+    assert done.results[0].facts["notes"][2].endswith("by its colour matrix")
     with refused("restore.mosaic-needs-dng"):
         restore_folder(denoiser, tmp_path / "photos", tmp_path / "png", format="png")
     with refused("restore.mosaic-needs-dng", "out.png", name="out.dng"):
@@ -116,6 +116,6 @@ def test_a_folder_of_mosaics_becomes_dngs(denoiser: Path, tmp_path: Path) -> Non
 def test_without_a_colour_matrix_the_record_says_so(denoiser: Path, tmp_path: Path) -> None:
     make_mosaic(tmp_path / "a.npy", make_noise(26, 34, 900), "cfa: rggb\nblack: 500\nwhite: 16000\n")
     done = restore(denoiser, tmp_path / "a.npy", tmp_path / "o.dng")
-    assert done.record["colour"] == "of the camera, taken for sRGB: no colour matrix is known"
+    assert "no colour matrix" in done.record["colour"]
     assert done.record["balance"] == {"factors": [1.0] * 4, "source": "none"}
     assert f"colour {done.record['colour']}" in done.notes
