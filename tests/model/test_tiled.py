@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from restore_hub.cli import group
@@ -29,11 +28,8 @@ from support.models import Make, Write, watch_sizes, with_tiling
 
 
 @pytest.fixture
-def model(make: Make, tmp_path: Path) -> Model:
-    torch.manual_seed(0)
-    module = deployed_chain(build_chain(make()).eval(), "enhanced")
-    export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
-    return load(tmp_path / "c.onnx")
+def model(models: Path) -> Model:
+    return load(models / "chain.onnx")
 
 
 def sizes(model: Model, monkeypatch: pytest.MonkeyPatch, tile: int | None = None) -> list[tuple[int, int]]:
@@ -69,10 +65,10 @@ def test_scarce_memory_means_smaller_tiles_or_an_error(model: Model, monkeypatch
     assert tiled.run(about(model, "approximate"), feeds)[1] == (
         "ran in 12 tiles, which may differ from the whole by 0.01",
     )
-    with refused("model.too-large", "c.onnx", width=130, height=150):
+    with refused("model.too-large", "chain.onnx", width=130, height=150):
         tiled.run(about(model, "none"), feeds)
     monkeypatch.setattr(tiled, "available_memory", lambda: 1_500_000)
-    with refused("model.too-large-for-tiles", "c.onnx"):
+    with refused("model.too-large-for-tiles", "chain.onnx"):
         tiled.run(about(model, "exact"), feeds)
 
 
@@ -80,7 +76,7 @@ def test_the_side_of_tiles_can_be_set(model: Model, monkeypatch: pytest.MonkeyPa
     assert len(sizes(about(model, "exact"), monkeypatch, tile=75)) == 4
     for tile in (0, 150):
         assert sizes(about(model, "none"), monkeypatch, tile=tile) == [(150, 130)]
-    with refused("model.no-tiles", "c.onnx"):
+    with refused("model.no-tiles", "chain.onnx"):
         sizes(about(model, "none"), monkeypatch, tile=149)
 
 
