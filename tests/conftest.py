@@ -25,9 +25,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, sampling
 
-pytest_plugins = [
-    f"support.{name}" for name in ("plugin_files", "raw_files", "runs", "chains", "trackers", "processes")
-]
+pytest_plugins = [f"support.{name}" for name in ("plugin_files", "runs", "chains", "trackers", "processes")]
 
 
 def pytest_report_header() -> str:

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from restore_hub.cli import group
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report.comparison import flatten
 from support import check
+from support.commands import invoke, output
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
-    """Return two small runs that differ in seed, steps and results."""
     folders = []
     for index in (0, 1):
         folder = tmp_path / f"side{index}" / "run"
@@ -38,9 +36,7 @@ def runs(tmp_path: Path) -> list[Path]:
 
 def test_the_table_and_the_page(runs: list[Path], tmp_path: Path) -> None:
     page = tmp_path / "c.html"
-    shown = CliRunner().invoke(group, ["compare", *map(str, runs), "-o", str(page)])
-    assert shown.exit_code == 0, shown.output
-    rows = [line.split() for line in shown.output.splitlines()]
+    rows = [line.split() for line in output("compare", *runs, "-o", page).splitlines()]
     assert rows[0] == ["side0/run", "side1/run"], "named by what tells them apart"
     for row in (
         ["seed", "0", "1"],
@@ -59,12 +55,9 @@ def test_the_table_and_the_page(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_what_compare_refuses(runs: list[Path], tmp_path: Path) -> None:
-    missing = CliRunner().invoke(group, ["compare", str(runs[0]), str(tmp_path)])
-    check(missing.exception, "export.not-a-run", tmp_path)
+    check(invoke("compare", runs[0], tmp_path).exception, "export.not-a-run", tmp_path)
     for arguments in ([runs[0]], [runs[0], runs[0]]):
-        alone = CliRunner().invoke(group, ["compare", *map(str, arguments)])
-        assert alone.exit_code == 2
-        assert "two different runs" in alone.output
+        assert "two different runs" in output("compare", *arguments, exit_code=2)
 
 
 def test_specs_become_dotted_keys() -> None:

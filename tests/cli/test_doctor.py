@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import pytest
-from click.testing import CliRunner
 
 from restore_hub import plugins as plugins_module
-from restore_hub.cli import group
 from restore_hub.errors import ModelFileError
 from restore_hub.plugins import Plugin
 from restore_hub.runtime import device_benchmark, doctor
 from restore_hub.runtime.device_benchmark import Speed
+from support.commands import output
 
 CHECKS = ["python", "packages", "training", "runtime", "device cpu", "memory", "cpus", "current folder",
           "temporary folder", "plugins"]  # fmt: skip
@@ -25,14 +23,11 @@ CHECKS = ["python", "packages", "training", "runtime", "device cpu", "memory", "
 
 @pytest.fixture
 def speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take no time for convolutions."""
     monkeypatch.setattr(device_benchmark, "time_convolution", lambda _: Speed(25.0, 193.27))
 
 
 def _findings(exit_code: int = 0) -> dict[str, dict[str, Any]]:
-    done = CliRunner().invoke(group, ["doctor", "--json"])
-    assert done.exit_code == exit_code, done.output
-    return {finding["name"]: finding for finding in json.loads(done.output)}
+    return {finding["name"]: finding for finding in json.loads(output("doctor", "--json", exit_code=exit_code))}
 
 
 def _blocked(*modules: str) -> subprocess.CompletedProcess[str]:
@@ -70,11 +65,7 @@ def test_without_onnxruntime_restoring_cannot_work_and_the_rest_is_still_checked
 def test_json_has_the_values() -> None:
     found = _findings()
     assert set(CHECKS) <= set(found)
-    assert found["device cpu"]["values"] == {
-        "provider": "CPUExecutionProvider",
-        "milliseconds": 25.0,
-        "gflops": 193.27,
-    }
+    assert found["device cpu"]["values"] == {"provider": "CPUExecutionProvider", "milliseconds": 25.0, "gflops": 193.27}
     assert found["device cpu"]["found"].endswith("works: a convolution takes 25 ms, 193 GFLOP/s")
     assert found["packages"]["values"]["numpy"]
     assert found["training"]["values"]["torch"]
@@ -106,16 +97,6 @@ def test_a_cpu_that_fails_ends_non_zero(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("speed")
-def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu", "onnxruntime"]}
-    monkeypatch.setattr(doctor, "packages_distributions", lambda: both)
-    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
-    found = _findings()["packages"]
-    assert found["status"] == "warning"
-    assert found["mend"].startswith("onnxruntime and onnxruntime-gpu ")
-
-
-@pytest.mark.usefixtures("speed")
 def test_another_onnxruntime_will_do_and_none_will_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: "" if name in ("onnxruntime", "torch") else "1.0")
     monkeypatch.setattr(doctor, "packages_distributions", lambda: {"onnxruntime": ["onnxruntime-gpu"]})
@@ -129,38 +110,32 @@ def test_another_onnxruntime_will_do_and_none_will_not(monkeypatch: pytest.Monke
     assert found["packages"]["found"] == "not installed: onnxruntime"
 
 
+def _fail() -> int:
+    raise AttributeError("no sysconf here")
+
+
+LOST = (Plugin("std", "x", "1"), Plugin("acme", "y", "1", error="ImportError: no camera"))
+BOTH = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu", "onnxruntime"]}
+
+
 @pytest.mark.usefixtures("speed")
-def test_little_memory_a_missing_folder_and_a_full_disk_are_warnings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("owner", "attribute", "value", "name", "found", "mend"),
+    [
+        (doctor, "packages_distributions", lambda: BOTH, "packages", "", "onnxruntime and onnxruntime-gpu "),
+        (doctor, "machine_memory", lambda: 1 << 30, "memory", "1 GiB for this process", ""),
+        (doctor, "machine_memory", _fail, "memory", "AttributeError: no sysconf here", ""),
+        (doctor, "free_disk", lambda _: 1 << 20, "current folder", "", " "),
+        (doctor.tempfile, "tempdir", "/none/here", "temporary folder", "No such file or directory", ""),
+        (plugins_module, "load_plugins", lambda *_: LOST, "plugins", "failed to load: acme", "list plugin`"),
+    ],
+)
+def test_warns(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, attribute: str, value: Any, name: str, found: str, mend: str
 ) -> None:
-    monkeypatch.setattr(doctor, "machine_memory", lambda: 1 << 30)
-    monkeypatch.setattr(doctor.tempfile, "tempdir", str(tmp_path / "none"))
-    monkeypatch.setattr(doctor, "free_disk", lambda _: 1 << 20)
-    found = _findings()
-    assert found["memory"]["status"] == "warning"
-    assert found["memory"]["found"] == "1 GiB for this process"
-    assert found["temporary folder"]["status"] == "warning"
-    assert "No such file or directory" in found["temporary folder"]["found"]
-    assert found["current folder"]["status"] == "warning"
-    assert found["current folder"]["mend"]
-
-
-@pytest.mark.usefixtures("speed")
-def test_a_check_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> int:
-        raise AttributeError("no sysconf here")
-
-    monkeypatch.setattr(doctor, "machine_memory", fail)
-    found = _findings()["memory"]
-    assert found["status"] == "warning"
-    assert found["found"].endswith("AttributeError: no sysconf here")
-
-
-@pytest.mark.usefixtures("speed")
-def test_a_plugin_that_failed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugins = (Plugin("std", "x", "1"), Plugin("acme", "y", "1", error="ImportError: no camera"))
-    monkeypatch.setattr(plugins_module, "load_plugins", lambda *_: plugins)
-    found = _findings()["plugins"]
-    assert found["status"] == "warning"
-    assert found["found"] == "failed to load: acme"
-    assert "`restore-hub list plugin`" in found["mend"]
+    monkeypatch.setattr(owner, attribute, value)
+    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
+    finding = _findings()[name]
+    assert finding["status"] == "warning"
+    assert found in finding["found"]
+    assert mend in finding["mend"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from click.testing import CliRunner
 
-from restore_hub.cli import group
+from support.commands import output
 
 
 @pytest.mark.parametrize(
@@ -28,6 +27,4 @@ from restore_hub.cli import group
     ],
 )
 def test_arguments_that_do_not_go_together(arguments: str, text: str) -> None:
-    result = CliRunner().invoke(group, ["export", *shlex.split(arguments)])
-    assert result.exit_code == 2
-    assert text in " ".join(result.output.split())
+    assert text in " ".join(output("export", *shlex.split(arguments), exit_code=2).split())

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from restore_hub.cli import group
-from restore_hub.cli.data import command as data_command
-from restore_hub.cli.list_ import command as list_command
-from restore_hub.cli.show import command as show_command
 from support import check
+from support.commands import invoke, output
 
 Write = Callable[[str, str], Path]
 Install = Callable[..., None]
@@ -99,60 +96,44 @@ def fetch():
 
 @pytest.fixture
 def file(write_plugin: Write) -> Path:
-    """Return a plugin file."""
     return write_plugin("shown_parts", PLUGIN)
 
 
+def _plugins(*files: Path) -> list[str]:
+    return [word for file in files for word in ("--plugin", str(file))]
+
+
 def _show(file: Path, name: str) -> Result:
-    return CliRunner().invoke(show_command, [name, "--plugin", str(file)])
-
-
-def _list(*arguments: object, plugins: Sequence[Path]) -> Result:
-    files = [word for file in plugins for word in ("--plugin", str(file))]
-    return CliRunner().invoke(list_command, [*map(str, arguments), *files])
+    return invoke("show", name, *_plugins(file))
 
 
 @pytest.mark.parametrize("kind", ["plugin", "plugins"])
 def test_plugins_are_listed(file: Path, kind: str) -> None:
-    result = _list(kind, plugins=[file])
-    assert result.exit_code == 0
-    head, row = result.output.splitlines()
+    head, row = output("list", kind, *_plugins(file)).splitlines()
     assert head.split() == ["PLUGIN", "STATUS", "COMPONENTS", "VERSION", "FROM"]
     assert row.split() == ["shown-parts", "ok", "8", "0", str(file)]
 
 
 def test_plugins_that_failed_are_listed_with_their_error(file: Path, write_plugin: Write) -> None:
     broken = write_plugin("broken_part", "import nothing_of_this_name")
-    result = _list("plugin", plugins=[file, broken])
-    assert result.exit_code == 1
-    rows = {line.split()[0]: line.split()[1] for line in result.output.splitlines()[1:3]}
+    plugins = output("list", "plugin", *_plugins(file, broken), exit_code=1)
+    rows = {line.split()[0]: line.split()[1] for line in plugins.splitlines()[1:3]}
     assert rows == {"shown-parts": "ok", "broken-part": "FAILED"}
-    everything = _list(plugins=[file, broken])
-    assert everything.exit_code == 0
-    for output in (result.output, everything.output):
-        assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in output
+    for shown in (plugins, output("list", *_plugins(file, broken))):
+        assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in shown
 
 
-def test_list_shows_all_or_one_kind(file: Path) -> None:
-    everything = _list(plugins=[file])
-    assert everything.exit_code == 0
-    assert len(everything.output.split("\n\n")[0].splitlines()) == 9
+def test_list_shows_all_or_one_kind(file: Path, install: Install) -> None:
+    everything = output("list", *_plugins(file))
+    assert len(everything.split("\n\n")[0].splitlines()) == 9
     for kind in ("loss", "losses"):
-        losses = _list(kind, plugins=[file])
-        assert losses.output.splitlines()[1:] == ["loss  shown-parts/net  A loss of the same name"]
-
-
-def test_list_refuses_an_unknown_kind(file: Path) -> None:
-    error = _list("netwrok", plugins=[file]).exception
+        losses = output("list", kind, *_plugins(file)).splitlines()
+        assert losses[1:] == ["loss  shown-parts/net  A loss of the same name"]
+    error = invoke("list", "netwrok", *_plugins(file)).exception
     check(error, "plugin.unknown-kind", kind="netwrok")
     assert "'network'" in str(error)
-
-
-def test_a_list_of_one_kind_mentions_plugins_that_failed(file: Path, install: Install) -> None:
     install(broken_part="no_such_module_here")
-    result = _list("network", plugins=[file])
-    assert result.exit_code == 0
-    assert "broken-part failed to load" in result.stderr
+    assert "broken-part failed to load" in output("list", "network", *_plugins(file))
 
 
 def test_show_tells_all_of_every_kind_of_a_name(file: Path) -> None:
@@ -182,12 +163,9 @@ def test_show_reads_ports_from_an_instance_or_says_that_they_vary(file: Path) ->
     needy = _show(file, "shown-parts/needy").output
     assert "channels: int (required)" in needy
     assert "ports: depend on the options" in needy
-
-
-def test_show_leaves_out_what_a_run_fills_in(file: Path) -> None:
-    output = _show(file, "shown-parts/notes").output
-    assert "title: str = 'x'" in output
-    assert "folder" not in output
+    notes = _show(file, "shown-parts/notes").output
+    assert "title: str = 'x'" in notes
+    assert "folder" not in notes, "a run fills it in"
 
 
 @pytest.mark.parametrize(("name", "call"), [("fetch", "data fetch"), ("glow", "glow")])
@@ -212,13 +190,10 @@ def test_show_fails_clearly(file: Path, name: str, code: str, near: str | None) 
     assert near is None or near in str(error)
 
 
-def test_show_of_a_failed_plugin_gives_its_error(write_plugin: Write) -> None:
+@pytest.mark.parametrize("name", ["broken-part/x", "broken_part/x"])
+def test_show_of_a_failed_plugin_gives_its_error(file: Path, write_plugin: Write, install: Install, name: str) -> None:
     broken = write_plugin("broken_part", "raise RuntimeError('no camera')")
     check(_show(broken, "broken-part/x").exception, "plugin.fails", broken, cause="RuntimeError: no camera")
-
-
-@pytest.mark.parametrize("name", ["broken-part/x", "broken_part/x"])
-def test_show_of_a_failed_installed_plugin_gives_its_error(file: Path, install: Install, name: str) -> None:
     install(broken_part="no_such_module_here")
     check(_show(file, name).exception, "plugin.fails", "broken-part")
 
@@ -230,31 +205,28 @@ def test_show_reads_the_tensors_of_a_module_from_forward(file: Path) -> None:
 
 
 def test_data_runs_a_command_of_a_plugin_file(file: Path, write_plugin: Write) -> None:
-    listed = CliRunner().invoke(data_command, ["--plugin", str(file), "--help"])
-    assert "fetch  Fetches data" in listed.output
-    other = write_plugin("broken_part", COMMAND)
-    done = CliRunner().invoke(data_command, ["--plugin", str(other), "fetch"])
-    assert done.output == "fetched\n"
+    assert "fetch  Fetches data" in output("data", *_plugins(file), "--help")
+    assert output("data", *_plugins(write_plugin("broken_part", COMMAND)), "fetch") == "fetched\n"
 
 
 def test_commands_of_one_short_name_need_their_whole_name(file: Path, write_plugin: Write) -> None:
-    options = ["--plugin", str(file), "--plugin", str(write_plugin("broken_part", COMMAND))]
-    listed = CliRunner().invoke(data_command, [*options, "--help"]).output
+    options = _plugins(file, write_plugin("broken_part", COMMAND))
+    listed = output("data", *options, "--help")
     assert "broken-part/fetch  Fetches too" in listed
     assert "shown-parts/fetch  Fetches data" in listed
-    assert CliRunner().invoke(data_command, [*options, "broken-part/fetch"]).output == "fetched\n"
-    bare = CliRunner().invoke(data_command, [*options, "fetch"]).exception
+    assert output("data", *options, "broken-part/fetch") == "fetched\n"
+    bare = invoke("data", *options, "fetch").exception
     check(bare, "plugin.command-of-several", known="broken-part/fetch or shown-parts/fetch")
-    shown = CliRunner().invoke(show_command, ["broken-part/fetch", *options]).output
+    shown = output("show", "broken-part/fetch", *options)
     assert "run: restore-hub data broken-part/fetch --help" in shown
 
 
 @pytest.mark.parametrize("name", ["glow", "shown-parts/glow"])
 def test_an_installed_plugin_adds_a_command_at_the_top(file: Path, install: Install, name: str) -> None:
     install(shown_parts=file.stem)
-    assert CliRunner().invoke(group, [name]).output == "glowing\n"
-    assert "No such command 'fetch'" in CliRunner().invoke(group, ["fetch"]).output, "it stands in a group"
-    assert "did you mean 'glow'?" in CliRunner().invoke(group, ["glwo"]).output
+    assert output(name) == "glowing\n"
+    assert "No such command 'fetch'" in output("fetch", exit_code=2), "it stands in a group"
+    assert "did you mean 'glow'?" in output("glwo", exit_code=2)
 
 
 def test_importing_the_commands_imports_click_alone() -> None:

@@ -10,16 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from restore_hub.cli import new_plugin
 from support import check
+from support.commands import invoke, output
 
 pytestmark = pytest.mark.usefixtures("install")
-
-
-def _new(name: str, into: Path) -> Result:
-    return CliRunner().invoke(new_plugin.command, [name, "--into", str(into)])
 
 
 def _install(folder: Path, site: Path) -> None:
@@ -38,18 +34,12 @@ def _install(folder: Path, site: Path) -> None:
 
 
 def test_generated_plugin_registers_and_passes_its_own_tests(tmp_path: Path) -> None:
-    result = _new("my-net", tmp_path)
-    assert result.exit_code == 0, result.output
+    told = output("new-plugin", "my-net", "--into", tmp_path)
     folder = tmp_path / "restore-hub-my-net"
-    assert "pip install -e . && restore-hub show my-net/residual" in result.output
+    assert "pip install -e . && restore-hub show my-net/residual" in told
     written = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    assert written == [
-        "README.md",
-        "pyproject.toml",
-        "restore_hub_my_net/__init__.py",
-        "restore_hub_my_net/networks.py",
-        "tests/test_conformance.py",
-    ]
+    package = ["restore_hub_my_net/__init__.py", "restore_hub_my_net/networks.py"]
+    assert written == ["README.md", "pyproject.toml", *package, "tests/test_conformance.py"]
     assert len((folder / "restore_hub_my_net/networks.py").read_text().splitlines()) < 40
     assert all("$" not in path.read_text() for path in folder.rglob("*") if path.is_file())
 
@@ -57,61 +47,43 @@ def test_generated_plugin_registers_and_passes_its_own_tests(tmp_path: Path) -> 
     _install(folder, site)
     paths = [str(site), *(p for p in sys.path if p)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RESTORE_HUB_PLUGINS": "my-net"}
-    listed = subprocess.run(
-        [sys.executable, "-c", "from restore_hub.cli.list_ import command; command(['network'])"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    assert "my-net/residual" in listed.stdout
-    tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=folder,
-    )
+    how = {"capture_output": True, "text": True, "check": False, "env": environment, "cwd": folder}
+    listing = "from restore_hub.cli.list_ import command; command(['network'])"
+    assert "my-net/residual" in subprocess.run([sys.executable, "-c", listing], **how).stdout
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder]
+    tested = subprocess.run(command, **how)
     assert tested.returncode == 0, tested.stdout
     assert "3 passed" in tested.stdout
 
 
 @pytest.mark.parametrize("name", ["My-Net", "my_net", "1net", "net-", "../net", "", "a b", "std"])
 def test_bad_names_are_refused(tmp_path: Path, name: str) -> None:
-    result = _new(name, tmp_path)
-    check(result.exception, "plugin.reserved" if name == "std" else "plugin.bad-namespace")
+    error = invoke("new-plugin", "--into", tmp_path, "--", name).exception
+    check(error, "plugin.reserved" if name == "std" else "plugin.bad-namespace")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_name_of_an_installed_plugin_is_refused(tmp_path: Path, install: Callable[..., None]) -> None:
     install(raw="nothing_here")
-    result = _new("raw", tmp_path)
-    check(result.exception, "plugin.installed", owner="nothing_here")
+    check(invoke("new-plugin", "raw", "--into", tmp_path).exception, "plugin.installed", owner="nothing_here")
 
 
 def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "restore-hub-mine"
     folder.mkdir()
     (folder / "work.txt").write_text("precious")
-    result = _new("mine", tmp_path)
-    check(result.exception, "plugin.exists", folder)
+    check(invoke("new-plugin", "mine", "--into", tmp_path).exception, "plugin.exists", folder)
     assert [p.name for p in folder.iterdir()] == ["work.txt"]
-
-
-def test_missing_parent_is_named(tmp_path: Path) -> None:
-    result = _new("mine", tmp_path / "absent")
-    check(result.exception, "plugin.bad-folder", tmp_path / "absent")
 
 
 def test_an_error_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(new_plugin._FILES, "README.md.txt", "pyproject.toml/below")
-    result = _new("mine", tmp_path)
-    check(result.exception, "plugin.cannot-write", "restore-hub-mine")
+    check(invoke("new-plugin", "mine", "--into", tmp_path).exception, "plugin.cannot-write", "restore-hub-mine")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files from anybody")
-def test_a_folder_that_takes_no_files_is_named() -> None:
-    result = _new("mine", Path("/proc"))
-    check(result.exception, "plugin.cannot-write", "/proc")
+def test_folders_that_take_no_files_are_named(tmp_path: Path) -> None:
+    missing = tmp_path / "absent"
+    check(invoke("new-plugin", "mine", "--into", missing).exception, "plugin.bad-folder", missing)
+    if Path("/proc/self").exists():
+        check(invoke("new-plugin", "mine", "--into", "/proc").exception, "plugin.cannot-write", "/proc")

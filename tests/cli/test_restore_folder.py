@@ -9,29 +9,25 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from restore_hub.cli import group, progress
+from restore_hub.cli import progress
 from restore_hub.photo.picture_writer import write_picture
+from support.commands import invoke, output
+from support.models import Write
 
 COMMAND = [sys.executable, "-m", "restore_hub", "restore"]
 
 
 @pytest.fixture
-def photos(tmp_path: Path, write_raw: Callable[..., Path]) -> Path:
+def photos(tmp_path: Path, write_raw: Write) -> Path:
     for seed in range(5):
         write_raw(tmp_path / "photos" / f"p{seed}.dng", seed, gain=4.0 + seed)
     return tmp_path / "photos"
-
-
-def _call(*arguments: object) -> Result:
-    return CliRunner().invoke(group, ["restore", *map(str, arguments)])
 
 
 def _rows(output: str) -> dict[str, str]:
@@ -41,7 +37,8 @@ def _rows(output: str) -> dict[str, str]:
 
 
 def test_a_table_at_the_end(models: Path, photos: Path, tmp_path: Path) -> None:
-    done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out", "--balance", "2,1,1.7", "--jobs", 2)
+    arguments = ("restore", models / "chain.onnx", photos, "-o", tmp_path / "out", "--balance", "2,1,1.7")
+    done = invoke(*arguments, "--jobs", 2)
     assert done.exit_code == 0, done.output
     row = _rows(done.stdout)
     assert float(row.pop("MP/s")) > 0
@@ -49,14 +46,13 @@ def test_a_table_at_the_end(models: Path, photos: Path, tmp_path: Path) -> None:
     assert row == expected
     assert done.stdout.splitlines()[-1] == f"results in {tmp_path / 'out'}"
     assert re.fullmatch(r"restore: 5/5 photographs, \S+ MP/s, 0 s left  5 done\n", done.stderr)
-    again = _call(models / "chain.onnx", photos, "-o", tmp_path / "out", "--balance", "2,1,1.7")
-    assert _rows(again.stdout) == {**expected, "done": "0", "skipped": "5", "MP/s": "-"}
+    assert _rows(invoke(*arguments).stdout) == {**expected, "done": "0", "skipped": "5", "MP/s": "-"}
 
 
 def test_failures_end_with_1_and_a_list(models: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "empty.dng").write_bytes(b"")
     (photos / "text.dng").write_text("hello\n")
-    done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
+    done = invoke("restore", models / "chain.onnx", photos, "-o", tmp_path / "out")
     assert done.exit_code == 1
     assert (_rows(done.stdout)["done"], _rows(done.stdout)["failed"]) == ("5", "2")
     _, first, second = done.stderr.splitlines()
@@ -65,10 +61,10 @@ def test_failures_end_with_1_and_a_list(models: Path, photos: Path, tmp_path: Pa
 
 
 def test_a_damaged_line_of_the_journal_is_reported(models: Path, photos: Path, tmp_path: Path) -> None:
-    _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
+    invoke("restore", models / "chain.onnx", photos, "-o", tmp_path / "out")
     journal = tmp_path / "out" / ".restore_hub" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes() + b'\n{"out": "p0.png"\n\xff\xfe')
-    done = _call(models / "chain.onnx", photos, "-o", tmp_path / "out")
+    done = invoke("restore", models / "chain.onnx", photos, "-o", tmp_path / "out")
     assert (done.exit_code, _rows(done.stdout)["skipped"]) == (0, "5")
     assert f"note: {journal}: skipped 2 damaged lines; " in done.stdout
 
@@ -76,19 +72,19 @@ def test_a_damaged_line_of_the_journal_is_reported(models: Path, photos: Path, t
 def test_pictures_have_no_gain(models: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_picture(tmp_path / "in" / "a.png", np.full((8, 8, 3), 0.25))
-    done = _call(models / "enhance.onnx", tmp_path / "in", "-o", tmp_path / "out", "--format", "tif", "--bits", "16")
-    assert done.exit_code == 0, done.output
-    assert {name: _rows(done.stdout)[name] for name in ("gain", "red", "blue")} == dict.fromkeys(
-        ("gain", "red", "blue"), "-"
-    )
+    more = ("--format", "tif", "--bits", "16")
+    done = invoke("restore", models / "enhance.onnx", tmp_path / "in", "-o", tmp_path / "out", *more)
+    row = _rows(done.stdout)
+    assert [row[name] for name in ("gain", "red", "blue")] == ["-"] * 3
     assert (tmp_path / "out" / "a.tif").is_file()
 
 
 def test_balance_of_one_photograph(models: Path, photos: Path, tmp_path: Path) -> None:
-    done = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png", "--balance", "3,1.5,3")
-    assert "white balance red 2, green 1, blue 2 (given)\n" in done.stdout
-    as_shot = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "b.png", "--balance", "camera")
-    assert "white balance red 2, green 1, blue 1.5 (camera)\n" in as_shot.stdout
+    factors_of = {"3,1.5,3": "2, green 1, blue 2 (given)", "camera": "2, green 1, blue 1.5 (camera)"}
+    for balance, factors in factors_of.items():
+        out = tmp_path / f"{balance[0]}.png"
+        arguments = (models / "chain.onnx", photos / "p0.dng", "-o", out, "--balance", balance)
+        assert f"white balance red {factors}\n" in output("restore", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +99,8 @@ def test_balance_of_one_photograph(models: Path, photos: Path, tmp_path: Path) -
     ],
 )
 def test_invalid_options(models: Path, photos: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = _call(models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png", *arguments)
-    assert done.exit_code == 2
-    assert message in " ".join(done.stderr.split())
+    call = ("restore", models / "chain.onnx", photos / "p0.dng", "-o", tmp_path / "a.png")
+    assert message in " ".join(output(*call, *arguments, exit_code=2).split())
     assert not (tmp_path / "a.png").exists()
 
 
@@ -124,9 +119,7 @@ main(sys.argv[1:])
 """
 
 
-def test_ctrl_c_finishes_work_in_progress_and_the_same_command_continues(
-    models: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_finishes_what_runs_and_the_same_command_continues(models: Path, photos: Path, tmp_path: Path) -> None:
     arguments = ["restore", models / "chain.onnx", photos, "-o", tmp_path / "out"]
     stopped = subprocess.run([sys.executable, "-c", STOPS, *arguments], capture_output=True, text=True, check=False)
     assert stopped.returncode == 130, stopped.stderr
@@ -135,7 +128,7 @@ def test_ctrl_c_finishes_work_in_progress_and_the_same_command_continues(
     made = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert {"p0.png", "p1.png"} <= made < {f"p{n}.png" for n in range(5)}
     assert not list((tmp_path / "out").rglob("*.part"))
-    row = _rows(_call(*arguments[1:]).stdout)
+    row = _rows(invoke(*arguments).stdout)
     assert (row["done"], row["skipped"], row["failed"]) == (str(5 - len(made)), str(len(made)), "0")
 
 
@@ -202,5 +195,5 @@ def test_progress_lines_are_seconds_apart(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_signal_handlers_are_restored(models: Path, photos: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
-    assert _call(models / "chain.onnx", photos, "-o", tmp_path / "out").exit_code == 0
+    assert invoke("restore", models / "chain.onnx", photos, "-o", tmp_path / "out").exit_code == 0
     assert signal.getsignal(signal.SIGINT) is before

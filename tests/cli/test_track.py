@@ -7,18 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from restore_hub import run
-from restore_hub.cli import group
 from support import LOWLIGHT, check
+from support.commands import invoke, output
 
-TRACKER = "tracker={tracker: mlflow/tracking}"
+TRACKER = ("--set", "tracker={tracker: mlflow/tracking}")
 SHORT = ("stages.0.steps=3", "stages.1.steps=2", "stages.1.lower.steps=1", "validate_every=2")
-
-
-def _track(folder: Path, *more: str) -> Result:
-    return CliRunner().invoke(group, ["track", str(folder), *more])
 
 
 def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(
@@ -28,12 +23,10 @@ def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = run(LOWLIGHT, overrides=[*overrides, *SHORT], out=tmp_path / "runs" / "r")
 
-    check(_track(done.folder).exception, "train.no-tracker", done.folder)
-    check(_track(tmp_path, "--set", TRACKER).exception, "train.not-a-run", tmp_path)
-
-    sent = _track(done.folder, "--set", TRACKER)
-    assert sent.exit_code == 0, sent.output
-    assert sent.output.startswith("tracker   mlflow ui --backend-store-uri sqlite:///")
+    check(invoke("track", done.folder).exception, "train.no-tracker", done.folder)
+    check(invoke("track", tmp_path, *TRACKER).exception, "train.not-a-run", tmp_path)
+    sent = output("track", done.folder, *TRACKER)
+    assert sent.startswith("tracker   mlflow ui --backend-store-uri sqlite:///")
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
     run_id = json.loads((done.folder / "tracker.json").read_text())["mlflow.db"]["run"]
     found = client.get_run(run_id)
@@ -44,8 +37,7 @@ def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(
     assert [m.step for m in client.get_metric_history(run_id, "holdout/psnr")] == [2, 3, 5]
     assert "chain.onnx" in [file.path for file in client.list_artifacts(run_id)]
 
-    again = _track(done.folder, "--set", TRACKER)
-    assert again.output == "nothing to send: the tracker has all of the run\n"
+    everything = "nothing to send: the tracker has all of the run\n"
+    assert output("track", done.folder, *TRACKER) == everything
     shutil.move(tmp_path / "runs", tmp_path / "moved")
-    moved = _track(tmp_path / "moved" / "r", "--set", TRACKER)
-    assert moved.output == "nothing to send: the tracker has all of the run\n"
+    assert output("track", tmp_path / "moved" / "r", *TRACKER) == everything

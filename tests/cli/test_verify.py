@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import NodeProto, TensorProto, numpy_helper
 from onnx.helper import (
     make_function,
@@ -23,7 +22,6 @@ from onnx.helper import (
     set_model_props,
 )
 
-from restore_hub.cli import group
 from restore_hub.errors import ModelFileError
 from restore_hub.export.raw_input import RAW_INPUTS
 from restore_hub.model.devices import PROVIDERS
@@ -31,6 +29,7 @@ from restore_hub.model.manifest import METADATA_KEY, Manifest, Probe, TensorInfo
 from restore_hub.model.model import probe_feeds
 from restore_hub.model.verify import verify
 from support import DOCS
+from support.commands import end, output
 
 Shape = Sequence[int | str]
 OPSET = 20
@@ -44,17 +43,9 @@ def _manifest(**changes: Any) -> Manifest:
     """Return what is true of `NODES`, with a test vector of their own result."""
     mosaic = probe_feeds(RAW_INPUTS, 3, 9, 11)["mosaic"]
     samples = [(c, y, x, float(mosaic[0, 0, y, x])) for c, y, x in ((0, 0, 0), (1, 8, 10), (2, 4, 3))]
-    facts = {
-        "name": "t/chain",
-        "kind": "raw-to-rgb",
-        "inputs": RAW_INPUTS,
-        "outputs": [OUTPUT],
-        "size_multiple": 1,
-        "opset": OPSET,
-        "parity": 0.0,
-        "probe": Probe(seed=3, height=9, width=11, samples=samples, tolerance=1e-4),
-        "licence": "CC0-1.0",
-    }
+    facts = {"name": "t/chain", "kind": "raw-to-rgb", "inputs": RAW_INPUTS, "outputs": [OUTPUT], "size_multiple": 1}
+    facts |= {"opset": OPSET, "parity": 0.0, "licence": "CC0-1.0"}
+    facts |= {"probe": Probe(seed=3, height=9, width=11, samples=samples, tolerance=1e-4)}
     return Manifest(**{**facts, **changes})
 
 
@@ -91,7 +82,7 @@ def _save(path: Path, model: onnx.ModelProto, manifest: Manifest | str) -> Path:
 def _errors(path: Path) -> dict[str, ModelFileError]:
     """Return the errors by check; checks that weren't run depend on one of them."""
     checks = verify(path)
-    errors = {check.name: check.error for check in checks if check.error is not None}
+    errors = {check.name: check.error for check in checks if check.error}
     failed = set(errors)
     for check in checks:
         if check.result == "not run":
@@ -108,21 +99,19 @@ def test_a_sound_file_passes_every_check(tmp_path: Path) -> None:
     path = _save(tmp_path / "chain.onnx", _model(), _manifest())
     checks = verify(path)
     assert {check.result for check in checks} == {"ok"}, checks
-    done = CliRunner().invoke(group, ["verify", str(path), str(path)])
-    assert done.exit_code == 0, done.output
-    assert done.output.count("chain.onnx: ok\n") == 2
-    assert "  phases          ok      all four\n" in done.output
-    assert "  sizes           ok      1x1, 1x7, 7x1, " in done.output
+    shown = output("verify", path, path)
+    assert shown.count("chain.onnx: ok\n") == 2
+    assert "  phases          ok      all four\n" in shown
+    assert "  sizes           ok      1x1, 1x7, 7x1, " in shown
 
 
 def test_one_bad_file_of_two_is_shown_and_ends_non_zero(tmp_path: Path) -> None:
     good = _save(tmp_path / "good.onnx", _model(), _manifest())
     bad = _save(tmp_path / "bad.onnx", _model(), _manifest(opset=17))
-    done = CliRunner().invoke(group, ["verify", str(bad), str(good)])
-    assert done.exit_code == 1
-    assert "bad.onnx: wrong in opset\n" in done.output
-    assert f"  opset           WRONG   {_errors(bad)['opset'].what}; " in done.output
-    assert "good.onnx: ok\n" in done.output
+    shown = output("verify", bad, good, exit_code=1)
+    assert "bad.onnx: wrong in opset\n" in shown
+    assert f"  opset           WRONG   {_errors(bad)['opset'].what}; " in shown
+    assert "good.onnx: ok\n" in shown
 
 
 @pytest.mark.parametrize(
@@ -312,15 +301,11 @@ def test_runs_at_sizes_and_phases(tmp_path: Path, case: str) -> None:
     assert found == expected
 
 
-def test_a_missing_device_is_an_error_before_any_file(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "restore_hub", "verify", "none.onnx", "--device", "directml"],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "DmlExecutionProvider" in done.stderr
-    assert "onnxruntime-directml" in done.stderr
+def test_a_missing_device_is_an_error_before_any_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = end(capsys, "verify", tmp_path / "none.onnx", "--device", "directml")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "DmlExecutionProvider" in err
+    assert "onnxruntime-directml" in err
 
 
 def test_it_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ def test_a_network_without_wide_convolutions_is_refused(models: Path) -> None:
 
 
 def test_onnxruntime_s_refusal_is_passed_on(tmp_path: Path) -> None:
-    """Feeds with another name."""
     onnx.save(_graph(16, 16, 16), tmp_path / "n.onnx")
     feeds = iter([{"nobody": np.zeros((1, 16, 2, 2), np.float32)}])
     with refused("export.int8-failed", "n.onnx"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,18 +15,16 @@ from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.export import deployed_block, deployed_chain, export_onnx, onnx_file
-from restore_hub.model.manifest import METADATA_KEY
 from restore_hub.model.sequence import load
 from restore_hub.photo.raw.mosaic import pack
-from restore_hub.plan import Chain, Plan, build_chain
+from restore_hub.plan import Chain, build_chain
 from support import refused
+from support.models import Make
 
 
 @pytest.mark.parametrize("phase", list(itertools.product((0, 1), (0, 1))), ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (19, 30), (48, 33)], ids=str)
-def test_the_file_is_the_chain_at_any_size_and_phase(
-    small_chain: Chain, models: Path, size: tuple[int, int], phase: tuple[int, int]
-) -> None:
+def test_the_file_is_the_chain(small_chain: Chain, models: Path, size: tuple[int, int], phase: tuple[int, int]) -> None:
     """Run in plain onnxruntime, against the blocks in PyTorch on planes packed by the reader's numpy code."""
     rng = np.random.default_rng(1)
     mosaic = rng.integers(500, 5000, size).astype(np.uint16)
@@ -67,6 +65,7 @@ def test_the_manifest_describes_inputs_and_origin(small_chain: Chain, models: Pa
 
 def test_the_file_is_one_valid_file_without_side_data(models: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["chain.onnx", "enhance.onnx"]
+    assert not [path for path in models.iterdir() if b".py" in path.read_bytes()], "names of sources"
     model = onnx.load(models / "chain.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert not [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
@@ -74,14 +73,7 @@ def test_the_file_is_one_valid_file_without_side_data(models: Path) -> None:
     assert defaults == {"phase", "black", "white", "balance", "gain"}
 
 
-def test_the_file_names_no_source_file_of_the_machine_that_made_it(models: Path) -> None:
-    for path in models.glob("*.onnx"):
-        assert b".py" not in path.read_bytes()
-
-
-def test_a_file_that_differs_is_not_published(
-    small_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_differs_is_refused(small_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights changed between tracing and the gate: the worst pixel is named, nothing is left behind."""
     module = deployed_block(small_chain, "enhance")
     real = onnx_file._traced
@@ -145,13 +137,7 @@ class Undecided(Block):
     ],
 )
 def test_a_block_that_cannot_be_deployed_is_one_error(
-    make: Callable[..., Plan],
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    block: Callable[[], nn.Module],
-    code: str,
-    place: str,
-    facts: dict[str, object],
+    make: Make, tmp_path: Path, capfd: Any, block: type[Block], code: str, place: str, facts: Any
 ) -> None:
     chain = build_chain(make()).eval()
     chain.blocks["enhance"] = block().eval()
@@ -163,34 +149,15 @@ def test_a_block_that_cannot_be_deployed_is_one_error(
     assert capfd.readouterr() == ("", "")
 
 
-def test_altered_weights_fail_the_test_vector(models: Path, tmp_path: Path) -> None:
+def test_a_file_without_a_manifest_is_refused(models: Path, tmp_path: Path) -> None:
     model = onnx.load(models / "enhance.onnx")
-    tensor = next(t for t in model.graph.initializer if t.name.endswith("weight"))
-    tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.float32(0.1), tensor.name))
-    onnx.save(model, tmp_path / "altered.onnx")
-    assert load(models / "enhance.onnx").verify() <= 1e-4
-    with refused("model.test-vector-differs", "altered.onnx"):
-        load(tmp_path / "altered.onnx").verify()
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        (None, "model.no-manifest"),
-        ("{", "model.damaged-manifest"),
-        ('{"version": 1}', "model.damaged-manifest"),
-        ('{"version": 99}', "model.newer-manifest"),
-    ],
-)
-def test_files_without_a_sound_manifest_are_refused(models: Path, tmp_path: Path, text: str | None, code: str) -> None:
-    model = onnx.load(models / "enhance.onnx")
-    onnx.helper.set_model_props(model, {} if text is None else {METADATA_KEY: text})
+    onnx.helper.set_model_props(model, {})
     onnx.save(model, tmp_path / "m.onnx")
-    with refused(code, "m.onnx"):
+    with refused("model.no-manifest", "m.onnx"):
         load(tmp_path / "m.onnx")
 
 
-def test_a_tensor_without_fixed_channels_is_refused(make: Callable[..., Plan]) -> None:
+def test_a_tensor_without_fixed_channels_is_refused(make: Make) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     chain = build_chain(make(f"blocks.enhance={network}")).eval()
     with refused("export.no-fixed-channels", tensor="stages"):

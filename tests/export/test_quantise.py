@@ -13,10 +13,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
 
 from restore_hub import restore
-from restore_hub.cli import group
 from restore_hub.export import deployed_chain, export_onnx, runs
 from restore_hub.export.file_scores import Scores, mosaic_of, planes_of, score_file
 from restore_hub.export.gate import save
@@ -26,13 +24,14 @@ from restore_hub.model.model import Model
 from restore_hub.model.sequence import load
 from restore_hub.model.verify import verify
 from restore_hub.photo.pictures import read_picture
-from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage, pack
+from restore_hub.photo.raw.mosaic import pack
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, check, refused
+from support.commands import invoke, output
+from support.raw_files import make_dng, make_noise
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +108,7 @@ def test_convolutions_run_in_integers_of_seven_bits_and_preprocessing_is_untouch
 
 def test_the_file_is_sound_and_restores_a_photograph_of_odd_size(trained: Path, made: Path, tmp_path: Path) -> None:
     assert [check.result for check in verify(made)] == ["ok"] * 13
-    mosaic = np.random.default_rng(0).integers(600, 1200, (27, 35)).astype(np.uint16)
-    facts = {"balance": np.float32([2, 1, 1, 1.5]), "balance_source": "camera", "camera": "Acme X1"}
-    write_dng(tmp_path / "p.dng", RawImage(mosaic, (1, 0), np.full(4, 512.0), np.full(4, 16383.0), **facts))
+    make_dng(tmp_path / "p.dng", 600 + make_noise(27, 35, 600), phase=(1, 0), white=np.full(4, 16383.0))
     for name in ("chain.onnx", "chain.int8.onnx"):
         restore(trained / "export" / name, tmp_path / "p.dng", tmp_path / f"{name}.png")
     one, other = (read_picture(tmp_path / f"{name}.png").pixels for name in ("chain.onnx", "chain.int8.onnx"))
@@ -132,10 +129,10 @@ def test_an_export_of_other_weights_leaves_no_int8_file_of_these(
 
 
 def test_inspect_shows_it(trained: Path, made: Path) -> None:
-    done = CliRunner().invoke(group, ["inspect", str(made)])
-    assert "int8: 6 of 11 convolutions; loses " in done.output
-    assert "time over float32's at 512 x 512: " in done.output
-    assert "int8" not in CliRunner().invoke(group, ["inspect", str(trained / "export" / "chain.onnx")]).output
+    shown = output("inspect", made)
+    assert "int8: 6 of 11 convolutions; loses " in shown
+    assert "time over float32's at 512 x 512: " in shown
+    assert "int8" not in output("inspect", trained / "export" / "chain.onnx")
 
 
 @pytest.fixture
@@ -182,17 +179,14 @@ def test_the_budget_bounds_the_mean_loss(trained: Path, alone: Path, monkeypatch
     scores = {"chain.onnx": Scores((30.0, 20.0), {}), "chain.int8.onnx.part": Scores((29.0, 20.0), {})}
     monkeypatch.setattr(Judge, "score", lambda _, model: scores[model.path.name])
     monkeypatch.setattr("restore_hub.export.runs.export_run", lambda *_: (alone,))
-    monkeypatch.setattr(
-        "restore_hub.export.int8_file.compare_run_times", lambda *_: [Speed(ratio=0.5, threads=1, height=8, width=9)]
-    )
-    command = ["export", str(trained), "--int8", "--budget"]
+    speed = [Speed(ratio=0.5, threads=1, height=8, width=9)]
+    monkeypatch.setattr("restore_hub.export.int8_file.compare_run_times", lambda *_: speed)
+    command = ["export", trained, "--int8", "--budget"]
     facts = {"loss": 0.5, "before": 25.0, "after": 24.5, "worst": 1.0, "pictures": 2, "budget": 0.49}
-    check(CliRunner().invoke(group, [*command, "0.49"]).exception, "export.int8-loses-too-much", **facts)
+    check(invoke(*command, "0.49").exception, "export.int8-loses-too-much", **facts)
     assert _left(alone) == ["chain.onnx"]
-    done = CliRunner().invoke(group, [*command, "0.5"])
-    assert done.output.endswith(
-        "2 pictures (the worst 1.00; allowed 0.5); time over float32's at 9 x 8: 0.50 on 1 thread\n"
-    )
+    said = "2 pictures (the worst 1.00; allowed 0.5); time over float32's at 9 x 8: 0.50 on 1 thread\n"
+    assert output(*command, "0.5").endswith(said)
     found = load(alone.with_name("chain.int8.onnx")).manifest.quantisation
     assert (found.psnr_loss, found.worst_loss, found.speed[0].ratio) == (0.5, 1.0, 0.5)
     assert _left(alone) == ["chain.int8.onnx", "chain.onnx"]
@@ -207,25 +201,23 @@ def test_ctrl_c_leaves_nothing(alone: Path, judge: Judge, split: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "code"),
+    ("code", "change"),
     [
-        ({"export": {"blocks": ["generate"]}, "metrics": {}}, "export.int8-needs-chain"),
-        ({"metrics": {}}, "export.int8-needs-metric"),
-        ({"metrics": {}, "data": "holdout"}, "export.int8-needs-splits"),
+        ("export.int8-needs-chain", {"export": {"blocks": ["generate"]}, "metrics": {}}),
+        ("export.int8-needs-metric", {"metrics": {}}),
+        ("export.int8-needs-splits", {"metrics": {}, "data": {}}),
     ],
 )
 def test_a_spec_that_cannot_be_judged_is_refused_before_anything_is_written(
     trained: Path, tmp_path: Path, change: dict[str, object], code: str
 ) -> None:
     resolved = json.loads((trained / "spec.json").read_text())
+    splits = dict(resolved["spec"]["data"])
     if "data" in change:
-        change = {
-            **change,
-            "data": {name: split for name, split in resolved["spec"]["data"].items() if name != "holdout"},
-        }
+        del splits["holdout"]
+        change = {**change, "data": splits}
     (tmp_path / "spec.json").write_text(json.dumps({**resolved, "spec": {**resolved["spec"], **change}}))
-    done = CliRunner().invoke(group, ["export", str(tmp_path), "--int8"])
-    check(done.exception, code, tmp_path)
+    check(invoke("export", tmp_path, "--int8").exception, code, tmp_path)
     assert not (tmp_path / "export").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ from restore_hub.export.tiling import find_tiling
 from restore_hub.model.model import probe_feeds
 from restore_hub.model.sequence import load
 from restore_hub.model.tiled import run
-from restore_hub.plan import Plan, build_chain
+from restore_hub.plan import build_chain
 from support import refused
+from support.models import Make
 
 
 def exported(chain: Deployed, path: Path) -> Path:
@@ -46,7 +46,7 @@ class Median(Looking):
         return self.convolution(columns.topk(2, dim=0).values[1])
 
 
-def looking(make: Callable[..., Plan], part: float, block: type[Looking] = Looking) -> Deployed:
+def looking(make: Make, part: float, block: type[Looking] = Looking) -> Deployed:
     torch.manual_seed(0)
     chain = build_chain(make()).eval()
     chain.blocks["enhance"] = block(part, chain.blocks["enhance"]).eval()  # type: ignore[arg-type]
@@ -54,9 +54,7 @@ def looking(make: Callable[..., Plan], part: float, block: type[Looking] = Looki
     return deployed_chain(chain, "enhanced")
 
 
-def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
-    make: Callable[..., Plan], tmp_path: Path
-) -> None:
+def test_the_shipped_chain_is_exact_at_odd_sizes_and_every_phase(make: Make, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
     model = load(exported(module, tmp_path / "c.onnx"))
@@ -64,7 +62,6 @@ def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
     assert (tiling.kind, tiling.align) == ("exact", 8)
     assert tiling.error <= 1e-4
     assert tiling.margin % 8 == 0
-    assert model.manifest.memory is not None
     assert model.manifest.memory.per_pixel > 16  # the mosaic and the picture alone
     for seed, (size, phase) in enumerate((((131, 97), (0, 1)), ((1, 140), (1, 1)), ((96, 96), (1, 0)))):
         feeds = probe_feeds(module.inputs, seed, *size, phase)
@@ -74,9 +71,7 @@ def test_the_shipped_chain_is_exact_and_stays_so_at_odd_sizes_and_every_phase(
         assert np.abs(whole - cut).max() <= 1e-4
 
 
-def test_a_margin_that_is_too_small_is_noticed(
-    make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_margin_is_noticed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
     monkeypatch.setattr(tiling_module, "receptive_field", lambda *_: 2)
     model = load(exported(module, tmp_path / "c.onnx"))
@@ -84,29 +79,25 @@ def test_a_margin_that_is_too_small_is_noticed(
     assert model.manifest.tiling.error > 1e-4 or model.manifest.tiling.kind == "none"
 
 
-def test_a_small_share_of_the_whole_s_mean_is_approximate(make: Callable[..., Plan], tmp_path: Path) -> None:
-    model = load(exported(looking(make, 0.01), tmp_path / "c.onnx"))
-    tiling = model.manifest.tiling
-    assert tiling.kind == "approximate"
-    assert 1e-4 < tiling.error <= 8 / 255
+@pytest.mark.parametrize(
+    ("part", "kind", "low", "high"), [(0.01, "approximate", 1e-4, 8 / 255), (20.0, "none", 8 / 255, np.inf)]
+)
+def test_the_whole_s_mean(make: Make, tmp_path: Path, part: float, kind: str, low: float, high: float) -> None:
+    tiling = load(exported(looking(make, part), tmp_path / "c.onnx")).manifest.tiling
+    assert tiling.kind == kind
+    assert low < tiling.error <= high
+    if kind == "none":
+        assert tiling.margin == 256
+        assert "256 pixels" in tiling.describe()
+        assert f"{tiling.error:.2g}" in tiling.describe()
 
 
-def test_a_large_share_of_the_whole_s_mean_allows_no_tiles(make: Callable[..., Plan], tmp_path: Path) -> None:
-    tiling = load(exported(looking(make, 20.0), tmp_path / "c.onnx")).manifest.tiling
-    assert (tiling.kind, tiling.margin) == ("none", 256)
-    assert tiling.error > 8 / 255
-    assert "256 pixels" in tiling.describe()
-    assert f"{tiling.error:.2g}" in tiling.describe()
-
-
-def test_a_median_filter_is_exact(make: Callable[..., Plan], tmp_path: Path) -> None:
+def test_a_median_filter_is_exact(make: Make, tmp_path: Path) -> None:
     tiling = load(exported(looking(make, 0.0, Median), tmp_path / "c.onnx")).manifest.tiling
     assert (tiling.kind, tiling.margin >= 3) == ("exact", True)
 
 
-def test_a_file_whose_memory_cannot_be_measured_is_not_published(
-    make: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_measured(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restore_hub.fresh_process.sys.executable", "/bin/false")
     module = deployed_chain(build_chain(make()).eval(), "enhanced")
     with refused("model.not-measured", quantity="memory"):
@@ -114,7 +105,7 @@ def test_a_file_whose_memory_cannot_be_measured_is_not_published(
     assert not list(tmp_path.iterdir())
 
 
-def test_find_tiling_tries_the_file_itself(make: Callable[..., Plan], tmp_path: Path) -> None:
+def test_find_tiling_tries_the_file_itself(make: Make, tmp_path: Path) -> None:
     """What the module gives doesn't count: the file is judged by itself."""
     local, other = looking(make, 0.0), looking(make, 20.0)
     assert find_tiling(local, load(exported(other, tmp_path / "o.onnx"))).kind == "none"

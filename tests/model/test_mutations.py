@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from restore_hub.photo.raw.dng_writer import write_dng
-from restore_hub.photo.raw.mosaic import RawImage
+from support.raw_files import make_dng, make_mosaic
+from support.real import DATA, real
 from support.sampling import SEED, share
 
 COUNT = share(1000)
 HANG = 300  # seconds for all copies; a run takes some 5
 LARGEST_GROWTH = 200  # MiB
-DATA = os.environ.get("RESTORE_HUB_DATA")
-SIDECAR = "size: 80x60\ncfa: rggb\nblack: [1, 2, 3, 4]\nwhite: 4095\nbalance: [2, 1, 1.5]\n"
+SIDECAR = "cfa: rggb\nblack: [1, 2, 3, 4]\nwhite: 4095\nbalance: [2, 1, 1.5]\n"
 PLAIN = ("m.npy", "m.png", "m.tif", "z.tif", "m.raw")
 PICTURES = ("p.png", "p.jpg", "p.tif", "q.tif", "qz.tif")
 REAL = ("apple_quicktake_shared/QKTK/Image__1.qtk", "apple_quicktake_shared/QKTN/raw_Image_04.qtk",
@@ -30,19 +28,14 @@ REAL = ("apple_quicktake_shared/QKTK/Image__1.qtk", "apple_quicktake_shared/QKTN
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole file of each kind."""
     folder = tmp_path_factory.mktemp("whole")
     rng = np.random.default_rng(0)
     mosaic, four = rng.integers(0, 4000, (60, 80)).astype(np.uint16), np.ones(4, np.float32)
-    raw = RawImage(mosaic, (0, 0), 0 * four, 4095 * four, four, "camera", noise=np.ones((4, 2)), exposure_time=0.1)
-    write_dng(folder / "a.dng", raw)
-    np.save(folder / "m.npy", mosaic)
-    Image.fromarray(mosaic).save(folder / "m.png")
-    tifffile.imwrite(folder / "m.tif", mosaic)
-    tifffile.imwrite(folder / "z.tif", mosaic, compression="zlib")
-    mosaic.tofile(folder / "m.raw")
+    levels = {"black": 0 * four, "white": 4095 * four, "balance": four, "camera_from_xyz": None}
+    make_dng(folder / "a.dng", mosaic, **levels, noise=np.ones((4, 2)), exposure_time=0.1)
     for name in PLAIN:
-        (folder / f"{name}.yaml").write_text(SIDECAR)
+        compressed = {"compression": "zlib"} if name == "z.tif" else {}
+        make_mosaic(folder / name, mosaic, SIDECAR, **compressed)
     picture = rng.integers(0, 255, (40, 50, 3)).astype(np.uint8)
     for suffix in ("png", "jpg", "tif"):
         Image.fromarray(picture).save(folder / f"p.{suffix}")
@@ -52,7 +45,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_damaged(source: Path, reader: str, way: str) -> int:
-    """Return how many copies were refused."""
     command = [sys.executable, str(Path(__file__).with_name("mutate.py")), str(source), reader, way, str(COUNT), SEED]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -86,8 +78,8 @@ def test_rendering_damaged_files(files: Path, name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@real
 @pytest.mark.parametrize("way", ["cut", "change"])
 @pytest.mark.parametrize("name", REAL)
 def test_damaged_camera_files(name: str, way: str) -> None:
-    assert read_damaged(Path(str(DATA)) / "raw" / name, "raw", way) > 0.04 * COUNT
+    assert read_damaged(DATA / "raw" / name, "raw", way) > 0.04 * COUNT

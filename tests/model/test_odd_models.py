@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from restore_hub.photo.picture_writer import write_picture
 from restore_hub.runtime.folder import restore_folder
 from restore_hub.runtime.restore import restore
 from support import refused
-
-Build = Callable[..., Path]
+from support.models import Write
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def build(manifest: dict[str, Any], tmp_path: Path) -> Build:
+def build(manifest: dict[str, Any], tmp_path: Path) -> Write:
     """Return a function that writes a graph of one node, with sizes as given in graph and manifest."""
 
     def write(operator: str, channels: tuple[int, int], *constants: np.ndarray, opset: int = 20, ir: int = 10) -> Path:
@@ -76,7 +74,7 @@ DOUBLE, HALF = (np.array([1, 1, factor, factor], np.float32) for factor in (2, 0
     ],
 )
 def test_other_channels_or_sizes_than_stated(
-    build: Build, photo: Path, operator: str, channels: tuple[int, int], constants: Any, tile: int | None, code: str
+    build: Write, photo: Path, operator: str, channels: tuple[int, int], constants: Any, tile: int | None, code: str
 ) -> None:
     path = build(operator, channels, *constants)
     with refused(code, path):
@@ -85,12 +83,12 @@ def test_other_channels_or_sizes_than_stated(
 
 
 @pytest.mark.parametrize("newer", [{"ir": 99}, {"opset": 99}])
-def test_a_file_for_a_later_onnxruntime(build: Build, newer: dict[str, int]) -> None:
+def test_a_file_for_a_later_onnxruntime(build: Write, newer: dict[str, int]) -> None:
     with refused("model.later-onnxruntime", "m.onnx"):
         load(build("Identity", (3, 3), **newer))
 
 
-def test_a_failing_run_is_one_error(build: Build, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_run_is_one_error(build: Write, capfd: pytest.CaptureFixture[str]) -> None:
     """onnxruntime would print its own account of it, in colour."""
     model = load(build("Gather", (3, 3), np.array([99])))
     with refused("model.run-failed", "m.onnx"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,13 @@ EMPTY = make_graph([], "g", [], [])
 
 
 def _outside(name: str, location: str = "../secret.bin") -> onnx.TensorProto:
-    """Return a tensor whose values lie in another file."""
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     for key, value in (("location", location), ("length", "4")):
         tensor.external_data.add(key=key, value=value)
     return tensor
 
 
-def _inside(name: str) -> onnx.TensorProto:
-    return numpy_helper.from_array(np.zeros(1, np.float32), name)
+INSIDE_VALUE = numpy_helper.from_array(np.zeros(1, np.float32), "a")
 
 
 def _attribute(**value: Any) -> onnx.NodeProto:
@@ -48,12 +45,8 @@ def _attribute(**value: Any) -> onnx.NodeProto:
     return node
 
 
-def _graph(**parts: Any) -> onnx.GraphProto:
-    return make_graph(parts.get("nodes", []), "g", [], [], parts.get("initializers", []), **parts.get("more", {}))
-
-
-def _sparse(values: onnx.TensorProto, indices: onnx.TensorProto) -> onnx.SparseTensorProto:
-    return make_sparse_tensor(values, indices, [1])
+def _graph(*nodes: onnx.NodeProto, tensors: Any = (), sparse: Any = None) -> onnx.GraphProto:
+    return make_graph(nodes, "g", [], [], tensors, sparse_initializer=sparse)
 
 
 def _with(graph: onnx.GraphProto, **more: Any) -> onnx.ModelProto:
@@ -63,35 +56,36 @@ def _with(graph: onnx.GraphProto, **more: Any) -> onnx.ModelProto:
     return model
 
 
-def _hidden() -> Iterator[onnx.ModelProto]:
-    """Yield a file for each place where a tensor can lie."""
-    out = _outside("w")
-    yield _with(_graph(initializers=[_inside("a"), out]))
-    yield _with(_graph(nodes=[_attribute(t=out)]))
-    yield _with(_graph(nodes=[_attribute(tensors=[_inside("a"), out])]))
-    yield _with(_graph(nodes=[_attribute(g=_graph(nodes=[_attribute(t=out)]))]))
-    yield _with(_graph(nodes=[_attribute(graphs=[EMPTY, _graph(initializers=[out])])]))
-    yield _with(_graph(nodes=[_attribute(sparse_tensor=_sparse(out, _inside("i")))]))
-    yield _with(_graph(nodes=[_attribute(sparse_tensors=[_sparse(_inside("v"), out)])]))
-    yield _with(_graph(more={"sparse_initializer": [_sparse(out, _inside("i"))]}))
-    yield _with(EMPTY, functions=make_function("acme", "F", [], ["y"], [_attribute(t=out)], []))
-    defaults = AttributeProto(name="a", type=AttributeProto.TENSOR, t=out)
-    yield _with(EMPTY, functions=make_function("acme", "F", [], [], [], [], attribute_protos=[defaults]))
-    yield _with(EMPTY, training_info=onnx.TrainingInfoProto(algorithm=_graph(initializers=[out])))
-    yield _with(EMPTY, training_info=onnx.TrainingInfoProto(initialization=_graph(initializers=[out])))
+OUT = _outside("w")
+SPARSE = [make_sparse_tensor(OUT, INSIDE_VALUE, [1]), make_sparse_tensor(INSIDE_VALUE, OUT, [1])]
+OUTER = _graph(tensors=[OUT])
+DEFAULT = AttributeProto(name="a", type=AttributeProto.TENSOR, t=OUT)
+HIDDEN = [  # a file for each place where a tensor can lie
+    _with(_graph(tensors=[INSIDE_VALUE, OUT])),
+    _with(_graph(_attribute(t=OUT))),
+    _with(_graph(_attribute(tensors=[INSIDE_VALUE, OUT]))),
+    _with(_graph(_attribute(g=_graph(_attribute(t=OUT))))),
+    _with(_graph(_attribute(graphs=[EMPTY, OUTER]))),
+    _with(_graph(_attribute(sparse_tensor=SPARSE[0]))),
+    _with(_graph(_attribute(sparse_tensors=[SPARSE[1]]))),
+    _with(_graph(sparse=[SPARSE[0]])),
+    _with(EMPTY, functions=make_function("acme", "F", [], ["y"], [_attribute(t=OUT)], [])),
+    _with(EMPTY, functions=make_function("acme", "F", [], [], [], [], attribute_protos=[DEFAULT])),
+    _with(EMPTY, training_info=onnx.TrainingInfoProto(algorithm=OUTER)),
+    _with(EMPTY, training_info=onnx.TrainingInfoProto(initialization=OUTER)),
+]
 
 
-@pytest.mark.parametrize("number", range(12))
-def test_values_in_another_file_are_found_wherever_they_hide(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("model", HIDDEN)
+def test_values_in_another_file_are_found_wherever_they_hide(tmp_path: Path, model: onnx.ModelProto) -> None:
     path = tmp_path / "m.onnx"
-    path.write_bytes(list(_hidden())[number].SerializeToString())
+    path.write_bytes(model.SerializeToString())
     assert read_onnx(path).external == {"../secret.bin"}
     with refused("model.external-data", path, files="../secret.bin"):
         load(path)
 
 
 def test_every_field_of_onnx_that_matters_is_followed() -> None:
-    """Every field of onnx.proto that leads to a tensor, a node or a text that is used is followed."""
     wanted = {"TensorProto", "NodeProto"}
     names = {"ModelProto": "Model", "StringStringEntryProto": "Metadata"}
 
@@ -113,9 +107,8 @@ def test_every_field_of_onnx_that_matters_is_followed() -> None:
                 left.append(part.message_type)
     texts = {8: "OperatorSetId", 14: "Metadata"}
     assert followed["Model"] | texts == INSIDE["Model"]
-    assert {n: parts for n, parts in followed.items() if n != "Model"} == {
-        n: parts for n, parts in INSIDE.items() if n in followed and n != "Model"
-    }
+    for name in followed.keys() - {"Model"}:
+        assert followed[name] == INSIDE.get(name, {})
     fields = onnx.TensorProto.DESCRIPTOR.fields_by_name
     assert (fields["external_data"].number, fields["data_location"].number) == (13, 14)
 
@@ -131,18 +124,17 @@ def test_only_the_low_half_of_an_enumeration_counts(tmp_path: Path) -> None:
 
 
 def test_a_compiled_part_in_another_file_is_external_data(tmp_path: Path) -> None:
-    model = _with(_graph(nodes=[make_node("EPContext", [], ["y"], domain="com.microsoft", ep_cache_context="../x")]))
+    model = _with(_graph(make_node("EPContext", [], ["y"], domain="com.microsoft", ep_cache_context="../x")))
     onnx.save(model, tmp_path / "m.onnx")
     with refused("model.external-data", "m.onnx"):
         refuse_external(read_onnx(tmp_path / "m.onnx"), tmp_path / "m.onnx")
 
 
 def test_facts_are_those_that_onnx_wrote(tmp_path: Path) -> None:
-    branch = _graph(nodes=[make_node("Deep", [], ["y"], domain="acme")])
+    branch = _graph(make_node("Deep", [], ["y"], domain="acme"))
     function = make_function("own", "F", ["x"], ["y"], [make_node("Abs", ["x"], ["y"])], [make_opsetid("", 20)])
-    model = _with(
-        _graph(nodes=[make_node("If", ["c"], ["z"], then_branch=branch, else_branch=EMPTY)]), functions=function
-    )
+    node = make_node("If", ["c"], ["z"], then_branch=branch, else_branch=EMPTY)
+    model = _with(_graph(node), functions=function)
     model.opset_import.append(make_opsetid("acme", 3))
     set_model_props(model, {"empty": "", "schön": "ja"})
     onnx.save(model, tmp_path / "m.onnx")
@@ -156,10 +148,9 @@ def test_facts_are_those_that_onnx_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100])
-def test_a_file_that_was_cut_off_is_refused_before_onnxruntime_sees_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
-) -> None:
-    content = _with(_graph(initializers=[numpy_helper.from_array(np.zeros(99, np.float32), "w")])).SerializeToString()
+def test_a_file_cut_off_never_reaches_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    zeros = numpy_helper.from_array(np.zeros(99, np.float32), "w")
+    content = _with(_graph(tensors=[zeros])).SerializeToString()
     (tmp_path / "m.onnx").write_bytes(content[:-cut])
     monkeypatch.setattr("onnxruntime.InferenceSession", None)
     with refused("model.damaged", "m.onnx"):
@@ -198,21 +189,15 @@ def test_nesting_has_a_limit(tmp_path: Path) -> None:
 def test_names_without_a_readable_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").touch()
-    for name, code in (
-        ("", "model.not-a-file"),
-        ("pipe", "model.not-a-file"),
-        ("none", "model.missing"),
-        ("empty", "model.empty"),
-        ("x" * 300, "model.unreadable"),
-    ):
-        with refused(code, tmp_path / name):
+    codes = {"": "not-a-file", "pipe": "not-a-file", "none": "missing", "empty": "empty", "x" * 300: "unreadable"}
+    for name, code in codes.items():
+        with refused(f"model.{code}", tmp_path / name):
             load(tmp_path / name)
 
 
 def test_load_refuses_a_manifest_of_another_graph(tmp_path: Path) -> None:
     """Whole and sound each for itself: only together they make no sense."""
-    shape = [1, 3, "h", "w"]
-    ends = [[make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name in ("image", "y")]
+    ends = [[make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, "h", "w"])] for name in ("image", "y")]
     model = _with(make_graph([make_node("Relu", ["image"], ["y"])], "g", *ends))
     tensor = '{"name": "NAME", "shape": [1, 3, "height", "width"]}'
     text = (

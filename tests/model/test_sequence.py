@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from restore_hub import load, restore, restore_folder
 from restore_hub.export.raw_input import RAW_INPUTS
 from restore_hub.model import sequence, tiled
 from restore_hub.model.graph import Graph
-from restore_hub.model.manifest import Memory, TensorInfo, Tiling
+from restore_hub.model.manifest import Memory, TensorInfo
 from restore_hub.model.model import Model, probe_feeds
 from restore_hub.model.sequence import ModelSequence
 from restore_hub.photo.picture_writer import write_picture
@@ -23,8 +22,8 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.journal import FOLDER, JOURNAL
 from support import refused
+from support.models import Write, join, watch_sizes, with_tiling
 
-Write = Callable[..., Path]
 PICTURE = TensorInfo(name="p", shape=[1, 3, "height", "width"], space="srgb", low=0.0, high=1.0)
 MAP = TensorInfo(name="m", shape=[1, 1, "height", "width"], low=0.0, high=1.0)
 
@@ -33,26 +32,21 @@ def _changed(info: TensorInfo, **changes: Any) -> TensorInfo:
     return info.model_copy(update=changes)
 
 
-def _join(*paths: Path) -> str:
-    return "+".join(map(str, paths))
-
-
 def test_one_takes_what_the_other_gives_unclipped(tmp_path: Path, write_model: Write) -> None:
     bright, dark = write_model(tmp_path / "a.onnx", factor=4.0), write_model(tmp_path / "b.onnx", factor=0.25)
-    chain = load(_join(bright, dark))
+    chain = load(join(bright, dark))
     assert isinstance(chain, ModelSequence)
     assert (chain.kind, chain.name, [info.name for info in chain.inputs]) == ("rgb-to-rgb", "t/a+t/b", ["image"])
     picture = np.random.default_rng(0).random((1, 3, 5, 7), dtype=np.float32)
     np.testing.assert_array_equal(chain({"image": picture}), picture)
     assert chain.verify() <= 1e-6
+    assert (load(join(dark, dark, dark))({"image": np.ones((1, 3, 2, 2), np.float32)}) == 0.25**3).all()
     assert isinstance(load(bright), Model)
 
 
 def test_a_loaded_model_runs_where_it_is(tmp_path: Path, write_model: Write) -> None:
     """Whoever asks for another device is told; nothing runs somewhere else in silence."""
     first, then = (load(write_model(tmp_path / name)) for name in ("a.onnx", "b.onnx"))
-    assert isinstance(first, Model)
-    assert isinstance(then, Model)
     assert sequence.as_sequence(first).models == sequence.as_sequence(first, "cpu").models == (first,)
     there = Model(Graph(then.path, then.graph.session, "cuda", then.graph.sha256), then.manifest)
     assert sequence.as_sequence(there).models[0].device == "cuda"
@@ -61,53 +55,40 @@ def test_a_loaded_model_runs_where_it_is(tmp_path: Path, write_model: Write) -> 
             restore(model, tmp_path / "a.png", tmp_path / "o.png", device="cpu")
 
 
-def test_the_same_file_three_times(tmp_path: Path, write_model: Write) -> None:
-    path = write_model(tmp_path / "a.onnx", factor=0.5)
-    made = load(_join(path, path, path))({"image": np.ones((1, 3, 2, 2), np.float32)})
-    assert (made == 0.125).all()
-
-
 def test_mosaics_keep_phase_levels_and_gain(tmp_path: Path, write_model: Write) -> None:
     """Either file adds the gain, and 10 for red in the second row."""
     denoise = write_model(tmp_path / "d.onnx", "raw-to-raw", factor=1.0)
     develop = write_model(tmp_path / "e.onnx", "raw-to-rgb", factor=1.0)
     enhance = write_model(tmp_path / "f.onnx", factor=2.0)
-    chain = load(_join(denoise, denoise, develop, enhance))
+    chain = load(join(denoise, denoise, develop, enhance))
     assert chain.kind == "raw-to-rgb"
     feeds = {"mosaic": np.zeros((1, 1, 4, 4), np.float32), "gain": np.float32([3]), "phase": np.array([1, 0])}
     assert (chain(feeds) == 2 * 3 * 13).all()
     assert (chain({"mosaic": feeds["mosaic"]}) == 6).all()
-    assert load(_join(denoise, denoise)).kind == "raw-to-raw"
+    assert load(join(denoise, denoise)).kind == "raw-to-raw"
 
 
 def test_tensors_where_they_fit(tmp_path: Path, write_model: Write) -> None:
     six = _changed(PICTURE, name="six", space="map", shape=[1, 6, "height", "width"])
     first = write_model(tmp_path / "a.onnx", "tensors", given=_changed(six, name="made"))
     then = write_model(tmp_path / "b.onnx", "tensors", taken=six, given=_changed(six, name="made"))
-    assert load(_join(first, then)).kind == "tensors"
+    assert load(join(first, then)).kind == "tensors"
     one = write_model(tmp_path / "c.onnx", "tensors", taken=MAP, given=PICTURE)
     enhance = write_model(tmp_path / "e.onnx")
-    assert load(_join(one, enhance)).kind == "tensors"
+    assert load(join(one, enhance)).kind == "tensors"
     with refused("restore.not-for-photographs", "c.onnx+", inputs="m", output="picture"):
-        restore(_join(one, enhance), tmp_path / "p.png", tmp_path / "o.png")
+        restore(join(one, enhance), tmp_path / "p.png", tmp_path / "o.png")
 
 
+RAW_TENSORS = {"kind": "tensors", "given": _changed(RAW_INPUTS[0], name="r"), "taken": MAP}
 MISFITS = [
-    (
-        {},
-        {"kind": "raw-to-rgb"},
-        ["sizes 1 x 3 x height x width against 1 x 1 x height x width", "colour space srgb against raw"],
-    ),
+    ({}, {"kind": "raw-to-rgb"}, ["sizes 1 x 3 x height x width against 1 x 1 x", "colour space srgb against raw"]),
     ({"kind": "raw-to-rgb"}, {"kind": "raw-to-raw"}, ["sizes", "colour space srgb against raw"]),
     ({"kind": "raw-to-raw"}, {}, ["sizes", "colour space raw against srgb"]),
     ({"given": _changed(PICTURE, space="linear")}, {}, ["colour space linear against srgb"]),
     ({"given": _changed(PICTURE, high=255.0)}, {}, ["range 0 to 255 against 0 to 1"]),
     ({"given": _changed(PICTURE, low=None)}, {}, ["range not stated to 1 against 0 to 1"]),
-    (
-        {"kind": "tensors", "given": _changed(RAW_INPUTS[0], name="r"), "taken": MAP},
-        {"kind": "raw-to-rgb"},
-        "model.no-phase",
-    ),
+    (RAW_TENSORS, {"kind": "raw-to-rgb"}, "model.no-phase"),
     ({"kind": "raw-to-raw"}, {"kind": "tensors", "taken": RAW_INPUTS[0]}, "model.sensor-levels"),
 ]
 
@@ -119,7 +100,7 @@ def test_files_that_do_not_fit(
     one, two = write_model(tmp_path / "a.onnx", **first), write_model(tmp_path / "b.onnx", **then)
     code = expected if isinstance(expected, str) else "model.does-not-fit"
     with refused(code, f"{one} before {two}") as caught:
-        load(_join(one, two))
+        load(join(one, two))
     if not isinstance(expected, str):
         facts = caught.value.facts
         given, taken = load(one).manifest.outputs[0].name, load(two).manifest.inputs[0].name
@@ -148,7 +129,7 @@ def pair(tmp_path: Path, write_model: Write) -> tuple[Path, Path]:
 
 def test_restore_says_which_files_it_used(pair: tuple[Path, Path], tmp_path: Path, write_raw: Write) -> None:
     photo = write_raw(tmp_path / "p.dng")
-    done = restore(_join(*pair), photo, tmp_path / "o.png", gain=0.25, bits=16)
+    done = restore(join(*pair), photo, tmp_path / "o.png", gain=0.25, bits=16)
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in pair]
     named = [{"name": name, "sha256": sha256} for name, sha256 in zip(("t/a", "t/b"), hashes, strict=True)]
     assert done.record["models"] == named
@@ -158,7 +139,7 @@ def test_restore_says_which_files_it_used(pair: tuple[Path, Path], tmp_path: Pat
         {"mosaic": raw.mosaic[None, None].astype(np.float32), "gain": np.float32([0.25]), "phase": np.array(raw.phase)}
     )})  # fmt: skip
     np.testing.assert_allclose(read_picture(done.path).pixels, expected[0].transpose(1, 2, 0), atol=1e-5)
-    again = restore(load(_join(*pair)), photo, tmp_path / "p.png", gain=0.25, bits=16)
+    again = restore(load(join(*pair)), photo, tmp_path / "p.png", gain=0.25, bits=16)
     assert again.path.read_bytes() == done.path.read_bytes()
 
 
@@ -166,11 +147,11 @@ def test_a_result_never_replaces_a_model(pair: tuple[Path, Path], tmp_path: Path
     part = pair[1].rename(tmp_path / "b.png")
     before = part.read_bytes()
     with refused("restore.output-is-input", part):
-        restore(_join(pair[0], part), write_raw(tmp_path / "p.dng"), part, overwrite=True)
+        restore(join(pair[0], part), write_raw(tmp_path / "p.dng"), part, overwrite=True)
     assert part.read_bytes() == before
 
 
-def test_a_folder_is_restored_again_when_any_model_changes(
+def test_a_new_model_restores_again(
     pair: tuple[Path, Path], tmp_path: Path, write_raw: Write, write_model: Write
 ) -> None:
     for seed in range(3):
@@ -180,49 +161,34 @@ def test_a_folder_is_restored_again_when_any_model_changes(
         done = restore_folder(source, tmp_path / "photos", tmp_path / out, gain=0.25, jobs=2)
         return [result.state for result in done.results]
 
-    assert states(_join(*pair)) == ["done"] * 3
-    assert states(_join(*pair)) == ["skipped"] * 3
+    assert states(join(*pair)) == ["done"] * 3
+    assert states(join(*pair)) == ["skipped"] * 3
     line = json.loads((tmp_path / "out" / FOLDER / JOURNAL).read_text().strip().splitlines()[0])
     assert line["made_from"]["model"] == [hashlib.sha256(path.read_bytes()).hexdigest() for path in pair]
     assert [model["sha256"] for model in line["facts"]["record"]["models"]] == line["made_from"]["model"]
     write_model(pair[1], factor=0.3)
-    assert states(_join(*pair)) == ["done"] * 3
+    assert states(join(*pair)) == ["done"] * 3
     assert states(str(pair[0])) == ["done"] * 3
 
 
 def test_pictures_go_through_two_files_to_a_dng(tmp_path: Path, write_model: Write) -> None:
     path = write_model(tmp_path / "a.onnx", factor=0.9)
     write_picture(tmp_path / "p.png", np.full((24, 26, 3), 0.5, np.float32))
-    done = restore(_join(path, path), tmp_path / "p.png", tmp_path / "o.dng")
+    done = restore(join(path, path), tmp_path / "p.png", tmp_path / "o.dng")
     assert (done.height, done.width, done.bits) == (24, 26, 16)
-    with refused("restore.option-for-raw", "gain", model=Path(_join(path, path))):
-        restore(_join(path, path), tmp_path / "p.png", tmp_path / "q.png", gain=2)
+    with refused("restore.option-for-raw", "gain", model=Path(join(path, path))):
+        restore(join(path, path), tmp_path / "p.png", tmp_path / "q.png", gain=2)
 
 
-def _about(path: Path, kind: str, memory: Memory | None = None) -> Model:
-    model = load(path)
-    assert isinstance(model, Model)
-    tiling = Tiling(kind=kind, margin=2, align=2, error=0.0 if kind == "exact" else 0.01)  # type: ignore[arg-type]
-    return model.with_manifest(model.manifest.model_copy(update={"tiling": tiling, "memory": memory}))
-
-
-def _sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the list that gets the file and the size of whatever runs."""
-    seen: list[tuple[str, tuple[int, ...]]] = []
-    call = Model.__call__
-
-    def watched(self: Model, feeds: dict[str, np.ndarray], **how: bool) -> np.ndarray:
-        seen.append((self.path.name, next(array.shape[2:] for array in feeds.values() if array.ndim == 4)))
-        return call(self, feeds, **how)
-
-    monkeypatch.setattr(Model, "__call__", watched)
-    return seen
+def _chain(pair: tuple[Path, Path], *kinds: str, memories: Any = (None, None)) -> ModelSequence:
+    parts = zip(pair, kinds, memories, strict=True)
+    return ModelSequence([with_tiling(load(path), kind, memory) for path, kind, memory in parts])
 
 
 def test_each_file_is_cut_by_its_own_rule(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     feeds = probe_feeds(RAW_INPUTS, 0, 30, 20, (1, 0))
-    seen = _sizes(monkeypatch)
-    exact = ModelSequence([_about(pair[0], "exact"), _about(pair[1], "exact")])
+    seen = watch_sizes(monkeypatch)
+    exact = _chain(pair, "exact", "exact")
     whole, notes = sequence.run(exact, feeds, 0)
     assert (whole.shape, notes) == ((3, 30, 20), ())
     assert seen == [("a.onnx", (30, 20)), ("b.onnx", (30, 20))]
@@ -233,38 +199,33 @@ def test_each_file_is_cut_by_its_own_rule(pair: tuple[Path, Path], monkeypatch: 
 
     monkeypatch.setattr(tiled, "LARGE", 16)  # exact ones run in tiles from here on, others whole
     seen.clear()
-    sequence.run(ModelSequence([_about(pair[0], "none"), _about(pair[1], "exact")]), feeds)
+    sequence.run(_chain(pair, "none", "exact"), feeds)
     assert seen[0] == ("a.onnx", (30, 20))
     assert [name for name, _ in seen[1:]] == ["b.onnx"] * 4
 
 
-def test_inexact_tiles_name_their_file_and_missing_tiles_are_refused_first(
-    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    feeds = probe_feeds(RAW_INPUTS, 0, 30, 20)
-    mixed = ModelSequence([_about(pair[0], "exact"), _about(pair[1], "approximate")])
+def test_inexact_and_missing_tiles_name_their_file(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds, mixed = probe_feeds(RAW_INPUTS, 0, 30, 20), _chain(pair, "exact", "approximate")
     assert sequence.run(mixed, feeds, 16)[1] == ("b.onnx: ran in 4 tiles, which may differ from the whole by 0.01",)
-    seen = _sizes(monkeypatch)
+    seen = watch_sizes(monkeypatch)
     with refused("model.no-tiles", "b.onnx") as caught:
-        sequence.run(ModelSequence([_about(pair[0], "exact"), _about(pair[1], "none")]), feeds, 16)
+        sequence.run(_chain(pair, "exact", "none"), feeds, 16)
     assert "2 pixels" in caught.value.facts["reason"]
-    assert seen == []
+    assert seen == [], "refused before any runs"
 
 
-def test_the_memory_for_every_file_is_checked_before_any_runs(
-    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_memory_for_every_file_is_checked_first(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     feeds, pixels = probe_feeds(RAW_INPUTS, 0, 30, 20), 600
     little, much = Memory(base=1000, per_pixel=100), Memory(base=1000, per_pixel=200)
     enough = tiled.forecast(much, 30, 20, tiled.AROUND + tiled.WAITING)
-    seen = _sizes(monkeypatch)
-    for order in ((little, much), (much, little)):
-        chain = ModelSequence([_about(path, "none", memory) for path, memory in zip(pair, order, strict=True)])
+    seen = watch_sizes(monkeypatch)
+    for memories in ((little, much), (much, little)):
+        chain = _chain(pair, "none", "none", memories=memories)
         monkeypatch.setattr(tiled, "available_memory", lambda: enough / tiled.NEARLY + 1)
         assert sequence.run(chain, feeds)[0].shape == (3, 30, 20)
         seen.clear()
         # Enough for the larger file by itself, and too little with a picture that waits between the two.
         monkeypatch.setattr(tiled, "available_memory", lambda: (enough - tiled.WAITING * pixels) / tiled.NEARLY + 1)
-        with refused("model.too-large", "b.onnx" if order[1] is much else "a.onnx"):
+        with refused("model.too-large", "b.onnx" if memories[1] is much else "a.onnx"):
             sequence.run(chain, feeds)
         assert seen == []

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from restore_hub.cli import group
@@ -24,45 +22,29 @@ from restore_hub.model.session import open_session
 from restore_hub.model.tiled import Arrays
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.reader import read_raw
-from restore_hub.plan import Plan, build_chain
+from restore_hub.plan import build_chain
 from support import refused
+from support.models import Make, Write, watch_sizes, with_tiling
 
 
 @pytest.fixture
-def model(make: Callable[..., Plan], tmp_path: Path) -> Model:
-    torch.manual_seed(0)
-    module = deployed_chain(build_chain(make()).eval(), "enhanced")
-    export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
-    return load(tmp_path / "c.onnx")
+def model(models: Path) -> Model:
+    return load(models / "chain.onnx")
 
 
 def sizes(model: Model, monkeypatch: pytest.MonkeyPatch, tile: int | None = None) -> list[tuple[int, int]]:
     """Return the sizes of what ran of a picture of 150 x 130."""
-    seen: list[tuple[int, int]] = []
-    call = Model.__call__
-
-    def watched(self: Model, feeds: dict[str, np.ndarray], **how: bool) -> np.ndarray:
-        seen.append(feeds["mosaic"].shape[2:])
-        return call(self, feeds, **how)
-
-    monkeypatch.setattr(Model, "__call__", watched)
+    seen = watch_sizes(monkeypatch)
     tiled.run(model, probe_feeds(model.manifest.inputs, 0, 150, 130), tile)
-    return seen
+    return [size for _, size in seen]
 
 
-def about(model: Model, kind: str, per_pixel: float = 100.0, base: int = 1_000_000) -> Model:
-    tiling = Tiling(kind=kind, margin=8, align=4, error=0.0 if kind == "exact" else 0.01)  # type: ignore[arg-type]
-    memory = Memory(base=base, per_pixel=per_pixel)
-    return model.with_manifest(model.manifest.model_copy(update={"tiling": tiling, "memory": memory}))
+def about(model: Model, kind: str) -> Model:
+    return with_tiling(model, kind, Memory(base=1_000_000, per_pixel=100), margin=8, align=4)
 
 
-def test_a_small_picture_runs_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_runs_in_tiles_where_these_are_exact(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes(about(model, "exact"), monkeypatch) == [(150, 130)]
-
-
-def test_a_large_one_runs_in_tiles_where_these_are_exact_else_whole(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(tiled, "LARGE", 64)
     ran = sizes(about(model, "exact"), monkeypatch)
     assert len(ran) == 9
@@ -83,39 +65,36 @@ def test_scarce_memory_means_smaller_tiles_or_an_error(model: Model, monkeypatch
     assert tiled.run(about(model, "approximate"), feeds)[1] == (
         "ran in 12 tiles, which may differ from the whole by 0.01",
     )
-    with refused("model.too-large", "c.onnx", width=130, height=150):
+    with refused("model.too-large", "chain.onnx", width=130, height=150):
         tiled.run(about(model, "none"), feeds)
     monkeypatch.setattr(tiled, "available_memory", lambda: 1_500_000)
-    with refused("model.too-large-for-tiles", "c.onnx"):
+    with refused("model.too-large-for-tiles", "chain.onnx"):
         tiled.run(about(model, "exact"), feeds)
 
 
 def test_the_side_of_tiles_can_be_set(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(sizes(about(model, "exact"), monkeypatch, tile=75)) == 4
-    assert sizes(about(model, "none"), monkeypatch, tile=0) == [(150, 130)]
-    assert sizes(about(model, "none"), monkeypatch, tile=150) == [(150, 130)]
-    with refused("model.no-tiles", "c.onnx"):
+    for tile in (0, 150):
+        assert sizes(about(model, "none"), monkeypatch, tile=tile) == [(150, 130)]
+    with refused("model.no-tiles", "chain.onnx"):
         sizes(about(model, "none"), monkeypatch, tile=149)
 
 
 def test_a_file_without_a_record_of_its_memory_still_runs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiled, "available_memory", lambda: 1)
-    silent = model.with_manifest(model.manifest.model_copy(update={"memory": None, "tiling": Tiling(kind="none")}))
+    silent = with_tiling(model, "none", None)
     assert sizes(silent, monkeypatch) == [(150, 130)]
 
 
 @pytest.fixture
-def large(write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, Arrays]:
+def large(write_model: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, Arrays]:
     """Return a loaded file that halves a picture, and a picture that counts as large."""
     monkeypatch.setattr(tiled, "LARGE", 16)
     loaded = load(write_model(tmp_path / "m.onnx", tiling=Tiling(kind="none"), memory=Memory(base=1000, per_pixel=100)))
-    assert isinstance(loaded, Model)
     return loaded, {"image": np.ones((1, 3, 40, 30), np.float32)}
 
 
-def test_a_large_picture_runs_in_a_second_session_made_once(
-    large: tuple[Model, Arrays], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_runs_in_a_second_session(large: tuple[Model, Arrays], monkeypatch: pytest.MonkeyPatch) -> None:
     model, feeds = large
     opened: list[bool] = []
 
@@ -131,17 +110,13 @@ def test_a_large_picture_runs_in_a_second_session_made_once(
         assert (tiled.run(again, feeds)[0] == 0.5).all()
     assert opened == [False]
     second = model.graph.frugal_session()
-    assert second is not None
     assert not second.get_session_options().enable_cpu_mem_arena
     assert model.graph.session.get_session_options().enable_cpu_mem_arena
 
 
 @pytest.mark.parametrize("moment", ["before", "while", "gone"])
 def test_a_file_replaced_after_loading_never_runs(
-    large: tuple[Model, Arrays],
-    write_model: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
+    large: tuple[Model, Arrays], write_model: Write, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The loaded weights run instead, and the forecast counts the memory that their session keeps."""
     model, feeds = large
@@ -159,15 +134,12 @@ def test_a_file_replaced_after_loading_never_runs(
     assert (tiled.run(model, feeds)[0] == 0.5).all()
     assert model.graph.frugal_session() is None
     memory = model.manifest.memory
-    assert memory is not None
     monkeypatch.setattr(tiled, "available_memory", lambda: tiled.forecast(memory, 40, 30) / tiled.NEARLY + 1)
     with refused("model.too-large", "m.onnx"):
         tiled.run(model, feeds)
 
 
-def test_a_file_replaced_while_it_is_loaded_is_refused(
-    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_replaced_while_loaded(write_model: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its manifest would be that of other weights."""
     path = write_model(tmp_path / "m.onnx")
 
@@ -190,9 +162,7 @@ def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_p
 
 @pytest.mark.long
 @pytest.mark.parametrize("tile", [None, 0])
-def test_24_megapixels_restore_within_the_forecast(
-    make: Callable[..., Plan], pairs: Path, tmp_path: Path, tile: int | None
-) -> None:
+def test_24_megapixels_keep_the_forecast(make: Make, pairs: Path, tmp_path: Path, tile: int | None) -> None:
     """The peak of a process that does nothing else, against the forecast from the manifest."""
     module = deployed_chain(build_chain(make("blocks.generate.width=16", "blocks.generate.depth=3")).eval(), "enhanced")
     export_onnx(module, tmp_path / "c.onnx", name="t", licence=None, metrics={}, provenance={})
@@ -208,8 +178,6 @@ def test_24_megapixels_restore_within_the_forecast(
         f"restore(*{paths}, tile={tile}); print(peak_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    memory = load(tmp_path / "c.onnx").manifest.memory
-    assert memory is not None
-    forecast = tiled.forecast(memory, 4000, 6000)
+    forecast = tiled.forecast(load(tmp_path / "c.onnx").manifest.memory, 4000, 6000)
     print(f"tile {tile}: {int(done.stdout) / 2**20:.0f} MiB, forecast for the whole {forecast / 2**20:.0f} MiB")
     assert int(done.stdout) <= forecast

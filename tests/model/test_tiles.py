@@ -10,9 +10,7 @@ from restore_hub.model.tiles import tiles
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 64), (64, 64), (65, 63), (200, 133)])
 @pytest.mark.parametrize(("core", "margin", "align"), [(16, 0, 1), (30, 5, 4), (64, 20, 16), (1, 1, 2)])
-def test_every_pixel_is_kept_once_with_its_surroundings(
-    height: int, width: int, core: int, margin: int, align: int
-) -> None:
+def test_every_pixel_is_kept_once_with_a_margin(height: int, width: int, core: int, margin: int, align: int) -> None:
     count = np.zeros((height, width), int)
     for tile in tiles(height, width, core, margin, align):
         count[tile.keep] += 1

@@ -11,18 +11,10 @@ from restore_hub.photo.kind import Kind, find_sidecar, kind_of
 DNG = [(50706, 1, 4, bytes((1, 4, 0, 0)), True)]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("a.dng", Kind.RAW),
-        ("a.CR3", Kind.RAW),
-        ("a.png", Kind.PICTURE),
-        ("a.TIFF", Kind.PICTURE),
-        ("a.npy", Kind.UNKNOWN),
-        ("a.txt", Kind.UNKNOWN),
-        ("a", Kind.UNKNOWN),
-    ],
-)
+KINDS = {Kind.RAW: ("a.dng", "a.CR3"), Kind.PICTURE: ("a.png", "a.TIFF"), Kind.UNKNOWN: ("a.npy", "a.txt", "a")}
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for kind, names in KINDS.items() for name in names])
 def test_a_name_says_the_kind_of_a_missing_or_damaged_file(tmp_path: Path, name: str, kind: Kind) -> None:
     assert kind_of(tmp_path / name) is kind
     (tmp_path / name).write_bytes(b"II*\0\xff\xff\xff\xff damaged")

@@ -20,28 +20,15 @@ from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import refused
-from support.raw_files import make_dng
+from support.raw_files import make_dng, make_mosaic
 
 SIDECAR = "cfa: rggb\nwhite: 4000\n"
+LIBRAW = (rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"), "photo.no-memory", {})
 FAULTS = [
     (MemoryError(), "photo.no-memory", {}),
     (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "photo.cannot-open", {"cause": "Too many open files"}),
     (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "photo.cannot-open", {"cause": "Permission denied"}),
 ]
-
-
-def a_mosaic(path: Path) -> Path:
-    values = np.full((24, 24), 700, np.uint16)
-    if path.suffix == ".npy":
-        np.save(path, values)
-    elif path.suffix == ".raw":
-        values.tofile(path)
-    elif path.suffix == ".png":
-        Image.fromarray(values).save(path)
-    else:
-        tifffile.imwrite(path, values)
-    path.with_name(path.name + ".yaml").write_text(SIDECAR + "size: 24x24\n")
-    return path
 
 
 def a_picture(path: Path) -> Path:
@@ -56,32 +43,27 @@ def failing(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], error: Exce
     monkeypatch.setattr(*place, fail)
 
 
+READERS = [
+    ("a.dng", make_dng, read_raw, (rawpy, "imread")),
+    ("a.dng", make_dng, render_raw, (rawpy, "imread")),
+    ("a.npy", make_mosaic, read_raw, (np, "load")),
+    ("a.raw", make_mosaic, read_raw, (np, "fromfile")),
+    ("a.png", make_mosaic, read_raw, (Image, "open")),
+    ("a.tif", make_mosaic, read_raw, (tifffile, "TiffFile")),
+    ("a.png", a_picture, read_picture, (Image, "open")),
+    ("a.jpg", a_picture, read_picture, (Image, "open")),
+    ("a.tif", a_picture, read_picture, (tifffile, "TiffFile")),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "make", "read", "place"),
-    [
-        ("a.dng", make_dng, read_raw, (rawpy, "imread")),
-        ("a.dng", make_dng, render_raw, (rawpy, "imread")),
-        ("a.npy", a_mosaic, read_raw, (np, "load")),
-        ("a.raw", a_mosaic, read_raw, (np, "fromfile")),
-        ("a.png", a_mosaic, read_raw, (Image, "open")),
-        ("a.tif", a_mosaic, read_raw, (tifffile, "TiffFile")),
-        ("a.png", a_picture, read_picture, (Image, "open")),
-        ("a.jpg", a_picture, read_picture, (Image, "open")),
-        ("a.tif", a_picture, read_picture, (tifffile, "TiffFile")),
-    ],
+    ("name", "make", "read", "place", "fault"),
+    [*((*reader, fault) for reader in READERS for fault in FAULTS), (*READERS[0], LIBRAW)],
 )
-@pytest.mark.parametrize(("error", "code", "facts"), FAULTS)
 def test_lacking_memory_or_rights_is_not_the_files_fault(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    make: Callable[[Path], Path],
-    read: Callable[[Path], Any],
-    place: tuple[Any, str],
-    error: Exception,
-    code: str,
-    facts: dict[str, str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Any, read: Any, place: Any, fault: Any
 ) -> None:
+    error, code, facts = fault
     path = make(tmp_path / name)
     read(path)
     failing(monkeypatch, place, error)
@@ -90,16 +72,8 @@ def test_lacking_memory_or_rights_is_not_the_files_fault(
     assert not isinstance(caught.value, UnreadableFileError)
 
 
-def test_libraws_own_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_dng(tmp_path / "a.dng")
-    failing(monkeypatch, (rawpy, "imread"), rawpy.LibRawUnsufficientMemoryError(b"Unsufficient memory"))
-    with refused("photo.no-memory", path) as caught:
-        read_raw(path)
-    assert not isinstance(caught.value, UnreadableFileError)
-
-
-@pytest.mark.parametrize(("make", "name"), [(make_dng, "a.dng"), (a_mosaic, "a.npy"), (a_picture, "a.png")])
-def test_a_file_that_cannot_even_be_opened(
+@pytest.mark.parametrize(("make", "name"), [(make_dng, "a.dng"), (make_mosaic, "a.npy"), (a_picture, "a.png")])
+def test_a_locked_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], name: str
 ) -> None:
     path, plain = make(tmp_path / name), Path.is_file
@@ -116,11 +90,9 @@ def test_a_file_that_cannot_even_be_opened(
 
 
 @pytest.mark.parametrize("error", [OSError("image file is truncated"), OSError(errno.EINVAL, "Invalid argument")])
-def test_damage_that_decoders_call_an_error_of_the_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
-) -> None:
+def test_damage_that_looks_like_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     """Pillow gives no number; seeking to a place that no file has is EINVAL."""
-    picture, mosaic = a_picture(tmp_path / "a.png"), a_mosaic(tmp_path / "b.png")
+    picture, mosaic = a_picture(tmp_path / "a.png"), make_mosaic(tmp_path / "b.png")
     failing(monkeypatch, (Image, "open"), error)
     for read, path in ((read_picture, picture), (read_raw, mosaic)):
         with pytest.raises(UnreadableFileError):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import orient, read_picture
 from restore_hub.photo.tiff import RATIONAL, UNDEFINED, Directory, Field, rationals, text
 from support import refused
+from support.raw_files import png
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -30,19 +30,13 @@ def png16(samples: np.ndarray, colour_type: int, interlaced: bool = False) -> by
     steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     passes = [samples[y::dy, x::dx] for y, x, dy, dx in steps] if interlaced else [samples]
     data = b"".join(b"\0" + row.astype(">u2").tobytes() for part in passes if part.size for row in part)
-    header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], 16, colour_type, 0, 0, int(interlaced))
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
-    )
+    return png(samples.shape[1], samples.shape[0], data, 16, colour_type, adam7=interlaced)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (13, 18)])
-def test_what_is_written_reads_back_to_the_nearest_level(
-    tmp_path: Path, suffix: str, bits: int, size: tuple[int, int]
-) -> None:
+def test_what_is_written_reads_back(tmp_path: Path, suffix: str, bits: int, size: tuple[int, int]) -> None:
     picture = noise(*size, 3)
     write_picture(tmp_path / f"a{suffix}", picture, bits)
     back = read_picture(tmp_path / f"a{suffix}")
@@ -66,16 +60,13 @@ def test_other_readers_agree(tmp_path: Path, suffix: str, bits: int) -> None:
         np.testing.assert_array_equal(pillow, expected if bits == 8 else expected // 256)
 
 
-def test_jpeg_is_near(tmp_path: Path) -> None:
-    ramp = np.linspace(0, 1, 64)[:, None, None] * np.ones((1, 48, 3))
-    write_picture(tmp_path / "a.jpg", ramp)
-    assert np.abs(read_picture(tmp_path / "a.jpg").pixels - ramp).max() < 0.02
-
-
-def test_values_are_rounded_and_clipped(tmp_path: Path) -> None:
+def test_values_are_rounded_and_clipped_and_near_in_jpeg(tmp_path: Path) -> None:
     values = np.array([-0.2, 1.7, 0.5 / 255 - 1e-6, 0.5 / 255 + 1e-6])[None, :, None] * np.ones((1, 1, 3))
     write_picture(tmp_path / "a.png", values)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png"))[0, :, 0], [0, 255, 0, 1])
+    ramp = np.linspace(0, 1, 64)[:, None, None] * np.ones((1, 48, 3))
+    write_picture(tmp_path / "a.jpg", ramp)
+    assert np.abs(read_picture(tmp_path / "a.jpg").pixels - ramp).max() < 0.02
 
 
 @pytest.mark.parametrize(("channels", "colour_type"), [(3, 2), (4, 6)])
@@ -112,21 +103,22 @@ def test_pillow_modes_become_three_channels(tmp_path: Path, mode: str) -> None:
     assert any("CMYK" in note for note in picture.notes) == (mode == "CMYK")
 
 
-@pytest.mark.parametrize("layout", ["planar", "alpha", "big-endian", "deflate"])
-def test_tiff_layouts_of_16_bits(tmp_path: Path, layout: str) -> None:
-    samples = levels16(8, 6, 3)
-    path = tmp_path / "a.tif"
-    if layout == "planar":
-        tifffile.imwrite(path, np.moveaxis(samples, -1, 0), photometric="rgb", planarconfig="separate")
-    elif layout == "alpha":
-        tifffile.imwrite(path, np.dstack([samples, samples[..., 0]]), photometric="rgb", extrasamples=["unassalpha"])
-    elif layout == "big-endian":
-        tifffile.imwrite(path, samples, photometric="rgb", byteorder=">")
-    else:
-        tifffile.imwrite(path, samples, photometric="rgb", compression="zlib", predictor=True)
-    picture = read_picture(path)
-    np.testing.assert_array_equal(np.rint(picture.pixels * 65535.0), samples)
-    assert picture.notes == (("alpha dropped",) if layout == "alpha" else ())
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [
+        (3, {"planarconfig": "separate"}),
+        (4, {"extrasamples": ["unassalpha"]}),
+        (3, {"byteorder": ">"}),
+        (3, {"compression": "zlib", "predictor": True}),
+    ],
+)
+def test_tiff_layouts_of_16_bits(tmp_path: Path, channels: int, options: dict[str, object]) -> None:
+    samples = levels16(8, 6, channels)
+    stored = np.moveaxis(samples, -1, 0) if "planarconfig" in options else samples
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **options)
+    picture = read_picture(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.rint(picture.pixels * 65535.0), samples[..., :3])
+    assert picture.notes == (("alpha dropped",) if channels == 4 else ())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -152,20 +144,15 @@ def test_orientation_is_applied_once(tmp_path: Path, orientation: int) -> None:
 def test_orientation_turns_like_the_exif_standard() -> None:
     # EXIF 2.3: the value says where the stored row 0 and column 0 lie when looked at, e.g. 6 is "right, top".
     stored = np.array([[1, 2, 3], [4, 5, 6]])
-    assert orient(stored, 6).tolist() == [[4, 1], [5, 2], [6, 3]]
-    assert orient(stored, 8).tolist() == [[3, 6], [2, 5], [1, 4]]
-    assert orient(stored, 3).tolist() == [[6, 5, 4], [3, 2, 1]]
-    assert orient(stored, 0) is stored
+    turned = {6: [[4, 1], [5, 2], [6, 3]], 8: [[3, 6], [2, 5], [1, 4]], 3: [[6, 5, 4], [3, 2, 1]], 0: stored.tolist()}
+    assert {value: orient(stored, value).tolist() for value in turned} == turned
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "16.png", "16.tif"])
 def test_icc_profile_travels(tmp_path: Path, name: str) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    bits = 16 if name.startswith("16") else 8
-    write_picture(tmp_path / name, noise(5, 5, 3), bits, icc=profile)
-    assert read_picture(tmp_path / name).icc == profile
-    write_picture(tmp_path / name, noise(5, 5, 3), bits)
-    assert read_picture(tmp_path / name).icc is None
+    for profile in (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), None):
+        write_picture(tmp_path / name, noise(5, 5, 3), 16 if name.startswith("16") else 8, icc=profile)
+        assert read_picture(tmp_path / name).icc == profile
 
 
 def facts() -> Directory:
@@ -194,22 +181,14 @@ def test_exif_travels(tmp_path: Path, name: str, bits: int) -> None:
         assert exif.get_ifd(34853) == {1: "N", 2: (48, 8, 13.5)}
     if "tif" in name:
         with tifffile.TiffFile(path) as file:
-            assert file.pages.first.tags.valueof(34665) == {
-                "ExposureTime": (1, 250),
-                "ExifVersion": "0232",
-                "LensModel": "35 mm",
-            }
+            exposure = {"ExposureTime": (1, 250), "ExifVersion": "0232", "LensModel": "35 mm"}
+            assert file.pages.first.tags.valueof(34665) == exposure
             assert file.pages.first.tags.valueof(34853)["GPSLatitude"] == (48, 1, 8, 1, 27, 2)
+    before = path.read_bytes()
+    write_picture(path, noise(30, 40, 3), bits, profile, facts())
+    assert path.read_bytes() == before
     write_picture(path, noise(30, 40, 3), bits)
     assert read_picture(path).exif == {}
-
-
-@pytest.mark.parametrize(("name", "bits"), EVERY_FORMAT)
-def test_same_input_gives_same_bytes(tmp_path: Path, name: str, bits: int) -> None:
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        write_picture(tmp_path / folder / name, noise(30, 40, 3), bits, b"a profile", facts())
-    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_exif_behind_the_pixels_of_a_png_is_found(tmp_path: Path) -> None:
@@ -262,28 +241,12 @@ def test_reading_refuses_and_names_the_file(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "float.tif", noise(4, 4, 3).astype(np.float32), photometric="rgb")
     Image.fromarray(noise(4, 4).astype(np.float32)).save(tmp_path / "f.tif")
     Image.new("RGB", (3, 3)).save(tmp_path / "a.bmp")
-    for name, code in [
-        ("empty.png", "photo.empty"),
-        ("text.png", "photo.other-format"),
-        ("a.bmp", "photo.other-format"),
-        ("float.tif", "photo.samples"),
-        ("f.tif", "photo.samples"),
-        ("missing.png", "photo.missing"),
-        (".", "photo.is-folder"),
-    ]:
+    codes = {"text.png": "photo.other-format", "a.bmp": "photo.other-format", "missing.png": "photo.missing"}
+    codes |= {"float.tif": "photo.samples", "f.tif": "photo.samples", "empty.png": "photo.empty"}
+    for name, code in {**codes, ".": "photo.is-folder"}.items():
         with refused(code, tmp_path / name) as caught:
             read_picture(tmp_path / name)
         assert isinstance(caught.value, UnreadableFileError) == (code in ("photo.empty", "photo.other-format"))
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "16.png", "16.tif"])
-@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
-def test_a_file_cut_off_is_refused(tmp_path: Path, name: str, part: float) -> None:
-    write_picture(tmp_path / name, noise(40, 40, 3), 16 if name.startswith("16") else 8)
-    data = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(UnreadableFileError):
-        read_picture(tmp_path / name)
 
 
 def test_the_thumbnail_of_a_raw_file_is_not_taken_for_the_picture(tmp_path: Path) -> None:

@@ -39,9 +39,7 @@ FIELDS: dict[int, Field | Directory] = {
 
 def test_what_is_encoded_reads_back() -> None:
     file = io.BytesIO(encode_tiff(FIELDS))
-    header = read_header(file)
-    assert header is not None
-    back = read_directory(file, *header, set(FIELDS))
+    back = read_directory(file, *read_header(file), set(FIELDS))
     (place,) = struct.unpack("<I", back.pop(34665).data)
     assert back == {code: field for code, field in FIELDS.items() if code != 34665}
     assert read_directory(file, "<", place, {40000, 40001}) == FIELDS[34665]
@@ -82,9 +80,7 @@ def test_rationals_fit_32_bits(value: float) -> None:
     ("kind", "length", "place"),
     [(ASCII, 2**17 + 1, 26), (ASCII, 5, 2**32 - 1), (99, 1, 0), (RATIONAL, 2**31, 26), (0, 1, 0)],
 )
-def test_fields_that_make_no_sense_are_errors_only_where_they_are_wanted(
-    kind: int, length: int, place: int, padding: int
-) -> None:
+def test_senseless_fields_are_errors_only_where_wanted(kind: int, length: int, place: int, padding: int) -> None:
     file = io.BytesIO(struct.pack("<4sIHHHIII", b"II*\0", 8, 1, 271, kind, length, place, 0) + bytes(padding))
     assert read_directory(file, "<", 8, {272}) == {}
     with pytest.raises(ValueError):

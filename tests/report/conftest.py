@@ -60,5 +60,4 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
 
 def write(path: Path, value: Any) -> None:
-    """Write JSON."""
     path.write_text(json.dumps(value))

@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,9 +17,9 @@ import pytest
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.report import pictures, write_report
 from support import refused
+from support.models import Write
 
 VOID = {"meta", "br", "img", "input"}
-Make = Callable[..., Path]
 
 
 class Reader(HTMLParser):
@@ -52,12 +51,16 @@ class Reader(HTMLParser):
 
 
 def read(folder: Path) -> Reader:
-    """Write the report of a folder and parse it."""
     return Reader(write_report(folder).read_text(encoding="utf-8"))
 
 
-def test_the_report_holds_everything(make_run: Make) -> None:
-    page = read(make_run())
+def test_the_report_holds_everything(make_run: Write, tmp_path: Path) -> None:
+    with refused("export.not-a-run", tmp_path):
+        write_report(tmp_path)
+    folder = make_run()
+    page = read(folder)
+    first = (folder / "report.html").read_bytes()
+    assert write_report(folder).read_bytes() == first
     text = " ".join(page.text.split())
     for line in (
         "small finished",
@@ -82,7 +85,7 @@ def test_the_report_holds_everything(make_run: Make) -> None:
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
 
 
-def test_the_report_loads_nothing_and_runs_only_its_own_script(make_run: Make) -> None:
+def test_the_report_loads_nothing_and_runs_only_its_own_script(make_run: Write) -> None:
     page = read(make_run())
     links = [
         v for _, attributes in page.tags for k, v in attributes.items() if k in ("src", "href", "srcset", "action")
@@ -102,7 +105,7 @@ def test_the_report_loads_nothing_and_runs_only_its_own_script(make_run: Make) -
         assert f"'sha256-{digest}'" in policy
 
 
-def test_names_are_escaped(make_run: Make) -> None:
+def test_names_are_escaped(make_run: Write) -> None:
     evil = '</title><script>alert(1)</script>"><img src=x onerror=alert(2)>'
     folder = make_run(name="evil", **{"metrics": {}})
     document = json.loads((folder / "spec.json").read_text())
@@ -117,13 +120,7 @@ def test_names_are_escaped(make_run: Make) -> None:
     assert page.text.count(evil) >= 5
 
 
-def test_the_same_folder_gives_the_same_bytes(make_run: Make) -> None:
-    folder = make_run()
-    first = write_report(folder).read_bytes()
-    assert write_report(folder).read_bytes() == first
-
-
-def test_a_run_without_anything_yet(make_run: Make) -> None:
+def test_a_run_without_anything_yet(make_run: Write) -> None:
     folder = make_run()
     for path in (*folder.glob("*.jsonl"), *folder.glob("pictures/*"), *folder.glob("[ds]*[ats].json")):
         path.unlink()
@@ -142,7 +139,7 @@ def test_a_run_without_anything_yet(make_run: Make) -> None:
         assert line in text, line
 
 
-def test_damaged_pieces_are_named_and_the_rest_is_shown(make_run: Make) -> None:
+def test_damaged_pieces_are_named_and_the_rest_is_shown(make_run: Write) -> None:
     folder = make_run()
     journal = folder / "metrics.jsonl"
     journal.write_bytes(journal.read_bytes()[:-30])
@@ -162,12 +159,7 @@ def test_damaged_pieces_are_named_and_the_rest_is_shown(make_run: Make) -> None:
         assert line in text, line
 
 
-def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
-    with refused("export.not-a-run", tmp_path):
-        write_report(tmp_path)
-
-
-def test_pictures_fit_the_budget(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_fit_the_budget(make_run: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, rng = make_run(), np.random.default_rng(0)
     for index in range(3):
         write_picture(folder / "pictures" / f"{index}-p-output.png", rng.random((300, 400, 3)))
@@ -181,7 +173,7 @@ def test_pictures_fit_the_budget(make_run: Make, monkeypatch: pytest.MonkeyPatch
     assert "more are in the run's folder" in read(folder).text
 
 
-def test_reports_need_no_torch(make_run: Make) -> None:
+def test_reports_need_no_torch(make_run: Write) -> None:
     code = "import sys; from pathlib import Path; from restore_hub.report import write_report; "
     code += "write_report(Path(sys.argv[1])); assert not {'torch', 'onnx', 'mlflow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(make_run())], check=True)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from restore_hub.cli import group
 from restore_hub.errors import ModelFileError
 from restore_hub.model.sequence import load
 from restore_hub.photo.pictures import read_picture
@@ -23,15 +21,14 @@ from restore_hub.report import card_of, write_entry, zoo_entry
 from restore_hub.spec import read_spec
 from restore_hub.train.run import Result
 from support import refused
+from support.commands import output
 
 
 @pytest.fixture
 def made(finished: Result, tmp_path: Path) -> Path:
     """Return an entry of the small run, made on the command line."""
-    done = CliRunner().invoke(
-        group, ["zoo", "add", str(finished.folder), str(tmp_path / "dark")], catch_exceptions=False
-    )
-    assert done.output == f"wrote {tmp_path / 'dark' / 'card.md'}\n"
+    told = output("zoo", "add", finished.folder, tmp_path / "dark")
+    assert told == f"wrote {tmp_path / 'dark' / 'card.md'}\n"
     return tmp_path / "dark"
 
 
@@ -40,8 +37,9 @@ def _facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _copy(run: Result, to: Path) -> Path:
-    return Path(shutil.copytree(run.folder, to))
+@pytest.fixture
+def run(finished: Result, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished.folder, tmp_path / "run"))
 
 
 def test_an_entry_holds_the_file_and_its_origin(made: Path, finished: Result) -> None:
@@ -80,45 +78,36 @@ def test_the_parameters_are_the_chain_s(finished: Result) -> None:
     assert load(finished.folder / "export" / "chain.onnx").manifest.provenance["parameters"] == count
 
 
-def test_the_authors_words_come_from_the_spec(finished: Result, tmp_path: Path) -> None:
-    run = _copy(finished, tmp_path / "run")
+def test_the_authors_words_come_from_the_spec(run: Path, tmp_path: Path) -> None:
     resolved = json.loads((run / "spec.json").read_text())
     resolved["spec"]["export"].update(about="For nights.", limits="Not for days.")
     resolved["spec"]["data"]["train"]["source"] = "Mine, CC0."
     (run / "spec.json").write_text(json.dumps(resolved))
+    with (run / "holdout.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 99, "pictures": {}}) + "\n")  # pictures of other weights are left out
     write_entry(run, tmp_path / "e")
+    assert not (tmp_path / "e" / "pictures").exists()
     card = (tmp_path / "e" / "card.md").read_text(encoding="utf-8")
     assert "gives a finished picture (sRGB). For nights." in card
     assert "## Limits\n\nNot for days." in card
     assert "- train: Mine, CC0." in card
+    assert "## Pictures" not in card
     assert "- holdout: no source or licence is stated." in card
 
 
-def test_the_card_of_an_entry_in_the_zoo_uses_its_name(
-    finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_card_in_the_zoo_uses_its_name(finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo_entry, "zoo_folder", lambda: tmp_path)
     card = write_entry(finished.folder, tmp_path / "dark").read_text(encoding="utf-8")
     assert "restore-hub restore zoo:dark photo.dng -o out.png" in card
 
 
-def test_metrics_of_other_weights_are_refused(finished: Result, tmp_path: Path) -> None:
-    run = _copy(finished, tmp_path / "run")
+def test_metrics_of_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (run / "holdout.jsonl").read_text().splitlines()]
     next(iter(lines[-1]["pictures"].values()))["psnr"] += 1.0
     (run / "holdout.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with refused("report.metrics-differ", run, metric="psnr", file="chain.onnx"):
         write_entry(run, tmp_path / "e")
     assert not (tmp_path / "e").exists()
-
-
-def test_pictures_of_other_weights_are_left_out(finished: Result, tmp_path: Path) -> None:
-    run = _copy(finished, tmp_path / "run")
-    with (run / "holdout.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 99, "pictures": {}}) + "\n")
-    write_entry(run, tmp_path / "e")
-    assert not (tmp_path / "e" / "pictures").exists()
-    assert "## Pictures" not in (tmp_path / "e" / "card.md").read_text()
 
 
 def test_one_block_of_several_is_named(finished: Result, tmp_path: Path) -> None:
@@ -143,9 +132,7 @@ def test_only_an_entry_is_replaced_and_only_when_asked(made: Path, finished: Res
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dark", "mine"]
 
 
-def test_an_entry_that_cannot_be_written_leaves_the_older_one(
-    made: Path, finished: Result, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_that_cannot_be_written_stays(made: Path, finished: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
 
     def full(*_: object) -> int:
@@ -158,9 +145,7 @@ def test_an_entry_that_cannot_be_written_leaves_the_older_one(
     assert list(made.parent.iterdir()) == [made]
 
 
-def test_an_entry_that_a_killed_call_hid_comes_back(
-    made: Path, finished: Result, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_that_a_killed_call_hid(made: Path, finished: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     before, real = (made / "card.md").read_bytes(), zoo_entry.os.replace
 
     class Killed(BaseException):
@@ -183,8 +168,7 @@ def test_an_entry_that_a_killed_call_hid_comes_back(
     assert [path.suffix for path in made.parent.iterdir() if path != made] == [".new"]
 
 
-def test_a_damaged_file_makes_no_entry(finished: Result, tmp_path: Path) -> None:
-    run = _copy(finished, tmp_path / "run")
+def test_a_damaged_file_makes_no_entry(run: Path, tmp_path: Path) -> None:
     chain = run / "export" / "chain.onnx"
     chain.write_bytes(chain.read_bytes()[:-2000])
     with pytest.raises(ModelFileError):

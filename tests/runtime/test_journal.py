@@ -11,10 +11,10 @@ import pytest
 
 from restore_hub import restore_folder
 from restore_hub.runtime.journal import FOLDER, JOURNAL
+from support.models import Write
 
 
 def _without(line: Any, *keys: str) -> Any:
-    """Return a line without a fact."""
     line = json.loads(json.dumps(line))
     inner = line
     for key in keys[:-1]:
@@ -39,7 +39,7 @@ def _without(line: Any, *keys: str) -> Any:
     ],
 )
 def test_a_damaged_line_is_skipped_and_reported(
-    models: Path, tmp_path: Path, write_raw: Callable[..., Path], damaged: Callable[[Any], bytes]
+    models: Path, tmp_path: Path, write_raw: Write, damaged: Callable[[Any], bytes]
 ) -> None:
     for name in ("a", "b"):
         write_raw(tmp_path / "photos" / f"{name}.dng")

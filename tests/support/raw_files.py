@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import tifffile
+from PIL import Image
 
 from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.mosaic import RawImage
 
 # From XYZ to a Canon EOS 6D.
 MATRIX = np.array([[0.7034, -0.0804, -0.1014], [-0.4420, 1.2564, 0.2058], [-0.0851, 0.1994, 0.5758]])
+RGGB = bytes((0, 1, 1, 2))  # the colours of a tile, as CFAPattern has them
 
 
 def make_noise(height: int, width: int, top: int = 4096) -> np.ndarray:
@@ -54,25 +55,29 @@ def make_grey_dng(path: Path, tags: Any = ()) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def camera_matrix() -> np.ndarray:
-    """Return the matrix (3, 3) from XYZ to the camera."""
-    return MATRIX
+def make_mosaic(
+    path: Path, values: np.ndarray | None = None, text: str = "cfa: rggb\nwhite: 4000\n", **options: Any
+) -> Path:
+    """Write bare values in the format of the suffix, with a sidecar; options are tifffile's."""
+    values = np.full((24, 24), 700, np.uint16) if values is None else values
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".raw":
+        values.tofile(path)
+    elif path.suffix == ".png":
+        Image.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values, **options)
+    path.with_name(path.name + ".yaml").write_text(f"{text}size: {values.shape[1]}x{values.shape[0]}\n")
+    return path
 
 
-@pytest.fixture(scope="session")
-def noise() -> Callable[..., np.ndarray]:
-    """Return `make_noise`."""
-    return make_noise
-
-
-@pytest.fixture(scope="session")
-def dng() -> Callable[..., Path]:
-    """Return `make_dng`."""
-    return make_dng
-
-
-@pytest.fixture(scope="session")
-def bare_dng() -> Callable[..., Path]:
-    """Return `make_bare_dng`."""
-    return make_bare_dng
+def png(
+    width: int, height: int, data: bytes, bits: int = 8, colour: int = 2, *more: tuple[bytes, bytes], adam7: int = 0
+) -> bytes:
+    """Return a PNG of any size and content; `more` are chunks before the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, adam7)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import struct
 from pathlib import Path
@@ -12,10 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore_hub.errors import UnreadableFileError
-from restore_hub.photo.raw.dng_tags import read_tags
 from restore_hub.photo.raw.reader import read_raw, render_raw
-from support import refused
+from support.raw_files import RGGB, make_bare_dng
 
 BLACK_REPEAT, BLACK_LEVEL, DELTA_H, DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
 SHORT, LONG, RATIONAL, SRATIONAL = 3, 4, 5, 10
@@ -23,15 +20,8 @@ SHORT, LONG, RATIONAL, SRATIONAL = 3, 4, 5, 10
 
 def bare(path: Path, *tags: tuple[Any, ...]) -> Path:
     """Write an rggb DNG of 40 x 40 pixels with extra tags."""
-    fixed = [
-        (33421, SHORT, 2, (2, 2), True),
-        (33422, 1, 4, bytes((0, 1, 1, 2)), True),
-        (50706, 1, 4, bytes((1, 4, 0, 0)), True),
-        (WHITE_LEVEL, LONG, 1, 16383, True),
-    ]
-    mosaic = np.full((40, 40), 1000, np.uint16)
-    tifffile.imwrite(path, mosaic, photometric="cfa", metadata=None, extratags=[*fixed, *tags])
-    return path
+    mosaic, white = np.full((40, 40), 1000, np.uint16), (WHITE_LEVEL, LONG, 1, 16383, True)
+    return make_bare_dng(path, mosaic, RGGB, [white, *tags])
 
 
 def rational(*values: float) -> tuple[int, ...]:
@@ -40,6 +30,7 @@ def rational(*values: float) -> tuple[int, ...]:
 
 TWO = (BLACK_REPEAT, SHORT, 2, (2, 2), True)
 LEVELS = (BLACK_LEVEL, LONG, 4, (512, 512, 512, 512), True)
+DELTAS = [(DELTA_V, SRATIONAL, 40, rational(*[16] * 40), True), (DELTA_H, SRATIONAL, 40, rational(*[4] * 40), True)]
 
 
 @pytest.mark.parametrize(
@@ -48,15 +39,7 @@ LEVELS = (BLACK_LEVEL, LONG, 4, (512, 512, 512, 512), True)
         ([TWO, LEVELS], [512] * 4),
         ([TWO, LEVELS, (DELTA_V, SRATIONAL, 40, rational(*np.linspace(12, 20, 40)), True)], [528] * 4),
         ([TWO, LEVELS, (DELTA_H, SRATIONAL, 40, rational(*[-2.5] * 40), True)], [509.5] * 4),
-        (
-            [
-                TWO,
-                (BLACK_LEVEL, LONG, 4, (512, 513, 514, 515), True),
-                (DELTA_V, SRATIONAL, 40, rational(*[16] * 40), True),
-                (DELTA_H, SRATIONAL, 40, rational(*[4] * 40), True),
-            ],
-            [532, 533, 534, 535],
-        ),
+        ([TWO, (BLACK_LEVEL, LONG, 4, (512, 513, 514, 515), True), *DELTAS], [532, 533, 534, 535]),
         ([(BLACK_LEVEL, RATIONAL, 1, rational(512.5), True)], [512.5] * 4),
         ([TWO, (BLACK_LEVEL, RATIONAL, 4, rational(500.25, 501.5, 499.75, 502), True)], [500.25, 501.5, 499.75, 502]),
         (  # 4 x 4: the levels of each site class are (0, 2, 8, 10), (1, 3, 9, 11), ... above 500
@@ -87,15 +70,3 @@ def test_tiffs_log_of_damaged_tags_stays_off_the_terminal(tmp_path: Path, caplog
     render_raw(path)
     assert not caplog.records
     assert not log.disabled  # for others it goes on
-
-
-def test_too_many_open_files_are_not_missing_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = bare(tmp_path / "a.dng")
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(tifffile, "TiffFile", full)
-    with refused("photo.cannot-open", path, cause="Too many open files") as caught:
-        read_tags(path)
-    assert not isinstance(caught.value, UnreadableFileError)

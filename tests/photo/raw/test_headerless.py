@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,8 @@ from restore_hub.photo.kind import Kind, kind_of
 from restore_hub.photo.raw.mosaic import PHASES
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import refused
+from support.real import DATA, real
 
-DATA = os.environ.get("RESTORE_HUB_DATA")
-real = pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
 PLAIN = "cfa: rggb\nblack: 100\nwhite: 4000\n"
 
 
@@ -39,23 +37,15 @@ def test_every_container_gives_the_same_mosaic(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "e.tif", mosaic)
     tifffile.imwrite(tmp_path / "f.tiff", mosaic, compression="zlib")
     sized = PLAIN + "size: 30x24\n"
-    for name, text in [
-        ("a.raw", sized),
-        ("b.BIN", sized + "type: uint16be"),
-        ("c.npy", PLAIN),
-        ("d.png", sized),
-        ("e.tif", PLAIN),
-        ("f.tiff", PLAIN),
-    ]:
+    texts = {"a.raw": sized, "b.BIN": sized + "type: uint16be", "c.npy": PLAIN, "d.png": sized, "e.tif": PLAIN}
+    for name, text in {**texts, "f.tiff": PLAIN}.items():
         assert kind_of(tmp_path / name).is_raw == (name == "a.raw")  # the one suffix that cameras use as well
         raw = read_raw(describe(tmp_path / name, text))
         assert kind_of(tmp_path / name) is Kind.MOSAIC
         np.testing.assert_array_equal(raw.mosaic, mosaic)
         assert raw.mosaic.dtype == np.uint16
-        assert raw.phase == (0, 0)
-        assert raw.black.tolist() == [100] * 4
-        assert raw.white.tolist() == [4000] * 4
-        assert raw.balance_source == "none"
+        assert (raw.phase, raw.balance_source) == ((0, 0), "none")
+        assert (raw.black.tolist(), raw.white.tolist()) == ([100] * 4, [4000] * 4)
         assert raw.sensor == (24, 30)
 
 
@@ -82,18 +72,15 @@ def test_all_keys(tmp_path: Path) -> None:
     np.testing.assert_allclose(raw.balance, [2, 1, 1, 1.5])
     assert (raw.balance_source, raw.gain, raw.orientation, raw.exposure_time) == ("sidecar", 8, 6, 0.04)
     assert (raw.camera, raw.sensor, raw.origin) == ("Acme X1", (24, 30), (1, 3))
-    assert raw.camera_from_xyz is not None
     assert raw.camera_from_xyz[1].tolist() == [-0.4, 1.2, 0.2]
 
 
-@pytest.mark.parametrize(
-    ("balance", "expected"),
-    [("[1, 2, 1.5]", [1, 2, 2, 1.5]), ("[3, 2, 1]", [3, 2, 2, 1]), ("[2, 1, 1.25, 0.5]", [4, 2, 2.5, 1])],
-)
-def test_the_smallest_factor_of_a_balance_is_one(tmp_path: Path, balance: str, expected: list[float]) -> None:
+def test_the_smallest_factor_of_a_balance_is_one(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", values())
-    raw = read_raw(describe(tmp_path / "a.npy", f"{PLAIN}balance: {balance}"))
-    assert raw.balance.tolist() == expected
+    factors = {"[1, 2, 1.5]": [1, 2, 2, 1.5], "[3, 2, 1]": [3, 2, 2, 1], "[2, 1, 1.25, 0.5]": [4, 2, 2.5, 1]}
+    for balance, expected in factors.items():
+        raw = read_raw(describe(tmp_path / "a.npy", f"{PLAIN}balance: {balance}"))
+        assert raw.balance.tolist() == expected
 
 
 @pytest.mark.parametrize("kind", [">u2", ">f4", ">f8", "<f2", ">f2", "u1"])
@@ -187,13 +174,7 @@ def test_sidecars_that_make_no_sense(tmp_path: Path, text: str, code: str, key: 
     with refused(code, f"a.npy.yaml: {key}" if key else "a.npy.yaml") as caught:
         read_raw(describe(tmp_path / "a.npy", text))
     assert not isinstance(caught.value, UnreadableFileError)
-
-
-def test_a_near_key_is_suggested(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", values())
-    with refused("raw.sidecar-unknown-key", key="whit") as caught:
-        read_raw(describe(tmp_path / "a.npy", "cfa: rggb\nwhit: 4000"))
-    assert caught.value.mend == "did you mean 'white'?"
+    assert code != "raw.sidecar-unknown-key" or caught.value.mend == "did you mean 'white'?"
 
 
 def test_files_that_do_not_fit_their_sidecar(tmp_path: Path) -> None:
@@ -202,10 +183,8 @@ def test_files_that_do_not_fit_their_sidecar(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "c.tif", np.zeros((24, 24, 3), np.uint16), photometric="rgb")
     np.save(tmp_path / "d.npy", values())
     np.save(tmp_path / "e.npy", np.array([[1.0, np.nan]]))
-    for index, array in enumerate(
-        (np.zeros((4, 4), np.int64), np.zeros((3, 4, 5), np.uint16), np.zeros((0, 4), np.uint16))
-    ):
-        np.save(tmp_path / f"f{index}.npy", array)
+    for index, (shape, kind) in enumerate((((4, 4), np.int64), ((3, 4, 5), np.uint16), ((0, 4), np.uint16))):
+        np.save(tmp_path / f"f{index}.npy", np.zeros(shape, kind))
     for name, more, code, facts in [
         ("a.raw", "", "raw.sidecar-missing-key", {"key": "size"}),
         ("a.raw", "size: 30x25", "raw.truncated", {"found": 1440, "expected": 1500}),
@@ -222,6 +201,9 @@ def test_files_that_do_not_fit_their_sidecar(tmp_path: Path) -> None:
         with refused(code, name, DataError, **facts) as caught:
             read_raw(describe(tmp_path / name, PLAIN + more))
         assert isinstance(caught.value, UnreadableFileError) == (code in ("raw.truncated", "raw.not-finite"))
+    np.save(tmp_path / "alone.npy", values())
+    with refused("raw.no-sidecar", tmp_path / "alone.npy", sidecar="alone.npy.yaml"):
+        read_raw(tmp_path / "alone.npy")
 
 
 def test_cut_off_and_damaged_files(tmp_path: Path) -> None:
@@ -236,15 +218,9 @@ def test_cut_off_and_damaged_files(tmp_path: Path) -> None:
                 read_raw(tmp_path / name)
 
 
-def test_an_array_without_a_sidecar_is_refused_with_its_name(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", values())
-    with refused("raw.no-sidecar", tmp_path / "a.npy", sidecar="a.npy.yaml"):
-        read_raw(tmp_path / "a.npy")
-
-
 @real
 def test_real_mosaics_without_a_header(tmp_path: Path) -> None:
-    folder = Path(str(DATA)) / "raw"
+    folder = DATA / "raw"
     pictures = {}
     for cfa, phase in PHASES.items():
         path = tmp_path / f"{cfa}.raw"

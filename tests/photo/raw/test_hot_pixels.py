@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ from restore_hub.photo.raw.dng_writer import write_dng
 from restore_hub.photo.raw.hot_pixels import repair_hot_pixels
 from restore_hub.photo.raw.mosaic import PHASES, RawImage
 from restore_hub.photo.raw.reader import read_raw
-
-DATA = os.environ.get("RESTORE_HUB_DATA")
+from support.real import DATA, real
 
 
 def dark(phase: tuple[int, int], noise: float = 4.0, seed: int = 0) -> RawImage:
@@ -89,14 +87,21 @@ def test_a_hot_pixel_in_darkness_is_found(kind: str, level: int) -> None:
     assert repaired.mosaic[100, 151] == 0
 
 
+def frame(mosaic: np.ndarray, black: int, white: int) -> RawImage:
+    four = np.ones(4, np.float32)
+    return RawImage(mosaic, (0, 0), black * four, white * four, four, "none")
+
+
 def test_single_counts_in_a_black_frame_stay() -> None:
     """No noise can be measured: the values stand on rows that are passed over for speed."""
-    four, mosaic = np.ones(4, np.float32), np.zeros((1000, 40), np.uint16)
+    mosaic = np.zeros((1000, 40), np.uint16)
     mosaic[101:900:100, 20] = np.arange(2, 10)
-    raw = RawImage(mosaic, (0, 0), 0 * four, 255 * four, four, "none")
-    assert repair_hot_pixels(raw).hot_pixels == 0
+    assert repair_hot_pixels(frame(mosaic, 0, 255)).hot_pixels == 0
     mosaic[501, 20] = 50
-    assert repair_hot_pixels(raw).hot_pixels == 1
+    assert repair_hot_pixels(frame(mosaic, 0, 255)).hot_pixels == 1
+    even = np.full((200, 200), 500, np.uint16)
+    even[50, 60] = even[120, 31] = 900
+    assert repair_hot_pixels(frame(even, 500, 16383)).hot_pixels == 2
 
 
 @pytest.mark.parametrize("step", [(0, 2), (2, 0), (2, -2), (-2, -2)])
@@ -121,23 +126,14 @@ def test_reading_repairs_only_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 9), (5, 5)])
 def test_small_mosaics(size: tuple[int, int]) -> None:
-    four = np.ones(4, np.float32)
-    raw = RawImage(np.full(size, 7, np.uint16), (0, 0), 0 * four, 100 * four, four, "none")
-    assert repair_hot_pixels(raw).hot_pixels == 0
+    assert repair_hot_pixels(frame(np.full(size, 7, np.uint16), 0, 100)).hot_pixels == 0
 
 
-@pytest.mark.skipif(DATA is None, reason="RESTORE_HUB_DATA is not set")
+@real
 def test_a_real_sensor() -> None:
-    path = Path(str(DATA)) / "raw" / "tinydng_colorchart" / "colorchart.dng"
+    path = DATA / "raw" / "tinydng_colorchart" / "colorchart.dng"
     raw, repaired = read_raw(path), read_raw(path, repair=True)
     assert repaired.hot_pixels == 6
     for y, x in np.argwhere(raw.mosaic != repaired.mosaic):
         around = np.delete(raw.mosaic[y - 1 : y + 2, x - 1 : x + 2].astype(int) - 2056, 4)
         assert raw.mosaic[y, x] - 2056 > 2 * max(around)
-
-
-def test_hot_pixels_on_a_frame_without_light_or_noise() -> None:
-    four = np.ones(4, np.float32)
-    raw = RawImage(np.full((200, 200), 500, np.uint16), (0, 0), 500 * four, 16383 * four, four, "none")
-    raw.mosaic[50, 60] = raw.mosaic[120, 31] = 900
-    assert repair_hot_pixels(raw).hot_pixels == 2

@@ -6,17 +6,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from restore_hub.cli import group
 from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.bayer import Bayer
 from restore_hub.photo.raw.layouts import Layout, use_plugin_files
 from restore_hub.photo.raw.reader import read_raw, render_raw
 from support import check, refused
-from support.raw_files import make_dng, make_grey_dng, make_noise
+from support.commands import invoke, output
+from support.raw_files import make_dng, make_grey_dng, make_mosaic, make_noise
 
 MONO = """
 import numpy as np
@@ -55,29 +53,26 @@ def grey(tmp_path: Path) -> Path:
 
 
 def test_a_plugin_file_adds_a_layout(grey: Path, plugin: Path, models: Path, tmp_path: Path) -> None:
-    def called(*arguments: object) -> object:
-        return CliRunner().invoke(group, list(map(str, arguments))).exception
-
     out = tmp_path / "o.png"
-    check(called("restore", models / "chain.onnx", grey, "-o", out), "raw.unknown-layout", grey, readers="raw/bayer")
-    assert called("restore", models / "chain.onnx", grey, "-o", out, "--plugin", plugin) is None
+    command = ("restore", models / "chain.onnx", grey, "-o", out)
+    check(invoke(*command).exception, "raw.unknown-layout", grey, readers="raw/bayer")
+    output(*command, "--plugin", plugin)
     assert read_picture(out).pixels.shape == (40, 48, 3)
     raw = read_raw(grey)
     assert (raw.mosaic.shape, raw.orientation, raw.sensor) == ((40, 48), 3, (40, 48))
-    assert CliRunner().invoke(group, ["inspect", str(grey), "--plugin", str(plugin)]).exit_code == 0
-    check(called("inspect", grey), "raw.unknown-layout", grey)
+    output("inspect", grey, "--plugin", plugin)
+    check(invoke("inspect", grey).exception, "raw.unknown-layout", grey)
 
 
 def test_a_plugin_file_that_fails_is_an_error(grey: Path, tmp_path: Path) -> None:
     (tmp_path / "broken_reader.py").write_text("1 / 0")
-    arguments = ["inspect", str(grey), "--plugin", str(tmp_path / "broken_reader.py")]
-    assert "ZeroDivisionError" in str(CliRunner().invoke(group, arguments).exception)
+    arguments = ("inspect", grey, "--plugin", tmp_path / "broken_reader.py")
+    assert "ZeroDivisionError" in str(invoke(*arguments).exception)
 
 
 def test_without_plugins_every_raw_file_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_dng(tmp_path / "a.dng")
-    np.save(tmp_path / "m.npy", make_noise(30, 40))
-    (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 4095\n")
+    make_mosaic(tmp_path / "m.npy", make_noise(30, 40))
     monkeypatch.setenv("RESTORE_HUB_PLUGINS", "none")
     with refused("raw.no-readers", path):
         read_raw(path)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from restore_hub.photo.raw.mosaic import RawImage, exposure_gain, pack
+from restore_hub.photo.raw.mosaic import PHASES, RawImage, exposure_gain, pack
+from support.raw_files import make_noise
 
-Noise = Callable[..., np.ndarray]
-PHASES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 PLAIN: dict[str, Any] = {"black": [0] * 4, "white": [1] * 4, "balance": [1] * 4, "gain": 1.0}
 
 
@@ -37,23 +35,18 @@ def pack_slowly(
     return planes
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (2, 2), (2, 5), (3, 4), (5, 5), (6, 8), (4, 3)])
-def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int], noise: Noise) -> None:
-    mosaic = noise(*size)
-    levels: dict[str, Any] = {
-        "black": [60, 70, 80, 90],
-        "white": [4000, 3900, 3800, 3700],
-        "balance": [2.0, 1.0, 1.1, 1.5],
-        "gain": 1.7,
-    }
+def test_pack_agrees_with_a_loop_over_pixels(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = make_noise(*size)
+    levels = {"black": [60, 70, 80, 90], "white": [4000, 3900, 3800, 3700], "balance": [2, 1, 1.1, 1.5], "gain": 1.7}
     planes = pack(mosaic, phase, **levels)
     assert planes.dtype == np.float32
     assert planes.shape == (4, -(-(size[0] + 1) // 2), -(-(size[1] + 1) // 2))
     np.testing.assert_allclose(planes, pack_slowly(mosaic, phase, **levels), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(2, 2), (2, 3), (3, 2), (5, 4), (6, 7)])
 def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], size: tuple[int, int]) -> None:
     mosaic = np.empty(size, np.uint16)
@@ -65,12 +58,10 @@ def test_planes_hold_one_colour_each_up_to_the_border(phase: tuple[int, int], si
         assert np.unique(planes[plane]).tolist() == [np.float32(plane) / np.float32(10)]
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", PHASES.values())
 @pytest.mark.parametrize("size", [(1, 1), (4, 5), (7, 8)])
-def test_the_documented_crop_is_aligned_with_the_mosaic(
-    phase: tuple[int, int], size: tuple[int, int], noise: Noise
-) -> None:
-    mosaic = noise(*size)
+def test_the_documented_crop_is_aligned_with_the_mosaic(phase: tuple[int, int], size: tuple[int, int]) -> None:
+    mosaic = make_noise(*size)
     planes = pack(mosaic, phase, **(PLAIN | {"white": [4096] * 4}))
     full = planes.reshape(2, 2, *planes.shape[1:]).transpose(2, 0, 3, 1).reshape(2 * planes.shape[1], -1)
     cut = full[phase[0] : phase[0] + size[0], phase[1] : phase[1] + size[1]]

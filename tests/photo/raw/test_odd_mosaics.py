@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import subprocess
 import sys
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from restore_hub.photo.pictures import read_picture
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.runtime.restore import restore
 from support import refused
-from support.raw_files import make_dng, make_noise
+from support.raw_files import make_dng, make_mosaic, make_noise, png
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5)]
 
@@ -35,14 +33,7 @@ def chain(models: Path) -> Model:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("suffix", [".npy", ".raw", ".tif"])
 def test_the_smallest_mosaics(chain: Model, tmp_path: Path, size: tuple[int, int], suffix: str) -> None:
-    values, path = np.full(size, 700, np.uint16), tmp_path / f"m{suffix}"
-    if suffix == ".npy":
-        np.save(path, values)
-    elif suffix == ".raw":
-        values.tofile(path)
-    else:
-        tifffile.imwrite(path, values)
-    path.with_name(path.name + ".yaml").write_text(f"cfa: gbrg\nwhite: 4000\nsize: {size[1]}x{size[0]}\n")
+    path = make_mosaic(tmp_path / f"m{suffix}", np.full(size, 700, np.uint16), "cfa: gbrg\nwhite: 4000\n")
     done = restore(chain, path, tmp_path / "o.png")
     assert (done.height, done.width) == size
     assert read_picture(tmp_path / "o.png").pixels.shape == (*size, 3)
@@ -70,14 +61,6 @@ def head(shape: tuple[int, ...], kind: str = "<u2") -> bytes:
     return buffer.getvalue() + bytes(200)
 
 
-def grey_png(side: int) -> bytes:
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99)))]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in [*chunks, (b"IEND", b"")]
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "data", "code"),
     [
@@ -86,8 +69,8 @@ def grey_png(side: int) -> bytes:
         ("m.npy", head((2**40, 2**40)), "photo.damaged"),
         ("m.npy", head((4, 4), "|O"), "photo.damaged"),
         ("m.npy", head((4, 4), "<c8"), "raw.not-a-mosaic"),
-        ("m.png", grey_png(13000), "photo.header-lies"),
-        ("m.png", grey_png(60000), "photo.too-large"),
+        ("m.png", png(13000, 13000, bytes(99), 8, 0), "photo.header-lies"),
+        ("m.png", png(60000, 60000, bytes(99), 8, 0), "photo.too-large"),
     ],
 )
 def test_headers_that_lie(tmp_path: Path, name: str, data: bytes, code: str) -> None:
@@ -110,8 +93,7 @@ def test_a_mosaic_larger_than_any_sensor(tmp_path: Path) -> None:
 
 def test_a_mosaic_that_lacks_strips(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(1, 4000, (40, 40)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "m.tif", values, rowsperstrip=8, metadata=None)
-    (tmp_path / "m.tif.yaml").write_text("cfa: rggb\nwhite: 4000\n")
+    make_mosaic(tmp_path / "m.tif", values, rowsperstrip=8, metadata=None)
     np.testing.assert_array_equal(read_raw(tmp_path / "m.tif").mosaic, values)
     with tifffile.TiffFile(tmp_path / "m.tif", mode="r+") as file:
         file.pages.first.tags[279].overwrite([0] * 5)
@@ -120,8 +102,7 @@ def test_a_mosaic_that_lacks_strips(tmp_path: Path) -> None:
 
 
 def test_a_mosaic_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "m.npy", np.zeros((40, 40), np.uint16))
-    (tmp_path / "m.npy.yaml").write_text("cfa: rggb\nwhite: 4000\n")
+    make_mosaic(tmp_path / "m.npy")
     make_dng(tmp_path / "a.dng")
     monkeypatch.setattr("restore_hub.photo.guards.available_memory", lambda: 20_000)
     for name in ("m.npy", "a.dng"):
