@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 COMMANDS = {
-    "run": ("run", "Train a pipeline spec: tracked run, metrics, ONNX files."),
+    "run": ("run", "Train a pipeline and export it: a tracked run, metrics, ONNX files."),
     "check": ("check", "Check a spec without training: names, levels, shapes, cost."),
     "forecast": ("forecast", "Forecast time, memory and disk of a run; compare solvers."),
     "export": ("export", "Export a run again, or published weights; merge files, or pack one for another program."),
-    "track": ("track", "Send what a tracker has not had of a run, from its folder."),
+    "track": ("track", "Send a tracker what it's missing of a run."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
     "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
-    "inspect": ("inspect_", "Show what an exported ONNX file says about itself, and verify it."),
-    "verify": ("verify", "Check exported ONNX files, and that they compute here what they should."),
+    "inspect": ("inspect_", "Show what an exported ONNX file or a RAW file says about itself."),
+    "verify": ("verify", "Check that exported ONNX files are intact and compute correctly here."),
     "zoo": ("zoo", "List the models that come with this package, show the card of one, or add one."),
     "doctor": ("doctor", "Check this machine: versions, devices and their speed, memory, folders."),
     "data": ("data", "Prepare or check data, with commands that plugins add."),

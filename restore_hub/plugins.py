@@ -187,8 +187,13 @@ def _load(source: _Source) -> Plugin:
 def _collect(source: _Source, module: Any) -> tuple[Component, ...]:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    for name in vars(module):
+        if name not in _HOOKS.values() and manager.parse_hookimpl_opts(module, name) is not None:
+            mend = nearest(name, _HOOKS.values())
+            raise PluginError(
+                "plugin.unknown-hook", source.place, hook=name, known=", ".join(_HOOKS.values()), mend=mend
+            )
     manager.register(module, source.namespace)
-    manager.check_pending()  # a misspelt hook would otherwise be ignored
     buffer: dict[tuple[str, str], Component] = {}
     for kind in KINDS:
         getattr(manager.hook, _HOOKS[kind])(register=_registrar(kind, source, buffer))
@@ -199,7 +204,7 @@ def _collect(source: _Source, module: Any) -> tuple[Component, ...]:
 
 def _registrar(kind: str, source: _Source, buffer: dict[tuple[str, str], Component]) -> hookspecs.RegisterCommand:
     def register(
-        name: str, target: str, *, summary: str, references: tuple[str, ...] = (), group: str | None = None
+        name: str, target: str, *, summary: str = "", references: tuple[str, ...] = (), group: str | None = None
     ) -> None:
         place, named = source.place, {"kind": kind, "name": name}
         if not _NAME.fullmatch(name):

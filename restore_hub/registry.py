@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from restore_hub.errors import PluginError, RestoreHubError, UnknownComponentError, reason_of
+from restore_hub.errors import PluginError, RestoreHubError, UnknownComponentError, nearest, reason_of
 
 KINDS = ("network", "loss", "metric", "dataset", "problem", "solver", "tracker", "reader", "exporter", "command")
 PLURALS = {kind: f"{kind}es" if kind.endswith("s") else f"{kind}s" for kind in KINDS}
@@ -80,6 +80,10 @@ class Registry:
         others = [k for k in KINDS if k != kind and (k, qualified(name)) in self.components]
         if others:
             raise UnknownComponentError("plugin.other-kind", name=qualified(name), kind=others[0], wanted=kind)
+        namespace = qualified(name).partition("/")[0]
+        loaded = {known.partition("/")[0] for known in self.names()}
+        if namespace not in loaded and not nearest(namespace, loaded):
+            raise UnknownComponentError("plugin.not-loaded", kind=kind, name=name, namespace=namespace)
         raise UnknownComponentError(
             "plugin.unknown-component",
             kind=kind,

@@ -55,7 +55,7 @@ def test_good_file_registers_under_its_stem(write_plugin: Write) -> None:
         ("import nothing_of_this_name", "plugin.fails"),
         ("import sys; sys.exit(3)", "plugin.fails"),
         ("def f(:", "plugin.fails"),
-        (GOOD.replace("register_losses", "register_loses"), "plugin.fails"),
+        (GOOD.replace("register_losses", "register_loses"), "plugin.unknown-hook"),
         (GOOD.replace("register_losses(register)", "register_losses(registry)"), "plugin.fails"),
         ("x = 1", "plugin.registers-nothing"),
         (GOOD.replace('"zero"', '"Zero Loss"'), "plugin.bad-name"),

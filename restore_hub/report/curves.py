@@ -38,7 +38,7 @@ def loss_curves(run: RunFacts) -> Node:
 def metric_curves(run: RunFacts) -> Node:
     """Return one panel for each metric."""
     panels = [
-        chart(name, "Mean over the holdout pictures.", {name: values}, run.spans)
+        chart(name, "Measured on data that trains nothing.", {name: values}, run.spans)
         for name, values in run.metrics.items()
     ]
     return _panels("Metric curves", panels, "No metrics were recorded.")
@@ -71,7 +71,7 @@ def overlaid(runs: Mapping[str, RunFacts]) -> list[Node]:
         series = {label: run.values[name] for label, run in runs.items() if name in run.values}
         return chart(name.removeprefix(HOLDOUT), line, series, spans)
 
-    metrics = [panel(name, "Mean over the holdout pictures.") for name in names if name.startswith(HOLDOUT)]
+    metrics = [panel(name, "Measured on data that trains nothing.") for name in names if name.startswith(HOLDOUT)]
     losses = [panel(name, "Over the steps of all stages.") for name in names if name.startswith(LOSS)]
     rest = [panel(name, about(name)) for name in diagnostics(names)]
     return [

@@ -16,7 +16,7 @@ from restore_hub.report.scale import number
 
 RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
 
-OWN = "The problem defines these metrics and measures them on data that trains nothing."
+OWN = "The problem defines these metrics and measures them itself."
 
 
 def exported_models(run: RunFacts) -> dict[str, Model | str]:

@@ -17,7 +17,7 @@ from restore_hub.files import file_hash
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import ModelSequence, as_sequence
 from restore_hub.photo.decoders import quiet_decoders
-from restore_hub.photo.kind import find_sidecar
+from restore_hub.photo.kind import PICTURE_SUFFIXES, find_sidecar
 from restore_hub.photo.picture_writer import check_format
 from restore_hub.photo.raw.white_balance import Balance
 from restore_hub.runtime.find_photos import find_photos, result_names
@@ -72,6 +72,8 @@ def restore_folder(
         raise DataError("restore.bad-jobs", "jobs", got=jobs)
     loaded = as_sequence(model, device)
     raw = takes_raw(loaded)
+    if out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
+        raise DataError("restore.folder-to-file", out)
     suffix = f".{format or ('dng' if loaded.kind == 'raw-to-raw' else 'png')}"
     _check(options, loaded, out / f"NAME{suffix}")
     names = result_names(find_photos(folder, out, raw=raw), suffix)

@@ -15,6 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from restore_hub.errors import nearest
+
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
 LEVEL_NAMES: tuple[Literal["upper", "lower"], ...] = ("upper", "lower")
 
@@ -192,7 +194,8 @@ class Stage(WithOptions):
     @model_validator(mode="after")
     def _has_a_length(self) -> Stage:
         if (self.steps is None) == (self.minutes is None):
-            raise _refusal("spec.stage-length")
+            misspelt = [near for key in self.options if (near := nearest(key, ("steps", "minutes")))]
+            raise _refusal("spec.stage-length", mend=misspelt[0] if misspelt else "")
         if self.share_batch and len(self.levels) == 1:
             raise _refusal("spec.share-one-level")
         return self

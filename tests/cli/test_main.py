@@ -133,5 +133,5 @@ def test_a_spec_with_a_plugin_from_a_file(tmp_path: Path, small: list[str]) -> N
     )
     small += ["--set", "objectives.fidelity.loss=mine/huber", "--set", "objectives.fidelity.delta=0.2"]
     without = invoke("check", *small)
-    check(without.exception, "plugin.unknown-component", "objectives.fidelity.loss", name="mine/huber")
+    check(without.exception, "plugin.not-loaded", "objectives.fidelity.loss", name="mine/huber")
     output("check", *small, "--plugin", tmp_path / "mine.py")
