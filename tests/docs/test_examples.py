@@ -17,7 +17,8 @@ from restore_hub_raw.synthesis.recipe import Recipe
 from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
-LONG = {"docs/tutorial.md", "docs/how-to/training.md"}  # pages of several commands that train
+# Pages of several commands that train or restore.
+LONG = {"docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in ("deploy", "raw", "training", "write-solver"))}
 # What a page has more of than a test has time for.
 NARROW = "--set blocks.generate.width=4 --set blocks.generate.depth=1"
 SMALLER = {

@@ -33,6 +33,8 @@ from support import LOWLIGHT, check, refused
 from support.commands import invoke, output
 from support.raw_files import make_dng, make_noise
 
+pytestmark = pytest.mark.xdist_group("quantise")  # one worker makes what they share
+
 
 @pytest.fixture(scope="module")
 def trained(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:

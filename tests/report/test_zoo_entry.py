@@ -23,6 +23,8 @@ from restore_hub.train.run import Result
 from support import refused
 from support.commands import output
 
+pytestmark = pytest.mark.xdist_group("zoo entry")  # one worker makes what they share
+
 
 @pytest.fixture
 def made(finished: Result, tmp_path: Path) -> Path:

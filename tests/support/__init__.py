@@ -42,5 +42,5 @@ def check(error: BaseException | None, code: str, place: object = None, **facts:
     for name, value in facts.items():
         assert error.facts[name] == value, error.facts
     assert "\n" not in str(error), str(error)
-    unfilled = re.search(r"\{[a-z_]+[!:.}]", f"{error.what} {error.mend}")
+    unfilled = re.search(r"\{[a-z_.]+(![rs])?(:[^ {}]+)?\}", f"{error.what} {error.mend}")
     assert unfilled is None, f"{error.code} lacks a fact: {unfilled[0]}"

@@ -70,6 +70,7 @@ def whole(call: Call, steady: list[str], tmp_path: Path) -> Path:
     return tmp_path / "whole"
 
 
+@pytest.mark.long
 def test_a_full_or_read_only_disk_ends_a_run_with_one_line_and_the_rest_comes_to_the_same_bits(
     call: Call, start: Callable[..., Any], disk: Any, steady: list[str], whole: Path, tmp_path: Path
 ) -> None:

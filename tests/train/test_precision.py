@@ -114,6 +114,7 @@ def test_a_solver_that_steps_in_between_sees_the_new_weights(small: list[str]) -
     assert len(set(energies)) == 3
 
 
+@pytest.mark.long
 def test_a_whole_run_in_bf16_keeps_and_exports_float32(small: list[str], tmp_path: Path) -> None:
     result = run(LOWLIGHT, overrides=[*small, "precision=bf16", "export={chain: enhanced}"], out=tmp_path / "r")
     weights = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]

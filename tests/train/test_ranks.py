@@ -47,6 +47,8 @@ from restore_hub.train.problems.trainable import variables_of
 from restore_hub.train.ranks import joined
 from support.chains import CASCADE, Bright, levels_of, parts_of
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one worker makes what they share
+
 LATE = ["stages.1.upper={blocks: [enhance], objective: fidelity, data: upper}",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train}"]
 registry = default_registry()

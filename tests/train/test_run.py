@@ -70,6 +70,7 @@ def test_the_exported_chain_restores_a_dark_dng(finished: Result, pairs: Path, t
     assert manifest.provenance["spec"]["name"] == "raw_lowlight"
 
 
+@pytest.mark.long
 def test_earlier_weights_export_by_name(finished: Result, tmp_path: Path) -> None:
     files = export_run(finished.folder, default_registry(), "stage-1", tmp_path / "early")
     assert sorted(path.name for path in files) == ["chain.onnx", "enhance.onnx", "generate.onnx"]
@@ -95,6 +96,7 @@ def test_a_run_continues_from_weights_of_another(finished: Result, small: list[s
     assert set(resolved["weights_sha256"]) == {"generate", "enhance"}
 
 
+@pytest.mark.long
 def test_minutes_end_a_stage(small: list[str], tmp_path: Path) -> None:
     result = run(
         LOWLIGHT,

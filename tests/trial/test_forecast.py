@@ -113,6 +113,7 @@ def test_ratios_are_to_the_current_solver_or_else_to_the_fastest() -> None:
     assert list(with_ratios([refused], "std/b")) == [refused]
 
 
+@pytest.mark.long
 def test_compared_solvers_see_the_steps_of_a_run(small: list[str], tmp_path: Path) -> None:
     """Without earlier stages to start from, a solver logs what a run logs; one that refuses is a result too."""
     stage = {**read_spec(LOWLIGHT, small).data["stages"][1], "steps": 3, "cap": 5.0}
