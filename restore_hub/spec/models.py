@@ -165,10 +165,7 @@ LOWER_KEYS = tuple(key for key in Level.model_fields if key not in FLAT_KEYS)
 
 
 class Stage(WithOptions):
-    """One solver for a number of outer steps or minutes: either one level written flat, or `upper` and `lower`.
-
-    `restore_hub.spec.stages` turns both forms into `levels`, the uppermost first; dumped, they're as before.
-    """
+    """One solver for a number of outer steps or minutes: either one level written flat, or `upper` and `lower`."""
 
     solver: str = Field(description="name of the solver component")
     steps: Count | None = Field(default=None, description="outer steps; either this or `minutes`")
@@ -179,7 +176,7 @@ class Stage(WithOptions):
     share_batch: bool = Field(
         default=False, description="one batch for both levels, on purpose; only beside `upper` and `lower`"
     )
-    levels: list[Level]
+    levels: list[Level]  # the uppermost first; `restore_hub.spec.stages` makes them of either written form
 
     @property
     def level_keys(self) -> list[tuple[str, ...]]:

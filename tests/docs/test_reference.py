@@ -75,5 +75,7 @@ def _command(words: list[str]) -> tuple[click.Command | None, list[str]]:
     for i, word in enumerate(words):
         if not isinstance(command, click.Group):
             return command, [w.partition("=")[0].rstrip(".,;:)") for w in words[i:] if w.startswith("-")]
+        if word == "--plugin":  # the command comes with that file
+            return command, [word]
         command = command.get_command(context, word.rstrip(".,;:)"))
     return command, []

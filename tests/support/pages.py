@@ -1,7 +1,7 @@
 """Pages of documentation as tests: their blocks of code run in order, in one folder a page.
 
 Blocks of `sh` and `python` run. Those that begin with `# file: NAME` are written to that file before the others run.
-`console` shows a command that isn't run here, `text` what a command prints.
+`console` shows a command that isn't run here, `text` what a command prints, `toml` a plugin's messages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from support import DOCS, ROOT
 PAGES = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md")))]
 RUN = ("sh", "python")
 WRITTEN = ("python", "yaml")
-SHOWN = ("console", "text", "js")
+SHOWN = ("console", "text", "js", "toml")
 _MAKE = re.compile(r"(make [\w-]+\n)+")  # too long to run here; what each target runs has tests of its own
 _FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.M)
 
