@@ -174,5 +174,5 @@ def plan_of_run(run: Path, registry: Registry) -> tuple[dict[str, Any], Plan]:
         resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
         document = Document(run / "spec.json", resolved["spec"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise ExportError("export.not-a-run", run) from None
+        raise ExportError("train.not-a-run", run, missing="spec.json") from None
     return resolved, make_plan(document, registry)

@@ -38,7 +38,9 @@ def check_splits_apart(datasets: Mapping[str, Dataset]) -> None:
         shared = files[one].keys() & files[other].keys()
         if shared:
             example = min(str(files[one][key]) for key in shared)
-            raise DataError("data.splits-share-files", one=one, other=other, count=len(shared), example=example)
+            raise DataError(
+                "data.splits-share-files", f"data.{one}", one=one, other=other, count=len(shared), example=example
+            )
 
 
 def notes_of(datasets: Mapping[str, Dataset]) -> list[str]:

@@ -141,7 +141,7 @@ def read_run(path: Path) -> RunFacts:
         resolved = json.loads((path / "spec.json").read_text(encoding="utf-8"))
         _ = resolved["spec"]["name"], resolved["spec"]["stages"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise DataError("export.not-a-run", path) from None
+        raise DataError("train.not-a-run", path, missing="spec.json") from None
     values: dict[str, dict[int, float]] = {}
     for line in _lines(path / "metrics.jsonl", gaps):
         step = line.pop("step", None)

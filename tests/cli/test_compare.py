@@ -55,7 +55,7 @@ def test_the_table_and_the_page(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_what_compare_refuses(runs: list[Path], tmp_path: Path) -> None:
-    check(invoke("compare", runs[0], tmp_path).exception, "export.not-a-run", tmp_path)
+    check(invoke("compare", runs[0], tmp_path).exception, "train.not-a-run", tmp_path)
     for arguments in ([runs[0]], [runs[0], runs[0]]):
         assert "two different runs" in output("compare", *arguments, exit_code=2)
 

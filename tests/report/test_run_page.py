@@ -55,7 +55,7 @@ def read(folder: Path) -> Reader:
 
 
 def test_the_report_holds_everything(make_run: Write, tmp_path: Path) -> None:
-    with refused("export.not-a-run", tmp_path):
+    with refused("train.not-a-run", tmp_path):
         write_report(tmp_path)
     folder = make_run()
     page = read(folder)

@@ -81,7 +81,7 @@ def test_earlier_weights_export_by_name(finished: Result, tmp_path: Path) -> Non
     assert load(files[-1]).manifest.provenance["step"] == 3
     with refused("export.no-weights", finished.folder, name="stage-9", known="best, last, stage-1, stage-2"):
         export_run(finished.folder, default_registry(), "stage-9")
-    with refused("export.not-a-run", tmp_path):
+    with refused("train.not-a-run", tmp_path):
         export_run(tmp_path, default_registry())
 
 
