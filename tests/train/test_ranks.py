@@ -22,6 +22,7 @@ from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT, refused
 from support.chains import TWO_LEVELS
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one worker makes what they share
 SOLVERS = {"joint": 1, **TWO_LEVELS}  # with their lower steps
 GROUPS = ("sample", "2")
 CASES = [f"{solver} {kind}" for solver in SOLVERS for kind in ("chain", "problem")]
@@ -46,8 +47,6 @@ from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
 from restore_hub.train.problems.trainable import variables_of
 from restore_hub.train.ranks import joined
 from support.chains import CASCADE, Bright, levels_of, parts_of
-
-pytestmark = pytest.mark.xdist_group("ranks")  # one worker makes what they share
 
 LATE = ["stages.1.upper={blocks: [enhance], objective: fidelity, data: upper}",
         "stages.1.lower={blocks: [generate], objective: fidelity, data: train}"]
