@@ -50,7 +50,7 @@ def test_the_wheel_works_in_an_empty_environment(
 
     call("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
     assert "torch" not in call("python", "-m", "pip", "list")
-    listed = call("restore-hub", "plugins")
+    listed = call("restore-hub", "list", "plugins")
     assert all(f"{name} " in listed for name in PLUGINS)
     assert "FAILED" not in listed
     assert "raw/unet" in call("restore-hub", "list", "network")
