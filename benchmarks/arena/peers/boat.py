@@ -1,4 +1,4 @@
-"""BOAT: `boat_torch.LevelPair.run_iter`, its file of losses switched off."""
+"""BOAT: `boat_torch.Problem.run_iter`, its file of losses switched off."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make(task: Task, method: str, steps: int) -> Callable[[], object]:
         "return_grad": False,
     }
     losses = {f"{level}_level_loss": {"function": f"{__name__}.{level}", "params": {}} for level in ("upper", "lower")}
-    problem = boat_torch.LevelPair(config, losses)
+    problem = boat_torch.Problem(config, losses)
     problem.save_losses = lambda **_: None
     problem.build_ll_solver()
     problem.build_ul_solver()
