@@ -39,7 +39,7 @@ def first_step(python: str) -> float:
         try:
             while not (journal.exists() and journal.stat().st_size):
                 if process.poll() is not None:
-                    sys.exit(f"the run ended before its first step: {process.stderr.read().decode()}")  # type: ignore[union-attr]
+                    sys.exit(f"the run ended before its first step: {process.communicate()[1].decode()}")
                 time.sleep(PAUSE)
             return time.perf_counter() - begun
         finally:

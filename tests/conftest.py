@@ -23,7 +23,7 @@ from restore_hub.photo.raw.mosaic import RawImage
 from restore_hub.plan import Chain, Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
-from support import LOWLIGHT, sampling
+from support import LOWLIGHT, SMALL, sampling
 
 pytest_plugins = [f"support.{name}" for name in ("plugin_files", "runs", "chains", "trackers", "processes")]
 
@@ -35,15 +35,6 @@ def pytest_report_header() -> str:
 
 
 SPLITS = {"train": 2, "upper": 1, "holdout": 1}
-# Small enough for a test: narrow blocks, small crops, few steps, no tracker.
-SMALL = (
-    "blocks.generate.width=2",
-    "blocks.generate.depth=1",
-    "blocks.enhance.width=4",
-    "data.train.crop=16",
-    "data.upper.crop=16",
-    "tracker=",
-)
 
 
 def photograph(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

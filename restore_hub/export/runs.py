@@ -85,7 +85,7 @@ def _export(
 
 
 def int8_path(chain: Path) -> Path:
-    """Return the path of an exported chain's int8 file, which lies beside it."""
+    """Return the path of an int8 file beside an exported chain."""
     return chain.with_name(f"{chain.stem}.int8{chain.suffix}")
 
 

@@ -53,7 +53,7 @@ def time_convolution(device: str) -> Speed:
 def convolution_model() -> bytes:
     """Return an ONNX file with one node: each output channel is the mean over 3x3 pixels of all input channels.
 
-    Encoded here, because what deploys has neither the package onnx nor a model at hand. Field numbers are those of
+    Encoded by hand, because deploying installs no onnx package, and no model is needed. Field numbers are those of
     onnx.proto.
     """
     values = np.full((CHANNELS, CHANNELS, KERNEL, KERNEL), 1 / (CHANNELS * KERNEL**2), np.float32)

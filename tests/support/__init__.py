@@ -16,6 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PIPELINES = ROOT / "pipelines"
 LOWLIGHT = PIPELINES / "raw_lowlight.yaml"
+# Small enough for a test: narrow blocks, small crops, few steps, no tracker.
+SMALL = (
+    "blocks.generate.width=2",
+    "blocks.generate.depth=1",
+    "blocks.enhance.width=4",
+    "data.train.crop=16",
+    "data.upper.crop=16",
+    "tracker=",
+)
 Capture = pytest.CaptureFixture[str]
 
 

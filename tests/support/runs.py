@@ -15,19 +15,9 @@ from restore_hub.model.manifest import METADATA_KEY
 from restore_hub.train import checkpoint, loop
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.run import Result
-from support import LOWLIGHT
+from support import LOWLIGHT, SMALL
 
-SMALL = (
-    "blocks.generate.width=2",
-    "blocks.generate.depth=1",
-    "blocks.enhance.width=4",
-    "data.train.crop=16",
-    "data.upper.crop=16",
-    "tracker=",
-    "stages.0.steps=3",
-    "stages.1.steps=2",
-    "stages.1.lower.steps=2",
-)
+FEW_STEPS = ("stages.0.steps=3", "stages.1.steps=2", "stages.1.lower.steps=2")
 _SEEN = "inputs: {prediction: enhanced, target: data.rgb}"
 NO_EXPORT = ("export={}", f"metrics={{psnr: {{metric: psnr, {_SEEN}}}, ssim: {{metric: ssim, {_SEEN}}}}}")
 
@@ -35,7 +25,12 @@ NO_EXPORT = ("export={}", f"metrics={{psnr: {{metric: psnr, {_SEEN}}}, ssim: {{m
 @pytest.fixture(scope="session")
 def small(pairs: Path) -> list[str]:
     """Return overrides for a run of a second, which exports nothing: that would take most of the time."""
-    return [*SMALL, *NO_EXPORT, *(f"data.{split}.root={pairs / split}" for split in ("train", "upper", "holdout"))]
+    return [
+        *SMALL,
+        *FEW_STEPS,
+        *NO_EXPORT,
+        *(f"data.{split}.root={pairs / split}" for split in ("train", "upper", "holdout")),
+    ]
 
 
 @pytest.fixture(scope="session")
