@@ -50,8 +50,8 @@ def command(
 ) -> None:
     """Export a run's blocks and chain to ONNX files, or pack or merge exported files.
 
-    SOURCE is a run folder; its spec names what to export. SOURCE can also be a spec, or the name of a shipped pipeline, if
-    its blocks have `weights`: nothing is trained then, and -o is needed.
+    SOURCE is a run folder; its spec names what to export. SOURCE can also be a spec, or the name of a shipped pipeline,
+    if its blocks have `weights`: nothing is trained then, and -o is needed.
 
     With --to, SOURCE is an exported ONNX file, packed for another program: `restore-hub list exporter` lists what there
     is. With --merge, exported files that run one after the other become one file.
