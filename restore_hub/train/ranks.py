@@ -146,7 +146,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, str, StopRequest]]:
     if not launched():
         yield Ranks(), device, StopRequest()
         return
-    with StopRequest(quiet=True) as stop:
+    with StopRequest(launched=True) as stop:
         ranks, lost = TorchRanks("nccl" if device.startswith("cuda") else "gloo"), True
         try:
             yield ranks, own_device(device), stop
