@@ -75,6 +75,11 @@ class Port:
         """Return the port of items, of which each sample has its own number; `sizes` are the axes of an item."""
         return Port(None, "map", low, high, axes=(item, *sizes), sizes=sizes, dtype=dtype, ragged=True)
 
+    def admits(self, value: float) -> bool:
+        """Whether it is one number for each sample, and a value lies in its range; a whole one where it is int64."""
+        whole = self.dtype != "int64" or float(value).is_integer()
+        return not self.axes and self.low <= value <= self.high and whole
+
     @property
     def is_picture(self) -> bool:
         """Whether a person can look at it. Only pictures are ever clipped, rounded to 8 bits or shown."""

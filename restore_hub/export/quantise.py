@@ -98,7 +98,7 @@ def _comparison(plan: Plan, chain: str) -> Comparison | None:
         return None
     upstream = plan.graph.upstream([chain])
     blocks = (name for name in plan.graph.order if name in upstream)
-    read = (tensor for block in blocks for tensor in plan.spec.blocks[block].inputs.values())
+    read = (tensor for block in blocks for tensor in plan.spec.blocks[block].tensors.values())
     return Comparison(
         output=chain,
         reads=tuple(dict.fromkeys(tensor for tensor in read if tensor.startswith(DATA))),

@@ -43,7 +43,7 @@ def check_data_tensors(
         SpecError: a dataset doesn't have it.
     """
     wired: list[tuple[tuple[str, ...], Mapping[str, str]]] = [
-        (("blocks", name), block.inputs) for name, block in spec.blocks.items()
+        (("blocks", name), block.tensors) for name, block in spec.blocks.items()
     ]
     wired += [(("objectives", name), part.inputs) for name, part in losses.items()]
     wired += [(("metrics", name), part.inputs) for name, part in metrics.items()]

@@ -51,7 +51,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     require_plugins(document, spec, registry)
     look = Lookup(document, registry)
     networks = {
-        name: look.part("network", block.network, block, block.inputs, "blocks", name)
+        name: look.part("network", block.network, block, block.tensors, "blocks", name)
         for name, block in spec.blocks.items()
     }
     losses = {

@@ -42,6 +42,7 @@ def _not_reserved(name: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 BlockName = Annotated[Name, AfterValidator(_not_reserved)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
 Blocks = Annotated[Distinct, Field(min_length=1)]
@@ -91,13 +92,26 @@ class Block(WithOptions):
     """One network in the chain."""
 
     network: str = Field(description="name of the network component")
-    inputs: dict[str, str] = Field(description="the network's input ports, each with the tensor that it reads")
+    inputs: dict[str, str | Number] = Field(
+        description="the network's input ports, each with the tensor that it reads; a number, such as a noise level, may "
+        "stand here itself, and may be left out where its port has a default"
+    )
     outputs: Annotated[list[str], Field(min_length=1)] = Field(
         description="names for the tensors that the network makes, in the order of its output ports"
     )
     weights: str | None = Field(
         default=None, description="file of weights to start from: a checkpoint of a run, or a published one"
     )
+
+    @property
+    def tensors(self) -> dict[str, str]:
+        """The tensor that each input port reads, without the numbers."""
+        return {port: source for port, source in self.inputs.items() if isinstance(source, str)}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that are written in the spec, by input port."""
+        return {port: source for port, source in self.inputs.items() if not isinstance(source, str)}
 
 
 class Objective(WithOptions):
