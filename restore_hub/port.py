@@ -88,7 +88,8 @@ class Port:
     @property
     def fixed(self) -> bool:
         """Whether a sample's shape follows from the size of the picture, as an exported file needs it."""
-        return not self.ragged and ("channel" not in self.axes or self.channels is not None)
+        others = [axis for axis in self.axes if axis not in SPATIAL]
+        return not self.ragged and all(self.channels if a == "channel" else self.sizes.get(a) for a in others)
 
     @property
     def spatial(self) -> tuple[str, ...]:
