@@ -61,9 +61,7 @@ def model_card(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool, pictu
 def _running(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool) -> Iterator[str]:
     source = f"zoo:{facts['name']}" if in_zoo else "model.onnx"
     yield "## Run it"
-    needed = "".join(
-        f" --input {tensor.name}={tensor.high or 0:g}" for tensor in manifest.numbers if not tensor.default
-    )
+    needed = "".join(f" --input {tensor.name}=NUMBER" for tensor in manifest.numbers if tensor.default is None)
     lines = [f"restore-hub restore {source} {_CALL[manifest.kind]}{needed}"] if manifest.kind in _CALL else []
     yield "\n".join(["```sh", *lines, f"restore-hub verify {source}", "```"])
     tensors = [*(("input", tensor) for tensor in manifest.inputs), *(("output", tensor) for tensor in manifest.outputs)]

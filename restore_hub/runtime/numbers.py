@@ -35,14 +35,14 @@ def check_numbers(model: ModelSequence, given: Mapping[str, Any]) -> None:
     known = list(dict.fromkeys(number.name for _, number in model.numbers))
     for name in given:
         if name not in known:
-            facts = {"model": model.path, "known": ", ".join(known) or "none", "mend": nearest(name, known)}
-            raise DataError("restore.unknown-number", f"input {name!r}", **facts)
+            where, mend, listed = f"input {name!r}", nearest(name, known), ", ".join(known) or "none"
+            raise DataError("restore.unknown-number", where, mend=mend, model=model.path, known=listed)
     for part, number in model.numbers:
         if number.name in given:
             _check(part, number, given[number.name])
         elif number.default is None:
-            facts = {"model": part.path, "name": number.name, "range": _range(number)}
-            raise DataError("restore.number-needed", f"input {number.name!r}", **facts)
+            where, name, wanted = f"input {number.name!r}", number.name, _range(number)
+            raise DataError("restore.number-needed", where, model=part.path, name=name, range=wanted)
 
 
 def feeds_of(model: ModelSequence, given: Mapping[str, float]) -> dict[str, NDArray[Any]]:
@@ -67,8 +67,8 @@ def _check(part: Model, number: TensorInfo, value: Any) -> None:
     high = math.inf if number.high is None else number.high
     whole = number.dtype != "int64" or (good and float(value).is_integer())
     if not (good and math.isfinite(value) and low <= value <= high and whole):
-        facts = {"model": part.path, "name": number.name, "got": value, "range": _range(number)}
-        raise DataError("restore.bad-number", f"input {number.name!r}", **facts)
+        where = f"input {number.name!r}"
+        raise DataError("restore.bad-number", where, model=part.path, got=value, range=_range(number))
 
 
 def _range(number: TensorInfo) -> str:

@@ -41,8 +41,8 @@ class Restored:
         bits: bits a channel.
         notes: lines that tell which numbers, gain and white balance were used, and what was left out.
         record: what its EXIF says was done: `restore_hub` (version), `model` (name, sha256, and `inputs` if it takes
-            numbers) or for several files `models` (a list of these, in order), `colour`, and for RAW `gain` (value, rule) and `balance` (factors of
-            R, Gr, Gb, B, and source).
+            numbers) or for several files `models` (a list of these, in order), `colour`, and for RAW `gain` (value,
+            rule) and `balance` (factors of R, Gr, Gb, B, and source).
     """
 
     path: Path
@@ -83,11 +83,12 @@ def restore(
         overwrite: replace an existing `out`.
         device: a key of `restore_hub.model.devices.PROVIDERS`; by default `cpu`, or where the model is loaded.
         tile: side of a large picture's tiles, 0 for none; by default chosen by size and free memory.
-        inputs: numbers that the model takes, such as `{"sigma": 0.1}`, in the range that it states; those with a default
-            may be left out. Files in sequence that take a number of the same name get the same.
+        inputs: numbers that the model takes, such as `{"sigma": 0.1}`, in the range that it states. Those with a
+            default may be left out. Files in sequence that take a number of the same name get the same.
 
     Raises:
-        DataError: the photo can't be read, the picture can't be written, or an input is unknown, missing or out of range.
+        DataError: the photo can't be read, the picture can't be written, or a number is unknown, missing or out of
+            range.
         ModelFileError: the model can't be used for it.
     """
     photo, out = Path(photo), Path(out)
@@ -146,18 +147,17 @@ def _history(
     model: ModelSequence, read: PhotoInput, used: Sequence[Used]
 ) -> tuple[dict[str, Any], Directory, tuple[str, ...]]:
     """Return the record of what was done, the EXIF that holds it, and notes."""
-    models = [
-        _entry(part, {number.name: number.value for number in used if number.model is part}) for part in model.models
-    ]
+    models = [_entry(part, used) for part in model.models]
     by = {"model": models[0]} if len(models) == 1 else {"models": models}
     record = {"restore_hub": version("restore-hub"), **by, **read.record}
     exif, notes = with_record({**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}, record)
     return record, exif, notes
 
 
-def _entry(part: Model, inputs: Mapping[str, float]) -> dict[str, Any]:
+def _entry(part: Model, used: Sequence[Used]) -> dict[str, Any]:
     entry = {"name": part.manifest.name, "sha256": part.graph.sha256}
-    return {**entry, "inputs": dict(inputs)} if inputs else entry
+    inputs = {number.name: number.value for number in used if number.model is part}
+    return {**entry, "inputs": inputs} if inputs else entry
 
 
 def _encode(out: Path, picture: NDArray[np.float32], bits: int, photo: PhotoInput, exif: Directory) -> bytes:

@@ -57,8 +57,7 @@ class RestoreOptions:
         """Refuse what a model can't do.
 
         Raises:
-            DataError: a gain or a white balance for pictures, a mosaic in a picture format, or anything about numbers as
-                `check_numbers`.
+            DataError: a gain or a white balance for pictures, a mosaic in a picture format, or as `check_numbers`.
             ModelFileError: the model takes no photographs.
         """
         if model.kind == "raw-to-raw" and not is_dng(out):

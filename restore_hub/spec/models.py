@@ -93,8 +93,8 @@ class Block(WithOptions):
 
     network: str = Field(description="name of the network component")
     inputs: dict[str, str | Number] = Field(
-        description="the network's input ports, each with the tensor that it reads; a number, such as a noise level, can "
-        "be written here itself, or left out where its port has a default"
+        description="the network's input ports, each with the tensor that it reads; a number, such as a noise "
+        "level, can be written here itself, or left out where its port has a default"
     )
     outputs: Annotated[list[str], Field(min_length=1)] = Field(
         description="names for the tensors that the network makes, in the order of its output ports"
