@@ -130,9 +130,19 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
 
 
 def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
-    """Return the ports of the data: the datasets' where there are some, else those of the blocks that read it."""
-    for part in plan.datasets.values():
-        ports: Mapping[str, Port] = part.target.ports
+    """Return the ports of the data: those of all datasets where there are some, else of the blocks that read it.
+
+    Raises:
+        SpecError: two splits mean different things by one name.
+    """
+    if plan.datasets:
+        ports: dict[str, Port] = {}
+        for part in plan.datasets.values():
+            for name, port in part.target.ports.items():
+                misfit = port.misfit(ports.setdefault(name, port))
+                if misfit:
+                    facts = {"tensor": DATA + name, "made": misfit[0], "wanted": misfit[1]}
+                    raise part.error("spec.splits-differ", "dataset", **facts)
         return ports
     return {
         tensor.removeprefix(DATA): networks[name].inputs[port]

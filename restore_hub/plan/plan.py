@@ -68,7 +68,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for part in losses.values():
         check_call(part)
-    check_data_tensors(document, spec, datasets, losses, metrics)
+    check_data_tensors(document, spec, graph, datasets, losses, metrics)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
     check_lower_steps(spec, solvers)
     return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))

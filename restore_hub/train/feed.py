@@ -31,6 +31,8 @@ class Feed:
             for place, level in enumerate(stage.levels)
         ]
         self._parts = [level.accumulate for level in stage.levels]
+        reads = [setup.trainable.reads(level) for level in stage.levels]
+        self._reads = [frozenset().union(*reads)] * len(reads) if stage.share_batch else reads
         self.seconds = 0.0
 
     def batches(self, step: int) -> Batches:
@@ -47,8 +49,9 @@ class Feed:
 
     def _batch(self, place: int, index: int) -> Batch:
         begun = time.perf_counter()
-        stream, parts = self._streams[place], self._parts[place]
-        batch = Batch.of_parts(stream.batch(index * parts + part).to(self._device) for part in range(parts))
+        stream, parts, reads = self._streams[place], self._parts[place], self._reads[place]
+        read = (stream.batch(index * parts + part) for part in range(parts))
+        batch = Batch.of_parts((each.only(reads) if reads else each).to(self._device) for each in read)
         self.seconds += time.perf_counter() - begun
         return batch
 

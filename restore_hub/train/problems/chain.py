@@ -21,7 +21,7 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
-from restore_hub.spec import HOLDOUT, Stage
+from restore_hub.spec import DATA, HOLDOUT, Level, Stage, weights_of
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
@@ -79,6 +79,11 @@ class TrainableChain:
             place = self.plan.document.at("data", split, "batch_size")
             raise SpecError("train.batch-below-processes", place, samples=size, processes=ranks.size)
         return Stream(self.data[split], size, seed, key, ranks.rank, ranks.size)
+
+    def reads(self, level: Level) -> frozenset[str]:
+        """Return what the blocks and losses of the level's objective read."""
+        tensors = self.objectives.tensors(weights_of(level.objective))
+        return frozenset(name.removeprefix(DATA) for name in self.chain.graph.needs(tensors).data)
 
     def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> ChainLevel | ChainPair:
         """Return what the solver of a stage sees."""

@@ -21,7 +21,7 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.weights import load_checkpoint
-from restore_hub.spec import Stage
+from restore_hub.spec import Level, Stage
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
 from restore_hub.train.problems.trainable import Description, Evaluation, evaluation_mode, train_only
 from restore_hub.train.ranks import Ranks
@@ -92,6 +92,10 @@ class TrainableProblem:
     def stream(self, split: str, seed: int, key: str, ranks: Ranks) -> ProblemStream:
         """Return the batches of a split."""
         return ProblemStream(self.problem, split, seed, key, ranks.rank, ranks.size)
+
+    def reads(self, level: Level) -> frozenset[str]:  # noqa: ARG002  energies say nothing about what they read
+        """Return nothing: an energy may read all that is in a batch."""
+        return frozenset()
 
     def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> ProblemLevel | ProblemPair:
         """Return what the solver of a stage sees."""

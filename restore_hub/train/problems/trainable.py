@@ -18,7 +18,7 @@ from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import GroupedPair, SingleLevel
 from restore_hub.export.runs import Exported
 from restore_hub.plan.samples import Samples
-from restore_hub.spec import Stage
+from restore_hub.spec import Level, Stage
 from restore_hub.train.ranks import Ranks
 
 
@@ -106,6 +106,10 @@ class Trainable(Protocol):
         Raises:
             SpecError: a batch has fewer samples than there are processes.
         """
+        ...
+
+    def reads(self, level: Level) -> frozenset[str]:
+        """Return the names of the values that a level needs from a batch; empty for all of them."""
         ...
 
     def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> SingleLevel | StagePair:
