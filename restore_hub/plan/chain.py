@@ -13,7 +13,7 @@ from restore_hub.contracts import Network, Port
 from restore_hub.errors import nearest
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
-from restore_hub.spec import DATA, Graph
+from restore_hub.spec import DATA, Graph, level_place
 
 Wires = dict[str, Any]  # a tensor or a `Ragged` each
 Parameters = Mapping[str, Mapping[str, Tensor]]
@@ -184,12 +184,13 @@ def _check_accumulation(plan: Plan, networks: Mapping[str, nn.Module]) -> None:
     """Refuse batches in parts where a block takes its statistics from the whole batch."""
     for index, stage in enumerate(plan.spec.stages):
         trained = {block for level in stage.levels for block in level.blocks}
-        for keys, level in zip(stage.level_keys, stage.levels, strict=True):
+        for number, level in enumerate(stage.levels):
             for block, network in networks.items() if level.accumulate > 1 else ():
                 layer = _batch_statistics(network, block in trained)
                 if layer:
                     facts = {"block": block, "layer": layer}
-                    raise plan.solvers[index].error("spec.batch-norm-in-parts", *keys, "accumulate", **facts)
+                    place = level_place(plan.document, index, number)
+                    raise plan.document.error("spec.batch-norm-in-parts", *place, "accumulate", **facts)
 
 
 def _batch_statistics(network: nn.Module, trained: bool) -> str:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from restore_hub.errors import BilevelError, nearest
 from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import Part
-from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Level, Scope, Spec, check_made, check_stages, weights_of
+from restore_hub.spec import (
+    DATA,
+    HOLDOUT,
+    Document,
+    Graph,
+    Level,
+    Scope,
+    Spec,
+    check_made,
+    check_stages,
+    level_place,
+    weights_of,
+)
 
 
 def check_call(part: Part) -> None:
@@ -75,7 +87,7 @@ def _needed_data(spec: Spec, graph: Graph, metrics: Mapping[str, Part]) -> dict[
     return {split: graph.needs(tensors).data for split, tensors in read.items()}
 
 
-def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, Part]) -> list[str]:
+def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, Sequence[Part]]) -> list[str]:
     """Check the stages of a chain against its graph; return remarks that a person should read.
 
     Raises:
@@ -87,22 +99,23 @@ def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[
         return graph.upstream(tensors)
 
     scope = Scope(spec.blocks, spec.objectives, spec.data, reach)
-    return check_stages(document, spec, scope, {index: part.target for index, part in solvers.items()})
+    return check_stages(document, spec, scope, {i: [part.target for part in parts] for i, parts in solvers.items()})
 
 
-def check_lower_steps(spec: Spec, solvers: Mapping[int, Part]) -> None:
+def check_lower_steps(document: Document, spec: Spec, solvers: Mapping[int, Sequence[Part]]) -> None:
     """Check that every solver takes the options and the number of lower steps that its stage gives.
 
     Raises:
         SpecError: it refuses one.
     """
     for index, stage in enumerate(spec.stages):
-        solver = solvers[index].make()
-        try:
-            solver.evaluations(stage.levels[-1].steps)
-        except BilevelError as error:
-            keys = ("lower", "steps") if len(stage.levels) > 1 else ()
-            raise solvers[index].located(error, *keys) from None
+        for number, part in enumerate(solvers[index]):
+            lower = min(number + 1, len(stage.levels) - 1)
+            try:
+                part.make().evaluations(stage.levels[lower].steps)
+            except BilevelError as error:
+                keys = (*level_place(document, index, lower), "steps") if lower else part.place
+                raise document.located(error, *keys) from None
 
 
 def check_export(document: Document, spec: Spec, graph: Graph) -> None:

@@ -5,7 +5,7 @@ from restore_hub.spec.levels import HOLDOUT, Scope, check_stages
 from restore_hub.spec.models import Level, Spec, Stage, weights_of
 from restore_hub.spec.parse import parse
 from restore_hub.spec.reader import Document, read_spec
-from restore_hub.spec.stages import written_schema
+from restore_hub.spec.stages import level_place, written_schema
 
 __all__ = [
     "DATA",
@@ -20,6 +20,7 @@ __all__ = [
     "check_made",
     "check_stages",
     "check_tensor",
+    "level_place",
     "parse",
     "read_spec",
     "weights_of",

@@ -32,11 +32,11 @@ def parse(document: Document) -> Spec:
 
 def _translate(document: Document, data: dict[str, Any], findings: list[Finding]) -> SpecError:
     keys, finding, *others = _first(data, findings)
-    place, kind = written(data, keys), finding["type"]
+    place, kind = written(document, keys), finding["type"]
     if kind == "missing":
-        return _missing(document, data, keys)
+        return _missing(document, keys)
     if kind == "extra_forbidden":
-        return _unknown(document, place, _known_keys(data, keys[:-1]))
+        return _unknown(document, place, _known_keys(document, keys[:-1]))
     if "." in kind:  # one of the models' own findings is named by its code
         return document.error(kind, *place, **finding.get("ctx", {}))
     if kind == "too_short":
@@ -62,14 +62,14 @@ def _first(data: Any, findings: list[Finding]) -> tuple[Any, ...]:
     return (keys, best, *(same if best["type"].endswith("_type") else ()))
 
 
-def _missing(document: Document, data: dict[str, Any], keys: Keys) -> SpecError:
+def _missing(document: Document, keys: Keys) -> SpecError:
     """A missing key is often there, misspelt: then point at that one."""
     *above, last = keys
-    place = written(data, tuple(above))
+    place = written(document, tuple(above))
     mapping: Any = document.data
     for key in place:
         mapping = mapping[key]
-    known = _known_keys(data, tuple(above))
+    known = _known_keys(document, tuple(above))
     for given in mapping:
         if given not in known and nearest(given, [str(last)]):
             return _unknown(document, (*place, given), [str(last)])
@@ -100,15 +100,15 @@ def _holds(place: Any, part: str | int) -> bool:
     return isinstance(place, dict) and part in place
 
 
-def _known_keys(data: dict[str, Any], keys: Keys) -> list[str]:
+def _known_keys(document: Document, keys: Keys) -> list[str]:
     """Return the keys that a person may write at a key path of `with_levels`."""
     model: Any = Spec
     for key in keys:
         inner = model.model_fields[str(key)].annotation if _is_model(model) else typing.get_args(model)[-1]
         model = _unwrap(inner)
-    place = written(data, keys)
-    if model is Level and place[-1] != "lower":
-        return list(FLAT_KEYS if place[-1] == "upper" else Stage.reserved_keys())
+    place = written(document, keys)
+    if model is Level and place[-1] not in ("lower", *range(1, 99)):
+        return list(Stage.reserved_keys() if len(place) == 2 else FLAT_KEYS)
     return list(model.model_fields) if _is_model(model) else []
 
 
@@ -118,7 +118,7 @@ def _unwrap(annotation: Any) -> Any:
     if origin is typing.Annotated:
         return _unwrap(args[0])
     if origin in (typing.Union, types.UnionType):
-        return _unwrap(next(a for a in args if a is not type(None)))
+        return _unwrap(max((a for a in args if a is not type(None)), key=_is_model))
     return annotation
 
 
