@@ -16,6 +16,7 @@ from restore_hub.spec import (
     Scope,
     Spec,
     check_made,
+    check_solvers,
     check_stages,
     level_place,
     weights_of,
@@ -102,13 +103,14 @@ def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[
     return check_stages(document, spec, scope, {i: [part.target for part in parts] for i, parts in solvers.items()})
 
 
-def check_lower_steps(document: Document, spec: Spec, solvers: Mapping[int, Sequence[Part]]) -> None:
-    """Check that every solver takes the options and the number of lower steps that its stage gives.
+def check_steps(document: Document, spec: Spec, solvers: Mapping[int, Sequence[Part]]) -> None:
+    """Check that every solver takes the options, the levels and the number of lower steps that its stage gives.
 
     Raises:
         SpecError: it refuses one.
     """
     for index, stage in enumerate(spec.stages):
+        check_solvers(document, index, stage, [part.target for part in solvers[index]])
         for number, part in enumerate(solvers[index]):
             lower = min(number + 1, len(stage.levels) - 1)
             try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_lower_steps
+from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_steps
 from restore_hub.plan.lookup import Lookup, Part, require_plugins
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Spec, Stage, build_graph, check_tensor, level_place, parse
@@ -69,8 +69,8 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     for part in losses.values():
         check_call(part)
     check_data_tensors(document, spec, graph, datasets, losses, metrics)
+    check_steps(document, spec, solvers)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
-    check_lower_steps(document, spec, solvers)
     return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))
 
 

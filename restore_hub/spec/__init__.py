@@ -1,7 +1,7 @@
 """The spec language: from YAML to models and a checked graph. Nothing here imports torch."""
 
 from restore_hub.spec.graph import DATA, Graph, build_graph, check_made, check_tensor
-from restore_hub.spec.levels import HOLDOUT, Scope, check_stages
+from restore_hub.spec.levels import HOLDOUT, Scope, check_solvers, check_stages
 from restore_hub.spec.models import Level, Spec, Stage, weights_of
 from restore_hub.spec.parse import parse
 from restore_hub.spec.reader import Document, read_spec
@@ -18,6 +18,7 @@ __all__ = [
     "Stage",
     "build_graph",
     "check_made",
+    "check_solvers",
     "check_stages",
     "check_tensor",
     "level_place",

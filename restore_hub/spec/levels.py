@@ -44,15 +44,14 @@ def check_stages(
     remarks: list[str] = []
     for index, stage in enumerate(spec.stages):
         places = [level_place(document, index, number) for number in range(len(stage.levels))]
-        _check_solvers(document, index, stage, solvers[index], places)
         for level, place in zip(stage.levels, places, strict=True):
             _check_names(document, scope, level, place)
+        _check_blocks(document, stage, places)
         for number, level in enumerate(stage.levels):
             # The response trains an upper block that only the lower objective depends on, such as sample weights.
             below = stage.levels[number + 1] if number + 1 < len(stage.levels) else None
             responding = below if below and solvers[index][number].responds else None
             _check_idle(document, scope, level, responding, places[number])
-        _check_blocks(document, stage, places)
         for upper, lower in pairwise(range(len(stage.levels))):
             _check_data(document, stage, upper, places)
             remarks += _check_coupling(document, scope, stage, (upper, lower), solvers[index][upper], places)
@@ -60,9 +59,13 @@ def check_stages(
     return remarks
 
 
-def _check_solvers(
-    document: Document, index: int, stage: Stage, solvers: Sequence[type[Solver]], places: Sequence[Place]
-) -> None:
+def check_solvers(document: Document, index: int, stage: Stage, solvers: Sequence[type[Solver]]) -> None:
+    """Check that the solvers of a stage take as many levels as they get.
+
+    Raises:
+        SpecError: one doesn't, or the last level has one.
+    """
+    places = [level_place(document, index, number) for number in range(len(stage.levels))]
     last = len(stage.levels) - 1
     if last and stage.levels[last].solver is not None:
         raise document.error("spec.unused-solver", *places[last], "solver")

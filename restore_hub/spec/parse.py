@@ -52,14 +52,19 @@ def _first(data: Any, findings: list[Finding]) -> tuple[Any, ...]:
     """Return the keys of the first finding, then that finding.
 
     A value that fits no member of a union has a finding for each. The deepest one means the member that was meant;
-    of equally deep ones it is the one beyond the type. Where all are about the type, all are returned.
+    of equally deep ones it is one of the models' own, or the one beyond the type. Where all are about the type, all are
+    returned.
     """
     placed = [(_without_union_tags(data, f["loc"], f["type"] == "missing"), f) for f in findings]
     start = placed[0][0]
     placed = [(keys, f) for keys, f in placed if keys[: len(start)] == start]
-    keys, best = max(placed, key=lambda item: (len(item[0]), not item[1]["type"].endswith("_type")))
-    same = [f for other, f in placed if other == keys and f is not best and f["type"].endswith("_type")]
-    return (keys, best, *(same if best["type"].endswith("_type") else ()))
+    keys, best = max(placed, key=lambda item: (len(item[0]), "." in item[1]["type"], not _is_about_type(item[1])))
+    same = [f for other, f in placed if other == keys and f is not best and _is_about_type(f)]
+    return (keys, best, *(same if _is_about_type(best) else ()))
+
+
+def _is_about_type(finding: Finding) -> bool:
+    return str(finding["type"]).endswith("_type")
 
 
 def _missing(document: Document, keys: Keys) -> SpecError:
