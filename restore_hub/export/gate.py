@@ -152,7 +152,7 @@ def _difference(
 
 
 def _place(info: TensorInfo, index: Sequence[Any]) -> str:
-    """Return where a value of an output is, such as `of 'clean', channel 0, row 3, column 4`."""
+    """Return where a value of an output is, such as `output 'clean', channel 0, row 3, column 4`."""
     names = {"depth": "slice", "height": "row", "width": "column"}
     axes = [f"{names.get(str(axis), 'channel')} {int(at)}" for axis, at in zip(info.shape[1:], index[1:], strict=True)]
-    return ", ".join((f"of {info.name!r}", *axes))
+    return ", ".join((f"output {info.name!r}", *axes))

@@ -68,7 +68,8 @@ def _check(part: Model, number: TensorInfo, value: Any) -> None:
     whole = number.dtype != "int64" or (good and float(value).is_integer())
     if not (good and math.isfinite(value) and low <= value <= high and whole):
         where = f"input {number.name!r}"
-        raise DataError("restore.bad-number", where, model=part.path, got=value, range=_range(number))
+        got = f"{value:g}" if good else repr(value)
+        raise DataError("restore.bad-number", where, model=part.path, got=got, range=_range(number))
 
 
 def _range(number: TensorInfo) -> str:

@@ -180,7 +180,10 @@ def _check_evaluation(name: str, network: Any) -> None:
         alone = _outputs(name, network, [x.split([1, 1])[1] for x in inputs])
     for port, made in first.items():
         require(torch.equal(_content(made), second[port]), f"{name}: {port!r} differs between two evaluations")
-        require(_apart(alone[port], 0, made, 1) <= 1e-4, f"{name}: {port!r} of a picture depends on other pictures in the batch")
+        require(
+            _apart(alone[port], 0, made, 1) <= 1e-4,
+            f"{name}: {port!r} of a picture depends on other pictures in the batch",
+        )
     for key, value in network.state_dict().items():
         require(torch.equal(value, before[key]), f"{name}: evaluation changes the state {key!r}")
 

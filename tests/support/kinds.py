@@ -52,6 +52,20 @@ class Estimator(nn.Module):
         return 0.3 * torch.sigmoid(self.last(image.mean((2, 3))))[:, 0]
 
 
+class Planes(nn.Module):
+    """RAW planes with less of what a number says."""
+
+    inputs = {"raw": Port(4, "raw", scale=0.5), "level": Port.number(0, 1)}
+    outputs, size_multiple = {"raw": Port(4, "raw", scale=0.5)}, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, raw: Tensor, level: Tensor) -> Tensor:
+        return raw - level[:, None, None, None] * self.mix(raw)
+
+
 class Segmenter(nn.Module):
     """A class for each pixel, beside what the classes come from."""
 
@@ -155,7 +169,7 @@ class Halves(nn.Module):
 
 ALL = {
     kind.__name__.lower(): kind
-    for kind in (Scaled, Estimator, Segmenter, Colours, Blur3d, Registration, Detector, Painter)
+    for kind in (Scaled, Estimator, Planes, Segmenter, Colours, Blur3d, Registration, Detector, Painter)
 }
 
 
