@@ -113,7 +113,8 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
         SpecError: a port that doesn't exist, more outputs than the network has, tensors that don't fit, or a batch
             in parts through a block with batch normalisation.
     """
-    networks = {name: _make(part, device) for name, part in plan.networks.items()}
+    with torch.device(device):
+        networks = {name: part.make() for name, part in plan.networks.items()}
     wiring = {name: (block.inputs, tuple(block.outputs)) for name, block in plan.spec.blocks.items()}
     for name, network in networks.items():
         _check_ports(plan.networks[name], network, *wiring[name])
@@ -140,18 +141,6 @@ def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
         for port, tensor in block.inputs.items()
         if tensor.startswith(DATA)
     }
-
-
-def _make(part: Part, device: str) -> Any:
-    with torch.device(device):
-        network = part.make()
-    named = {"component": part.component.name, "owner": part.component.owner}
-    if not isinstance(network, nn.Module):
-        raise part.error("spec.not-a-module", "network", **named)
-    for attribute in ("inputs", "outputs", "size_multiple"):
-        if not hasattr(network, attribute):
-            raise part.error("spec.promise-missing", "network", attribute=attribute, contract="Network", **named)
-    return network
 
 
 def _check_ports(part: Part, network: Any, inputs: Mapping[str, str], outputs: tuple[str, ...]) -> None:

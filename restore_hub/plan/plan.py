@@ -37,7 +37,8 @@ class Plan:
         tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets, self.solvers]
         parts = [part for table in tables for part in table.values()]
         parts += [part for part in (self.tracker, self.problem) if part]
-        return sorted({part.component for part in parts}, key=lambda c: (c.kind, c.name))
+        found = {part.component for outer in parts for part in outer.parts()}
+        return sorted(found, key=lambda c: (c.kind, c.name))
 
 
 def make_plan(document: Document, registry: Registry) -> Plan:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restore_hub.contracts import Problem
 from restore_hub.errors import RestoreHubError, nearest, reason_of
 from restore_hub.plan.plan import Plan
 from restore_hub.spec import Level, Scope, check_stages, weights_of
-
-PROMISED = ("blocks", "energies", "splits", "metrics", "batch", "measure")
 
 
 def make_problem(plan: Plan) -> Problem:
@@ -24,13 +22,6 @@ def make_problem(plan: Plan) -> Problem:
     part = plan.problem
     assert part is not None
     problem: Problem = part.make()
-    component, owner = part.component.name, part.component.owner
-    for attribute in PROMISED:
-        if not hasattr(problem, attribute):
-            facts = {"component": component, "owner": owner, "attribute": attribute, "contract": "Problem"}
-            raise part.error("spec.promise-missing", **facts)
-    if not isinstance(problem.blocks, nn.ModuleDict):
-        raise part.error("spec.promise-module-dict", component=component, got=type(problem.blocks).__name__)
     return problem
 
 

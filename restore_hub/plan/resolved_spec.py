@@ -8,6 +8,7 @@ from typing import Any
 from restore_hub import __version__
 from restore_hub.contracts import INJECTED
 from restore_hub.files import file_hash
+from restore_hub.nested import swap
 from restore_hub.options import options_of
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
@@ -56,6 +57,11 @@ def resolve(plan: Plan) -> dict[str, Any]:
 def _options(part: Part) -> dict[str, Any]:
     """Return the options in use with the component's defaults, so a default changed later changes no rerun."""
     injected = INJECTED.get(part.component.kind, frozenset())
-    defaults = {o.name: o.default for o in options_of(part.target, injected) if not o.required}
-    used = {**defaults, **part.options}
+    # What a component makes by default where it takes another is no plain value.
+    defaults = {o.name: o.default for o in options_of(part.target, injected) if not (o.required or o.nested)}
+    used = swap({**defaults, **part.options}, Part, _nested)
     return {key: str(value) if isinstance(value, Path) else value for key, value in used.items() if value is not None}
+
+
+def _nested(part: Part, _: object) -> dict[str, Any]:
+    return {part.component.kind: part.component.name, **_options(part)}

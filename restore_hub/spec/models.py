@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from restore_hub.errors import nearest
+from restore_hub.nested import WithOptions
 
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
 LEVEL_NAMES: tuple[Literal["upper", "lower"], ...] = ("upper", "lower")
@@ -56,22 +57,6 @@ class Strict(BaseModel):
     """Refuses unknown keys and converts nothing."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class WithOptions(BaseModel):
-    """A component by name, with its options beside the keys that the spec language reserves."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the component: all keys that the language does not reserve."""
-        return dict(self.model_extra or {})
-
-    @classmethod
-    def reserved_keys(cls) -> tuple[str, ...]:
-        """Return the keys that the language reserves here."""
-        return tuple(cls.model_fields)
 
 
 class Split(WithOptions):

@@ -60,7 +60,7 @@ class Document:
         if not isinstance(error, OptionError):
             return error.at(self.at(*keys), SpecError)
         found = error.at("", SpecError)
-        found.place = self.at(*keys, *error.option.split("."))
+        found.place = self.at(*keys, *(int(part) if part.isdecimal() else part for part in error.option.split(".")))
         return found
 
 
