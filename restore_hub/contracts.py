@@ -99,6 +99,37 @@ class Metric(Protocol):
         ...
 
 
+class Task(Protocol):
+    """A network with the losses that train it and the metrics that judge it, such as a detector.
+
+    In a spec it's a block with `task` in place of `network`. `detect: {task: ..., inputs: ..., targets: ...}` makes
+    the block `detect`, an objective `detect.<loss>` for each loss, and a metric `detect.<metric>` for each metric; the
+    network's outputs are the tensors `detect.<port>`. Options work as for any component, and may be components.
+
+    Losses and metrics get what their parameters are named after: a target, or an input or output of the network (the
+    output where both have the name). Metrics can also name predictions.
+
+    The object is made anew for each network, loss and metric that a run takes from it, so keep no weights in common.
+
+    Attributes:
+        targets: `Port` by name of what the losses and metrics compare with. A spec wires each one to a tensor.
+        losses: `Loss` by name.
+        metrics: optional, `Metric` by name.
+        predictions: optional, `Port` by name of what `decode` returns.
+    """
+
+    targets: Mapping[str, Port]
+    losses: Mapping[str, Loss]
+
+    def network(self) -> Network:
+        """Return a new network."""
+        ...
+
+    # def decode(self, **outputs: Tensor | Ragged) -> Mapping[str, Tensor | Ragged]:
+    #     Optional, with `predictions`: turns outputs of the network, each a parameter by name, into the tensors
+    #     `detect.<prediction>`, such as boxes or a map of classes. It has no weights.
+
+
 class Dataset(Protocol):
     """Samples by index, each with the same named arrays.
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from restore_hub.contracts import Port
 from restore_hub.errors import BilevelError, nearest
-from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import Part
 from restore_hub.spec import DATA, Document, Graph, Level, Scope, Spec, check_made, check_stages, weights_of
 
@@ -17,7 +16,7 @@ def check_call(part: Part) -> None:
     Raises:
         SpecError: a parameter that doesn't exist, or one that has no tensor.
     """
-    parameters = tensors_of(part.target)
+    parameters = part.tensors()
     known, component = [p.name for p in parameters], part.component.name
     for port in part.inputs:
         if not known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from restore_hub.errors import (
     reason_of,
 )
 from restore_hub.nested import Nested, WithOptions, swap
-from restore_hub.options import check_options, options_of
+from restore_hub.options import check_options, options_of, tensors_of
 from restore_hub.plan.promises import check_promises, check_registered
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import Document, Spec
@@ -65,8 +65,15 @@ class Part:
             return nested[-1][1]
 
         options = swap(dict(self.options), Part, made_of)
+        made = self.construct(lambda: self.target(**options, **injected))
+        for part, inner in nested:
+            check_registered(self, made, part, inner)
+        return made
+
+    def construct(self, maker: Callable[[], Any]) -> Any:
+        """Return what a maker of this component makes, checked; see `make`."""
         try:
-            made = self.target(**options, **injected)
+            made = maker()
         except RestoreHubError as error:
             raise self.located(error) from error
         except Exception as error:
@@ -75,9 +82,16 @@ class Part:
         if lazy:
             raise self.error("spec.lazy-layer", component=self.component.name, tensor=lazy)
         check_promises(self, made)
-        for part, inner in nested:
-            check_registered(self, made, part, inner)
         return made
+
+    @property
+    def kind(self) -> str:
+        """The kind of component that this is used as."""
+        return self.component.kind
+
+    def tensors(self) -> list[inspect.Parameter]:
+        """Return the parameters of a loss or metric that name its tensors."""
+        return tensors_of(self.target)
 
     def parts(self) -> list[Part]:
         """Return this part and all that are nested in it, at any depth."""
@@ -132,6 +146,15 @@ class Lookup:
             raise self.document.located(error, *place) from None
         parts = swap(options, Nested, lambda use, keys: self.part(use.kind, use.component, use, {}, *place, *keys))
         return Part(component, target, parts, inputs, self.document, place)
+
+    def refuse_options(self, component: str, use: WithOptions, *place: str | int) -> None:
+        """Refuse any option of a component that takes none.
+
+        Raises:
+            SpecError: there is one.
+        """
+        for option in use.options:
+            raise self._unknown_option(component, option, [], use, *place)
 
     def _unknown_option(
         self, component: str, option: str, known: list[str], use: WithOptions, *place: str | int

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PROMISED = {
     "network": ("inputs", "outputs", "size_multiple"),
+    "task": ("targets", "network", "losses"),
     "problem": ("blocks", "energies", "splits", "metrics", "batch", "measure"),
 }
 
@@ -22,7 +23,7 @@ def check_promises(part: Part, made: Any) -> None:
     Raises:
         SpecError: an attribute is missing, or the wrong kind of object.
     """
-    kind, name, owner = part.component.kind, part.component.name, part.component.owner
+    kind, name, owner = part.kind, part.component.name, part.component.owner
     if kind == "network" and not isinstance(made, nn.Module):
         raise part.error("spec.not-a-module", kind, component=name, owner=owner)
     for attribute in PROMISED.get(kind, ()):

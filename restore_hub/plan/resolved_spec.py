@@ -12,19 +12,23 @@ from restore_hub.nested import swap
 from restore_hub.options import options_of
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
+from restore_hub.plan.tasks.piece import Piece
 from restore_hub.spec.models import CHAIN_KEYS
 
 
 def resolve(plan: Plan) -> dict[str, Any]:
     """Return the spec as plain values: defaults filled in, names qualified, components with their versions."""
-    spec = plan.spec.model_dump(mode="json", exclude_none=True)
+    written = plan.written
+    spec = written.model_dump(mode="json", exclude_none=True)
     for table, kind, parts in (
         ("blocks", "network", plan.networks),
+        ("blocks", "task", plan.tasks),
         ("objectives", "loss", plan.losses),
         ("data", "dataset", plan.datasets),
     ):
         for name, part in parts.items():
-            spec[table][name].update(_options(part), **{kind: part.component.name})
+            if part.kind == part.component.kind:  # a part that a task brings isn't written
+                spec[table][name].update(_options(part), **{kind: part.component.name})
     for index, part in plan.solvers.items():
         spec["stages"][index].update(_options(part), solver=part.component.name)
     if plan.tracker:
@@ -34,12 +38,7 @@ def resolve(plan: Plan) -> dict[str, Any]:
         for key in (*CHAIN_KEYS, "export"):
             del spec[key]
     spec["metrics"] = (
-        plan.spec.metrics
-        if plan.problem
-        else {
-            name: {"metric": part.component.name, "inputs": dict(part.inputs), **_options(part)}
-            for name, part in plan.metrics.items()
-        }
+        plan.spec.metrics if plan.problem else {name: _metric(part) for name, part in plan.metrics.items()}
     )
     weights = {
         name: file_hash(Path(block.weights)) for name, block in plan.spec.blocks.items() if block.weights is not None
@@ -52,6 +51,11 @@ def resolve(plan: Plan) -> dict[str, Any]:
         "components": components,
         "weights_sha256": weights,
     }
+
+
+def _metric(part: Part) -> dict[str, Any]:
+    own = {"metric": part.name} if isinstance(part, Piece) else {"metric": part.component.name, **_options(part)}
+    return {**own, "inputs": dict(part.inputs)}
 
 
 def _options(part: Part) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from restore_hub.spec import written_schema
 PLACES = {
     "Split": "dataset",
     "Block": "network",
+    "TaskUse": "task",
     "Objective": "loss",
     "MetricUse": "metric",
     "Stage": "solver",
