@@ -78,10 +78,11 @@ class Loss(Protocol):
         ...
 
 
-class Metric(Protocol):
-    """Compares a picture with its reference.
+class PictureMetric(Protocol):
+    """Measures one sample, such as a picture against its reference; a split has the mean over its samples.
 
-    As for a loss, the names of the pictures are the parameters of `__call__`.
+    The names of the tensors are the parameters of `__call__`, as for a loss; they hold what those of a `Metric` hold.
+    A value depends on the arguments alone, never on samples measured before.
 
     Attributes:
         higher_is_better: which direction is better; this decides on the best checkpoint.
@@ -90,12 +91,40 @@ class Metric(Protocol):
     higher_is_better: bool
 
     def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-        """Return the value for one picture.
+        """Return the value for one sample.
 
         Args:
-            prediction, target: float64 arrays (H, W, C) in [0, 1], rounded to 8 bits. C is 3 for pictures and 4 for
-                packed RAW planes.
+            prediction, target: pictures, or any other tensors under any other names.
         """
+        ...
+
+
+class Metric(Protocol):
+    """Measures all samples of a split together, such as mAP, mIoU and FID, which are no means over samples.
+
+    The names of the tensors are the parameters of `update`. Each evaluation works on a `copy.deepcopy` of the metric as
+    it was made, so there is nothing to reset; keep the state in the instance. If it holds a network, `__deepcopy__` can
+    let the copies share that.
+
+    Attributes:
+        higher_is_better: which direction is better; this decides on the best checkpoint.
+    """
+
+    higher_is_better: bool
+
+    def update(self, **tensors: Any) -> None:
+        """Take one sample.
+
+        Args:
+            tensors: NumPy arrays without the batch axis. A picture (`Port.is_picture`) comes as (H, W, C), float64 in
+                [0, 1], clipped and rounded to 8 bits. Anything else comes as it is, with the axes and the type of its
+                port: a class map as int64 (H, W), boxes as (n, 4), a volume as (C, Z, Y, X), a number as an array
+                without axes. Write each name out: `**tensors` would name none.
+        """
+        ...
+
+    def compute(self) -> float:
+        """Return the value over all samples so far."""
         ...
 
 
