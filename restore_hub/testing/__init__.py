@@ -13,8 +13,9 @@ from typing import Any
 
 from restore_hub.options import options_of
 from restore_hub.registry import Component
+from restore_hub.testing.metrics import check_metric
 from restore_hub.testing.networks import check_network
-from restore_hub.testing.parts import check_dataset, check_loss, check_metric
+from restore_hub.testing.parts import check_dataset, check_loss
 from restore_hub.testing.problems import check_problem
 from restore_hub.testing.require import require
 from restore_hub.testing.solvers import check_solver

@@ -1,4 +1,4 @@
-"""Checks of losses, metrics and datasets."""
+"""Checks of losses and datasets."""
 
 from __future__ import annotations
 
@@ -128,36 +128,6 @@ def _sum_and_count(name: str, result: Any) -> tuple[Tensor, Any]:
     require(total.ndim == 0 and finite(total), f"{name}: the sum isn't a finite scalar: {total}")
     require(float(count) >= 0 and not getattr(count, "requires_grad", False), f"{name}: the count is {count}")
     return total, count
-
-
-def check_metric(target: Any, /, **options: Any) -> None:
-    """Check a metric: it returns a float, is better for a picture nearer to the reference, and refuses unequal sizes.
-
-    Args:
-        target: a class (made with `options`) or a metric.
-        options: options of the class.
-
-    Raises:
-        AssertionError: what failed.
-    """
-    metric, name = made(target, options)
-    higher = getattr(metric, "higher_is_better", None)
-    require(isinstance(higher, bool), f"{name}.higher_is_better is {higher!r}, not a bool")
-    rng = np.random.default_rng(0)
-    target_picture, noise = rng.random((32, 40, 3)), rng.normal(size=(32, 40, 3))
-    near, far = (np.round(np.clip(target_picture + s * noise, 0, 1) * 255) / 255 for s in (0.02, 0.2))
-    kept = target_picture.copy(), near.copy()
-    values = [metric(picture, target_picture) for picture in (target_picture, near, far)]
-    require(all(isinstance(v, float) and not math.isnan(v) for v in values), f"{name} returns {values}, not floats")
-    require(all(map(math.isfinite, values[1:])), f"{name} is not finite on unequal pictures: {values}")
-    require(values == sorted(values, reverse=bool(higher)), f"{name}: {values} for equal, near and far pictures")
-    unchanged = np.array_equal(kept[0], target_picture) and np.array_equal(kept[1], near)
-    require(unchanged, f"{name} changes its input pictures")
-    try:
-        metric(near[:-1], target_picture)
-    except RestoreHubError:
-        return
-    raise AssertionError(f"{name} compares pictures of different sizes; raise a RestoreHubError instead")
 
 
 def check_dataset(dataset: Any, /) -> None:

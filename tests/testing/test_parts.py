@@ -219,7 +219,7 @@ def test_metric_checks() -> None:
     for change, message in (
         ({"higher_is_better": True}, "equal, near and far"),
         ({"__call__": lambda own, a, b: Distance.__call__(own, a[:31], b[:31])}, "different sizes"),
-        ({"__call__": halved}, "input pictures"),
+        ({"__call__": halved}, "changes the arrays"),
     ):
         with pytest.raises(AssertionError, match=message):
             check_metric(type("Broken", (Distance,), change))
