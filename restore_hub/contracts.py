@@ -157,7 +157,7 @@ class Task(Protocol):
 class DecodingTask(Task, Protocol):
     """A task that makes predictions of its network's outputs, such as boxes or a map of classes.
 
-    They are the tensors `detect.<prediction>` of a block `detect.decode`, which runs only where something reads them.
+    They are the tensors `detect.<prediction>` of a block `detect:decode`, which runs only where something reads them.
 
     Attributes:
         predictions: `Port` by name.

@@ -45,7 +45,7 @@ def tensors_of(target: Any) -> list[inspect.Parameter]:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
     update = target.update if hasattr(target, "compute") else None
-    for call in (update, target.__call__, getattr(target, "forward", None)):
+    for call in (update, getattr(target, "__call__", None), getattr(target, "forward", None)):
         parameters = inspect.signature(call).parameters.values() if call is not None else ()
         found = [p for p in parameters if p.kind in named and p.name != "self"]
         if found:

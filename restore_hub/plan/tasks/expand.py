@@ -63,6 +63,7 @@ def expand(spec: Spec, look: Lookup, datasets: Mapping[str, Part]) -> Expansion:
                 blocks[piece.name] = Block(
                     network=use.task, inputs=inputs, outputs=list(piece.outputs), weights=weights
                 )
+                part.document.moved["blocks", piece.name] = part.place
                 part.document.moved["blocks", piece.name, "network"] = (*part.place, "task")
             elif piece.role == "loss":
                 objectives[piece.name] = Objective(loss=piece.name, inputs=inputs)
@@ -102,12 +103,12 @@ def _pieces(part: Part, name: str, use: TaskUse, task: Any) -> Iterator[Piece]:
     decoded = {prediction: f"{name}.{prediction}" for prediction in predictions}
     _check_apart(part, {"outputs": ports, "targets": task.targets, "predictions": predictions})
     if predictions:
-        read = _wired(part, f"{name}.decode", inspect.signature(task.decode).parameters.values(), made)
+        read = _wired(part, f"{name}:decode", inspect.signature(task.decode).parameters.values(), made)
         taken = {port: network.outputs[port] for port in read}
         yield Piece.of(
             part,
             "network",
-            f"{name}.decode",
+            f"{name}:decode",
             lambda task: Decode(task.decode, taken, predictions),
             read,
             outputs=tuple(decoded.values()),
