@@ -307,6 +307,7 @@ class LevelPair(Protocol):
         couple_both: optional method, (batch, batch) -> (x, x): the coupling of two batches in one pass.
         both: optional method, (x, omega, batch) -> (F_lower, F_upper): both energies at one point, with what they
             share computed once.
+        settle: optional method, (x, batch) -> None: called before each lower step, to move what lies below omega.
     """
 
     theta: tuple[Tensor, ...]

@@ -44,8 +44,8 @@ def tensors_of(target: Any) -> list[inspect.Parameter]:
     """Return the parameters that a loss or metric, a class or an instance, takes by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
-    update = target.update if hasattr(target, "compute") else None
-    for call in (update, getattr(target, "__call__", None), getattr(target, "forward", None)):
+    methods = ("update",) if hasattr(target, "compute") else ("__call__", "forward")
+    for call in (getattr(target, method, None) for method in methods):
         parameters = inspect.signature(call).parameters.values() if call is not None else ()
         found = [p for p in parameters if p.kind in named and p.name != "self"]
         if found:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_lower_steps
+from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_steps
 from restore_hub.plan.lookup import Lookup, Part, require_plugins
 from restore_hub.plan.metric_choice import choose_metrics
 from restore_hub.plan.tasks import expand
 from restore_hub.registry import Component, Registry
-from restore_hub.spec import Document, Graph, Spec, build_graph, parse
+from restore_hub.spec import Document, Graph, Spec, Stage, build_graph, level_place, parse
 from restore_hub.spec.models import Block
 
 
@@ -19,11 +19,13 @@ from restore_hub.spec.models import Block
 class Plan:
     """Everything a run is made of: a chain of blocks, or a problem (and then the tables of the chain are empty).
 
+    A stage has a solver for each pair of adjacent levels, upper first, or one for its only level.
+
     Attributes:
         written: the spec as it's in the file, with its tasks.
-        spec: the same with the blocks, objectives and metrics that the tasks stand for. All else here is about it.
+        spec: the same with the blocks and objectives that the tasks stand for. All else here is about it.
         tasks: by the name of their block.
-        remarks: findings that a person should read, though nothing is wrong.
+        remarks: things that a person should read, though nothing is wrong.
     """
 
     document: Document
@@ -35,15 +37,16 @@ class Plan:
     losses: Mapping[str, Part]
     metrics: Mapping[str, Part]
     datasets: Mapping[str, Part]
-    solvers: Mapping[int, Part]
+    solvers: Mapping[int, Sequence[Part]]
     tracker: Part | None
     problem: Part | None
     remarks: tuple[str, ...]
 
     def components(self) -> list[Component]:
         """Return every component in use, once, sorted by name."""
-        tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets, self.solvers]
+        tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets]
         parts = [part for table in tables for part in table.values()]
+        parts += [part for solvers in self.solvers.values() for part in solvers]
         parts += [part for part in (self.tracker, self.problem) if part]
         found = {part.component for outer in parts for part in outer.parts()}
         return sorted(found, key=lambda c: (c.kind, c.name))
@@ -73,9 +76,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         name: pieces.get(("loss", name)) or look.part("loss", use.loss, use, use.inputs, "objectives", name)
         for name, use in spec.objectives.items()
     }
-    solvers = {
-        index: look.part("solver", stage.solver, stage, {}, "stages", index) for index, stage in enumerate(spec.stages)
-    }
+    solvers = {index: _solvers(look, index, stage) for index, stage in enumerate(spec.stages)}
     problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
     check_export(document, spec, graph)
     metrics = {} if problem else choose_metrics(expansion, graph, look)
@@ -83,9 +84,9 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for part in losses.values():
         check_call(part)
-    check_data_tensors(document, spec, datasets, losses, metrics)
+    check_data_tensors(document, spec, graph, datasets, losses, metrics)
+    check_steps(document, spec, solvers)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
-    check_lower_steps(spec, solvers)
     return Plan(
         document,
         written,
@@ -101,3 +102,15 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         problem,
         tuple(remarks),
     )
+
+
+def _solvers(look: Lookup, index: int, stage: Stage) -> list[Part]:
+    """Return the solver of each pair of levels: a level's own, or else the stage's."""
+    first = look.part("solver", stage.solver, stage, {}, "stages", index)
+    parts = [first]
+    for number, level in list(enumerate(stage.levels))[1:-1]:
+        use = level.solver_use()
+        nested = () if isinstance(level.solver, str) else ("solver",)
+        place = (*level_place(look.document, index, number), *nested)
+        parts.append(first if use is None else look.part("solver", use.solver, use, {}, *place))
+    return parts

@@ -40,8 +40,9 @@ def check_problem(plan: Plan, problem: Problem) -> list[str]:
             facts = {"metric": name, "known": ", ".join(problem.metrics), "mend": nearest(name, problem.metrics)}
             raise plan.document.error("spec.no-metric", "metrics", position, **facts)
     scope = Scope(list(problem.blocks), problem.energies, problem.splits, lambda level: _reach(plan, problem, level))
+    solvers = {index: [part.target for part in parts] for index, parts in plan.solvers.items()}
     with torch.random.fork_rng(devices=[]):
-        return check_stages(plan.document, plan.spec, scope, {i: part.target for i, part in plan.solvers.items()})
+        return check_stages(plan.document, plan.spec, scope, solvers)
 
 
 def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Level, weights_of
 from restore_hub.train.problems.chain_level import data_wires, one_by_one
 from restore_hub.train.problems.groups import find_batch_norm, gathered, leaves, normalises_by_batch, sizes_of
-from restore_hub.train.problems.trainable import parameters_of
+from restore_hub.train.problems.trainable import by_block, parameters_of
 
 
 class Coupling(NamedTuple):
@@ -62,6 +62,7 @@ class ChainPair:
         self._needs = [chain.graph.needs(objectives.tensors(weights)) for weights in self._weights]
         self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
+        self._held: Mapping[str, Mapping[str, Tensor]] = {}
         self._couplings: dict[frozenset[int], Coupling] = {}
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = parameters_of(chain.blocks, late)
@@ -75,7 +76,7 @@ class ChainPair:
         coupling = self._coupling(batch)
 
         def hand_on(part: Mapping[str, Value]) -> tuple[Tensor, ...]:
-            wires = self._chain.run(coupling.blocks, data_wires(part))
+            wires = self._chain.run(coupling.blocks, data_wires(part), self._held)
             return tuple(widen(wires[name]) for name in coupling.tensors)
 
         parts = one_by_one(hand_on, [(part.tensors,) for part in batch.parts])
@@ -95,7 +96,7 @@ class ChainPair:
         if not (names and one_part and self._apart) or not all(_alike(first[n], second[n]) for n in names):
             return self.couple(first), self.couple(second)
         joined = Batch.cat([Batch({name: batch[name] for name in names}) for batch in (first, second)])
-        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors))
+        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors), self._held)
         x = [widen(wires[name]) for name in coupling.tensors]
         firsts, seconds = zip(*(torch.split(t, [len(first), len(second)]) for t in x), strict=True)
         return (*firsts, *self._late), (*seconds, *self._late)
@@ -145,6 +146,10 @@ class ChainPair:
         rows = rows_by_parts(shared, omega, [piece[1:] for piece in pieces], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
 
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for parameters of other blocks, in place of the live ones."""
+        self._held = by_block(values)
+
     def check_groups(self) -> None:
         """Raise BilevelError if a block normalises by the statistics of the batch, which no group has."""
         found = find_batch_norm({name: self._chain.blocks[name] for name in self._after})
@@ -173,11 +178,8 @@ class ChainPair:
         keep_buffers: bool,
     ) -> Callable[..., tuple[Sums, ...]]:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
-        replaced: dict[str, dict[str, Tensor]] = {}
         names, values = (*self.omega_names, *self._late_names), (*omega, *late)
-        for name, value in zip(names, values, strict=True):
-            block, _, parameter = name.partition(".")
-            replaced.setdefault(block, {})[parameter] = value
+        replaced = {**self._held, **by_block(dict(zip(names, values, strict=True)))}
         blocks = [name for name in self._after if any(name in self._needs[level].blocks for level in levels)]
 
         def sums(part: Mapping[str, Value], *handed: Tensor) -> tuple[Sums, ...]:

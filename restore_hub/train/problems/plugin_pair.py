@@ -88,6 +88,11 @@ class ProblemPair:
             terms.append((weight, rows_by_vmap(energy, x, omega, stacked, self.reduction)))
         return everywhere(_weighted(terms), self.reduction)
 
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for other variables, in place of the live ones."""
+        for energy in (self._upper, self._lower):
+            energy.held = values
+
     def check_groups(self) -> None:
         """Do nothing: energies of a problem are sums over samples by contract."""
 
@@ -106,6 +111,7 @@ class _Energy:
         self.weights = weights_of(level.objective)
         self._reduction = reduction
         self._problem = problem
+        self.held: Mapping[str, Tensor] = {}
         self._live = {
             (block, name): tensor
             for block, module in problem.blocks.items()
@@ -118,7 +124,8 @@ class _Energy:
     def sums(self, part: Mapping[str, Value], given: Mapping[str, Tensor]) -> Sums:
         variables: dict[str, dict[str, Tensor]] = {}
         for (block, name), tensor in self._live.items():
-            variables.setdefault(block, {})[name] = given.get(f"{block}.{name}", tensor)
+            key = f"{block}.{name}"
+            variables.setdefault(block, {})[name] = given.get(key, self.held.get(key, tensor))
         return tuple(self._problem.energies[name](variables, part) for name in self.weights)
 
 
