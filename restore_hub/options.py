@@ -41,11 +41,12 @@ def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
 
 
 def tensors_of(target: Any) -> list[inspect.Parameter]:
-    """Return the parameters that a loss or metric, a class or an instance, takes by name."""
+    """Return the parameters that a loss or metric, a class, an instance or a function, takes by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
     methods = ("update",) if hasattr(target, "compute") else ("__call__", "forward")
-    for call in (getattr(target, method, None) for method in methods):
+    calls = [target] if inspect.isroutine(target) else [getattr(target, method, None) for method in methods]
+    for call in calls:
         parameters = inspect.signature(call).parameters.values() if call is not None else ()
         found = [p for p in parameters if p.kind in named and p.name != "self"]
         if found:

@@ -33,6 +33,7 @@ class CrossEntropy:
         return nn.functional.cross_entropy(logits, classes, reduction="sum"), classes.numel()
 
 class MeanIoU:
+    """Mean intersection over union."""
     higher_is_better = True
 
     def __init__(self):
