@@ -39,8 +39,9 @@ def tensors_of(target: Any) -> list[inspect.Parameter]:
     """Return the parameters that a loss or metric, a class or an instance, takes by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
-    update = target.update if hasattr(target, "compute") else None
-    for call in (update, target.__call__, getattr(target, "forward", None)):
+    update = ["update"] if hasattr(target, "compute") else []
+    for method in (*update, "__call__", "forward"):
+        call = getattr(target, method, None)
         parameters = inspect.signature(call).parameters.values() if call is not None else ()
         found = [p for p in parameters if p.kind in named and p.name != "self"]
         if found:

@@ -43,7 +43,7 @@ def _lines(component: Component, registry: Registry) -> Iterator[str]:
     yield from _options(target, component.kind)
     if component.kind == "network":
         yield from _ports(target)
-    elif component.kind == "loss":
+    elif component.kind in ("loss", "metric"):
         from restore_hub.options import tensors_of
 
         yield f"  tensors: {', '.join(p.name for p in tensors_of(target))}"

@@ -11,8 +11,12 @@ import pytest
 import torch
 
 from restore_hub import run
+from restore_hub.export.quantise import open_judge
 from restore_hub.photo.pictures import read_picture
+from restore_hub.plan import make_plan
+from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plugins import default_registry
+from restore_hub.spec import read_spec
 from restore_hub.testing import check_metric
 from restore_hub.train.setup import Setup, set_up
 from support import refused
@@ -243,3 +247,11 @@ def test_the_kit_takes_them(files: tuple[Path, Path]) -> None:
     points = [{"found": np.eye(2), "target": np.eye(i + 2)[:, :2]} for i in range(3)]
     check_metric(found["scenery/miou"], inputs=maps)
     check_metric(found["scenery/recall"], inputs=points)
+
+
+def test_int8_is_judged_by_pictures_only(files: tuple[Path, Path], tmp_path: Path) -> None:
+    registry = default_registry([files[1]])
+    plan = make_plan(read_spec(files[0], ["export={chain: classes}"]), registry)
+    (tmp_path / "spec.json").write_text(json.dumps(resolve(plan)))
+    with refused("export.int8-needs-metric", tmp_path, chain="classes"):
+        open_judge(tmp_path, registry)
