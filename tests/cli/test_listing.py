@@ -84,6 +84,7 @@ METRICS = """
 @hookimpl
 def register_metrics(register):
     register("whole", "{stem}:Whole", summary="Of all samples")
+    register("single", "{stem}:Loss", summary="Of one sample")
 
 class Whole:
     def update(self, found, wanted): ...
@@ -218,7 +219,7 @@ def test_show_reads_the_tensors_of_a_metric(file: Path) -> None:
     """From `update`, or of one sample from `__call__`."""
     file.write_text(file.read_text() + METRICS.replace("{stem}", file.stem))
     assert "  tensors: found, wanted\n" in _show(file, "shown-parts/whole").output
-    assert "  tensors: prediction, target\n" in _show(file, "psnr").output
+    assert "  tensors: prediction, target\n" in _show(file, "shown-parts/single").output
 
 
 def test_data_runs_a_command_of_a_plugin_file(file: Path, write_plugin: Write) -> None:
