@@ -64,7 +64,8 @@ class Deblur:
         return torch.fft.ifft2(k.conj() * y / (k.abs().square() + weight * d)).real
 
     def error_at(self, weight):
-        found = [(self.solved(b, weight) - b["clean"]).square().mean() for b in (self.batch("pictures", 5, i) for i in range(30))]
+        batches = [self.batch("pictures", 5, index) for index in range(30)]
+        found = [(self.solved(batch, weight) - batch["clean"]).square().mean() for batch in batches]
         return float(torch.stack(found).mean())
 
     def measure(self):
@@ -96,12 +97,8 @@ def files(write_plugin: WritePlugin, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_the_lower_steps_approach_the_closed_form(files: tuple[Path, Path]) -> None:
-    setup = set_up(
-        files[0],
-        ["stages.0.lower.steps=300", "stages.0.lower.optimizer=sgd", "stages.0.lower.lr=250"],
-        [files[1]],
-        "cpu",
-    )
+    changes = ["stages.0.lower.steps=300", "stages.0.lower.optimizer=sgd", "stages.0.lower.lr=250"]
+    setup = set_up(files[0], changes, [files[1]], "cpu")
     stepper, problem = Stepper(setup, 0), setup.trainable.problem  # type: ignore[attr-defined]
     for step in range(3):
         stepper.step(step, 0.0)
@@ -138,17 +135,15 @@ def test_no_checkpoint_holds_a_picture_and_a_run_resumes_to_the_same_bits(
     assert torch.equal(one["smooth"]["log"], two["smooth"]["log"])
 
 
-@pytest.mark.parametrize("solver", ["ibgl", "tbgl", "rhg", "f2sa", "alternating", "neumann"])
+@pytest.mark.parametrize("solver", ["ibgl", "lwcl", "tbgl", "rhg", "truncated-rhg", "bda", "f2sa"])
 def test_every_solver_takes_pictures_of_varying_size(files: tuple[Path, Path], solver: str) -> None:
-    setup = set_up(
-        files[0], [f"stages.0.solver={solver}", "stages.0.iterations=", "stages.0.lower.steps=1"], [files[1]], "cpu"
-    )
+    changes = [f"stages.0.solver={solver}", "stages.0.iterations=", "stages.0.lower.steps=1"]
+    setup = set_up(files[0], changes, [files[1]], "cpu")
     stepper = Stepper(setup, 0)
     before = setup.blocks["smooth"]["log"].detach().clone()  # type: ignore[index]
     for step in range(4):
         assert all(math.isfinite(value) for value in stepper.step(step, 0.0).values())
-    moved = not torch.equal(before, setup.blocks["smooth"]["log"].detach())  # type: ignore[index]
-    assert moved == (solver != "alternating")
+    assert not torch.equal(before, setup.blocks["smooth"]["log"].detach())  # type: ignore[index]
 
 
 def test_the_problem_passes_the_check(files: tuple[Path, Path]) -> None:
