@@ -19,7 +19,7 @@ from restore_hub.port import SPATIAL
 from restore_hub.spec import Level, Stage
 from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
-from restore_hub.train.problems.trainable import StagePair
+from restore_hub.train.problems.trainable import StagePair, of_stage
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.exact_hypergradients import SOLVED, at_optimum, direct_term, lower_gradient
 
@@ -102,7 +102,7 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     lower = stage.levels[1]
     pair, batches, dtype = _copy(setup, stage)
     optimizers = [optim.SGD(pair.theta, lr=0.0), make_optimizer(lower, pair.omega)]
-    solver: Solver = setup.plan.solvers[index].make()
+    solver: Solver = setup.plan.solvers[index][0].make()
     state = solver.init(pair, optimizers)
     rounds = max(2, math.ceil(LATER / lower.steps)) if lower.restart == "warm" else 1  # a cold one starts over
     comparisons: list[Comparison] = []
@@ -125,7 +125,7 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
 
 def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
     """Return the pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
-    pair: Any = setup.trainable.of_stage(stage)
+    pair: Any = of_stage(setup.trainable, stage)[0]
     setup.blocks.to(memory_format=torch.contiguous_format)
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
