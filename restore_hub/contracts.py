@@ -366,6 +366,9 @@ class Problem(Protocol):
         splits: number of samples by name; splits share no samples.
         metrics: by name, whether higher is better; set it on the class.
         notes: optional, `Sequence[str]`: what a user should know about the data.
+        initial: optional, by the name of a further block, a function of a batch that returns the block's variables by
+            name, of any sizes. Such a block is made anew for each batch in a lower level with `restart: batch`, such as
+            the pictures of plug-and-play restoration; checkpoints don't hold it.
     """
 
     blocks: nn.ModuleDict

@@ -44,7 +44,7 @@ def tensors_of(target: Any) -> list[inspect.Parameter]:
     """Return the parameters that a loss or metric, a class, an instance or a function, takes by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
-    methods = ("update",) if hasattr(target, "compute") else ("__call__", "forward")
+    methods = [*(["update"] if hasattr(target, "compute") else []), "__call__", "forward"]
     calls = [target] if inspect.isroutine(target) else [getattr(target, method, None) for method in methods]
     for call in calls:
         parameters = inspect.signature(call).parameters.values() if call is not None else ()

@@ -46,7 +46,7 @@ def _lines(component: Component, registry: Registry) -> Iterator[str]:
         yield from _ports(target)
     elif component.kind == "task":
         yield from _brought(target)
-    elif component.kind == "loss":
+    elif component.kind in ("loss", "metric"):
         from restore_hub.options import tensors_of
 
         yield f"  tensors: {', '.join(p.name for p in tensors_of(target))}"

@@ -34,11 +34,10 @@ class ChainPredictor:
 
     def __call__(self, sample: Arrays, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
         """Return tensors of a sample."""
-        needed = self._chain.graph.upstream(wanted)
-        blocks = [name for name in self._chain.graph.order if name in needed]
-        wires = {name: self._batch(name, sample[name]) for name in self.reads if name in sample}
+        needs = self._chain.graph.needs(wanted)
+        wires = {name: self._batch(name, sample[name]) for name in needs.data if name in sample}
         with evaluation_mode(self._chain.blocks), torch.inference_mode():
-            wires = self._chain.run(blocks, wires)
+            wires = self._chain.run(needs.blocks, wires)
         return {name: _sample(wires[name]) for name in wanted}
 
     def _batch(self, name: str, array: NDArray[Any]) -> Value:

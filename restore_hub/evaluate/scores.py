@@ -70,7 +70,8 @@ def score(
     """
     ports = {**predictor.ports, **{DATA + name: port for name, port in samples.dataset.ports.items()}}
     running = {name: begin(wired.metric) for name, wired in metrics.items()}
-    roles = _roles(predictor, ports, metrics) if pictures else {}
+    inputs = [name for name in predictor.reads if name.removeprefix(DATA) in samples.dataset.ports]
+    roles = _roles(inputs, ports, metrics) if pictures else {}
     read = {*roles.values(), *(tensor for wired in metrics.values() for tensor in wired.inputs.values())}
     made = [tensor for tensor in sorted(read) if not tensor.startswith(DATA)]
     each: dict[str, dict[str, float]] = {}
@@ -121,9 +122,9 @@ def _name(index: int, files: Sequence[Path]) -> str:
     return f"{index}-{files[0].stem}" if files else str(index)
 
 
-def _roles(predictor: Predictor, ports: Mapping[str, Port], metrics: Mapping[str, WiredMetric]) -> dict[str, str]:
+def _roles(inputs: Sequence[str], ports: Mapping[str, Port], metrics: Mapping[str, WiredMetric]) -> dict[str, str]:
     """Return which tensors are kept as pictures, by role."""
     compared = ({a: t for a, t in wired.inputs.items() if showable(ports[t])} for wired in metrics.values())
     first = next(filter(None, compared), {})
-    inputs = [tensor for tensor in predictor.reads if showable(ports[tensor])]
-    return {**({"input": inputs[0]} if inputs else {}), **{ROLES.get(a, a): t for a, t in first.items()}}
+    given = [("input", tensor) for tensor in inputs if showable(ports[tensor])]
+    return dict(given[:1]) | {ROLES.get(a, a): t for a, t in first.items()}

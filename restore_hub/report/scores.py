@@ -15,7 +15,10 @@ from restore_hub.report.run_facts import RunFacts
 from restore_hub.report.scale import number
 from restore_hub.spec.models import TaskUse
 
-RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
+RULE = (
+    "Pictures are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Values are means over the holdout "
+    "samples, unless a metric measures all of them together."
+)
 
 OWN = "The problem defines these metrics and measures them itself."
 

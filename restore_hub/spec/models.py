@@ -201,10 +201,10 @@ class Level(TopLevel):
     batches: Literal["fresh", "one"] = Field(
         default="fresh", description="`fresh`: a new batch for each lower step; `one`: the same batch for all of them"
     )
-    restart: Literal["warm", "cold"] = Field(
+    restart: Literal["warm", "cold", "batch"] = Field(
         default="warm",
         description="where the lower steps of an outer step begin: `warm`: where the last ended; `cold`: at the "
-        "stage's start",
+        "stage's start; `batch`: at values that the problem makes from each batch",
     )
     solver: str | SolverUse | None = Field(
         default=None,
