@@ -48,6 +48,7 @@ CONTENTS = {
         "how-to/tracking",
         "how-to/ports",
         "how-to/extend",
+        "how-to/write-task",
         "how-to/write-solver",
     ),
     "Reference": (

@@ -78,10 +78,11 @@ class Loss(Protocol):
         ...
 
 
-class Metric(Protocol):
-    """Compares a picture with its reference.
+class PictureMetric(Protocol):
+    """Measures one sample, such as a picture against its reference; a split has the mean over its samples.
 
-    As for a loss, the names of the pictures are the parameters of `__call__`.
+    The names of the tensors are the parameters of `__call__`, as for a loss; they hold what those of a `Metric` hold.
+    A value depends on the arguments alone, never on samples measured before.
 
     Attributes:
         higher_is_better: which direction is better; this decides on the best checkpoint.
@@ -90,11 +91,85 @@ class Metric(Protocol):
     higher_is_better: bool
 
     def __call__(self, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-        """Return the value for one picture.
+        """Return the value for one sample.
 
         Args:
-            prediction, target: float64 arrays (H, W, C) in [0, 1], rounded to 8 bits. C is 3 for pictures and 4 for
-                packed RAW planes.
+            prediction, target: pictures, or any other tensors under any other names.
+        """
+        ...
+
+
+class Metric(Protocol):
+    """Measures all samples of a split together, such as mAP, mIoU and FID, which are no means over samples.
+
+    The names of the tensors are the parameters of `update`. Each evaluation works on a `copy.deepcopy` of the metric as
+    it was made, so there is nothing to reset; keep the state in the instance. If it holds a network, `__deepcopy__` can
+    let the copies share that.
+
+    Attributes:
+        higher_is_better: which direction is better; this decides on the best checkpoint.
+    """
+
+    higher_is_better: bool
+
+    def update(self, **tensors: Any) -> None:
+        """Take one sample.
+
+        Args:
+            tensors: NumPy arrays without the batch axis. A picture (`Port.is_picture`) comes as (H, W, C), float64 in
+                [0, 1], clipped and rounded to 8 bits. Anything else comes as it is, with the axes and the type of its
+                port: a class map as int64 (H, W), boxes as (n, 4), a volume as (C, Z, Y, X), a number as an array
+                without axes. Write each name out: `**tensors` would name none.
+        """
+        ...
+
+    def compute(self) -> float:
+        """Return the value over all samples so far."""
+        ...
+
+
+class Task(Protocol):
+    """A network with the losses that train it and the metrics that judge it, such as a detector.
+
+    In a spec it's a block with `task` in place of `network`. `detect: {task: ..., inputs: ..., targets: ...}` makes
+    the block `detect`, an objective `detect.<loss>` for each loss, and a metric `detect.<metric>` for each metric; the
+    network's outputs are the tensors `detect.<port>`. Options work as for any component, and may be components.
+
+    Losses and metrics get what their parameters are named after: a target, or an input or output of the network (the
+    output where both have the name). Metrics can also name predictions.
+
+    The object is made anew for each network, loss and metric that a run takes from it, so keep no weights in common.
+
+    Attributes:
+        targets: `Port` by name of what the losses and metrics compare with. A spec wires each one to a tensor.
+        losses: `Loss` by name.
+        metrics: optional, `Metric` or `PictureMetric` by name.
+    """
+
+    targets: Mapping[str, Port]
+    losses: Mapping[str, Loss]
+
+    def network(self) -> Network:
+        """Return a new network."""
+        ...
+
+
+class DecodingTask(Task, Protocol):
+    """A task that makes predictions of its network's outputs, such as boxes or a map of classes.
+
+    They are the tensors `detect.<prediction>` of a block `detect:decode`, which runs only where something reads them.
+
+    Attributes:
+        predictions: `Port` by name.
+    """
+
+    predictions: Mapping[str, Port]
+
+    def decode(self, **outputs: Any) -> Mapping[str, Tensor | Ragged]:
+        """Return a batch of each of `predictions`; no sample's depends on another's, and there are no weights here.
+
+        Args:
+            outputs: of the network, a batch of each that is a parameter by name.
         """
         ...
 
@@ -291,6 +366,9 @@ class Problem(Protocol):
         splits: number of samples by name; splits share no samples.
         metrics: by name, whether higher is better; set it on the class.
         notes: optional, `Sequence[str]`: what a user should know about the data.
+        initial: optional, by the name of a further block, a function of a batch that returns the block's variables by
+            name, of any sizes. Such a block is made anew for each batch in a lower level with `restart: batch`, such as
+            the pictures of plug-and-play restoration; checkpoints don't hold it.
     """
 
     blocks: nn.ModuleDict

@@ -140,10 +140,10 @@ def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[s
     plan = make_plan(read_spec(find_spec(spec), overrides), registry)
     _require_export(plan)
     export = plan.spec.export
-    for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
-        if plan.spec.blocks[block].weights is None:
-            raise plan.document.error("export.block-without-weights", "blocks", block, block=block)
     chain = build_chain(plan)
+    for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
+        if plan.spec.blocks[block].weights is None and chain.blocks[block].state_dict():
+            raise plan.document.error("export.block-without-weights", "blocks", block, block=block)
     load_block_weights(plan, chain)
     resolved = resolve(plan)
     names = {name: Path(block.weights).name for name, block in plan.spec.blocks.items() if block.weights is not None}

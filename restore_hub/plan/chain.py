@@ -15,7 +15,7 @@ from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
 from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Graph, level_place
-from restore_hub.spec.models import Block
+from restore_hub.spec.models import BlockOrTask
 
 Wires = dict[str, Any]  # a tensor or a `Ragged` each
 Parameters = Mapping[str, Mapping[str, Tensor]]
@@ -134,7 +134,8 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
         SpecError: a port that doesn't exist, more outputs than the network has, tensors or numbers that don't fit, or a
             batch in parts through a block with batch normalisation.
     """
-    networks = {name: _make(part, device) for name, part in plan.networks.items()}
+    with torch.device(device):
+        networks = {name: part.make() for name, part in plan.networks.items()}
     wiring, numbers = {}, dict[str, float]()
     for name, block in plan.spec.blocks.items():
         _check_ports(plan.networks[name], networks[name], block)
@@ -177,19 +178,7 @@ def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
     }
 
 
-def _make(part: Part, device: str) -> Any:
-    with torch.device(device):
-        network = part.make()
-    named = {"component": part.component.name, "owner": part.component.owner}
-    if not isinstance(network, nn.Module):
-        raise part.error("spec.not-a-module", "network", **named)
-    for attribute in ("inputs", "outputs", "size_multiple"):
-        if not hasattr(network, attribute):
-            raise part.error("spec.promise-missing", "network", attribute=attribute, contract="Network", **named)
-    return network
-
-
-def _check_ports(part: Part, network: Any, block: Block) -> None:
+def _check_ports(part: Part, network: Any, block: BlockOrTask) -> None:
     kind, known = part.component.name, list(network.inputs)
     for port in block.inputs:
         if port not in known:

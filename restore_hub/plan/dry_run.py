@@ -12,9 +12,9 @@ import torch
 
 from restore_hub.batch import Value
 from restore_hub.bilevel import evaluations
-from restore_hub.contracts import Port
 from restore_hub.errors import DataError, TrainingError, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
+from restore_hub.plan.empty import empty
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
@@ -88,7 +88,7 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
     size = int(crop or DEFAULT_PICTURE) // 2 * 2  # packed planes have half of it
     extent = dict.fromkeys(SPATIAL, size)
     batch = 1 if split is None else plan.spec.data[split].batch_size
-    wires = {name: _empty(port, batch, extent) for name, port in chain.ports.items() if name.startswith(DATA)}
+    wires = {name: empty(port, batch, extent) for name, port in chain.ports.items() if name.startswith(DATA)}
     for name in chain.graph.order:
         try:
             wires = chain.run([name], wires)
@@ -97,15 +97,6 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
         _check_made(plan, chain, name, wires)
     _check_losses(plan, wires)
     return {name: _shape(value) for name, value in wires.items()}
-
-
-def _empty(port: Port, batch: int, extent: Mapping[str, int]) -> Value:
-    """Return a batch without values on the meta device."""
-    shape, dtype = port.shape(extent), getattr(torch, port.dtype)
-    if not port.ragged:
-        return torch.empty(batch, *shape, dtype=dtype, device="meta")
-    count, *item = shape
-    return Ragged(torch.empty(batch * count, *item, dtype=dtype, device="meta"), (count,) * batch)
 
 
 def _shape(value: Value) -> tuple[int | str, ...]:

@@ -13,8 +13,12 @@ from restore_hub.plugins import default_registry
 from restore_hub.report.html import Child, Node, element, note, section, table
 from restore_hub.report.run_facts import RunFacts
 from restore_hub.report.scale import number
+from restore_hub.spec.models import TaskUse
 
-RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
+RULE = (
+    "Pictures are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Values are means over the holdout "
+    "samples, unless a metric measures all of them together."
+)
 
 OWN = "The problem defines these metrics and measures them itself."
 
@@ -121,9 +125,24 @@ def _higher_is_better(run: RunFacts, name: str) -> bool:
 
 
 def _component(run: RunFacts, name: str) -> Any:
-    """Return the class of a metric; `None` if its plugin isn't installed."""
+    """Return the class of a metric, or what a task has; `None` if its plugin isn't installed."""
     use = run.spec["metrics"][name]
     try:
-        return default_registry().find("metric", str(use["metric"])).load()
+        metric = str(use["metric"])
+        block, _, own = metric.partition(".")
+        task = run.spec["blocks"].get(block, {}).get("task") if own else None
+        return default_registry().find("metric", metric).load() if task is None else _of_task(run, block, task, own)
     except (RestoreHubError, TypeError, KeyError):
+        return None
+
+
+def _of_task(run: RunFacts, block: str, task: str, metric: str) -> Any:
+    """Return a metric of a task, from its class where it's there."""
+    target = default_registry().find("task", task).load()
+    if metric in getattr(target, "metrics", {}):
+        return target.metrics[metric]
+    options = {key: value for key, value in run.spec["blocks"][block].items() if key not in TaskUse.reserved_keys()}
+    try:
+        return target(**options).metrics[metric]
+    except Exception:  # a plugin's code raises what it likes, and options may be paths or components
         return None

@@ -24,12 +24,14 @@ class Scope:
     Attributes:
         blocks, objectives, splits: the names.
         reach: returns the blocks of these that a level's objective depends on.
+        renewed: those of the blocks whose variables are made anew for each batch.
     """
 
     blocks: Collection[str]
     objectives: Collection[str]
     splits: Collection[str]
     reach: Callable[[Level], frozenset[str]]
+    renewed: Collection[str] = ()
 
 
 def check_stages(
@@ -46,6 +48,7 @@ def check_stages(
         places = [level_place(document, index, number) for number in range(len(stage.levels))]
         for level, place in zip(stage.levels, places, strict=True):
             _check_names(document, scope, level, place)
+            _check_renewed(document, scope, stage, level, place)
         _check_blocks(document, stage, places)
         for number, level in enumerate(stage.levels):
             # The response trains an upper block that only the lower objective depends on, such as sample weights.
@@ -100,6 +103,20 @@ def _check_names(document: Document, scope: Scope, level: Level, place: Place) -
     _check_known(document, level.data, scope.splits, "split", *place, "data")
     if level.data == HOLDOUT:
         raise document.error("spec.holdout-trains", *place, "data")
+
+
+def _check_renewed(document: Document, scope: Scope, stage: Stage, level: Level, place: Place) -> None:
+    """Variables made from a batch belong to a lower level, and the upper one judges them on that same batch."""
+    renewed = [block for block in level.blocks if block in scope.renewed]
+    if renewed and level.restart != "batch":
+        raise document.error("spec.renewed-block", *place, "blocks", block=renewed[0])
+    if level.restart != "batch":
+        return
+    kept = [block for block in level.blocks if block not in scope.renewed]
+    if kept:
+        raise document.error("spec.not-renewed", *place, "restart", block=kept[0])
+    if not stage.share_batch or level.accumulate > 1:
+        raise document.error("spec.renewed-share-batch", *place, "restart")
 
 
 def _check_known(document: Document, name: str, known: Iterable[str], kind: str, *place: str | int) -> None:

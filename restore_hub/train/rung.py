@@ -49,6 +49,7 @@ class Rung:
         self._state = solver.init(self.pair, own)
         lower = stage.levels[min(place + 1, len(stage.levels) - 1)]
         self._start = Start(own[1]) if len(own) == 2 and lower.restart == "cold" else None
+        self._renewed = own[1] if lower.restart == "batch" else None
         self._taken = 0
         self._below_logs: dict[str, Tensor | float] = {}
 
@@ -62,7 +63,13 @@ class Rung:
         self._taken = taken * batches.steps
         if self._start is not None:
             self._start.restore(self._state)
+        if self._renewed is not None:
+            self._levels.renew(batches.lower[-1])
         self._state, logs = self._solver.step(self.pair, self._state, batches)
+        if self._renewed is not None:  # what the solver carries is about variables of this batch alone
+            self._renewed.state.clear()
+            if hasattr(self._state, "restart"):
+                self._state.restart()
         return {**logs, **self._below_logs}
 
     def _move(self, _: Tensors, batch: Batch) -> Tensors:

@@ -128,6 +128,8 @@ def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:
 
 def _check_ranks(setup: Setup, stage: Stage, solvers: Sequence[Solver]) -> None:
     """Refuse what several processes can't train the way one does on the whole batch."""
+    if any(level.restart == "batch" for level in stage.levels):
+        raise BilevelError("train.renewed-on-processes", f"solver {stage.solver!r}")
     for solver in solvers:
         if not getattr(solver, "parallel", False):
             raise BilevelError("train.solver-not-parallel", f"solver {stage.solver!r}")

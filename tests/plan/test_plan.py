@@ -131,6 +131,7 @@ def test_check_finds_what_would_fail_in_the_run(
 
 
 ODD = """
+import threading
 import torch
 from torch import nn
 from restore_hub import hookimpl
@@ -192,6 +193,16 @@ class ByPosition(Nowhere):
     def __call__(self, prediction, target, /):
         return 0.0
 
+class Endless(Nowhere):  # it never says what it found
+    higher_is_better = True
+    def update(self, prediction, target):
+        pass
+
+class Fixed(Nowhere):  # it holds what can't be copied
+    higher_is_better = True
+    def __init__(self):
+        self.lock = threading.Lock()
+
 class Anything(Nowhere):
     def __call__(self, **pictures):
         return 0.0
@@ -208,7 +219,7 @@ def register_losses(register):
 
 @hookimpl
 def register_metrics(register):
-    for name in ("Nowhere", "Broken", "ByPosition", "Anything"):
+    for name in ("Nowhere", "Broken", "ByPosition", "Anything", "Endless", "Fixed"):
         register(name.lower(), f"odd_parts:{name}", summary=name)
 """
 
@@ -256,6 +267,8 @@ def test_odd_losses_that_a_run_can_use_pass(odd: Callable[..., Plan], loss: str)
         ("metrics=[odd-parts/broken]", "spec.cannot-make", "metrics.0"),
         ("metrics={m: {metric: odd-parts/broken}}", "spec.cannot-make", "metrics.m"),
         ("metrics=[odd-parts/byposition]", "spec.no-named-inputs", "metrics.0.inputs.prediction"),
+        ("metrics=[psnr, odd-parts/endless]", "spec.promise-missing", "metrics.1.metric"),
+        ("metrics=[odd-parts/fixed]", "spec.metric-not-copied", "metrics.0"),
         ("metrics=[odd-parts/anything]", "spec.no-named-inputs", "metrics.0.inputs.prediction"),
     ],
 )

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.bilevel import ALONE, Reduction
-from restore_hub.contracts import Metric
 from restore_hub.errors import SpecError
+from restore_hub.evaluate.chain import ChainPredictor
+from restore_hub.evaluate.scores import PICTURES_KEPT, Scores, score
 from restore_hub.export.runs import Exported, export_checkpoint
 from restore_hub.plan.chain import Chain, build_chain
-from restore_hub.plan.metrics import make_metrics
+from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
@@ -25,8 +26,7 @@ from restore_hub.spec import DATA, HOLDOUT, Level, weights_of
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
-from restore_hub.train.problems.holdout import evaluate_chain
-from restore_hub.train.problems.trainable import Description, Evaluation
+from restore_hub.train.problems.trainable import Description
 from restore_hub.train.ranks import Ranks
 
 
@@ -38,7 +38,7 @@ class TrainableChain:
     chain: Chain
     objectives: Objectives
     data: Mapping[str, Samples]
-    made_metrics: Mapping[str, Metric]
+    made_metrics: Mapping[str, WiredMetric]
 
     @property
     def blocks(self) -> nn.ModuleDict:
@@ -48,7 +48,7 @@ class TrainableChain:
     @property
     def metrics(self) -> Mapping[str, bool]:
         """By name, whether higher is better."""
-        return {name: metric.higher_is_better for name, metric in self.made_metrics.items()}
+        return {name: wired.metric.higher_is_better for name, wired in self.made_metrics.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -93,9 +93,9 @@ class TrainableChain:
         """Return the blocks of two levels and their objectives."""
         return ChainPair(self.chain, self.objectives, upper, lower, reduction)
 
-    def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
-        """Measure the whole pictures of the holdout split."""
-        return evaluate_chain(self.chain, self.plan.metrics, self.made_metrics, self.data[HOLDOUT], indices)
+    def evaluate(self, indices: Sequence[int] | None = None) -> Scores:
+        """Measure the whole samples of the holdout split."""
+        return score(ChainPredictor(self.chain), self.data[HOLDOUT], self.made_metrics, indices, PICTURES_KEPT)
 
     def describe(self) -> Description:
         """Return the sizes of the splits and the notes of their datasets."""

@@ -16,6 +16,8 @@ from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Problem
 from restore_hub.errors import DataError, TrainingError
+from restore_hub.evaluate.chain import evaluation_mode
+from restore_hub.evaluate.scores import Scores
 from restore_hub.export.runs import Exported
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
@@ -23,7 +25,7 @@ from restore_hub.plan.samples import Samples
 from restore_hub.plan.weights import load_checkpoint
 from restore_hub.spec import Level
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
-from restore_hub.train.problems.trainable import Description, Evaluation, evaluation_mode
+from restore_hub.train.problems.trainable import Description
 from restore_hub.train.ranks import Ranks
 
 
@@ -105,7 +107,7 @@ class TrainableProblem:
         """Return the variables of two levels and their energies."""
         return ProblemPair(self.problem, upper, lower, reduction)
 
-    def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:  # noqa: ARG002  it has no samples of files
+    def evaluate(self, indices: Sequence[int] | None = None) -> Scores:  # noqa: ARG002  it has no samples of files
         """Return the problem's own metrics.
 
         Raises:
@@ -116,7 +118,7 @@ class TrainableProblem:
         for name in self.metrics:
             if name not in found:
                 raise TrainingError("train.metric-missing", f"metric {name!r}")
-        return Evaluation({name: float(found[name]) for name in self.metrics})
+        return Scores({name: float(found[name]) for name in self.metrics})
 
     def describe(self) -> Description:
         """Return the sizes of the splits and the problem's notes."""
