@@ -14,7 +14,7 @@ PAGE = "docs/reference/spec.md"
 def test_the_examples_parse_with_every_override_that_the_text_names(tmp_path: Path) -> None:
     chain, levels, problem = (block.text for block in blocks_of(PAGE) if block.language == "yaml")
     (tmp_path / "chain.yaml").write_text(chain, encoding="utf-8")
-    (tmp_path / "levels.yaml").write_text(chain.partition("stages:")[0] + levels, encoding="utf-8")
+    (tmp_path / "levels.yaml").write_text(chain.partition("\nstages:")[0] + "\n" + levels, encoding="utf-8")
     (tmp_path / "problem.yaml").write_text(problem, encoding="utf-8")
     shown = re.findall(r"`--set (?!key)(?:'([^']+=[^']*)'|([^\s'`]+=[^\s`]*))`", text_of(PAGE))
     overrides = [quoted or bare for quoted, bare in shown]
