@@ -144,11 +144,7 @@ class ChainPair:
         self, levels: Sequence[int], omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
     ) -> Callable[..., tuple[Sums, ...]]:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
-        replaced: dict[str, dict[str, Tensor]] = {}
-        names, values = (*self.omega_names, *self._late_names), (*omega, *late)
-        for name, value in zip(names, values, strict=True):
-            block, _, parameter = name.partition(".")
-            replaced.setdefault(block, {})[parameter] = value
+        replaced = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
 
         def sums(part: Mapping[str, Tensor], *handed: Tensor) -> tuple[Sums, ...]:
             wires = {**data_wires(part), **dict(zip(self._coupled, handed, strict=True))}
