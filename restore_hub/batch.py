@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from restore_hub.ragged import Ragged
+
+Value: TypeAlias = Tensor | Ragged
+
 
 class Batch:
-    """Tensors by name, with the samples along the first axis.
+    """Values by name: tensors with the samples along the first axis, or `Ragged` ones.
 
     A batch can be made of parts (`accumulate` in a spec), which then run one after another to save memory. Pictures
     have one size within a part, but parts may differ.
 
     Args:
-        parts: the tensors of each part, one part or more, all with the same names.
+        parts: the values of each part, one part or more, all with the same names.
     """
 
-    def __init__(self, *parts: Mapping[str, Tensor]) -> None:
+    def __init__(self, *parts: Mapping[str, Value]) -> None:
         self._parts = parts
 
     @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The tensors of all samples, copied together where there are several parts."""
+    def tensors(self) -> Mapping[str, Value]:
+        """The values of all samples, copied together where there are several parts."""
         return self._parts[0] if len(self._parts) == 1 else Batch.cat(self.parts).tensors
 
     @property
@@ -35,30 +40,37 @@ class Batch:
         """Return the number of samples."""
         return sum(len(next(iter(part.values()))) for part in self._parts)
 
-    def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor of all samples."""
+    def __getitem__(self, name: str) -> Value:
+        """Return the values of all samples."""
         return self.tensors[name]
 
     def split(self, sizes: Sequence[int]) -> list[Batch]:
         """Return consecutive pieces with so many samples each; their tensors are views."""
-        pieces = zip(*(torch.split(tensor, list(sizes)) for tensor in self.tensors.values()), strict=True)
+        pieces = zip(*(value.split(list(sizes)) for value in self.tensors.values()), strict=True)
         return [Batch(dict(zip(self.tensors, piece, strict=True))) for piece in pieces]
 
     @staticmethod
     def cat(batches: Sequence[Batch]) -> Batch:
         """Return the samples of several batches as a batch of one part."""
-        return Batch({name: torch.cat([batch[name] for batch in batches]) for name in batches[0].tensors})
+        return Batch({name: joined([batch[name] for batch in batches]) for name in batches[0].tensors})
 
     @staticmethod
     def of_parts(batches: Iterable[Batch]) -> Batch:
         """Return several batches as the parts of one; nothing is copied."""
-        return Batch(*(tensors for batch in batches for tensors in batch._parts))
+        return Batch(*(values for batch in batches for values in batch._parts))
 
     def to(self, place: str | torch.device | torch.dtype) -> Batch:
-        """Return the batch on a device, or its floating-point tensors as another type."""
-        return Batch(*({name: _to(tensor, place) for name, tensor in part.items()} for part in self._parts))
+        """Return the batch on a device, or its floating-point values as another type."""
+        return Batch(*({name: _to(value, place) for name, value in part.items()} for part in self._parts))
 
 
-def _to(tensor: Tensor, place: str | torch.device | torch.dtype) -> Tensor:
-    keep = isinstance(place, torch.dtype) and not tensor.is_floating_point()
-    return tensor if keep else tensor.to(place)
+def joined(values: Sequence[Value]) -> Value:
+    """Return the samples of several values of one name as one."""
+    ragged = [value for value in values if isinstance(value, Ragged)]
+    return Ragged.cat(ragged) if ragged else torch.cat([value for value in values if isinstance(value, Tensor)])
+
+
+def _to(value: Value, place: str | torch.device | torch.dtype) -> Value:
+    content = value.values if isinstance(value, Ragged) else value
+    keep = isinstance(place, torch.dtype) and not content.is_floating_point()
+    return value if keep else value.to(place)

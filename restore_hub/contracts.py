@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from restore_hub.port import Port as Port
+from restore_hub.port import Space as Space
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,37 +23,18 @@ if TYPE_CHECKING:
     from restore_hub.photo.raw.camera_file import RawFile
     from restore_hub.photo.raw.layouts import Layout
     from restore_hub.photo.raw.mosaic import RawImage
-
-Space = Literal["raw", "linear", "srgb", "map"]
+    from restore_hub.ragged import Ragged
 
 # Options of a kind of component that come from the training loop rather than the spec.
 INJECTED: Mapping[str, frozenset[str]] = {"tracker": frozenset({"folder"})}
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A named tensor of shape (N, channels, scale * H, scale * W), where H x W is the size of the picture.
-
-    Attributes:
-        channels: number of channels; `None` if it differs between training and evaluation, as for intermediate results
-            that a loss reads. Such a port can't be exported.
-        space: `raw` (packed camera planes R, Gr, Gb, B), `linear` or `srgb` RGB, or `map` for anything else.
-        low, high: nominal range of values, which they may leave slightly (noise below black, for example).
-        scale: height and width of the tensor relative to the picture; 0.5 for packed RAW planes.
-    """
-
-    channels: int | None
-    space: Space = "srgb"
-    low: float = 0.0
-    high: float = 1.0
-    scale: float = 1.0
 
 
 @runtime_checkable
 class Network(Protocol):
     """A `torch.nn.Module` whose `forward` takes its input ports by position and returns its output ports in order.
 
-    - Pictures of every height and width from 1 up are valid; pad inside `forward` where you must.
+    - Pictures of every height and width from 1 up are valid; pad inside `forward` where you must. The same holds for
+      volumes.
     - Each sample's output depends on that sample alone, and there are as many outputs as samples, because batches are
       split into parts, groups and processes, and joined across levels. Batch normalisation layers of torch are the one
       exception: they are recognised.
@@ -89,7 +73,7 @@ class Loss(Protocol):
     frozen; no level trains its weights.
     """
 
-    def __call__(self, **inputs: Tensor) -> tuple[Tensor, Tensor | int]:
+    def __call__(self, **inputs: Any) -> tuple[Tensor, Tensor | int]:
         """Return the sum over all terms, a scalar with gradients, and the number of terms."""
         ...
 
@@ -135,8 +119,8 @@ class Dataset(Protocol):
         """Return the files that sample `index` reads. Two splits must not share any."""
         ...
 
-    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays of a sample, (C, H, W) each.
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a sample, each with the axes and the type of its port: (C, H, W) for pictures.
 
         Other arrays than those of `ports` are allowed under names that begin with an underscore; training ignores them.
 
@@ -310,12 +294,12 @@ class Problem(Protocol):
 
     blocks: nn.ModuleDict
     energies: Mapping[
-        str, Callable[[Mapping[str, Mapping[str, Tensor]], Mapping[str, Tensor]], tuple[Tensor, Tensor | int]]
+        str, Callable[[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]], tuple[Tensor, Tensor | int]]
     ]
     splits: Mapping[str, int]
     metrics: Mapping[str, bool]
 
-    def batch(self, split: str, seed: int, index: int) -> Mapping[str, Tensor]:
+    def batch(self, split: str, seed: int, index: int) -> Mapping[str, Tensor | Ragged]:
         """Return a batch of a stream over a split, which depends on the arguments alone.
 
         Args:
@@ -324,8 +308,8 @@ class Problem(Protocol):
             index: number of the batch, from 0.
 
         Returns:
-            a plain mapping of tensors by name, on the CPU, with the samples along the first axis. Training wraps it in
-            a `restore_hub.batch.Batch` to split it; your energies get the mapping.
+            a plain mapping of tensors and ragged values by name, on the CPU, with the samples along the first axis.
+            Training wraps it in a `restore_hub.batch.Batch` to split it; your energies get the mapping.
         """
         ...
 

@@ -11,7 +11,6 @@ import click
 from restore_hub.cli.options import plugin_option
 
 if TYPE_CHECKING:
-    from restore_hub.contracts import Port
     from restore_hub.registry import Component, Registry
 
 
@@ -72,10 +71,4 @@ def _ports(target: Any) -> Iterator[str]:
     for side in ("inputs", "outputs"):
         yield f"  {side}:"
         for name, port in getattr(network, side).items():
-            yield f"    {name}: {_port(port)}"
-
-
-def _port(port: Port) -> str:
-    channels = "any number of channels" if port.channels is None else f"{port.channels} channels"
-    scale = "" if port.scale == 1 else f", {port.scale:g} of the picture's size"
-    return f"{channels}, {port.space}, {port.low:g} to {port.high:g}{scale}"
+            yield f"    {name}: {port.describe()}"

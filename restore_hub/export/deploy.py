@@ -57,7 +57,8 @@ class Deployed(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the output tensor, of the picture's size."""
         if not self._raw:
-            return self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
+            found: Tensor = self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
+            return found
         made = self._chain.run(self._blocks[: self._on_planes], {self._reads[0]: pack(*inputs)})
         if self.kind == "raw-to-raw":
             return unpack(made[self._output], *inputs)
@@ -65,7 +66,8 @@ class Deployed(nn.Module):
         pictures = self._blocks[self._on_planes :]
         wanted = {self._output, *(name for block in pictures for name in self._chain.inputs_of(block).values())}
         cut = {name: unpad(tensor, *inputs[:2]) for name, tensor in made.items() if name in wanted}
-        return self._chain.run(pictures, cut)[self._output]
+        developed: Tensor = self._chain.run(pictures, cut)[self._output]
+        return developed
 
     def run(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return what `forward` gives, without gradients, for sizes that training may never have met.

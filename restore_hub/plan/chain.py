@@ -15,7 +15,7 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.twin import twin
 from restore_hub.spec import DATA, Graph
 
-Wires = dict[str, Tensor]
+Wires = dict[str, Any]  # a tensor or a `Ragged` each
 
 
 class Chain(nn.Module):
@@ -102,7 +102,7 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks))
     for name in plan.graph.order:
         for port, tensor in chain.inputs_of(name).items():
-            misfit = _misfit(chain.ports[tensor], networks[name].inputs[port])
+            misfit = chain.ports[tensor].misfit(networks[name].inputs[port])
             if misfit:
                 made, wanted = misfit
                 part = plan.networks[name]
@@ -172,14 +172,3 @@ def _batch_statistics(network: nn.Module, trained: bool) -> str:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (trained or module.running_mean is None):
             return f"{type(module).__name__} {name!r}"
     return ""
-
-
-def _misfit(made: Port, wanted: Port) -> tuple[str, str] | None:
-    """Return what a tensor is and what the port takes where they differ."""
-    if None not in (made.channels, wanted.channels) and made.channels != wanted.channels:
-        return f"{made.channels} channels", f"{wanted.channels}"
-    if made.scale != wanted.scale:
-        return f"{made.scale:g} of the picture's size", f"{wanted.scale:g}"
-    if "map" not in (made.space, wanted.space) and made.space != wanted.space:
-        return f"the space {made.space}", wanted.space
-    return None

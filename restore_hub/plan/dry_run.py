@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from restore_hub.batch import Value
+from restore_hub.contracts import Port
 from restore_hub.errors import DataError, TrainingError, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.metrics import make_metrics
@@ -18,6 +20,8 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
+from restore_hub.port import SPATIAL
+from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA
 
 DEFAULT_PICTURE = 128
@@ -37,7 +41,7 @@ class Findings:
         remarks: what a person should read.
     """
 
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, tuple[int | str, ...]]
     makers: Mapping[str, str]
     parameters: Mapping[str, int]
     samples: Mapping[str, int]
@@ -70,41 +74,56 @@ def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Findings:
     problem = make_problem(plan)
     remarks = check_problem(plan, problem)
     batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
-    shapes = {f"{split}.{key}": tuple(t.shape) for split, batch in batches.items() for key, t in batch.items()}
+    shapes = {f"{split}.{key}": _shape(t) for split, batch in batches.items() for key, t in batch.items()}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
     samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}
     notes = (*plan.remarks, *remarks, *getattr(problem, "notes", ()))
     return Findings(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes)
 
 
-def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int, ...]]:
+def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
     split = next(iter(plan.spec.data), None)
     crop: Any = None if split is None else plan.datasets[split].options.get("crop")
     size = int(crop or DEFAULT_PICTURE) // 2 * 2  # packed planes have half of it
+    extent = dict.fromkeys(SPATIAL, size)
     batch = 1 if split is None else plan.spec.data[split].batch_size
-    wires = {
-        name: torch.empty(batch, port.channels or 1, *[round(size * port.scale)] * 2, device="meta")
-        for name, port in chain.ports.items()
-        if name.startswith(DATA)
-    }
+    wires = {name: _empty(port, batch, extent) for name, port in chain.ports.items() if name.startswith(DATA)}
     for name in chain.graph.order:
         try:
             wires = chain.run([name], wires)
         except (RuntimeError, ValueError) as error:
             raise plan.networks[name].error("spec.block-fails", size=size, cause=reason_of(error)) from error
-        _check_channels(plan, chain, name, wires)
+        _check_made(plan, chain, name, wires)
     _check_losses(plan, wires)
-    return {name: tuple(tensor.shape) for name, tensor in wires.items()}
+    return {name: _shape(value) for name, value in wires.items()}
 
 
-def _check_channels(plan: Plan, chain: Chain, name: str, wires: Wires) -> None:
+def _empty(port: Port, batch: int, extent: Mapping[str, int]) -> Value:
+    """Return a batch without values on the meta device."""
+    shape, dtype = port.shape(extent), getattr(torch, port.dtype)
+    if not port.ragged:
+        return torch.empty(batch, *shape, dtype=dtype, device="meta")
+    count, *item = shape
+    return Ragged(torch.empty(batch * count, *item, dtype=dtype, device="meta"), (count,) * batch)
+
+
+def _shape(value: Value) -> tuple[int | str, ...]:
+    """Return the shape of a batch; a ragged axis has no size."""
+    return (len(value), "any", *value.values.shape[1:]) if isinstance(value, Ragged) else tuple(value.shape)
+
+
+def _check_made(plan: Plan, chain: Chain, name: str, wires: Wires) -> None:
     """Compare what a block returned with what it declares."""
     for tensor in chain.outputs_of(name):
-        declared, made = chain.ports[tensor].channels, wires[tensor].shape[1]
-        if declared is not None and declared != made:
+        declared, made = chain.ports[tensor], wires[tensor]
+        content = made.values if isinstance(made, Ragged) else made[0]
+        wrong = declared.wrong(content.shape, str(content.dtype).removeprefix("torch."))
+        if isinstance(made, Ragged) != declared.ragged:
+            wrong = type(made).__name__, "Ragged" if declared.ragged else "Tensor"
+        if wrong:
             part = plan.networks[name]
-            facts = {"component": part.component.name, "declared": declared, "tensor": tensor, "made": made}
-            raise part.error("spec.wrong-channels", "outputs", **facts)
+            facts = {"component": part.component.name, "declared": wrong[1], "tensor": tensor, "made": wrong[0]}
+            raise part.error("spec.wrong-output", "outputs", **facts)
 
 
 def _check_losses(plan: Plan, wires: Wires) -> None:

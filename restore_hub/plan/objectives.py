@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from restore_hub.bilevel.reduction import ALONE, Reduction, summed
 from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory, reason_of
 from restore_hub.plan.chain import Wires
+from restore_hub.ragged import Ragged
 
+V = TypeVar("V", Tensor, Ragged)
 LossCall = Callable[..., tuple[Tensor, Tensor | int]]
 Sums = tuple[tuple[Tensor, Tensor | int], ...]  # (sum, count) of each loss
 
@@ -73,7 +75,7 @@ class Objectives:
                 found.append(self._call(name, tensors))
         return tuple(found)
 
-    def _call(self, name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | int]:
+    def _call(self, name: str, tensors: Mapping[str, Any]) -> tuple[Tensor, Tensor | int]:
         try:
             result = self._losses[name](**tensors)
         except Exception as error:
@@ -139,9 +141,10 @@ def _tensor(value: Tensor | int, like: Tensor) -> Tensor:
     return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64, device=like.device)
 
 
-def widen(tensor: Tensor) -> Tensor:
-    """Return a tensor in float32 where its type is narrower, as autocast makes it."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+def widen(value: V) -> V:
+    """Return a tensor, or a `Ragged`, in float32 where its type is narrower, as autocast makes it."""
+    dtype = value.values.dtype if isinstance(value, Ragged) else value.dtype
+    return value.to(torch.float32) if dtype in (torch.bfloat16, torch.float16) else value
 
 
 def _describe(value: object) -> str:

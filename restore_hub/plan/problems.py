@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from restore_hub.batch import Value
 from restore_hub.contracts import Problem
 from restore_hub.errors import RestoreHubError, nearest, reason_of
 from restore_hub.plan.plan import Plan
@@ -77,7 +78,7 @@ def _run(
     problem: Problem,
     name: str,
     variables: Mapping[str, Mapping[str, Tensor]],
-    batch: Mapping[str, Tensor],
+    batch: Mapping[str, Value],
 ) -> Tensor:
     try:
         result = problem.energies[name](variables, batch)

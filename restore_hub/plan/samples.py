@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, UnreadableFileError
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[Any]]
 
 
 class Samples:
@@ -41,6 +42,7 @@ class Samples:
 
         Raises:
             UnreadableFileError: a file of a strict split can't be read.
+            DataError: an array that the dataset's ports don't describe.
         """
         if index in self.left_out:
             return None
@@ -51,7 +53,18 @@ class Samples:
                 raise
             self.leave_out(index, str(error))
             return None
-        return {name: array for name, array in sample.items() if not name.startswith("_")}
+        arrays = {name: np.asarray(array) for name, array in sample.items() if not name.startswith("_")}
+        for name, array in arrays.items():
+            self._check(index, name, array)
+        return arrays
+
+    def _check(self, index: int, name: str, array: NDArray[Any]) -> None:
+        port = self.dataset.ports.get(name)
+        wrong = port.wrong(array.shape, str(array.dtype)) if port else ("here", "no port of it")
+        if wrong:
+            where = ", ".join(map(str, self.dataset.files(index)))
+            facts: dict[str, Any] = {"sample": index, "tensor": name, "got": wrong[0], "declared": wrong[1]}
+            raise DataError("data.sample-misfit", where or f"data.{self.name}", **facts)
 
     def leave_out(self, index: int, reason: str) -> None:
         """Note a sample that can't be read, and notify of it the first time."""

@@ -86,10 +86,10 @@ def _apart(value: Any) -> tuple[Sequence[Any], _Rebuild]:
 
 
 def _parts_of(function: FunctionType) -> tuple[Any, ...]:
-    """Return what a function has seen of its surroundings: closure, defaults, and attributes."""
+    """Return what a function has seen of its surroundings, cell by cell, then its defaults and attributes."""
     cells = function.__closure__ or ()
-    seen = tuple(cell.cell_contents for cell in cells) if all(map(_filled, cells)) else None
-    return seen, function.__defaults__, function.__kwdefaults__, function.__dict__
+    seen = [cell.cell_contents for cell in cells] if all(map(_filled, cells)) else []
+    return *seen, function.__defaults__, function.__kwdefaults__, function.__dict__
 
 
 def _filled(cell: CellType) -> bool:
@@ -99,8 +99,9 @@ def _filled(cell: CellType) -> bool:
         return False
 
 
-def _function(like: FunctionType, seen: Any, defaults: Any, named: Any, attributes: Any) -> FunctionType:
-    cells = like.__closure__ if seen is None else tuple(map(CellType, seen))
+def _function(like: FunctionType, *parts: Any) -> FunctionType:
+    *seen, defaults, named, attributes = parts
+    cells = tuple(map(CellType, seen)) or like.__closure__
     found = FunctionType(like.__code__, like.__globals__, like.__name__, defaults, cells)
     found.__kwdefaults__ = named
     found.__dict__.update(attributes)

@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
+from restore_hub.ragged import Ragged
 from restore_hub.testing.require import difference_of, finite, require
 from restore_hub.train.problems.groups import normalises_by_batch
 
 # In units that give every port whole sizes: one pixel, odd, flat and wide ones.
 SIZES = ((1, 1), (2, 3), (17, 5), (16, 16), (9, 31))
+DEPTH = 3  # of volumes
 EXPORT_SIZE, EXPORT_CHECKS = (16, 24), ((17, 13), (32, 21))
 PARITY = 1e-4
 
@@ -77,7 +80,7 @@ def _check_declaration(name: str, network: Any) -> None:
     multiple = getattr(network, "size_multiple", None)
     require(isinstance(multiple, int) and multiple >= 1, f"{name}.size_multiple is {multiple!r}, not an int from 1")
     for port, declared in network.inputs.items():
-        require(declared.channels is not None, f"{name}: the input {port!r} must declare its channels")
+        require(declared.fixed or declared.ragged, f"{name}: the input {port!r} must declare its channels")
     parameters = list(inspect.signature(network.forward).parameters)
     require(
         parameters == list(network.inputs),
@@ -85,50 +88,65 @@ def _check_declaration(name: str, network: Any) -> None:
     )
 
 
-def _picture_size(network: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """Return H, W of a picture that gives every port whole sizes; packed RAW planes need even ones, for example."""
+def _extent(network: Any, size: tuple[int, int]) -> dict[str, int]:
+    """Return the size of a picture or volume that gives every port whole sizes; packed RAW planes need even ones."""
     scales = [port.scale for port in (*network.inputs.values(), *network.outputs.values())]
     unit = math.lcm(*(Fraction(scale).limit_denominator(64).denominator for scale in scales))
-    return size[0] * unit, size[1] * unit
+    return {"z": DEPTH * unit, "y": size[0] * unit, "x": size[1] * unit}
 
 
-def _inputs(network: Any, size: tuple[int, int], batch: int = 1, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """Return a random tensor for each input port, uniform in its value range."""
-    h, w = _picture_size(network, size)
-    generator = torch.Generator().manual_seed(0)
-    tensors = []
-    for port in network.inputs.values():
-        shape = (batch, port.channels, round(h * port.scale), round(w * port.scale))
-        noise = torch.rand(shape, generator=generator, dtype=torch.float64)
-        tensors.append((port.low + (port.high - port.low) * noise).to(dtype))
-    return tensors
+def _inputs(network: Any, size: tuple[int, int], batch: int = 1, dtype: torch.dtype = torch.float32) -> list[Any]:
+    """Return a random value for each input port, uniform in its range."""
+    extent, rng = _extent(network, size), np.random.default_rng(0)
+    return [_value(port, [port.example(extent, rng) for _ in range(batch)], dtype) for port in network.inputs.values()]
 
 
-def _run(name: str, network: Any, inputs: list[Tensor]) -> dict[str, Tensor]:
-    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+def _value(port: Port, samples: list[Any], dtype: torch.dtype) -> Any:
+    tensors = [torch.from_numpy(np.asarray(sample)) for sample in samples]
+    joined = Ragged.of(tensors) if port.ragged else torch.stack(tensors)
+    return joined if port.dtype == "int64" else joined.to(dtype)
+
+
+def _run(name: str, network: Any, inputs: list[Any]) -> dict[str, Tensor]:
+    """Return the output of each port; of a ragged one, the values of all samples."""
+    shapes = ", ".join(str(tuple(_content(x).shape)) for x in inputs)
     try:
         result = network(*inputs)
     except Exception as error:
         raise AssertionError(f"{name} fails on {shapes}: {type(error).__name__}: {error}") from error
     results = result if isinstance(result, tuple) else (result,)
+    good = all(isinstance(r, Tensor | Ragged) for r in results)
     require(
-        len(results) == len(network.outputs) and all(isinstance(r, Tensor) for r in results),
+        len(results) == len(network.outputs) and good,
         f"{name} returns {len(results)} values on {shapes}, but its output ports are {list(network.outputs)}",
     )
-    return dict(zip(network.outputs, results, strict=True))
+    for (port, declared), made in zip(network.outputs.items(), results, strict=True):
+        wanted = "Ragged" if declared.ragged else "Tensor"
+        same = isinstance(made, Ragged) == declared.ragged
+        require(same, f"{name}: {port!r} is a {type(made).__name__}; its port says {wanted}")
+    return {port: _content(made) for port, made in zip(network.outputs, results, strict=True)}
+
+
+def _content(value: Any) -> Tensor:
+    content: Tensor = value.values if isinstance(value, Ragged) else value
+    return content
 
 
 def _check_forward(name: str, network: Any, size: tuple[int, int]) -> None:
-    h, w = _picture_size(network, size)
+    extent = _extent(network, size)
+    where = f"of a picture {extent['y']} x {extent['x']}"
     with torch.no_grad():
         results = _run(name, network, _inputs(network, size))
     for port, result in results.items():
         declared: Port = network.outputs[port]
-        channels = result.shape[1] if declared.channels is None and result.ndim == 4 else declared.channels
-        expected = (1, channels, round(h * declared.scale), round(w * declared.scale))
-        found = tuple(result.shape)
-        require(found == expected, f"{name}: {port!r} of a picture {h} x {w} is {found}; its port says {expected}")
-        require(finite(result), f"{name}: {port!r} of a picture {h} x {w} is not finite")
+        sample = tuple(result.shape) if declared.ragged else tuple(result.shape[1:])
+        wrong = declared.wrong(sample, str(result.dtype).removeprefix("torch."))
+        require(wrong is None, f"{name}: {port!r} {where} is {wrong and wrong[0]}; its port says {wrong and wrong[1]}")
+        expected = declared.shape(extent)
+        sizes = zip(declared.axes, sample, expected, strict=True)
+        same = all(found == wanted for axis, found, wanted in sizes if axis in declared.spatial)
+        require(same, f"{name}: {port!r} {where} is {sample}; its port says {expected}")
+        require(finite(result), f"{name}: {port!r} {where} is not finite")
 
 
 def _check_dtypes(name: str, network: Any) -> None:
@@ -137,7 +155,9 @@ def _check_dtypes(name: str, network: Any) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             half = _run(name, network, _inputs(network, (16, 16)))
         double = _run(name, network.double(), _inputs(network, (16, 16), dtype=torch.float64))
-    for port in network.outputs:
+    for port, declared in network.outputs.items():
+        if declared.dtype == "int64":
+            continue
         require(single[port].dtype == torch.float32, f"{name}: {port!r} of float32 is {single[port].dtype}")
         require(double[port].dtype == torch.float64, f"{name}: {port!r} of float64 is {double[port].dtype}")
         require(finite(half[port]), f"{name}: {port!r} is not finite under bfloat16 autocast")
@@ -150,9 +170,11 @@ def _check_evaluation(name: str, network: Any) -> None:
     inputs = _inputs(network, (9, 14), batch=2)
     with torch.no_grad():
         first, second = _run(name, network, inputs), _run(name, network, inputs)
-        alone = _run(name, network, [x[1:] for x in inputs])
-    for port in network.outputs:
+        alone = _run(name, network, [x.split([1, 1])[1] for x in inputs])
+    for port, declared in network.outputs.items():
         require(torch.equal(first[port], second[port]), f"{name}: {port!r} differs between two evaluations")
+        if declared.ragged:
+            continue
         difference = difference_of(alone[port], first[port][1:])
         require(difference <= 1e-4, f"{name}: {port!r} of a picture depends on other pictures in the batch")
     for key, value in network.state_dict().items():
@@ -165,14 +187,15 @@ def _check_training(name: str, network: Any) -> None:
     if normalises_by_batch(network):
         return
     inputs = _inputs(network, (9, 14), batch=2)
-    lows = [port.low for port in network.inputs.values()]
-    other = [torch.cat([x[:1], low + 0.5 * (x[1:] - low)]) for x, low in zip(inputs, lows, strict=True)]
+    other = [_half(x, port) for x, port in zip(inputs, network.inputs.values(), strict=True)]
     found = []
     for batch in (inputs, other):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # for dropout
             found.append(_run(name, network, batch))
-    for port in network.outputs:
+    for port, declared in network.outputs.items():
+        if declared.ragged:
+            continue
         difference = difference_of(found[0][port][:1], found[1][port][:1])
         require(
             difference <= 1e-4,
@@ -181,14 +204,25 @@ def _check_training(name: str, network: Any) -> None:
         )
 
 
+def _half(value: Any, port: Port) -> Any:
+    """Return a batch of two whose second sample is nearer to the lowest value."""
+    first, second = value.split([1, 1])
+    content = _content(second)
+    content = port.low + 0.5 * (content - port.low) if content.is_floating_point() else content.flip(0)
+    return Ragged.cat([first, Ragged(content, second.lengths)]) if port.ragged else torch.cat([first, content])
+
+
 def _check_gradients(name: str, network: Any) -> None:
     """Check that a random cotangent on every output reaches all parameters and inputs in training mode."""
     network.train()
-    inputs = [x.requires_grad_() for x in _inputs(network, (16, 16), batch=2)]
+    inputs = _inputs(network, (16, 16), batch=2)
+    leaves = {port: _content(x) for port, x in zip(network.inputs, inputs, strict=True)}
+    leaves = {port: x.requires_grad_() for port, x in leaves.items() if x.is_floating_point()}
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros(())
     for result in _run(name, network, inputs).values():
-        total = total + (result * torch.rand(result.shape, generator=generator)).sum()
+        if result.requires_grad:
+            total = total + (result * torch.rand(result.shape, generator=generator)).sum()
     require(total.requires_grad, f"{name}: no gradient flows from an output to a parameter or an input")
     torch.autograd.backward(total)
     for key, parameter in network.named_parameters():
@@ -196,7 +230,7 @@ def _check_gradients(name: str, network: Any) -> None:
             grad = parameter.grad
             require(grad is not None, f"{name}: no gradient reaches the parameter {key!r} in training")
             require(finite(grad), f"{name}: the gradient of the parameter {key!r} is not finite")
-    for port, x in zip(network.inputs, inputs, strict=True):
+    for port, x in leaves.items():
         require(x.grad is not None and bool(x.grad.any()), f"{name}: no gradient reaches the input {port!r}")
         require(finite(x.grad), f"{name}: the gradient of the input {port!r} is not finite")
 
@@ -218,7 +252,7 @@ def _check_state(name: str, network: Any, other: Any) -> None:
 
 
 class _Exported(nn.Module):
-    """A network with only the outputs that can be exported, which have a fixed number of channels."""
+    """A network with only the outputs that can be exported, whose shape follows from the size of the picture."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -228,7 +262,7 @@ class _Exported(nn.Module):
         results = self.network(*inputs)
         results = results if isinstance(results, tuple) else (results,)
         ports = self.network.outputs.values()
-        return tuple(r for r, port in zip(results, ports, strict=True) if port.channels is not None)
+        return tuple(r for r, port in zip(results, ports, strict=True) if port.fixed)
 
 
 def _check_export(name: str, network: Any) -> None:
@@ -237,12 +271,17 @@ def _check_export(name: str, network: Any) -> None:
     from restore_hub.export.trace import trace
 
     wrapped = _Exported(network).eval()
-    dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    dynamic = [
+        {1 + p.axes.index(axis): torch.export.Dim.DYNAMIC for axis in p.spatial} or None
+        for p in network.inputs.values()
+    ]
     inputs = _inputs(network, EXPORT_SIZE)
-    fixed = [port for port, declared in network.outputs.items() if declared.channels is not None]
+    if any(port.ragged for port in network.inputs.values()):
+        return  # no file takes ragged values
+    fixed = [port for port, declared in network.outputs.items() if declared.fixed]
     made = [f"output_{port}" for port in fixed]  # an input and an output may share a name
     try:
-        content = trace(wrapped, inputs, [dynamic] * len(inputs), list(network.inputs), made).SerializeToString()
+        content = trace(wrapped, inputs, dynamic, list(network.inputs), made).SerializeToString()
     except ExportError as error:
         raise AssertionError(f"{name} can't be exported to ONNX: {error}") from error
     session_options = onnxruntime.SessionOptions()
@@ -253,7 +292,7 @@ def _check_export(name: str, network: Any) -> None:
         feed = {node.name: x.numpy() for node, x in zip(session.get_inputs(), inputs, strict=True)}
         with torch.no_grad():
             expected = wrapped(*inputs)
-        h, w = _picture_size(network, size)
+        h, w = (_extent(network, size)[axis] for axis in ("y", "x"))
         for result, reference in zip(session.run(None, feed), expected, strict=True):
             found = torch.from_numpy(result)
             shapes = f"{tuple(found.shape)}, not {tuple(reference.shape)}"

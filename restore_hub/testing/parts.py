@@ -187,13 +187,14 @@ def _check_sample(name: str, dataset: Any, index: int, rng: Callable[[], np.rand
     ports = [key for key in sample if not key.startswith("_")]
     where = f"{name}: sample {index}"
     require(set(ports) == set(dataset.ports), f"{where} has {ports}, its ports are {list(dataset.ports)}")
-    pictures = set()
+    extents: dict[str, set[float]] = {}
     for key in ports:
         array, port = sample[key], dataset.ports[key]
-        good = array.dtype == np.float32 and array.ndim == 3
-        require(good, f"{where}: {key!r} is {array.dtype} {array.shape}, not float32 (C, H, W)")
-        require(port.channels in (None, len(array)), f"{where}: {key!r} has {len(array)} channels, not {port.channels}")
+        wrong = port.wrong(array.shape, str(array.dtype))
+        require(wrong is None, f"{where}: {key!r} is {wrong and wrong[0]}, not {wrong and wrong[1]}")
         require(bool(np.isfinite(array).all()), f"{where}: {key!r} is not finite")
         require(np.array_equal(array, again[key]), f"{where}: {key!r} differs between two calls with the same `rng`")
-        pictures.add((array.shape[1] / port.scale, array.shape[2] / port.scale))
-    require(len(pictures) == 1, f"{where}: its arrays belong to pictures of different sizes, {sorted(pictures)}")
+        for axis, size in port.extent(array.shape).items():
+            extents.setdefault(axis, set()).add(size)
+    same = all(len(sizes) == 1 for sizes in extents.values())
+    require(same, f"{where}: its arrays belong to pictures of different sizes, {extents}")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from restore_hub.batch import Batch
+from restore_hub.batch import Batch, Value
 from restore_hub.errors import DataError
 from restore_hub.plan.samples import Arrays, Samples
+from restore_hub.ragged import Ragged
 
 
 class Stream:
@@ -33,21 +37,22 @@ class Stream:
         self._own = range(batch_size * rank // ranks, batch_size * (rank + 1) // ranks)
 
     def batch(self, index: int) -> Batch:
-        """Return batch number `index`, tensors (batch_size, C, H, W) on the CPU, or this process's share of it.
+        """Return batch number `index` on the CPU, pictures as (batch_size, C, H, W), or this process's share of it.
 
         Raises:
             DataError: samples of different sizes in one batch, or none that can be read.
         """
         first = index * self._batch_size
         samples = [self._sample(first + position) for position in self._own]
-        tensors = {}
-        for name in samples[0]:
-            arrays = [sample[name] for sample in samples]
-            if len({array.shape for array in arrays}) > 1:
-                shapes = ", ".join(str(array.shape) for array in arrays)
-                raise DataError("train.sizes-differ", f"data.{self._samples.name}", tensor=name, shapes=shapes)
-            tensors[name] = torch.from_numpy(np.stack(arrays))
-        return Batch(tensors)
+        return Batch({name: self._join(name, [sample[name] for sample in samples]) for name in samples[0]})
+
+    def _join(self, name: str, arrays: Sequence[NDArray[Any]]) -> Value:
+        if self._samples.dataset.ports[name].ragged:
+            return Ragged.of([torch.from_numpy(array) for array in arrays])
+        if len({array.shape for array in arrays}) > 1:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise DataError("train.sizes-differ", f"data.{self._samples.name}", tensor=name, shapes=shapes)
+        return torch.from_numpy(np.stack(arrays))
 
     def _sample(self, position: int) -> Arrays:
         epoch, place = divmod(position, len(self._samples))

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn, optim
 
-from restore_hub.batch import Batch
+from restore_hub.batch import Batch, Value
 from restore_hub.bilevel import Start, Tensors, check_finite, cosine, norm
 from restore_hub.bilevel.solvers import Rhg
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
+from restore_hub.port import SPATIAL
 from restore_hub.spec import Level, Stage
 from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
@@ -152,13 +153,15 @@ def _tiny(setup: Setup, level: Level, place: int) -> Batch:
     """Return the first batch of a level; if its tensors are pictures, cut to `SIDE` pixels."""
     stream = setup.stream(level.data, f"hypergradient {place}")
     dataset = setup.plan.datasets.get(level.data)
-    sides = {name: max(round(SIDE * port.scale), 1) for name, port in dataset.target.ports.items()} if dataset else {}
     parts = [stream.batch(part).to(setup.device).tensors for part in range(level.accumulate)]
-    return Batch(*({name: _corner(tensor, sides.get(name)) for name, tensor in part.items()} for part in parts))
+    if dataset is None:
+        return Batch(*parts)
+    ports, corner = dataset.target.ports, dict.fromkeys(SPATIAL, slice(0, SIDE))
+    return Batch(*({name: _whole(ports[name].crop(value, corner)) for name, value in part.items()} for part in parts))
 
 
-def _corner(tensor: Tensor, side: int | None) -> Tensor:
-    return tensor if side is None else tensor[..., :side, :side].contiguous()
+def _whole(value: Value) -> Value:
+    return value.contiguous() if isinstance(value, Tensor) else value
 
 
 def _gradient(pair: StagePair) -> Tensors:

@@ -224,7 +224,7 @@ def odd(overrides: list[str], write_plugin: Write) -> Callable[..., Plan]:
     ("network", "code", "facts"),
     [
         ("bare", "spec.not-a-module", {}),
-        ("liar", "spec.wrong-channels", {"declared": 5, "made": 3, "tensor": "enhanced"}),
+        ("liar", "spec.wrong-output", {"declared": "5", "made": "3 along channel", "tensor": "enhanced"}),
     ],
 )
 def test_networks_that_break_their_contract_are_named(

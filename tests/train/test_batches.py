@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError, UnreadableFileError
 from restore_hub.plan.samples import Samples
+from restore_hub.ragged import Ragged
 from restore_hub.train.batches import Stream
 from support import refused
 
@@ -18,7 +20,7 @@ from support import refused
 class Numbers:
     """Sample i holds i, and a draw from the generator; the indices in `bad` cannot be read."""
 
-    ports = {"x": Port(1)}
+    ports = {"x": Port(1), "u": Port(1, "map", axes=("channel",))}
 
     def __init__(self, count: int, ragged: bool = False, bad: Sequence[int] = ()) -> None:
         self.count, self.ragged, self.bad = count, ragged, bad
@@ -74,6 +76,41 @@ def test_hidden_arrays_are_not_batched_and_draws_differ_between_positions() -> N
 def test_samples_of_different_sizes_are_refused() -> None:
     with refused("train.sizes-differ", "data.train", tensor="x"):
         _stream(Numbers(3, ragged=True), 3).batch(0)
+
+
+class Boxes(Numbers):
+    """Sample i has i boxes and a class map."""
+
+    ports = {"boxes": Port.several("box", coordinate=4), "classes": Port.classes(9)}
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        return {"boxes": np.full((index, 4), index, np.float32), "classes": np.full((2, 3), index, np.int64)}
+
+
+def test_ragged_values_and_classes_keep_their_lengths_and_type() -> None:
+    batch = _stream(Boxes(4), 4).batch(0)
+    boxes, classes = batch["boxes"], batch["classes"]
+    assert isinstance(boxes, Ragged)
+    order = [int(index) for index in classes[:, 0, 0]]
+    assert classes.dtype == torch.int64
+    assert boxes.lengths == tuple(order)
+    assert boxes.values[:, 0].tolist() == [index for index in order for _ in range(index)]
+
+
+@pytest.mark.parametrize(
+    ("array", "got", "declared"),
+    [
+        (np.zeros((2, 3), np.float32), "float32", "int64"),
+        (np.zeros((1, 2, 3), np.int64), "of shape (1, 2, 3)", "(y, x)"),
+    ],
+)
+def test_a_sample_that_its_port_does_not_describe_is_an_error(array: np.ndarray, got: str, declared: str) -> None:
+    class Wrong(Boxes):
+        def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+            return {"boxes": np.zeros((0, 4), np.float32), "classes": array}
+
+    with refused("data.sample-misfit", "data.train", tensor="classes", got=got, declared=declared):
+        _stream(Wrong(1), 1).batch(0)
 
 
 def test_the_next_readable_sample_of_the_epoch_takes_the_place_of_a_bad_one() -> None:

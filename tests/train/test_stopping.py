@@ -11,7 +11,7 @@ import pytest
 from restore_hub.train.stopping import StopRequest
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def handler() -> Iterator[list[int]]:
     """A handler of this process's own, which counts the SIGTERMs that reach it."""
     came: list[int] = []
@@ -32,7 +32,8 @@ def test_a_signal_is_a_request_and_the_handler_comes_back(handler: list[int]) ->
     assert handler == [signal.SIGTERM]
 
 
-def test_a_failed_process_of_several_lives_to_report_its_error(handler: list[int]) -> None:
+@pytest.mark.usefixtures("handler")
+def test_a_failed_process_of_several_lives_to_report_its_error() -> None:
     """`torchrun` ends those that are left as soon as the first has ended."""
     with pytest.raises(ValueError, match="lost"), StopRequest(launched=True):
         raise ValueError("lost")

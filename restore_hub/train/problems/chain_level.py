@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from restore_hub.batch import Batch
+from restore_hub.batch import Batch, Value
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.plan.chain import Chain, Wires
 from restore_hub.plan.objectives import Objectives, Sums, combine
@@ -29,7 +29,7 @@ class ChainLevel:
     def energy(self, batch: Batch) -> Tensor:
         """Return the objective of the whole chain on a batch."""
 
-        def sums(part: Mapping[str, Tensor]) -> Sums:
+        def sums(part: Mapping[str, Value]) -> Sums:
             return self._objectives.sums(self._weights, self._chain(data_wires(part)))
 
         found = one_by_one(sums, [(part.tensors,) for part in batch.parts])
@@ -53,6 +53,6 @@ def one_by_one(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -
     return [checkpoint(function, *part, use_reentrant=False, early_stop=False) for part in parts]
 
 
-def data_wires(tensors: Mapping[str, Tensor]) -> Wires:
-    """Return the tensors of a batch under the names that the chain reads."""
+def data_wires(tensors: Mapping[str, Value]) -> Wires:
+    """Return the values of a batch under the names that the chain reads."""
     return {DATA + name: tensor for name, tensor in tensors.items()}

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore_hub.batch import Batch
+from restore_hub.batch import Batch, Value
 from restore_hub.bilevel import ALONE, Grouping, Reduction, Rows, everywhere, rows_by_parts, spread
 from restore_hub.errors import BilevelError
 from restore_hub.plan.chain import Chain
 from restore_hub.plan.objectives import Objectives, Sums, combine, shares, widen
+from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Level, weights_of
 from restore_hub.train.problems.chain_level import data_wires, one_by_one
 from restore_hub.train.problems.groups import find_batch_norm, gathered, leaves, normalises_by_batch, sizes_of
@@ -54,7 +55,7 @@ class ChainPair:
     def couple(self, batch: Batch) -> tuple[Tensor, ...]:
         """Run the upper blocks; return their coupling tensors, then the parameters of upper blocks further down."""
 
-        def hand_on(part: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        def hand_on(part: Mapping[str, Value]) -> tuple[Tensor, ...]:
             wires = self._chain.run(self._before, data_wires(part))
             return tuple(widen(wires[name]) for name in self._coupled)
 
@@ -71,7 +72,7 @@ class ChainPair:
         read = {t for name in self._before for t in self._chain.inputs_of(name).values() if t.startswith(DATA)}
         one_part = len(first.parts) == len(second.parts) == 1
         names = [name.removeprefix(DATA) for name in read]
-        if not (names and one_part and self._apart) or any(first[n].shape[1:] != second[n].shape[1:] for n in names):
+        if not (names and one_part and self._apart) or not all(_alike(first[n], second[n]) for n in names):
             return self.couple(first), self.couple(second)
         joined = Batch.cat([Batch({name: batch[name] for name in names}) for batch in (first, second)])
         x = self.couple(joined)[: len(self._coupled)]
@@ -146,7 +147,7 @@ class ChainPair:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
         replaced = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
 
-        def sums(part: Mapping[str, Tensor], *handed: Tensor) -> tuple[Sums, ...]:
+        def sums(part: Mapping[str, Value], *handed: Tensor) -> tuple[Sums, ...]:
             wires = {**data_wires(part), **dict(zip(self._coupled, handed, strict=True))}
             wires = self._chain.run(self._after, wires, replaced, keep_buffers=keep_buffers)
             return tuple(self._objectives.sums(self._weights[level], wires) for level in levels)
@@ -170,6 +171,13 @@ class ChainPair:
             read |= self._objectives.tensors(weights)
         made = [tensor for name in self._before for tensor in self._chain.outputs_of(name)]
         return tuple(t for t in made if t in read and self._chain.graph.upstream([t]) & set(upper))
+
+
+def _alike(one: Value, other: Value) -> bool:
+    """Whether two values can be joined along the samples."""
+    if isinstance(one, Ragged) or isinstance(other, Ragged):
+        return True
+    return one.shape[1:] == other.shape[1:]
 
 
 def _before(chain: Chain, upper: Sequence[str], lower: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore_hub.batch import Batch
+from restore_hub.batch import Batch, Value
 from restore_hub.bilevel import (
     ALONE,
     Grouping,
@@ -64,19 +64,21 @@ class ProblemPair:
         return self._lower(batch, self._spread(x, omega))
 
     def lower_groups(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch, groups: Grouping) -> Rows:
-        """Return the gradients of F_lower by group of samples, all at once if the groups have one size.
+        """Return the gradients of F_lower by group of samples, all at once if the groups have one size and nothing is
+        ragged.
 
         Raises:
             BilevelError: more groups than samples, or a number that doesn't divide evenly among parts or processes.
         """
         sizes = sizes_of(batch, groups, self.reduction.size)
         alike = {size for counts in sizes for size in counts}
-        if len(alike) > 1:
+        stackable = {name: t for name, t in batch.tensors.items() if isinstance(t, Tensor)}
+        if len(alike) > 1 or len(stackable) < len(batch.tensors):
             pieces = [piece for part, counts in zip(batch.parts, sizes, strict=True) for piece in part.split(counts)]
             sums = [self._lower.sums(piece.tensors, self._named(x, omega)) for piece in pieces]
             rows = rows_by_parts(shares(self._lower.weights, sums, self.reduction), omega, [()] * len(sums), x)
             return everywhere(gathered(rows, sizes, 0), self.reduction)
-        stacked = {name: tensor.reshape(-1, *alike, *tensor.shape[1:]) for name, tensor in batch.tensors.items()}
+        stacked = {name: tensor.reshape(-1, *alike, *tensor.shape[1:]) for name, tensor in stackable.items()}
         terms = []
         for index, weight in enumerate(self._lower.weights.values()):
 
@@ -113,7 +115,7 @@ class _Energy:
     def __call__(self, batch: Batch, given: Mapping[str, Tensor]) -> Tensor:
         return combine(self.weights, [self.sums(part.tensors, given) for part in batch.parts], self._reduction)
 
-    def sums(self, part: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Sums:
+    def sums(self, part: Mapping[str, Value], given: Mapping[str, Tensor]) -> Sums:
         variables: dict[str, dict[str, Tensor]] = {}
         for (block, name), tensor in self._live.items():
             variables.setdefault(block, {})[name] = given.get(f"{block}.{name}", tensor)

@@ -74,7 +74,7 @@ class Holed:
     """A dataset of which some samples cannot be read."""
 
     def __init__(self, dataset: Any, bad: Sequence[int]) -> None:
-        self.dataset, self.bad = dataset, bad
+        self.dataset, self.bad, self.ports = dataset, bad, dataset.ports
 
     def __len__(self) -> int:
         return 4
