@@ -93,7 +93,7 @@ class Stepper:
         return _finite(logs)
 
     def _precision(self) -> torch.autocast:
-        """Return autocast, without its cache of cast weights, which any solver that steps inside would have to clear."""
+        """Return autocast without its cache of cast weights, which any solver that steps inside would have to clear."""
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False)
 
     def _buffers(self) -> dict[str, Tensor] | None:

@@ -21,7 +21,7 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
-from restore_hub.spec import HOLDOUT, Stage
+from restore_hub.spec import HOLDOUT, Level, Stage
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
@@ -86,7 +86,11 @@ class TrainableChain:
         if len(stage.levels) == 2:
             upper, lower = stage.levels
             return ChainPair(self.chain, self.objectives, upper, lower, reduction)
-        return ChainLevel(self.chain, self.objectives, stage.levels[0], reduction)
+        return self.alone(stage.levels[0], reduction)
+
+    def alone(self, level: Level, reduction: Reduction = ALONE) -> ChainLevel:
+        """Return the objective of one level at the live variables."""
+        return ChainLevel(self.chain, self.objectives, level, reduction)
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
         """Measure the whole pictures of the holdout split."""

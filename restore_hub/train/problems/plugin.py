@@ -21,7 +21,7 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.weights import load_checkpoint
-from restore_hub.spec import Stage
+from restore_hub.spec import Level, Stage
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
 from restore_hub.train.problems.trainable import Description, Evaluation, evaluation_mode, train_only
 from restore_hub.train.ranks import Ranks
@@ -99,7 +99,11 @@ class TrainableProblem:
         if len(stage.levels) == 2:
             upper, lower = stage.levels
             return ProblemPair(self.problem, upper, lower, reduction)
-        return ProblemLevel(self.problem, stage.levels[0], reduction)
+        return self.alone(stage.levels[0], reduction)
+
+    def alone(self, level: Level, reduction: Reduction = ALONE) -> ProblemLevel:
+        """Return the objective of one level at the live variables."""
+        return ProblemLevel(self.problem, level, reduction)
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:  # noqa: ARG002  it has no samples of files
         """Return the problem's own metrics.

@@ -18,7 +18,7 @@ from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import GroupedPair, SingleLevel
 from restore_hub.export.runs import Exported
 from restore_hub.plan.samples import Samples
-from restore_hub.spec import Stage
+from restore_hub.spec import Level, Stage
 from restore_hub.train.ranks import Ranks
 
 
@@ -110,6 +110,10 @@ class Trainable(Protocol):
 
     def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> SingleLevel | StagePair:
         """Return what the solver of a stage sees; only the blocks of its levels are put into training mode."""
+        ...
+
+    def alone(self, level: Level, reduction: Reduction = ALONE) -> SingleLevel:
+        """Return the objective of one level at the live variables, without the other levels of its stage."""
         ...
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:

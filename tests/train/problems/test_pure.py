@@ -196,7 +196,9 @@ def test_recomputation_gives_the_same_step_under_every_solver(
             torch.testing.assert_close(stepped[1][name][1], gradient, rtol=1e-9, atol=1e-13)
 
 
-def test_a_run_refuses_before_its_first_stage_trains(small: list[str], tmp_path: Path, write_plugin: WritePlugin) -> None:
+def test_a_run_refuses_before_its_first_stage_trains(
+    small: list[str], tmp_path: Path, write_plugin: WritePlugin
+) -> None:
     source = network_plugin("self.view = self.head.weight[:, :, 0, 0]", "image = image + self.view.sum()")
     plugin = write_plugin("viewing", source)
     with refused("train.second-reference", "stage 2/2 ibgl: enhance.head.weight", TrainingError):
