@@ -31,6 +31,7 @@ from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
 from restore_hub.train.problems.plugin_pair import ProblemPair
+from restore_hub.train.problems.trainable import of_stage
 from restore_hub.train.setup import set_up
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "hyper_cleaning.yaml"
@@ -55,7 +56,7 @@ class Run:
         overrides = ["tracker=", f"seed={seed}", f"problem.data_seed={seed}", *settings]
         self.setup = set_up(PIPELINE, overrides, [], "cpu")
         self.stage = self.setup.plan.spec.stages[0]
-        problem = self.setup.trainable.of_stage(self.stage)
+        problem = of_stage(self.setup.trainable, self.stage)[0]
         assert isinstance(problem, ProblemPair)
         self.problem, self._solver, self._taken = problem, SOLVERS[solver](), 0
         self.groups = getattr(self._solver, "groups", None)

@@ -27,6 +27,7 @@ from restore_hub.contracts import Batches
 from restore_hub.errors import BilevelError
 from restore_hub.train.optimizers import make_optimizer
 from restore_hub.train.problems.plugin_pair import ProblemPair
+from restore_hub.train.problems.trainable import of_stage
 from restore_hub.train.setup import set_up
 
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
@@ -147,7 +148,7 @@ def pipeline(name: str, error: Callable[[Mapping[str, float]], float], k: int, *
     """Return a shipped pipeline, with whole splits as batches."""
     setup = set_up(PIPELINES / f"{name}.yaml", ["tracker=", *overrides], [], "cpu")
     stage = setup.plan.spec.stages[0]
-    problem = setup.trainable.of_stage(stage)
+    problem = of_stage(setup.trainable, stage)[0]
     assert isinstance(problem, ProblemPair)
     pairs = zip(stage.levels, (problem.theta, problem.omega), strict=True)
     upper, lower = (setup.stream(level.data, "all").batch(0) for level in stage.levels)

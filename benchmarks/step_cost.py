@@ -37,6 +37,7 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.chain_pair import ChainPair
+from restore_hub.train.problems.trainable import of_stage
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "raw_lowlight.yaml"
 RADIUS, RATE = 0.01, 1e-4
@@ -67,7 +68,7 @@ def problem(compiled: bool = False) -> ChainPair:
         # With `fullgraph`, a graph break or too many graphs is an error instead of a fall-back to eager code.
         block.compile(fullgraph=True, dynamic=False)
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    made = TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[-1])
+    made = of_stage(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[-1])[0]
     assert isinstance(made, ChainPair)
     return made
 

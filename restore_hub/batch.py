@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -48,6 +48,10 @@ class Batch:
         """Return consecutive pieces with so many samples each; their tensors are views."""
         pieces = zip(*(value.split(list(sizes)) for value in self.tensors.values()), strict=True)
         return [Batch(dict(zip(self.tensors, piece, strict=True))) for piece in pieces]
+
+    def only(self, names: Collection[str]) -> Batch:
+        """Return the batch without the values of other names."""
+        return Batch(*({name: value for name, value in part.items() if name in names} for part in self._parts))
 
     @staticmethod
     def cat(batches: Sequence[Batch]) -> Batch:

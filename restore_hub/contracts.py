@@ -232,6 +232,7 @@ class LevelPair(Protocol):
         couple_both: optional method, (batch, batch) -> (x, x): the coupling of two batches in one pass.
         both: optional method, (x, omega, batch) -> (F_lower, F_upper): both energies at one point, with what they
             share computed once.
+        settle: optional method, (x, batch) -> None: called before each lower step, to move what lies below omega.
     """
 
     theta: tuple[Tensor, ...]
@@ -290,6 +291,9 @@ class Problem(Protocol):
         splits: number of samples by name; splits share no samples.
         metrics: by name, whether higher is better; set it on the class.
         notes: optional, `Sequence[str]`: what a user should know about the data.
+        initial: optional, by the name of a further block, a function of a batch that returns the block's variables by
+            name, of any sizes. Such a block is made anew for each batch in a lower level with `restart: batch`, such as
+            the pictures of plug-and-play restoration; checkpoints don't hold it.
     """
 
     blocks: nn.ModuleDict

@@ -53,6 +53,8 @@ def coupled(
 ) -> Iterator[tuple[Tensors, Any]]:
     """Yield x and the batch of each lower step; with a single lower batch, every step gets the same x.
 
+    If the pair has `settle`, it is called before each step.
+
     Args:
         pair: supplies `couple`.
         batches: of the outer step.
@@ -64,7 +66,7 @@ def coupled(
         BilevelError: as `couple_levels`.
     """
     check_batches(batches)
-    last = len(batches.lower) - 1
+    last, settle = len(batches.lower) - 1, getattr(pair, "settle", None)
     for i in range(batches.steps):
         batch = batches.lower[min(i, last)]
         if levels is not None and i >= last:
@@ -74,6 +76,8 @@ def coupled(
         elif i <= last:
             with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
                 x = couple(pair, batch)
+        if settle is not None:
+            settle(x, batch)
         yield x, batch
 
 

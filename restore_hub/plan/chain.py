@@ -13,7 +13,7 @@ from restore_hub.errors import nearest
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.twin import twin
-from restore_hub.spec import DATA, Graph
+from restore_hub.spec import DATA, Graph, level_place
 
 Wires = dict[str, Any]  # a tensor or a `Ragged` each
 
@@ -111,9 +111,19 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
 
 
 def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
-    """Return the ports of the data: the datasets' where there are some, else those of the blocks that read it."""
-    for part in plan.datasets.values():
-        ports: Mapping[str, Port] = part.target.ports
+    """Return the ports of the data: those of all datasets where there are some, else of the blocks that read it.
+
+    Raises:
+        SpecError: two splits mean different things by one name.
+    """
+    if plan.datasets:
+        ports: dict[str, Port] = {}
+        for part in plan.datasets.values():
+            for name, port in part.target.ports.items():
+                misfit = port.misfit(ports.setdefault(name, port))
+                if misfit:
+                    facts = {"tensor": DATA + name, "made": misfit[0], "wanted": misfit[1]}
+                    raise part.error("spec.splits-differ", "dataset", **facts)
         return ports
     return {
         tensor.removeprefix(DATA): networks[name].inputs[port]
@@ -155,12 +165,13 @@ def _check_accumulation(plan: Plan, networks: Mapping[str, nn.Module]) -> None:
     """Refuse batches in parts where a block takes its statistics from the whole batch."""
     for index, stage in enumerate(plan.spec.stages):
         trained = {block for level in stage.levels for block in level.blocks}
-        for keys, level in zip(stage.level_keys, stage.levels, strict=True):
+        for number, level in enumerate(stage.levels):
             for block, network in networks.items() if level.accumulate > 1 else ():
                 layer = _batch_statistics(network, block in trained)
                 if layer:
                     facts = {"block": block, "layer": layer}
-                    raise plan.solvers[index].error("spec.batch-norm-in-parts", *keys, "accumulate", **facts)
+                    place = level_place(plan.document, index, number)
+                    raise plan.document.error("spec.batch-norm-in-parts", *place, "accumulate", **facts)
 
 
 def _batch_statistics(network: nn.Module, trained: bool) -> str:

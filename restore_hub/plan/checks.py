@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from restore_hub.contracts import Port
 from restore_hub.errors import BilevelError, nearest
 from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import Part
-from restore_hub.spec import DATA, Document, Graph, Level, Scope, Spec, check_made, check_stages, weights_of
+from restore_hub.spec import (
+    DATA,
+    HOLDOUT,
+    Document,
+    Graph,
+    Level,
+    Scope,
+    Spec,
+    check_made,
+    check_solvers,
+    check_stages,
+    level_place,
+    weights_of,
+)
 
 
 def check_call(part: Part) -> None:
@@ -33,15 +45,19 @@ def check_call(part: Part) -> None:
 def check_data_tensors(
     document: Document,
     spec: Spec,
+    graph: Graph,
     datasets: Mapping[str, Part],
     losses: Mapping[str, Part],
     metrics: Mapping[str, Part],
 ) -> None:
-    """Check that every `data.<name>` in use is a port of every split's dataset.
+    """Check that the dataset of each split has the `data.<name>` that its uses need, and that some dataset has each.
+
+    A level needs what its objective is made from, and metrics likewise what they compare on `holdout`.
 
     Raises:
         SpecError: a dataset doesn't have it.
     """
+    needed = _needed_data(spec, graph, metrics)
     wired: list[tuple[tuple[str, ...], Mapping[str, str]]] = [
         (("blocks", name), block.inputs) for name, block in spec.blocks.items()
     ]
@@ -51,16 +67,28 @@ def check_data_tensors(
         for port, tensor in inputs.items():
             if not tensor.startswith(DATA):
                 continue
-            for split, part in datasets.items():
-                ports: Mapping[str, Port] = part.target.ports
-                if tensor.removeprefix(DATA) not in ports:
-                    known = [DATA + p for p in ports]
-                    facts = {"split": split, "tensor": tensor, "known": ", ".join(known)}
-                    mend = nearest(tensor, known)
-                    raise document.error("spec.no-data-tensor", *place, "inputs", port, mend=mend, **facts)
+            having = {split: [DATA + name for name in part.target.ports] for split, part in datasets.items()}
+            lacking = [split for split, known in having.items() if tensor in needed[split] and tensor not in known]
+            if lacking or (having and not any(tensor in known for known in having.values())):
+                split = lacking[0] if lacking else next(iter(having))
+                known, mend = having[split], nearest(tensor, having[split])
+                facts = {"split": split, "tensor": tensor, "known": ", ".join(known)}
+                raise document.error("spec.no-data-tensor", *place, "inputs", port, mend=mend, **facts)
 
 
-def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, Part]) -> list[str]:
+def _needed_data(spec: Spec, graph: Graph, metrics: Mapping[str, Part]) -> dict[str, frozenset[str]]:
+    """Return the tensors that each split must have."""
+    read: dict[str, set[str]] = {split: set() for split in spec.data}
+    for level in (level for stage in spec.stages for level in stage.levels):
+        for name in weights_of(level.objective):
+            if level.data in read and name in spec.objectives:  # `check_levels` refuses unknown names
+                read[level.data] |= set(spec.objectives[name].inputs.values())
+    for part in metrics.values():
+        read.setdefault(HOLDOUT, set()).update(part.inputs.values())
+    return {split: graph.needs(tensors).data for split, tensors in read.items()}
+
+
+def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, Sequence[Part]]) -> list[str]:
     """Check the stages of a chain against its graph; return remarks that a person should read.
 
     Raises:
@@ -72,22 +100,24 @@ def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[
         return graph.upstream(tensors)
 
     scope = Scope(spec.blocks, spec.objectives, spec.data, reach)
-    return check_stages(document, spec, scope, {index: part.target for index, part in solvers.items()})
+    return check_stages(document, spec, scope, {i: [part.target for part in parts] for i, parts in solvers.items()})
 
 
-def check_lower_steps(spec: Spec, solvers: Mapping[int, Part]) -> None:
-    """Check that every solver takes the options and the number of lower steps that its stage gives.
+def check_steps(document: Document, spec: Spec, solvers: Mapping[int, Sequence[Part]]) -> None:
+    """Check that every solver takes the options, the levels and the number of lower steps that its stage gives.
 
     Raises:
         SpecError: it refuses one.
     """
     for index, stage in enumerate(spec.stages):
-        solver = solvers[index].make()
-        try:
-            solver.evaluations(stage.levels[-1].steps)
-        except BilevelError as error:
-            keys = ("lower", "steps") if len(stage.levels) > 1 else ()
-            raise solvers[index].located(error, *keys) from None
+        check_solvers(document, index, stage, [part.target for part in solvers[index]])
+        for number, part in enumerate(solvers[index]):
+            lower = min(number + 1, len(stage.levels) - 1)
+            try:
+                part.make().evaluations(stage.levels[lower].steps)
+            except BilevelError as error:
+                keys = (*level_place(document, index, lower), "steps") if lower else part.place
+                raise document.located(error, *keys) from None
 
 
 def check_export(document: Document, spec: Spec, graph: Graph) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from restore_hub.batch import Value
+from restore_hub.bilevel import evaluations
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError, TrainingError, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
@@ -143,12 +144,12 @@ def _check_losses(plan: Plan, wires: Wires) -> None:
 
 def _cost(plan: Plan, index: int) -> str:
     stage = plan.spec.stages[index]
-    solver = plan.solvers[index]
-    evaluations = solver.make().evaluations(stage.levels[-1].steps)
+    count = evaluations([part.make() for part in plan.solvers[index]], stage.lower_steps)
     length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
     levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
-    plural = "" if evaluations == 1 else "s"
-    return f"{solver.component.name}: {length}, {levels}, {evaluations} gradient evaluation{plural} a step"
+    plural = "" if count == 1 else "s"
+    solvers = ", ".join(dict.fromkeys(part.component.name for part in plan.solvers[index]))
+    return f"{solvers}: {length}, {levels}, {count} gradient evaluation{plural} a step"
 
 
 def _look_at_data(plan: Plan) -> list[str]:

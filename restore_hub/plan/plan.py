@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_lower_steps
+from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_steps
 from restore_hub.plan.lookup import Lookup, Part, require_plugins
 from restore_hub.registry import Component, Registry
-from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Spec, build_graph, check_tensor, parse
+from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Spec, Stage, build_graph, check_tensor, level_place, parse
 from restore_hub.spec.models import MetricUse
 
 
@@ -17,7 +17,8 @@ from restore_hub.spec.models import MetricUse
 class Plan:
     """Everything a run is made of: a chain of blocks, or a problem (and then the tables of the chain are empty).
 
-    `remarks` are findings that a person should read, though nothing is wrong.
+    A stage has a solver for each pair of adjacent levels, upper first, or one for its only level. `remarks` are things
+    that a person should read, though nothing is wrong.
     """
 
     document: Document
@@ -27,15 +28,16 @@ class Plan:
     losses: Mapping[str, Part]
     metrics: Mapping[str, Part]
     datasets: Mapping[str, Part]
-    solvers: Mapping[int, Part]
+    solvers: Mapping[int, Sequence[Part]]
     tracker: Part | None
     problem: Part | None
     remarks: tuple[str, ...]
 
     def components(self) -> list[Component]:
         """Return every component in use, once, sorted by name."""
-        tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets, self.solvers]
+        tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets]
         parts = [part for table in tables for part in table.values()]
+        parts += [part for solvers in self.solvers.values() for part in solvers]
         parts += [part for part in (self.tracker, self.problem) if part]
         return sorted({part.component for part in parts}, key=lambda c: (c.kind, c.name))
 
@@ -58,9 +60,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         name: look.part("loss", use.loss, use, use.inputs, "objectives", name) for name, use in spec.objectives.items()
     }
     datasets = {name: look.part("dataset", split.dataset, split, {}, "data", name) for name, split in spec.data.items()}
-    solvers = {
-        index: look.part("solver", stage.solver, stage, {}, "stages", index) for index, stage in enumerate(spec.stages)
-    }
+    solvers = {index: _solvers(look, index, stage) for index, stage in enumerate(spec.stages)}
     problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
     check_export(document, spec, graph)
     metrics = {} if problem else _metrics(document, spec, graph, look)
@@ -68,10 +68,22 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for part in losses.values():
         check_call(part)
-    check_data_tensors(document, spec, datasets, losses, metrics)
+    check_data_tensors(document, spec, graph, datasets, losses, metrics)
+    check_steps(document, spec, solvers)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
-    check_lower_steps(spec, solvers)
     return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))
+
+
+def _solvers(look: Lookup, index: int, stage: Stage) -> list[Part]:
+    """Return the solver of each pair of levels: a level's own, or else the stage's."""
+    first = look.part("solver", stage.solver, stage, {}, "stages", index)
+    parts = [first]
+    for number, level in list(enumerate(stage.levels))[1:-1]:
+        use = level.solver_use()
+        nested = () if isinstance(level.solver, str) else ("solver",)
+        place = (*level_place(look.document, index, number), *nested)
+        parts.append(first if use is None else look.part("solver", use.solver, use, {}, *place))
+    return parts
 
 
 def _metrics(document: Document, spec: Spec, graph: Graph, look: Lookup) -> dict[str, Part]:

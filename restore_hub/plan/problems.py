@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +49,12 @@ def check_problem(plan: Plan, problem: Problem) -> list[str]:
         if name not in problem.metrics:
             facts = {"metric": name, "known": ", ".join(problem.metrics), "mend": nearest(name, problem.metrics)}
             raise plan.document.error("spec.no-metric", "metrics", position, **facts)
-    scope = Scope(list(problem.blocks), problem.energies, problem.splits, lambda level: _reach(plan, problem, level))
+    made = list(initial_of(problem))
+    blocks = [*problem.blocks, *made]
+    scope = Scope(blocks, problem.energies, problem.splits, lambda level: _reach(plan, problem, level), made)
+    solvers = {index: [part.target for part in parts] for index, parts in plan.solvers.items()}
     with torch.random.fork_rng(devices=[]):
-        return check_stages(plan.document, plan.spec, scope, {i: part.target for i, part in plan.solvers.items()})
+        return check_stages(plan.document, plan.spec, scope, solvers)
 
 
 def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:
@@ -58,14 +62,21 @@ def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:
     return {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
 
 
+def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Tensor]]]:
+    """Return the functions that make blocks of variables from a batch."""
+    return getattr(problem, "initial", {})
+
+
 def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
+    batch = problem.batch(level.data, 0, 0)
     variables = variables_of(problem)
+    for block, initial in initial_of(problem).items():
+        variables[block] = {name: value.detach().requires_grad_() for name, value in initial(batch).items()}
     leaves = {
         (block, name): t for block, tensors in variables.items() for name, t in tensors.items() if t.requires_grad
     }
     reached: set[str] = set()
-    batch = problem.batch(level.data, 0, 0)
     for name in weights_of(level.objective):
         value = _run(plan, problem, name, variables, batch)
         found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True) if value.requires_grad else ()

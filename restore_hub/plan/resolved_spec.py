@@ -24,8 +24,11 @@ def resolve(plan: Plan) -> dict[str, Any]:
     ):
         for name, part in parts.items():
             spec[table][name].update(_options(part), **{kind: part.component.name})
-    for index, part in plan.solvers.items():
-        spec["stages"][index].update(_options(part), solver=part.component.name)
+    for index, solvers in plan.solvers.items():
+        stage = spec["stages"][index]
+        stage.update(_options(solvers[0]), solver=solvers[0].component.name)
+        for number, part in enumerate(solvers[1:], 1):
+            stage["levels"][number]["solver"] = {"solver": part.component.name, **_options(part)}
     if plan.tracker:
         spec["tracker"].update(_options(plan.tracker), tracker=plan.tracker.component.name)
     if plan.problem:

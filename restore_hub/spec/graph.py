@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from restore_hub.errors import nearest
 from restore_hub.spec.models import Spec
@@ -13,18 +14,30 @@ from restore_hub.spec.reader import Document
 DATA = "data."
 
 
+class Needs(NamedTuple):
+    """What some tensors are made from.
+
+    Attributes:
+        blocks: in an order in which they can run.
+        data: names of the dataset's tensors, as `data.name`, with those among the tensors themselves.
+    """
+
+    blocks: tuple[str, ...]
+    data: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """The wiring of a spec.
 
     Attributes:
         producer: tensor name to the block that makes it.
-        needs: block to the tensors it reads.
+        reads: block to the tensors it reads.
         order: blocks, each after those it reads from.
     """
 
     producer: Mapping[str, str]
-    needs: Mapping[str, tuple[str, ...]]
+    reads: Mapping[str, tuple[str, ...]]
     order: tuple[str, ...]
 
     def upstream(self, tensors: Iterable[str]) -> frozenset[str]:
@@ -35,8 +48,16 @@ class Graph:
             block = queue.pop()
             if block not in seen:
                 seen.add(block)
-                queue += [self.producer[t] for t in self.needs[block] if t in self.producer]
+                queue += [self.producer[t] for t in self.reads[block] if t in self.producer]
         return frozenset(seen)
+
+    def needs(self, tensors: Iterable[str]) -> Needs:
+        """Return the blocks and the data that the given tensors are made from."""
+        tensors = set(tensors)
+        blocks = self.upstream(tensors)
+        read = tensors.union(*(self.reads[block] for block in blocks))
+        ordered = tuple(block for block in self.order if block in blocks)
+        return Needs(ordered, frozenset(tensor for tensor in read if tensor.startswith(DATA)))
 
 
 def build_graph(document: Document, spec: Spec) -> Graph:
@@ -54,18 +75,18 @@ def build_graph(document: Document, spec: Spec) -> Graph:
             if tensor in producer:
                 raise document.error("spec.tensor-made-twice", *place, tensor=tensor, block=producer[tensor])
             producer[tensor] = name
-    needs = {name: tuple(block.inputs.values()) for name, block in spec.blocks.items()}
+    reads = {name: tuple(block.inputs.values()) for name, block in spec.blocks.items()}
     for name, block in spec.blocks.items():
         _check_names(document, producer, block.inputs, "blocks", name, "inputs")
     for name, objective in spec.objectives.items():
         _check_names(document, producer, objective.inputs, "objectives", name, "inputs")
-    before = {name: {producer[t] for t in tensors if t in producer} for name, tensors in needs.items()}
+    before = {name: {producer[t] for t in tensors if t in producer} for name, tensors in reads.items()}
     try:
         order = tuple(graphlib.TopologicalSorter(before).static_order())
     except graphlib.CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
         raise document.error("spec.circle", "blocks", circle=circle) from None
-    return Graph(producer, needs, order)
+    return Graph(producer, reads, order)
 
 
 def check_tensor(document: Document, producer: Mapping[str, str], tensor: str, *place: str | int) -> None:

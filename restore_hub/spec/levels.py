@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from restore_hub.contracts import Solver
 from restore_hub.errors import nearest
-from restore_hub.spec.models import Level, Spec, Stage, weights_of
+from restore_hub.spec.models import LEVEL_NAMES, Level, Spec, Stage, weights_of
 from restore_hub.spec.reader import Document
+from restore_hub.spec.stages import level_place
 
 HOLDOUT = "holdout"
 Place = tuple[str | int, ...]
@@ -22,16 +24,20 @@ class Scope:
     Attributes:
         blocks, objectives, splits: the names.
         reach: returns the blocks of these that a level's objective depends on.
+        renewed: those of the blocks whose variables are made anew for each batch.
     """
 
     blocks: Collection[str]
     objectives: Collection[str]
     splits: Collection[str]
     reach: Callable[[Level], frozenset[str]]
+    renewed: Collection[str] = ()
 
 
-def check_stages(document: Document, spec: Spec, scope: Scope, solvers: Mapping[int, type[Solver]]) -> list[str]:
-    """Check every stage against its solver (by stage index); return remarks that a person should read.
+def check_stages(
+    document: Document, spec: Spec, scope: Scope, solvers: Mapping[int, Sequence[type[Solver]]]
+) -> list[str]:
+    """Check every stage against its solvers, one for each pair of levels; return remarks that a person should read.
 
     Raises:
         SpecError: an unknown name, a block in two levels, levels that share data by accident, training on the
@@ -39,22 +45,53 @@ def check_stages(document: Document, spec: Spec, scope: Scope, solvers: Mapping[
     """
     remarks: list[str] = []
     for index, stage in enumerate(spec.stages):
-        place: Place = ("stages", index)
-        solver = solvers[index]
-        if len(stage.levels) != solver.levels:
-            expected = "`upper` and `lower` levels" if solver.levels == 2 else "one level: blocks, objective, data"
-            raise document.error("spec.solver-levels", *place, "solver", solver=stage.solver, expected=expected)
-        places = [(*place, *keys) for keys in stage.level_keys]
-        for level, level_place in zip(stage.levels, places, strict=True):
-            _check_names(document, scope, level, level_place)
+        places = [level_place(document, index, number) for number in range(len(stage.levels))]
+        for level, place in zip(stage.levels, places, strict=True):
+            _check_names(document, scope, level, place)
+            _check_renewed(document, scope, stage, level, place)
+        _check_blocks(document, stage, places)
         for number, level in enumerate(stage.levels):
             # The response trains an upper block that only the lower objective depends on, such as sample weights.
-            responding = stage.levels[number + 1] if solver.responds and number + 1 < len(stage.levels) else None
+            below = stage.levels[number + 1] if number + 1 < len(stage.levels) else None
+            responding = below if below and solvers[index][number].responds else None
             _check_idle(document, scope, level, responding, places[number])
-        if len(stage.levels) == 2:
-            _check_data(document, stage, place)
-            remarks += _check_coupling(document, scope, stage, solver, place)
+        for upper, lower in pairwise(range(len(stage.levels))):
+            _check_data(document, stage, upper, places)
+            remarks += _check_coupling(document, scope, stage, (upper, lower), solvers[index][upper], places)
+        remarks += _dropped(document, index, stage)
     return remarks
+
+
+def check_solvers(document: Document, index: int, stage: Stage, solvers: Sequence[type[Solver]]) -> None:
+    """Check that the solvers of a stage take as many levels as they get.
+
+    Raises:
+        SpecError: one doesn't, or the last level has one.
+    """
+    places = [level_place(document, index, number) for number in range(len(stage.levels))]
+    last = len(stage.levels) - 1
+    if last and stage.levels[last].solver is not None:
+        raise document.error("spec.unused-solver", *places[last], "solver")
+    for number, solver in enumerate(solvers):
+        if solver.levels == min(len(stage.levels), 2):
+            continue
+        own = number and stage.levels[number].solver is not None
+        place = (*places[number], "solver") if own else ("stages", index, "solver")
+        expected = "`upper` and `lower` levels" if solver.levels == 2 else "one level: blocks, objective, data"
+        use = stage.levels[number].solver_use() if own else None
+        raise document.error(
+            "spec.solver-levels", *place, solver=use.solver if use else stage.solver, expected=expected
+        )
+
+
+def _dropped(document: Document, index: int, stage: Stage) -> list[str]:
+    """Say which terms of the gradient three levels and more leave out."""
+    if len(stage.levels) < 3:
+        return []
+    return [
+        f"{document.at('stages', index)}: each level is differentiated through the next one only; how the levels below "
+        "that one would follow is left out of its gradient"
+    ]
 
 
 def _check_names(document: Document, scope: Scope, level: Level, place: Place) -> None:
@@ -66,6 +103,20 @@ def _check_names(document: Document, scope: Scope, level: Level, place: Place) -
     _check_known(document, level.data, scope.splits, "split", *place, "data")
     if level.data == HOLDOUT:
         raise document.error("spec.holdout-trains", *place, "data")
+
+
+def _check_renewed(document: Document, scope: Scope, stage: Stage, level: Level, place: Place) -> None:
+    """Variables made from a batch belong to a lower level, and the upper one judges them on that same batch."""
+    renewed = [block for block in level.blocks if block in scope.renewed]
+    if renewed and level.restart != "batch":
+        raise document.error("spec.renewed-block", *place, "blocks", block=renewed[0])
+    if level.restart != "batch":
+        return
+    kept = [block for block in level.blocks if block not in scope.renewed]
+    if kept:
+        raise document.error("spec.not-renewed", *place, "restart", block=kept[0])
+    if not stage.share_batch or level.accumulate > 1:
+        raise document.error("spec.renewed-share-batch", *place, "restart")
 
 
 def _check_known(document: Document, name: str, known: Iterable[str], kind: str, *place: str | int) -> None:
@@ -84,14 +135,19 @@ def _check_idle(document: Document, scope: Scope, level: Level, responding: Leve
         raise document.error("spec.idle-block", *place, "blocks", block=idle[0])
 
 
-def _check_data(document: Document, stage: Stage, place: Place) -> None:
-    upper, lower = stage.levels
-    shared = [block for block in upper.blocks if block in lower.blocks]
-    if shared:
-        raise document.error("spec.block-in-both-levels", *place, block=shared[0])
+def _check_blocks(document: Document, stage: Stage, places: Sequence[Place]) -> None:
+    for number, level in enumerate(stage.levels):
+        above = {block for other in stage.levels[:number] for block in other.blocks}
+        shared = [block for block in level.blocks if block in above]
+        if shared:
+            raise document.error("spec.block-in-two-levels", *places[number][:2], block=shared[0])
+
+
+def _check_data(document: Document, stage: Stage, number: int, places: Sequence[Place]) -> None:
+    upper, lower, place = stage.levels[number], stage.levels[number + 1], places[0][:2]
     if not stage.share_batch:
         if upper.data == lower.data:
-            raise document.error("spec.levels-share-data", *place, "upper", "data", split=upper.data)
+            raise document.error("spec.levels-share-data", *places[number], "data", split=upper.data)
         return
     if upper.data != lower.data:
         raise document.error("spec.share-splits", *place, "share_batch")
@@ -99,21 +155,28 @@ def _check_data(document: Document, stage: Stage, place: Place) -> None:
         facts: dict[str, Any] = {"upper": upper.accumulate, "lower": lower.accumulate}
         raise document.error("spec.share-accumulate", *place, "share_batch", **facts)
     if lower.batches == "fresh" and lower.steps > 1:
-        raise document.error("spec.share-fresh", *place, "lower")
+        raise document.error("spec.share-fresh", *places[number + 1])
 
 
-def _check_coupling(document: Document, scope: Scope, stage: Stage, solver: type[Solver], place: Place) -> list[str]:
+def _check_coupling(
+    document: Document,
+    scope: Scope,
+    stage: Stage,
+    pair: tuple[int, int],
+    solver: type[Solver],
+    places: Sequence[Place],
+) -> list[str]:
     """Require that each level's objective depends on the other's blocks, where the solver computes a response."""
-    upper, lower = stage.levels
-    for name, level, other_name, other in (("lower", lower, "upper", upper), ("upper", upper, "lower", lower)):
-        if scope.reach(level).intersection(other.blocks):
+    names = LEVEL_NAMES if len(stage.levels) == 2 else [f"level {number + 1}" for number in range(len(stage.levels))]
+    for number, other in ((pair[1], pair[0]), (pair[0], pair[1])):
+        if scope.reach(stage.levels[number]).intersection(stage.levels[other].blocks):
             continue
-        blocks = ", ".join(other.blocks)
+        blocks = ", ".join(stage.levels[other].blocks)
         if solver.responds:
-            facts = {"level": name, "other": other_name, "blocks": blocks, "solver": stage.solver}
-            raise document.error("spec.dead-response", *place, name, "objective", **facts)
+            facts = {"level": names[number], "other": names[other], "blocks": blocks, "solver": stage.solver}
+            raise document.error("spec.dead-response", *places[number], "objective", **facts)
         return [
-            f"{document.at(*place)}: the {name} objective depends on none of the {other_name} blocks ({blocks}), "
-            f"so there is no response term; {stage.solver!r} doesn't need one"
+            f"{document.at(*places[0][:2])}: the {names[number]} objective depends on none of the {names[other]} "
+            f"blocks ({blocks}), so there is no response term; {stage.solver!r} doesn't need one"
         ]
     return []

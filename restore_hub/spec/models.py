@@ -46,7 +46,8 @@ Count = Annotated[int, Field(ge=1)]
 Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
 Blocks = Annotated[Distinct, Field(min_length=1)]
 Weights = str | Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
-Optimizer = Literal["adam", "sgd"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Unit = Annotated[float, Field(ge=0, lt=1)]
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["float32", "bf16"]
 Warmup = Annotated[int, Field(ge=0)]
@@ -129,7 +130,38 @@ class ProblemUse(WithOptions):
     problem: str = Field(description="name of the problem component")
 
 
-class UpperLevel(Strict):
+class SolverUse(WithOptions):
+    """How a level below the first is differentiated through the one below it."""
+
+    solver: str = Field(description="name of the solver component")
+
+
+class OptimizerUse(Strict):
+    """An optimizer with options of its own; PyTorch's defaults where there are none."""
+
+    optimizer: Optimizer = Field(description="its kind")
+    betas: Annotated[list[Unit], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="`adam`, `adamw`: how slowly the means of the gradient and its square change"
+    )
+    momentum: Unit | None = Field(default=None, description="`sgd`: how much of the last step is added to the next")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="how strongly the weights are pulled to zero"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> OptimizerUse:
+        for key, kinds in {"betas": ("adam", "adamw"), "momentum": ("sgd",)}.items():
+            if getattr(self, key) is not None and self.optimizer not in kinds:
+                raise _refusal("spec.optimizer-option", optimizer=self.optimizer, option=key)
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is given, by the names of PyTorch's arguments."""
+        return self.model_dump(exclude={"optimizer"}, exclude_none=True)
+
+
+class TopLevel(Strict):
     """Blocks that step together on an objective: a name, or names with weights.
 
     In a spec with `problem` the names are those of the problem's groups of variables, energies and splits.
@@ -139,33 +171,47 @@ class UpperLevel(Strict):
     objective: Weights = Field(description="name of an objective, or several with finite weights: their weighted sum")
     data: str = Field(description="split that the batches come from; never `holdout`")
     lr: Positive = Field(default=1e-4, description="learning rate")
-    optimizer: Optimizer = Field(default="adam", description="how the blocks step")
+    optimizer: Optimizer | OptimizerUse = Field(
+        default="adam", description="how the blocks step: a kind of optimizer, or one with options"
+    )
     clip: Positive | None = Field(default=None, description="largest norm of the gradient")
     warmup: Warmup = Field(default=0, description="outer steps over which `lr` is reached")
     schedule: Schedule = Field(default="constant", description="how the learning rate falls over the stage")
     accumulate: Count = Field(default=1, description="batches of the split that make up one, run one at a time")
 
 
-class Level(UpperLevel):
+class Level(TopLevel):
     """A level below another: `steps` for each step of that one, on fresh batches or all on one."""
 
     steps: Count = Field(default=1, description="lower steps for each upper step")
     batches: Literal["fresh", "one"] = Field(
         default="fresh", description="`fresh`: a new batch for each lower step; `one`: the same batch for all of them"
     )
-    restart: Literal["warm", "cold"] = Field(
+    restart: Literal["warm", "cold", "batch"] = Field(
         default="warm",
         description="where the lower steps of an outer step begin: `warm`: where the last ended; `cold`: at the "
-        "stage's start",
+        "stage's start; `batch`: at values that the problem makes from each batch",
+    )
+    solver: str | SolverUse | None = Field(
+        default=None,
+        description="how this level is differentiated through the one below it, where it has one: a solver, or one "
+        "with options; the stage's solver by default",
     )
 
+    def solver_use(self) -> SolverUse | None:
+        """Return the level's own solver as a name with options."""
+        return SolverUse(solver=self.solver) if isinstance(self.solver, str) else self.solver
 
-FLAT_KEYS = tuple(UpperLevel.model_fields)
+
+FLAT_KEYS = tuple(TopLevel.model_fields)
 LOWER_KEYS = tuple(key for key in Level.model_fields if key not in FLAT_KEYS)
 
 
 class Stage(WithOptions):
-    """One solver for a number of outer steps or minutes: either one level written flat, or `upper` and `lower`."""
+    """One solver for a number of outer steps or minutes.
+
+    It has one level, written flat, two of them as `upper` and `lower`, or any number as a list `levels`.
+    """
 
     solver: str = Field(description="name of the solver component")
     steps: Count | None = Field(default=None, description="outer steps; either this or `minutes`")
@@ -173,34 +219,36 @@ class Stage(WithOptions):
     patience: Count | None = Field(
         default=None, description="measurements without a better first metric after which the stage ends"
     )
-    share_batch: bool = Field(
-        default=False, description="one batch for both levels, on purpose; only beside `upper` and `lower`"
-    )
-    levels: list[Level]  # the uppermost first; `restore_hub.spec.stages` makes them of either written form
+    share_batch: bool = Field(default=False, description="one batch for both levels, on purpose; only with two levels")
+    levels: Annotated[list[Level], Field(min_length=1)] = Field(
+        description="the levels, the uppermost first; each is differentiated through the next one"
+    )  # `restore_hub.spec.stages` makes them of the other written forms
 
     @property
-    def level_keys(self) -> list[tuple[str, ...]]:
-        """The keys, below those of the stage, where each level is written."""
-        return [()] if len(self.levels) == 1 else [(name,) for name in LEVEL_NAMES]
+    def lower_steps(self) -> list[int]:
+        """Return the steps of each level below the first for each step of the one above; [1] without any."""
+        return [level.steps for level in self.levels[1:]] or [1]
 
     @classmethod
     def reserved_keys(cls) -> tuple[str, ...]:
         """Return the keys that a person may write."""
-        return (*(key for key in cls.model_fields if key != "levels"), *LEVEL_NAMES, *FLAT_KEYS)
+        return (*cls.model_fields, *LEVEL_NAMES, *FLAT_KEYS)
 
     @model_validator(mode="after")
     def _has_a_length(self) -> Stage:
         if (self.steps is None) == (self.minutes is None):
             misspelt = [near for key in self.options if (near := nearest(key, ("steps", "minutes")))]
             raise _refusal("spec.stage-length", mend=misspelt[0] if misspelt else "")
-        if self.share_batch and len(self.levels) == 1:
-            raise _refusal("spec.share-one-level")
+        if self.share_batch and len(self.levels) != 2:
+            raise _refusal("spec.share-two-levels")
         return self
 
     @model_serializer(mode="wrap")
     def _as_written(self, values_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = values_of(self)
         levels = values.pop("levels")
+        if len(levels) > 2:
+            return values | {"levels": [{k: v for k, v in levels[0].items() if k in FLAT_KEYS}, *levels[1:]]}
         top = {key: value for key, value in levels[0].items() if key in FLAT_KEYS}
         return values | (top if len(levels) == 1 else dict(zip(LEVEL_NAMES, [top, *levels[1:]], strict=True)))
 

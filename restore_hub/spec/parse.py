@@ -32,11 +32,11 @@ def parse(document: Document) -> Spec:
 
 def _translate(document: Document, data: dict[str, Any], findings: list[Finding]) -> SpecError:
     keys, finding, *others = _first(data, findings)
-    place, kind = written(data, keys), finding["type"]
+    place, kind = written(document, keys), finding["type"]
     if kind == "missing":
-        return _missing(document, data, keys)
+        return _missing(document, keys)
     if kind == "extra_forbidden":
-        return _unknown(document, place, _known_keys(data, keys[:-1]))
+        return _unknown(document, place, _known_keys(document, keys[:-1]))
     if "." in kind:  # one of the models' own findings is named by its code
         return document.error(kind, *place, **finding.get("ctx", {}))
     if kind == "too_short":
@@ -52,24 +52,29 @@ def _first(data: Any, findings: list[Finding]) -> tuple[Any, ...]:
     """Return the keys of the first finding, then that finding.
 
     A value that fits no member of a union has a finding for each. The deepest one means the member that was meant;
-    of equally deep ones it is the one beyond the type. Where all are about the type, all are returned.
+    of equally deep ones it is one of the models' own, or the one beyond the type. Where all are about the type, all are
+    returned.
     """
     placed = [(_without_union_tags(data, f["loc"], f["type"] == "missing"), f) for f in findings]
     start = placed[0][0]
     placed = [(keys, f) for keys, f in placed if keys[: len(start)] == start]
-    keys, best = max(placed, key=lambda item: (len(item[0]), not item[1]["type"].endswith("_type")))
-    same = [f for other, f in placed if other == keys and f is not best and f["type"].endswith("_type")]
-    return (keys, best, *(same if best["type"].endswith("_type") else ()))
+    keys, best = max(placed, key=lambda item: (len(item[0]), "." in item[1]["type"], not _is_about_type(item[1])))
+    same = [f for other, f in placed if other == keys and f is not best and _is_about_type(f)]
+    return (keys, best, *(same if _is_about_type(best) else ()))
 
 
-def _missing(document: Document, data: dict[str, Any], keys: Keys) -> SpecError:
+def _is_about_type(finding: Finding) -> bool:
+    return str(finding["type"]).endswith("_type")
+
+
+def _missing(document: Document, keys: Keys) -> SpecError:
     """A missing key is often there, misspelt: then point at that one."""
     *above, last = keys
-    place = written(data, tuple(above))
+    place = written(document, tuple(above))
     mapping: Any = document.data
     for key in place:
         mapping = mapping[key]
-    known = _known_keys(data, tuple(above))
+    known = _known_keys(document, tuple(above))
     for given in mapping:
         if given not in known and nearest(given, [str(last)]):
             return _unknown(document, (*place, given), [str(last)])
@@ -100,15 +105,15 @@ def _holds(place: Any, part: str | int) -> bool:
     return isinstance(place, dict) and part in place
 
 
-def _known_keys(data: dict[str, Any], keys: Keys) -> list[str]:
+def _known_keys(document: Document, keys: Keys) -> list[str]:
     """Return the keys that a person may write at a key path of `with_levels`."""
     model: Any = Spec
     for key in keys:
         inner = model.model_fields[str(key)].annotation if _is_model(model) else typing.get_args(model)[-1]
         model = _unwrap(inner)
-    place = written(data, keys)
-    if model is Level and place[-1] != "lower":
-        return list(FLAT_KEYS if place[-1] == "upper" else Stage.reserved_keys())
+    place = written(document, keys)
+    if model is Level and place[-1] not in ("lower", *range(1, 99)):
+        return list(Stage.reserved_keys() if len(place) == 2 else FLAT_KEYS)
     return list(model.model_fields) if _is_model(model) else []
 
 
@@ -118,7 +123,7 @@ def _unwrap(annotation: Any) -> Any:
     if origin is typing.Annotated:
         return _unwrap(args[0])
     if origin in (typing.Union, types.UnionType):
-        return _unwrap(next(a for a in args if a is not type(None)))
+        return _unwrap(max((a for a in args if a is not type(None)), key=_is_model))
     return annotation
 
 

@@ -1,10 +1,10 @@
-"""A stage as a person writes it, flat or with `upper` and `lower`, and as the models keep it, with `levels`."""
+"""A stage as a person writes it: flat, with `upper` and `lower`, or with `levels`, as the models keep it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from restore_hub.spec.models import FLAT_KEYS, LEVEL_NAMES, LOWER_KEYS, Spec, UpperLevel
+from restore_hub.spec.models import FLAT_KEYS, LEVEL_NAMES, LOWER_KEYS, Spec, TopLevel
 from restore_hub.spec.reader import Document
 
 Keys = tuple[str | int, ...]
@@ -22,13 +22,21 @@ def with_levels(document: Document) -> dict[str, Any]:
     return {**document.data, "stages": [_stage(document, index, stage) for index, stage in enumerate(stages)]}
 
 
-def written(data: dict[str, Any], keys: Keys) -> Keys:
+def written(document: Document, keys: Keys) -> Keys:
     """Return the keys of a value of `with_levels` as they're written in the file."""
     if keys[:1] != ("stages",) or keys[2:3] != ("levels",):
         return keys
-    levels = data["stages"][keys[1]]["levels"]
-    name = () if len(levels) == 1 or len(keys) == 3 else (LEVEL_NAMES[int(keys[3])],)
+    stage = document.data["stages"][keys[1]]
+    if "levels" in stage:
+        return keys
+    two = any(stage.get(name) is not None for name in LEVEL_NAMES)
+    name = (LEVEL_NAMES[int(keys[3])],) if two and len(keys) > 3 else ()
     return (*keys[:2], *name, *keys[4:])
+
+
+def level_place(document: Document, index: int, level: int) -> Keys:
+    """Return the keys where a level of a stage is written."""
+    return written(document, ("stages", index, "levels", level))
 
 
 def written_schema() -> dict[str, Any]:
@@ -36,10 +44,10 @@ def written_schema() -> dict[str, Any]:
     schema = Spec.model_json_schema()
     definitions = schema["$defs"]
     definitions["LowerLevel"] = definitions["Level"]
-    definitions["Level"] = upper = UpperLevel.model_json_schema()
+    definitions["Level"] = upper = TopLevel.model_json_schema()
     stage = definitions["Stage"]
     stage["required"].remove("levels")
-    del stage["properties"]["levels"]
+    stage["properties"]["levels"]["items"] = {"$ref": "#/$defs/LowerLevel"}
     for name, model in zip(LEVEL_NAMES, ("Level", "LowerLevel"), strict=True):
         reference = {"anyOf": [{"$ref": f"#/$defs/{model}"}, {"type": "null"}], "default": None}
         stage["properties"][name] = {**reference, "description": f"the {name} level of a bilevel stage"}
@@ -53,7 +61,7 @@ def _stage(document: Document, index: int, stage: Any) -> Any:
         return stage
     place = ("stages", index)
     if "levels" in stage:
-        raise document.error("spec.unknown-key", *place, "levels", key="levels", known="`upper` and `lower`")
+        return _listed(document, place, stage)
     two = [stage[name] for name in LEVEL_NAMES if stage.get(name) is not None]
     flat = {key: stage[key] for key in FLAT_KEYS if key in stage}
     rest = {key: value for key, value in stage.items() if key not in (*LEVEL_NAMES, *FLAT_KEYS)}
@@ -63,7 +71,21 @@ def _stage(document: Document, index: int, stage: Any) -> Any:
         raise document.error("spec.one-of-two-levels", *place)
     if flat:
         raise document.error("spec.flat-keys-beside-levels", *place, keys=", ".join(flat))
-    for key in two[0] if isinstance(two[0], dict) else ():
-        if key in LOWER_KEYS:
-            raise document.error("spec.lower-level-only", *place, "upper", key, key=key)
+    _check_top(document, two[0], *place, "upper")
     return {**rest, "levels": two}
+
+
+def _listed(document: Document, place: Keys, stage: dict[str, Any]) -> dict[str, Any]:
+    others = [key for key in (*LEVEL_NAMES, *FLAT_KEYS) if stage.get(key) is not None]
+    if others:
+        raise document.error("spec.keys-beside-list", *place, keys=", ".join(others))
+    levels = stage["levels"]
+    for level in levels[:1] if isinstance(levels, list) else ():
+        _check_top(document, level, *place, "levels", 0)
+    return stage
+
+
+def _check_top(document: Document, level: Any, *place: str | int) -> None:
+    for key in level if isinstance(level, dict) else ():
+        if key in LOWER_KEYS:
+            raise document.error("spec.lower-level-only", *place, key, key=key)

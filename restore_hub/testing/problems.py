@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.errors import reason_of
+from restore_hub.plan.problems import initial_of
 from restore_hub.testing.require import finite, made, require
 
 
@@ -55,13 +56,19 @@ def _check_batches(name: str, problem: Any, split: str) -> None:
 def _check_energy(name: str, problem: Any, energy: str) -> None:
     """Compare an energy on a batch with the sum over its samples, on a split that it accepts."""
     function = problem.energies[energy]
-    variables = {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
+
+    def variables(batch: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
+        made = {block: make(batch) for block, make in initial_of(problem).items()}
+        renewed = {block: {key: v.detach().requires_grad_() for key, v in each.items()} for block, each in made.items()}
+        return {**kept, **renewed}
+
     kept = {key: value.clone() for key, value in problem.blocks.state_dict().items()}
     batch = _batch_for(name, problem, energy, variables)
-    total, count = _terms(name, energy, function, variables, batch)
+    total, count = _terms(name, energy, function, variables(batch), batch)
     require(total.requires_grad, f"{name}: the energy {energy!r} has no gradient")
     parts = [{key: tensor[i : i + 1] for key, tensor in batch.items()} for i in range(len(next(iter(batch.values()))))]
-    terms = [_terms(name, energy, function, variables, part) for part in parts]
+    terms = [_terms(name, energy, function, variables(part), part) for part in parts]
     sums, counts = sum(float(s.detach()) for s, _ in terms), sum(float(c) for _, c in terms)
     close = math.isclose(sums, float(total.detach()), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
     require(
@@ -69,17 +76,44 @@ def _check_energy(name: str, problem: Any, energy: str) -> None:
         f"{name}: the energy {energy!r} is ({float(total.detach()):.6g}, {float(count):g}) on a batch, but its samples "
         f"add up to ({sums:.6g}, {counts:g}); return sums and counts, not means",
     )
+    _check_given(name, problem, energy, variables(batch), batch)
     unchanged = all(torch.equal(value, kept[key]) for key, value in problem.blocks.state_dict().items())
     require(unchanged, f"{name}: the energy {energy!r} changes the variables")
 
 
-def _batch_for(name: str, problem: Any, energy: str, variables: Mapping[str, Any]) -> Mapping[str, Tensor]:
+def _check_given(
+    name: str, problem: Any, energy: str, variables: Mapping[str, Mapping[str, Tensor]], batch: Mapping[str, Any]
+) -> None:
+    """Check that an energy uses the variables that it is given, by NaN in the problem's own."""
+    own = list(problem.blocks.parameters())
+    given = {
+        block: {key: tensor.detach().clone().requires_grad_() for key, tensor in each.items()}
+        for block, each in variables.items()
+    }
+    leaves = [tensor for each in given.values() for tensor in each.values()]
+    values = [tensor.detach().clone() for tensor in own]
+    with torch.no_grad():
+        for tensor in own:
+            tensor.fill_(math.nan)
+    total, _ = problem.energies[energy](given, batch)
+    found = torch.autograd.grad(total, [*leaves, *own], allow_unused=True)
+    with torch.no_grad():
+        for tensor, value in zip(own, values, strict=True):
+            tensor.copy_(value)
+    seen = any(g is not None for g in found[len(leaves) :])
+    good = not seen and all(finite(t) for t in (total, *found) if t is not None)
+    require(good, f"{name}: the energy {energy!r} reads the problem's own variables: use those that it is given")
+
+
+def _batch_for(
+    name: str, problem: Any, energy: str, variables: Callable[[Mapping[str, Any]], Any]
+) -> Mapping[str, Tensor]:
     """Return a batch of the first split that the energy accepts."""
     refused = []
     for split in problem.splits:
         batch: Mapping[str, Tensor] = problem.batch(split, 0, 0)
         try:
-            problem.energies[energy](variables, batch)
+            problem.energies[energy](variables(batch), batch)
         except Exception as error:  # such as for other names or shapes
             refused.append(f"{split!r}: {reason_of(error)}")
         else:

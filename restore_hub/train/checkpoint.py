@@ -13,7 +13,7 @@ import torch
 from restore_hub.errors import TrainingError, reason_of
 from restore_hub.train.run_state import Position, Run, StageResult
 
-VERSION = 2
+VERSION = 3
 NAME = "state"
 LOSSES = "the hash of the losses' weights"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from restore_hub.batch import Batch
 from restore_hub.contracts import Batches
-from restore_hub.spec import Level, Stage
+from restore_hub.spec import Stage
 from restore_hub.train.setup import Setup
 
 
@@ -31,24 +31,36 @@ class Feed:
             for place, level in enumerate(stage.levels)
         ]
         self._parts = [level.accumulate for level in stage.levels]
+        reads = [setup.trainable.reads(level) for level in stage.levels]
+        self._reads = [frozenset().union(*reads)] * len(reads) if stage.share_batch else reads
         self.seconds = 0.0
 
     def batches(self, step: int) -> Batches:
         """Return the batches of an outer step, counted from 0; lower ones are made when they're first read."""
         if len(self._levels) == 1:
             return Batches(upper=None, lower=[self._batch(0, step)], steps=1)
-        lower = self._lower(self._levels[1], step)
-        upper = lower[-1] if self._share else self._batch(0, step)
-        return Batches(upper=upper, lower=lower, steps=self._levels[1].steps)
+        below = self.below(0, None, step)
+        upper = below.lower[-1] if self._share else self._batch(0, step)
+        return Batches(upper=upper, lower=below.lower, steps=below.steps)
 
-    def _lower(self, level: Level, step: int) -> Sequence[Batch]:
+    def below(self, place: int, batch: Batch | None, step: int) -> Batches:
+        """Return the batches of a step of a level and of those that the next one takes for it.
+
+        Args:
+            place: of the level, from 0.
+            batch: its own.
+            step: the number of its steps before, over all outer steps.
+        """
+        level = self._levels[place + 1]
         count = level.steps if level.batches == "fresh" else 1
-        return _LazyBatches(lambda index: self._batch(1, step * count + index), count)
+        lower = _LazyBatches(lambda index: self._batch(place + 1, step * count + index), count)
+        return Batches(upper=batch, lower=lower, steps=level.steps)
 
     def _batch(self, place: int, index: int) -> Batch:
         begun = time.perf_counter()
-        stream, parts = self._streams[place], self._parts[place]
-        batch = Batch.of_parts(stream.batch(index * parts + part).to(self._device) for part in range(parts))
+        stream, parts, reads = self._streams[place], self._parts[place], self._reads[place]
+        read = (stream.batch(index * parts + part) for part in range(parts))
+        batch = Batch.of_parts((each.only(reads) if reads else each).to(self._device) for each in read)
         self.seconds += time.perf_counter() - begun
         return batch
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from restore_hub.errors import TrainingError
 from restore_hub.spec import Level
+from restore_hub.spec.models import OptimizerUse
 
 # torch imports its compiler, for seconds, to exempt this method from it when the first optimizer is made.
 _add_group = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
 if _add_group is not None:
     _add_group.__dynamo_disable = _add_group
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def make_optimizer(level: Level, tensors: Sequence[Tensor]) -> torch.optim.Optimizer:
@@ -31,7 +32,8 @@ def make_optimizer(level: Level, tensors: Sequence[Tensor]) -> torch.optim.Optim
     """
     if not tensors:
         raise TrainingError("train.no-parameters", f"blocks {', '.join(level.blocks)}")
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[level.optimizer](tensors, lr=level.lr)
+    use = OptimizerUse(optimizer=level.optimizer) if isinstance(level.optimizer, str) else level.optimizer
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[use.optimizer](tensors, lr=level.lr, **use.options)
     if level.clip is not None:
         for group in optimizer.param_groups:
             group["clip"] = level.clip  # for solvers that must know how a gradient becomes a step

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from restore_hub.bilevel import Start
+from restore_hub.bilevel import evaluations
 from restore_hub.contracts import GroupedPair, Solver
 from restore_hub.errors import BilevelError, TrainingError
 from restore_hub.spec import Stage
@@ -17,7 +17,8 @@ from restore_hub.train.feed import Feed
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problems.groups import find_batch_norm
 from restore_hub.train.problems.pure import check_pure
-from restore_hub.train.problems.trainable import variables_of
+from restore_hub.train.problems.trainable import of_stage, variables_of
+from restore_hub.train.rung import Rung
 from restore_hub.train.setup import Setup
 
 AUTOCAST = {"float32": None, "bf16": torch.bfloat16}
@@ -35,21 +36,21 @@ class Stepper:
     def __init__(self, setup: Setup, index: int, carried: Mapping[str, Any] | None = None) -> None:
         self._stage = setup.plan.spec.stages[index]
         self._device, self._dtype = setup.device, AUTOCAST[setup.plan.spec.precision]
-        self._solver: Solver = setup.plan.solvers[index].make()
-        self._pair = setup.trainable.of_stage(self._stage, setup.ranks.reduction)
-        levels = zip(self._stage.levels, variables_of(self._pair), strict=True)
+        self._solvers: list[Solver] = [part.make() for part in setup.plan.solvers[index]]
+        self._pairs = of_stage(setup.trainable, self._stage, setup.ranks.reduction)
+        levels = zip(self._stage.levels, variables_of(self._pairs), strict=True)
         self._optimizers = [make_optimizer(level, variables) for level, variables in levels]
         self._ranks = setup.ranks
         if self._ranks.size > 1:
-            _check_ranks(setup, self._stage, self._solver)
-        self._state = self._solver.init(self._pair, self._optimizers)
-        cold = self._stage.levels[-1].restart == "cold"
-        self._start = Start(self._optimizers[1]) if cold else None
-        if carried is not None:
-            self._state.load_state_dict(carried["solver"])
-            if self._start is not None:
-                self._start.load_state_dict(carried["start"])
+            _check_ranks(setup, self._stage, self._solvers)
         self._feed = Feed(setup, self._stage)
+        rung: Rung | None = None
+        for place, (pair, solver) in reversed(list(enumerate(zip(self._pairs, self._solvers, strict=True)))):
+            rung = Rung(place, pair, solver, self._stage, self._optimizers, self._feed, rung)
+        assert rung is not None
+        self._rung = rung
+        if carried is not None:
+            self._rung.load_state_dict(carried)
         self._blocks, self._checked, self._compared = setup.blocks, False, False
 
     def look(self) -> None:
@@ -60,12 +61,17 @@ class Stepper:
                 run on groups of a batch.
         """
         batches = self._feed.batches(0)
-        batches.lower[0]  # lower batches are made when they're first read
-        if isinstance(self._pair, GroupedPair):
-            with self._precision():
-                check_pure(self._pair, self._blocks, self._stage.levels, batches)
-        if getattr(self._solver, "groups", None) is not None and hasattr(self._pair, "check_groups"):
-            self._pair.check_groups()
+        for place, (pair, solver) in enumerate(zip(self._pairs, self._solvers, strict=True)):
+            if place > 0:
+                batches = self._feed.below(place, batches.lower[0], 0)
+            first = batches.lower[0]  # lower batches are made when they're first read
+            if isinstance(pair, GroupedPair):
+                if self._stage.levels[place + 1].restart == "batch":
+                    pair.renew(first)
+                with self._precision():
+                    check_pure(pair, self._blocks, self._stage.levels, batches)
+            if getattr(solver, "groups", None) is not None and hasattr(pair, "check_groups"):
+                pair.check_groups()
 
     def step(self, taken: int, done: float) -> dict[str, float]:
         """Take one outer step; return what the solver logs.
@@ -80,11 +86,9 @@ class Stepper:
         """
         for optimizer, level in zip(self._optimizers, self._stage.levels, strict=True):
             set_rate(optimizer, level, taken, done)
-        if self._start is not None:
-            self._start.restore(self._state)
         before, batches = self._buffers(), self._feed.batches(taken)
         with self._precision():
-            self._state, logs = self._solver.step(self._pair, self._state, batches)
+            logs = self._rung.step(batches, taken)
         if before is not None:
             self._check_buffers(before)
         if not self._compared:
@@ -117,12 +121,12 @@ class Stepper:
         return self._feed.seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the solver carries, and where a lower level with cold restarts begins, for a checkpoint."""
-        return {"solver": self._state.state_dict(), "start": self._start and self._start.state_dict()}
+        """Return what the solvers carry, and where levels with cold restarts begin, for a checkpoint."""
+        return self._rung.state_dict()
 
     def evaluations(self) -> int:
         """Return how many energy gradients one outer step takes."""
-        return self._solver.evaluations(self._stage.levels[-1].steps)
+        return evaluations(self._solvers, self._stage.lower_steps)
 
 
 def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:
@@ -133,10 +137,13 @@ def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:
     return values
 
 
-def _check_ranks(setup: Setup, stage: Stage, solver: Solver) -> None:
+def _check_ranks(setup: Setup, stage: Stage, solvers: Sequence[Solver]) -> None:
     """Refuse what several processes can't train the way one does on the whole batch."""
-    if not getattr(solver, "parallel", False):
-        raise BilevelError("train.solver-not-parallel", f"solver {stage.solver!r}")
+    if any(level.restart == "batch" for level in stage.levels):
+        raise BilevelError("train.renewed-on-processes", f"solver {stage.solver!r}")
+    for solver in solvers:
+        if not getattr(solver, "parallel", False):
+            raise BilevelError("train.solver-not-parallel", f"solver {stage.solver!r}")
     found = find_batch_norm(dict(setup.blocks.items()))
     if found:
         raise BilevelError("train.processes-batch-norm", f"block {found.block!r}", layer=found.layer)

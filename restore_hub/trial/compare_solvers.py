@@ -95,7 +95,7 @@ def compare_solvers(
             except RestoreHubError as error:
                 errors.append(error)
                 results.append(SolverResult(solver.name, refused=str(error)))
-        current = plan.solvers[index].component.name
+        current = plan.solvers[index][0].component.name
         comparisons.append(StageComparison(index + 1, current, tuple(with_ratios(results, current))))
     if len(errors) == len(named) * len(bilevel):
         raise errors[0]

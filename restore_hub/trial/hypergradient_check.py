@@ -19,7 +19,7 @@ from restore_hub.spec import Level, Stage
 from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
 from restore_hub.train.problems.pure import check_pure
-from restore_hub.train.problems.trainable import StagePair
+from restore_hub.train.problems.trainable import StagePair, of_stage
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.at_optimum import SOLVED, at_optimum
 from restore_hub.trial.live import Live, lower_gradient, upper_gradients
@@ -106,7 +106,7 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     live = _live(setup, stage, pair, batches)
     check_pure(pair, setup.blocks, stage.levels, batches)
     optimizers = [optim.SGD(pair.theta, lr=0.0), make_optimizer(lower, pair.omega)]
-    solver: Solver = setup.plan.solvers[index].make()
+    solver: Solver = setup.plan.solvers[index][0].make()
     state = solver.init(pair, optimizers)
     rounds = max(2, math.ceil(LATER / lower.steps)) if lower.restart == "warm" else 1  # a cold one starts over
     comparisons: list[Comparison] = []
@@ -129,7 +129,7 @@ def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
 
 def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
     """Return the pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
-    pair: Any = setup.trainable.of_stage(stage)
+    pair: Any = of_stage(setup.trainable, stage)[0]
     setup.blocks.to(memory_format=torch.contiguous_format)
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -142,6 +142,7 @@ def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
     wide_below = below.to(torch.float64)
     wide_above = wide_below if stage.share_batch else above.to(torch.float64)
     wide = Batches(wide_above, [wide_below], lower.steps)
+    _renew(pair, lower, wide)
     try:
         upper_gradients(_live(setup, stage, pair, wide))
         pair.lower(pair.couple(wide_below), pair.omega, wide_below)
@@ -149,13 +150,23 @@ def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
         raise
     except Exception:  # a block or a loss with float32 constants, say; any other error appears again later
         setup.trainable.to(torch.float32)
+        _renew(pair, lower, narrow)
         return pair, narrow, "float32"
     return pair, wide, "float64"
 
 
+def _renew(pair: Any, lower: Level, batches: Batches) -> None:
+    if lower.restart == "batch":
+        pair.renew(batches.lower[-1])
+
+
 def _live(setup: Setup, stage: Stage, pair: StagePair, batches: Batches) -> Live:
     """Return the energies of both levels as plain functions of what is in place."""
-    upper, lower = (setup.trainable.alone(level) for level in stage.levels)
+    levels: list[Any] = [setup.trainable.of_level(level) for level in stage.levels]
+    if stage.levels[1].restart == "batch":  # omega is in no block
+        for level in levels:
+            level.hold(dict(zip(pair.omega_names, pair.omega, strict=True)))
+    upper, lower = levels
     return Live(pair.theta, pair.omega, lambda: upper.energy(batches.upper), lambda: lower.energy(batches.lower[-1]))
 
 

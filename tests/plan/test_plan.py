@@ -55,7 +55,7 @@ def test_an_option_that_another_solver_had_can_be_left_out_as_the_error_says() -
     with refused("spec.unknown-option", "stages.0.groups", known="none") as caught:
         plan()
     assert "`--set stages.0.groups=`" in caught.value.mend
-    assert plan("stages.0.groups=").solvers[0].options == {}
+    assert plan("stages.0.groups=").solvers[0][0].options == {}
     with refused("spec.unknown-option-set", "stages.0.groups"):  # whoever just set it knows how to leave it out
         plan("stages.0.groups=3")
 

@@ -17,7 +17,7 @@ from support import LOWLIGHT, refused
     ("override", "code", "place"),
     [
         ("zzz=x", "spec.unknown-key", "zzz"),
-        ("stages.1.levels=[]", "spec.unknown-key", "stages.1.levels"),
+        ("stages.1.levels=[]", "spec.keys-beside-list", "stages.1"),
         ("stages.1.upper.lr=-1", "spec.wrong-value", "stages.1.upper.lr"),
         ("stages.1.lower.lr=.nan", "spec.wrong-value", "stages.1.lower.lr"),
         ("stages.1.lower.steps=0", "spec.wrong-value", "stages.1.lower.steps"),
@@ -39,7 +39,7 @@ from support import LOWLIGHT, refused
         ("stages.1.upper.blocks=[generate, generate]", "spec.named-twice", "stages.1.upper.blocks"),
         ("export.blocks=[enhance, enhance]", "spec.named-twice", "export.blocks"),
         ("metrics=[psnr, psnr]", "spec.named-twice", "metrics"),
-        ("stages.0.share_batch=true", "spec.share-one-level", "stages.0"),
+        ("stages.0.share_batch=true", "spec.share-two-levels", "stages.0"),
         ("stages.0.lr=.inf", "spec.wrong-value", "stages.0.lr"),
         ("stages.0.objective={fidelity: -.inf}", "spec.wrong-value", "stages.0.objective.fidelity"),
         ("blocks.chain={network: raw/unet, inputs: {}, outputs: [x]}", "spec.reserved-block", "blocks.chain"),
@@ -151,7 +151,7 @@ def test_the_order_comes_from_the_wiring_not_from_the_file(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("override", "code", "place"),
     [
-        ("stages.1.upper.blocks=[enhance]", "spec.block-in-both-levels", "stages.1"),
+        ("stages.1.upper.blocks=[enhance]", "spec.block-in-two-levels", "stages.1"),
         ("stages.1.upper.data=train", "spec.levels-share-data", "stages.1.upper.data"),
         ("stages.1.upper.data=holdout", "spec.holdout-trains", "stages.1.upper.data"),
         ("stages.0.data=trian", "spec.unknown-name", "stages.0.data"),

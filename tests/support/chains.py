@@ -16,6 +16,7 @@ from restore_hub.plan import Chain, Plan, build_chain
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
+from restore_hub.train.problems.trainable import of_stage
 
 TWO_LEVELS = {
     "alternating": 2,
@@ -61,7 +62,8 @@ def levels_of(plan: Plan, index: int = 1, reduction: Reduction = ALONE, **losses
     chain = build_chain(plan).double()
     made = {name: losses.get(name) or part.make() for name, part in plan.losses.items()}
     objectives = Objectives(made, {name: part.inputs for name, part in plan.losses.items()})
-    return chain, TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[index], reduction)
+    trainable = TrainableChain(plan, chain, objectives, {}, {})
+    return chain, of_stage(trainable, plan.spec.stages[index], reduction)[0]
 
 
 @pytest.fixture(params=TWO_LEVELS.items(), ids=lambda item: f"{item[0]}-{item[1]}")

@@ -102,8 +102,8 @@ class Stopped(BaseException):
     """What ends a run here: nothing in the run may catch it, as nothing catches SIGKILL."""
 
 
-def stop_after(saves: int, **given: Any) -> None:
-    """Run the shipped pipeline until it has saved its state so many times."""
+def stop_after(saves: int, spec: Path = LOWLIGHT, **given: Any) -> None:
+    """Run a spec, by default the shipped pipeline, until it has saved its state so many times."""
     made = 0
 
     def save(*arguments: Any) -> None:
@@ -116,4 +116,4 @@ def stop_after(saves: int, **given: Any) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(loop, "save_state", save)
         with pytest.raises(Stopped):
-            run(LOWLIGHT, **given)
+            run(spec, **given)

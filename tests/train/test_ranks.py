@@ -207,7 +207,7 @@ def test_a_solver_of_a_plugin_is_refused_unless_it_says_that_it_can(small: list[
     class Silent(Joint):
         parallel = False
 
-    setup.plan.solvers[0] = replace(setup.plan.solvers[0], target=Silent)  # type: ignore[index]
+    setup.plan.solvers[0] = [replace(setup.plan.solvers[0][0], target=Silent)]  # type: ignore[index]
     with refused("train.solver-not-parallel", "solver 'joint'"):
         Stepper(setup, 0)
 

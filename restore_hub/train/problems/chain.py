@@ -21,12 +21,12 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
-from restore_hub.spec import HOLDOUT, Level, Stage
+from restore_hub.spec import DATA, HOLDOUT, Level, weights_of
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
 from restore_hub.train.problems.holdout import evaluate_chain
-from restore_hub.train.problems.trainable import Description, Evaluation, train_only
+from restore_hub.train.problems.trainable import Description, Evaluation
 from restore_hub.train.ranks import Ranks
 
 
@@ -80,17 +80,18 @@ class TrainableChain:
             raise SpecError("train.batch-below-processes", place, samples=size, processes=ranks.size)
         return Stream(self.data[split], size, seed, key, ranks.rank, ranks.size)
 
-    def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> ChainLevel | ChainPair:
-        """Return what the solver of a stage sees."""
-        train_only(self.blocks, stage)
-        if len(stage.levels) == 2:
-            upper, lower = stage.levels
-            return ChainPair(self.chain, self.objectives, upper, lower, reduction)
-        return self.alone(stage.levels[0], reduction)
+    def reads(self, level: Level) -> frozenset[str]:
+        """Return what the blocks and losses of the level's objective read."""
+        tensors = self.objectives.tensors(weights_of(level.objective))
+        return frozenset(name.removeprefix(DATA) for name in self.chain.graph.needs(tensors).data)
 
-    def alone(self, level: Level, reduction: Reduction = ALONE) -> ChainLevel:
-        """Return the objective of one level at the live variables."""
+    def of_level(self, level: Level, reduction: Reduction = ALONE) -> ChainLevel:
+        """Return the blocks of one level and their objective."""
         return ChainLevel(self.chain, self.objectives, level, reduction)
+
+    def of_pair(self, upper: Level, lower: Level, reduction: Reduction = ALONE) -> ChainPair:
+        """Return the blocks of two levels and their objectives."""
+        return ChainPair(self.chain, self.objectives, upper, lower, reduction)
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
         """Measure the whole pictures of the holdout split."""

@@ -24,13 +24,14 @@ class ChainLevel:
         self.reduction = reduction
         self._objectives = objectives
         self._weights = weights_of(level.objective)
+        self._needed = chain.graph.needs(objectives.tensors(self._weights)).blocks
         self.names, self.variables = parameters_of(chain.blocks, level.blocks)
 
     def energy(self, batch: Batch) -> Tensor:
-        """Return the objective of the whole chain on a batch."""
+        """Return the objective on a batch, from the blocks that it needs."""
 
         def sums(part: Mapping[str, Value]) -> Sums:
-            return self._objectives.sums(self._weights, self._chain(data_wires(part)))
+            return self._objectives.sums(self._weights, self._chain.run(self._needed, data_wires(part)))
 
         found = one_by_one(sums, [(part.tensors,) for part in batch.parts])
         return combine(self._weights, found, self.reduction)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,12 +21,27 @@ from restore_hub.train.problems.groups import find_batch_norm, gathered, leaves,
 from restore_hub.train.problems.trainable import parameters_of
 
 
+class Coupling(NamedTuple):
+    """How a batch reaches the levels that its data allow.
+
+    Attributes:
+        blocks: what runs above the coupling, in order.
+        tensors: the coupling tensors.
+    """
+
+    blocks: tuple[str, ...]
+    tensors: tuple[str, ...]
+
+
 class ChainPair:
     """Two levels of blocks of one chain (`restore_hub.contracts.LevelPair`).
 
     The coupling tensors are what the upper blocks produce before any lower block runs, part by part of the batch. They
     are float32 at least, since the cotangents of all levels are summed there. Upper blocks that come after a lower one
     are coupled through their parameters, which `couple` returns as they are.
+
+    Each level runs the blocks that its objective needs. A batch may lack what the other level's objective reads, such
+    as references: its coupling tensors are those of the levels that it has the data for.
 
     Blocks of a level run in training mode, so batch normalisation uses the statistics of the batch. Running statistics,
     which evaluation and export use, are updated by `couple` for the upper blocks. For the others F_lower updates them,
@@ -44,8 +59,11 @@ class ChainPair:
         self.theta_names, self.theta = parameters_of(chain.blocks, upper.blocks)
         self.omega_names, self.omega = parameters_of(chain.blocks, lower.blocks)
         self._before = _before(chain, upper.blocks, lower.blocks)
+        self._needs = [chain.graph.needs(objectives.tensors(weights)) for weights in self._weights]
         self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
+        self._held: Mapping[Tensor, Tensor] = {}
+        self._couplings: dict[frozenset[int], Coupling] = {}
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = parameters_of(chain.blocks, late)
         self.reduction = replace(reduction, shared=len(self._late))
@@ -55,9 +73,11 @@ class ChainPair:
     def couple(self, batch: Batch) -> tuple[Tensor, ...]:
         """Run the upper blocks; return their coupling tensors, then the parameters of upper blocks further down."""
 
+        coupling = self._coupling(batch)
+
         def hand_on(part: Mapping[str, Value]) -> tuple[Tensor, ...]:
-            wires = self._chain.run(self._before, data_wires(part))
-            return tuple(widen(wires[name]) for name in self._coupled)
+            wires = self._chain.run(coupling.blocks, data_wires(part), self._held)
+            return tuple(widen(wires[name]) for name in coupling.tensors)
 
         parts = one_by_one(hand_on, [(part.tensors,) for part in batch.parts])
         return (*(tensor for part in parts for tensor in part), *self._late)
@@ -69,13 +89,15 @@ class ChainPair:
         output for a sample depends on that sample alone. One pass is faster for small batches, which leave kernels
         idle; large ones neither gain nor lose.
         """
-        read = {t for name in self._before for t in self._chain.inputs_of(name).values() if t.startswith(DATA)}
-        one_part = len(first.parts) == len(second.parts) == 1
+        coupling = self._coupling(first)
+        read = {t for name in coupling.blocks for t in self._chain.graph.reads[name] if t.startswith(DATA)}
+        one_part = len(first.parts) == len(second.parts) == 1 and self._coupling(second) is coupling
         names = [name.removeprefix(DATA) for name in read]
         if not (names and one_part and self._apart) or not all(_alike(first[n], second[n]) for n in names):
             return self.couple(first), self.couple(second)
         joined = Batch.cat([Batch({name: batch[name] for name in names}) for batch in (first, second)])
-        x = self.couple(joined)[: len(self._coupled)]
+        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors), self._held)
+        x = [widen(wires[name]) for name in coupling.tensors]
         firsts, seconds = zip(*(torch.split(t, [len(first), len(second)]) for t in x), strict=True)
         return (*firsts, *self._late), (*seconds, *self._late)
 
@@ -109,19 +131,24 @@ class ChainPair:
                 block that normalises by the statistics of the batch, which no group has.
         """
         self.check_groups()
-        width, sizes = len(self._coupled), sizes_of(batch, groups, self.reduction.size)
+        coupled = self._coupling(batch).tensors
+        width, sizes = len(coupled), sizes_of(batch, groups, self.reduction.size)
         late = x[width * len(batch.parts) :]
         pieces: list[tuple[Any, ...]] = []
         for index, (part, counts) in enumerate(zip(batch.parts, sizes, strict=True)):
             handed = [leaves(t, counts) for t in x[index * width : (index + 1) * width]]
             samples = [piece.tensors for piece in part.split(counts)]
             pieces += zip(samples, *handed, strict=True)
-        sums = self._sums((1,), omega, late, keep_buffers=False)
+        sums = self._sums((1,), coupled, omega, late, keep_buffers=False)
         # All groups run before any backward pass, because the counts of the losses add up over the whole batch.
         each = one_by_one(sums, pieces) if len(batch.parts) > 1 else [sums(*piece) for piece in pieces]
         shared = shares(self._weights[1], [lower for (lower,) in each], self.reduction)
         rows = rows_by_parts(shared, omega, [piece[1:] for piece in pieces], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
+
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for parameters of other blocks, in place of the live ones."""
+        self._held = {self._chain.blocks.get_parameter(name): value for name, value in values.items()}
 
     def check_groups(self) -> None:
         """Raise BilevelError if a block normalises by the statistics of the batch, which no group has."""
@@ -132,43 +159,65 @@ class ChainPair:
     def _energies(
         self, levels: Sequence[int], x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch
     ) -> list[Tensor]:
-        width = len(self._coupled)
+        coupled = self._coupling(batch).tensors
+        width = len(coupled)
         # Solvers hand over detached views, which share their memory with the live omega.
         live = 1 in levels and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
         both = spread(self.reduction, (*omega, *x[width * len(batch.parts) :]))
-        sums = self._sums(levels, both[: len(omega)], both[len(omega) :], keep_buffers=not live)
+        sums = self._sums(levels, coupled, both[: len(omega)], both[len(omega) :], keep_buffers=not live)
         parts = [(part.tensors, *x[i * width : (i + 1) * width]) for i, part in enumerate(batch.parts)]
         by_level = zip(*one_by_one(sums, parts), strict=True)
         return [combine(self._weights[i], found, self.reduction) for i, found in zip(levels, by_level, strict=True)]
 
     def _sums(
-        self, levels: Sequence[int], omega: tuple[Tensor, ...], late: tuple[Tensor, ...], keep_buffers: bool
+        self,
+        levels: Sequence[int],
+        coupled: Sequence[str],
+        omega: tuple[Tensor, ...],
+        late: tuple[Tensor, ...],
+        keep_buffers: bool,
     ) -> Callable[..., tuple[Sums, ...]]:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
-        replaced = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
+        given = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
+        replaced = {**self._held, **given}
+        blocks = [name for name in self._after if any(name in self._needs[level].blocks for level in levels)]
 
         def sums(part: Mapping[str, Value], *handed: Tensor) -> tuple[Sums, ...]:
-            wires = {**data_wires(part), **dict(zip(self._coupled, handed, strict=True))}
-            wires = self._chain.run(self._after, wires, replaced, keep_buffers=keep_buffers)
+            wires = {**data_wires(part), **dict(zip(coupled, handed, strict=True))}
+            wires = self._chain.run(blocks, wires, replaced, keep_buffers=keep_buffers)
             return tuple(self._objectives.sums(self._weights[level], wires) for level in levels)
 
         return sums
+
+    def _coupling(self, batch: Batch) -> Coupling:
+        """Return what a batch needs above the coupling, for the levels that it has the data for."""
+        there = {DATA + name for name in batch.parts[0].tensors}
+        levels = frozenset(level for level, needs in enumerate(self._needs) if needs.data <= there)
+        if levels not in self._couplings:
+            needed = {name for level in levels for name in self._needs[level].blocks}
+            tensors = self._read([name for name in self._after if name in needed], levels)
+            self._couplings[levels] = Coupling(
+                tuple(name for name in self._before if name in needed),
+                tuple(tensor for tensor in self._coupled if tensor in tensors),
+            )
+        return self._couplings[levels]
+
+    def _read(self, blocks: Iterable[str], levels: Iterable[int]) -> set[str]:
+        """Return the tensors that blocks and the objectives of levels read."""
+        read = {tensor for name in blocks for tensor in self._chain.graph.reads[name]}
+        return read.union(*(self._objectives.tensors(self._weights[level]) for level in levels))
 
     def _later(self, upper: Sequence[str]) -> tuple[str, ...]:
         """Return the blocks below the coupling, and the frozen ones above it that feed them directly."""
         graph = self._chain.graph
         below = [name for name in graph.order if name not in self._before]
-        read = {t for name in below for t in self._chain.inputs_of(name).values()}
-        for weights in self._weights:
-            read |= self._objectives.tensors(weights)
+        read = self._read(below, (0, 1))
         frozen = {name for name in self._before if not graph.upstream(self._chain.outputs_of(name)) & set(upper)}
         again = graph.upstream(t for t in read if graph.producer.get(t) in frozen)
         return tuple(name for name in graph.order if name in below or name in again)
 
     def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:
-        read = {t for name in self._after for t in self._chain.inputs_of(name).values()}
-        for weights in self._weights:
-            read |= self._objectives.tensors(weights)
+        read = self._read(self._after, (0, 1))
         made = [tensor for name in self._before for tensor in self._chain.outputs_of(name)]
         return tuple(t for t in made if t in read and self._chain.graph.upstream([t]) & set(upper))
 

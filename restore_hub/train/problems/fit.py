@@ -30,25 +30,29 @@ def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None
     """
     for index, stage in enumerate(plan.spec.stages):
         _check_optimizers(plan, index, stage)
-        groups = plan.solvers[index].options.get("groups")
-        if isinstance(groups, int) and len(stage.levels) == 2:
-            lower = stage.levels[1]
+        for part, lower, further in zip(plan.solvers[index], stage.levels[1:], [*stage.levels[2:], None], strict=False):
+            groups = part.options.get("groups")
             try:
-                _check_groups(groups, samples(lower.data), lower.accumulate, ranks)
+                if groups is not None and further is not None:
+                    raise BilevelError("train.groups-above-a-level")
+                if isinstance(groups, int):
+                    _check_groups(groups, samples(lower.data), lower.accumulate, ranks)
             except BilevelError as error:
-                raise plan.solvers[index].located(error, "groups") from None
+                raise part.located(error, "groups") from None
 
 
 def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:
     variables = [(torch.zeros(1, requires_grad=True),) for _ in stage.levels]
     optimizers = [make_optimizer(level, own) for level, own in zip(stage.levels, variables, strict=True)]
-    solver = plan.solvers[index].make()
-    try:
-        solver.init(_stub(variables), optimizers)
-    except RestoreHubError as error:
-        raise plan.solvers[index].located(error, "solver") from error
-    except Exception:
-        return  # a solver that asks for more than variables and optimizers gets all of it before the first step
+    for number, part in enumerate(plan.solvers[index]):
+        own = slice(number, number + 2)
+        solver = part.make()
+        try:
+            solver.init(_stub(variables[own]), optimizers[own])
+        except RestoreHubError as error:
+            raise part.located(error, "solver") from error
+        except Exception:
+            continue  # a solver that asks for more than variables and optimizers gets all of it before the first step
 
 
 def _stub(variables: Sequence[tuple[Tensor, ...]]) -> SimpleNamespace:

@@ -21,9 +21,9 @@ from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.weights import load_checkpoint
-from restore_hub.spec import Level, Stage
+from restore_hub.spec import Level
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
-from restore_hub.train.problems.trainable import Description, Evaluation, evaluation_mode, train_only
+from restore_hub.train.problems.trainable import Description, Evaluation, evaluation_mode
 from restore_hub.train.ranks import Ranks
 
 
@@ -93,17 +93,17 @@ class TrainableProblem:
         """Return the batches of a split."""
         return ProblemStream(self.problem, split, seed, key, ranks.rank, ranks.size)
 
-    def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> ProblemLevel | ProblemPair:
-        """Return what the solver of a stage sees."""
-        train_only(self.blocks, stage)
-        if len(stage.levels) == 2:
-            upper, lower = stage.levels
-            return ProblemPair(self.problem, upper, lower, reduction)
-        return self.alone(stage.levels[0], reduction)
+    def reads(self, level: Level) -> frozenset[str]:  # noqa: ARG002  energies say nothing about what they read
+        """Return nothing: an energy may read all that is in a batch."""
+        return frozenset()
 
-    def alone(self, level: Level, reduction: Reduction = ALONE) -> ProblemLevel:
-        """Return the objective of one level at the live variables."""
+    def of_level(self, level: Level, reduction: Reduction = ALONE) -> ProblemLevel:
+        """Return the variables of one level and their energy."""
         return ProblemLevel(self.problem, level, reduction)
+
+    def of_pair(self, upper: Level, lower: Level, reduction: Reduction = ALONE) -> ProblemPair:
+        """Return the variables of two levels and their energies."""
+        return ProblemPair(self.problem, upper, lower, reduction)
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:  # noqa: ARG002  it has no samples of files
         """Return the problem's own metrics.

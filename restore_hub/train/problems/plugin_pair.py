@@ -24,9 +24,10 @@ from restore_hub.bilevel import (
 )
 from restore_hub.contracts import Problem
 from restore_hub.plan.objectives import Sums, combine, shares
+from restore_hub.plan.problems import initial_of
 from restore_hub.spec import Level, weights_of
 from restore_hub.train.problems.groups import gathered, sizes_of
-from restore_hub.train.problems.trainable import parameters_of
+from restore_hub.train.problems.trainable import by_block, parameters_of
 
 
 class ProblemLevel:
@@ -41,15 +42,34 @@ class ProblemLevel:
         """Return the objective on a batch."""
         return self._energy(batch, {})
 
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for variables that no level keeps."""
+        self._energy.held = values
+
 
 class ProblemPair:
     """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself."""
 
     def __init__(self, problem: Problem, upper: Level, lower: Level, reduction: Reduction = ALONE) -> None:
         self.theta_names, self.theta = parameters_of(problem.blocks, upper.blocks)
-        self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)
+        self._initial = {name: make for name, make in initial_of(problem).items() if name in lower.blocks}
+        if self._initial:
+            self.omega_names = tuple(self._made(problem.batch(lower.data, 0, 0)))
+            self.omega = tuple(torch.empty(0, requires_grad=True) for _ in self.omega_names)
+        else:
+            self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)
         self.reduction = replace(reduction, shared=len(self.theta))
         self._upper, self._lower = _Energy(problem, upper, reduction), _Energy(problem, lower, reduction)
+
+    def renew(self, batch: Batch) -> None:
+        """Make the lower variables anew from a batch; their tensors stay the same objects."""
+        made = self._made(batch.tensors)
+        for name, w in zip(self.omega_names, self.omega, strict=True):
+            w.data = made[name].detach().clone()
+
+    def _made(self, batch: Mapping[str, Value]) -> dict[str, Tensor]:
+        blocks = {block: make(batch) for block, make in self._initial.items()}
+        return {f"{block}.{name}": value for block, made in blocks.items() for name, value in made.items()}
 
     def couple(self, _: Batch) -> tuple[Tensor, ...]:
         """Return theta."""
@@ -88,6 +108,11 @@ class ProblemPair:
             terms.append((weight, rows_by_vmap(energy, x, omega, stacked, self.reduction)))
         return everywhere(_weighted(terms), self.reduction)
 
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for other variables, in place of the live ones."""
+        for energy in (self._upper, self._lower):
+            energy.held = values
+
     def check_groups(self) -> None:
         """Do nothing: energies of a problem are sums over samples by contract."""
 
@@ -106,6 +131,7 @@ class _Energy:
         self.weights = weights_of(level.objective)
         self._reduction = reduction
         self._problem = problem
+        self.held: Mapping[str, Tensor] = {}
         self._live = {
             (block, name): tensor
             for block, module in problem.blocks.items()
@@ -116,9 +142,9 @@ class _Energy:
         return combine(self.weights, [self.sums(part.tensors, given) for part in batch.parts], self._reduction)
 
     def sums(self, part: Mapping[str, Value], given: Mapping[str, Tensor]) -> Sums:
-        variables: dict[str, dict[str, Tensor]] = {}
+        variables = by_block({**self.held, **given})
         for (block, name), tensor in self._live.items():
-            variables.setdefault(block, {})[name] = given.get(f"{block}.{name}", tensor)
+            variables.setdefault(block, {}).setdefault(name, tensor)
         return tuple(self._problem.energies[name](variables, part) for name in self.weights)
 
 

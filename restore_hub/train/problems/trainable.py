@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +32,11 @@ class BatchStream(Protocol):
 
 
 class StagePair(GroupedPair, Protocol):
-    """The two levels of a stage."""
+    """Two adjacent levels of a stage."""
+
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for other variables, by block and name, in place of the live ones."""
+        ...
 
     def check_groups(self) -> None:
         """Raise BilevelError if the lower energy of these blocks isn't a sum over groups of samples."""
@@ -108,12 +113,16 @@ class Trainable(Protocol):
         """
         ...
 
-    def of_stage(self, stage: Stage, reduction: Reduction = ALONE) -> SingleLevel | StagePair:
-        """Return what the solver of a stage sees; only the blocks of its levels are put into training mode."""
+    def reads(self, level: Level) -> frozenset[str]:
+        """Return the names of the values that a level needs from a batch; empty for all of them."""
         ...
 
-    def alone(self, level: Level, reduction: Reduction = ALONE) -> SingleLevel:
-        """Return the objective of one level at the live variables, without the other levels of its stage."""
+    def of_level(self, level: Level, reduction: Reduction = ALONE) -> SingleLevel:
+        """Return what a solver of one level sees."""
+        ...
+
+    def of_pair(self, upper: Level, lower: Level, reduction: Reduction = ALONE) -> StagePair:
+        """Return what a solver of two levels sees; other blocks stay as they are."""
         ...
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
@@ -171,6 +180,25 @@ def parameters_of(blocks: nn.ModuleDict, names: Sequence[str]) -> tuple[tuple[st
     return tuple(named.values()), tuple(named)
 
 
-def variables_of(levels: SingleLevel | StagePair) -> list[tuple[Tensor, ...]]:
-    """Return the variables of each level, upper first."""
-    return [levels.theta, levels.omega] if isinstance(levels, GroupedPair) else [levels.variables]
+def of_stage(trainable: Trainable, stage: Stage, reduction: Reduction = ALONE) -> list[Any]:
+    """Return each pair of adjacent levels, upper first, or the only level; put only their blocks into training mode."""
+    train_only(trainable.blocks, stage)
+    if len(stage.levels) == 1:
+        return [trainable.of_level(stage.levels[0], reduction)]
+    return [trainable.of_pair(upper, lower, reduction) for upper, lower in pairwise(stage.levels)]
+
+
+def variables_of(pairs: Sequence[Any]) -> list[tuple[Tensor, ...]]:
+    """Return the variables of each level, upper first, given what `of_stage` returns."""
+    if hasattr(pairs[0], "variables"):
+        return [pairs[0].variables]
+    return [*(pair.theta for pair in pairs), pairs[-1].omega]
+
+
+def by_block(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return values by block and name, given those by `block.name`."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in values.items():
+        block, _, name = key.partition(".")
+        found.setdefault(block, {})[name] = value
+    return found

@@ -84,7 +84,7 @@ def test_groups_of_components_are_exact_from_wide_starts_where_one_ratio_is_not(
     errors = {}
     for groups in ("sample", None):
         setup = set_up("numerical", ["tracker=", *WIDE, f"stages.0.lower.steps={steps}"], [], "cpu")
-        setup.plan.solvers[0].options["groups"] = groups
+        setup.plan.solvers[0][0].options["groups"] = groups
         Stepper(setup, 0).step(0, 0.0)
         theta, omega = (setup.blocks[name].value for name in ("theta", "omega"))
         exact = 2 * (3.0 - 2) - (2 * (omega.detach() - 4)).sum()

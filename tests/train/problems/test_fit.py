@@ -109,5 +109,5 @@ class Curious(Alternating):
 
 def test_a_solver_that_asks_for_the_problem_itself_is_left_to_the_run() -> None:
     plan = _plan(CLEANING, "stages.0.solver=alternating", "stages.0.groups=")
-    other = replace(plan, solvers={0: replace(plan.solvers[0], target=Curious)})
+    other = replace(plan, solvers={0: [replace(plan.solvers[0][0], target=Curious)]})
     check_fit(other, lambda _: 1)

@@ -21,6 +21,7 @@ from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.pure import check_pure
+from restore_hub.train.problems.trainable import of_stage
 from support import LOWLIGHT, refused
 from support.chains import Make, drawn, levels_of
 from support.plugin_files import WritePlugin, network_plugin, through
@@ -117,7 +118,8 @@ def _levels_of(plan: Plan, chain: Chain) -> Any:
     """Return the levels of a chain that a test has changed."""
     losses = {name: part.make() for name, part in plan.losses.items()}
     objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    return TrainableChain(plan, chain, objectives, {}, {}).of_stage(plan.spec.stages[1])
+    (pair,) = of_stage(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])
+    return pair
 
 
 def test_a_parameter_of_two_levels_is_refused(make: Make) -> None:
