@@ -40,6 +40,9 @@ class Network(Protocol):
       exception: they are recognised.
     - Random numbers come from torch's global generators only: a run seeds them, and a checkpoint keeps their state.
       The same holds for losses and solvers.
+    - Solvers run copies of a block that hold other tensors in place of its parameters. So `forward` reads parameters
+      from its modules, such as `self.conv.weight`, not from views or objects made before; and what it assigns to an
+      attribute is gone after the call, unless that is a buffer. `torch.utils.checkpoint` needs `use_reentrant=False`.
 
     Attributes:
         inputs, outputs: `Port` by name, in the order of `forward`'s arguments and results.

@@ -42,6 +42,10 @@ class ProblemLevel:
         """Return the objective on a batch."""
         return self._energy(batch, {})
 
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for variables that no level keeps."""
+        self._energy.held = values
+
 
 class ProblemPair:
     """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself.
@@ -153,10 +157,9 @@ class _Energy:
         return combine(self.weights, [self.sums(part.tensors, given) for part in batch.parts], self._reduction)
 
     def sums(self, part: Mapping[str, Value], given: Mapping[str, Tensor]) -> Sums:
-        variables = by_block(given)
+        variables = by_block({**self.held, **given})
         for (block, name), tensor in self._live.items():
-            key = f"{block}.{name}"
-            variables.setdefault(block, {}).setdefault(name, self.held.get(key, tensor))
+            variables.setdefault(block, {}).setdefault(name, tensor)
         return tuple(self._problem.energies[name](variables, part) for name in self.weights)
 
 

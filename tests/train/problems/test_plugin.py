@@ -257,6 +257,13 @@ def test_a_problem_without_what_it_promises_is_told(parts: Problem) -> None:
     parts.energies = {"none": lambda _, b: (b["y"].sum(), len(b["y"]))}
     with pytest.raises(AssertionError, match="has no gradient"):
         check_contract(parts)
+    own = parts.blocks["fit"].w
+    for read in (own, own.data):
+        parts.energies = {
+            "own": lambda v, b, r=read: (b["y"].sum() * v["fit"]["w"].sum() * (1 + 0 * r.sum()), len(b["y"]))
+        }
+        with pytest.raises(AssertionError, match="the energy 'own' reads the problem's own variables"):
+            check_contract(parts)
 
 
 class Apart:
