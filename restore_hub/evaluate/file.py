@@ -44,12 +44,13 @@ class FilePredictor:
 
     def feeds(self, sample: Arrays) -> dict[str, NDArray[Any]]:
         """Return a sample as the file takes it."""
-        if self._model.manifest.kind.startswith("raw-"):
-            (packed,) = (sample[name] for name in self.reads)
-            return {"mosaic": mosaic_of(packed)}
-        return {
-            name.removeprefix(DATA): np.ascontiguousarray(sample[name][None]) for name in self.reads if name in sample
-        }
+        found = {name.removeprefix(DATA): sample[name] for name in self.reads if name in sample}
+        taken = {name: np.ascontiguousarray(array[None]) for name, array in found.items()}
+        if not self._model.manifest.kind.startswith("raw-"):
+            return taken
+        (packed,) = (name for name, array in found.items() if array.ndim)  # numbers go beside it
+        del taken[packed]
+        return {**taken, "mosaic": mosaic_of(found[packed])}
 
 
 def mosaic_of(packed: NDArray[np.float32]) -> NDArray[np.float32]:

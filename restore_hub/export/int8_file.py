@@ -100,7 +100,7 @@ def _manifest(given: Model, made: Model, path: Path, record: Quantisation, metri
     own = {
         "version": QUANTISED_VERSION,
         "parity": given.manifest.parity + _difference(given, made, path),
-        "probe": make_probe(given.manifest.inputs, made, TOLERANCE),
+        "probe": make_probe(given.manifest.inputs, made.outputs, TOLERANCE),
         "tiling": retry_tiling(given.manifest.tiling, made),
         "memory": measure_memory(made.path),
         "metrics": metrics,

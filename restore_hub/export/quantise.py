@@ -134,7 +134,7 @@ def _reference(plan: Plan, part: Part, chain: str) -> str | None:
 def _reads(plan: Plan, chain: str) -> tuple[str, ...]:
     """Return the data tensors that a chain reads, in its order."""
     blocks = plan.graph.needs([chain]).blocks
-    read = (tensor for block in blocks for tensor in plan.spec.blocks[block].inputs.values())
+    read = (tensor for block in blocks for tensor in plan.spec.blocks[block].tensors.values())
     return tuple(dict.fromkeys(tensor for tensor in read if tensor.startswith(DATA)))
 
 

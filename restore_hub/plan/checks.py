@@ -58,7 +58,7 @@ def check_data_tensors(
     """
     needed = _needed_data(spec, graph, metrics)
     wired: list[tuple[tuple[str, ...], Mapping[str, str]]] = [
-        (("blocks", name), block.inputs) for name, block in spec.blocks.items()
+        (("blocks", name), block.tensors) for name, block in spec.blocks.items()
     ]
     wired += [(("objectives", name), part.inputs) for name, part in losses.items()]
     wired += [(("metrics", name), part.inputs) for name, part in metrics.items()]

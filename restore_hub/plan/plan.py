@@ -68,7 +68,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     spec, pieces = expansion.spec, expansion.pieces
     graph = build_graph(document, spec)
     networks = {
-        name: pieces.get(("network", name)) or look.part("network", block.network, block, block.inputs, "blocks", name)
+        name: pieces.get(("network", name)) or look.part("network", block.network, block, block.tensors, "blocks", name)
         for name, block in spec.blocks.items()
         if isinstance(block, Block)
     }

@@ -59,9 +59,9 @@ def expand(spec: Spec, look: Lookup, datasets: Mapping[str, Part]) -> Expansion:
             found.pieces[piece.role, piece.name] = piece
             inputs = dict(piece.inputs)
             if piece.role == "network":
-                weights = use.weights if piece.name == name else None
+                weights, numbers = (use.weights, use.numbers) if piece.name == name else (None, {})
                 blocks[piece.name] = Block(
-                    network=use.task, inputs=inputs, outputs=list(piece.outputs), weights=weights
+                    network=use.task, inputs={**inputs, **numbers}, outputs=list(piece.outputs), weights=weights
                 )
                 part.document.moved["blocks", piece.name] = part.place
                 part.document.moved["blocks", piece.name, "network"] = (*part.place, "task")
@@ -92,7 +92,7 @@ def _check_targets(part: Part, use: TaskUse, targets: Mapping[str, Port], datase
 
 def _pieces(part: Part, name: str, use: TaskUse, task: Any) -> Iterator[Piece]:
     """Yield the network, what decodes its outputs, the losses and the metrics."""
-    block = Piece.of(part, "network", name, lambda task: task.network(), use.inputs)
+    block = Piece.of(part, "network", name, lambda task: task.network(), use.tensors)
     with torch.device("meta"):
         network: Network = block.make()
     ports, own = list(network.outputs), list(use.outputs)
@@ -113,7 +113,7 @@ def _pieces(part: Part, name: str, use: TaskUse, task: Any) -> Iterator[Piece]:
             read,
             outputs=tuple(decoded.values()),
         )
-    wires = {**use.inputs, **made, **use.targets}
+    wires = {**use.tensors, **made, **use.targets}
     for role, table, tensors in (("loss", "losses", wires), ("metric", "metrics", {**wires, **decoded})):
         for called in getattr(task, table, {}):
             yield _called(part, role, f"{name}.{called}", partial(_taken, table, called), task, use.targets, tensors)
