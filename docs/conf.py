@@ -47,6 +47,7 @@ CONTENTS = {
         "how-to/report",
         "how-to/tracking",
         "how-to/extend",
+        "how-to/write-task",
         "how-to/write-solver",
     ),
     "Reference": (

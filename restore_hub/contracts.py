@@ -40,6 +40,9 @@ class Network(Protocol):
       exception: they are recognised.
     - Random numbers come from torch's global generators only: a run seeds them, and a checkpoint keeps their state.
       The same holds for losses and solvers.
+    - Solvers run copies of a block that hold other tensors in place of its parameters. So `forward` reads parameters
+      from its modules, such as `self.conv.weight`, not from views or objects made before; and what it assigns to an
+      attribute is gone after the call, unless that is a buffer. `torch.utils.checkpoint` needs `use_reentrant=False`.
 
     Attributes:
         inputs, outputs: `Port` by name, in the order of `forward`'s arguments and results.
@@ -125,6 +128,52 @@ class Metric(Protocol):
 
     def compute(self) -> float:
         """Return the value over all samples so far."""
+        ...
+
+
+class Task(Protocol):
+    """A network with the losses that train it and the metrics that judge it, such as a detector.
+
+    In a spec it's a block with `task` in place of `network`. `detect: {task: ..., inputs: ..., targets: ...}` makes
+    the block `detect`, an objective `detect.<loss>` for each loss, and a metric `detect.<metric>` for each metric; the
+    network's outputs are the tensors `detect.<port>`. Options work as for any component, and may be components.
+
+    Losses and metrics get what their parameters are named after: a target, or an input or output of the network (the
+    output where both have the name). Metrics can also name predictions.
+
+    The object is made anew for each network, loss and metric that a run takes from it, so keep no weights in common.
+
+    Attributes:
+        targets: `Port` by name of what the losses and metrics compare with. A spec wires each one to a tensor.
+        losses: `Loss` by name.
+        metrics: optional, `Metric` or `PictureMetric` by name.
+    """
+
+    targets: Mapping[str, Port]
+    losses: Mapping[str, Loss]
+
+    def network(self) -> Network:
+        """Return a new network."""
+        ...
+
+
+class DecodingTask(Task, Protocol):
+    """A task that makes predictions of its network's outputs, such as boxes or a map of classes.
+
+    They are the tensors `detect.<prediction>` of a block `detect:decode`, which runs only where something reads them.
+
+    Attributes:
+        predictions: `Port` by name.
+    """
+
+    predictions: Mapping[str, Port]
+
+    def decode(self, **outputs: Any) -> Mapping[str, Tensor | Ragged]:
+        """Return a batch of each of `predictions`; no sample's depends on another's, and there are no weights here.
+
+        Args:
+            outputs: of the network, a batch of each that is a parameter by name.
+        """
         ...
 
 
@@ -310,15 +359,20 @@ class Problem(Protocol):
     A problem doesn't say which level is which. A stage of the spec does: it names blocks, an energy and a split for
     each level.
 
+    Its data either stand in the spec, under `data`, or are its own. One with data of its own has `splits`, `batch`,
+    `metrics` and `measure`. One that trains on registered data sets has none of these. If the spec measures it, it has
+    `outputs` and `restore`, from which registered metrics and the pictures of the report are made.
+
     Draw the initial values of variables from torch's global generators, which a run seeds. Don't draw data from them.
 
     Attributes:
-        blocks: groups of variables by name; checkpoints hold their state.
+        blocks: groups of variables by name; checkpoints hold their state. One that is a `Network` can be exported.
         energies: by name, functions of the variables (by block and name) and of a batch (tensors by name, as `batch`
             returns them). Like a `Loss`, an energy returns (sum, count), and those of a batch's samples add up to those
             of the batch. Energies change nothing, and don't branch on values, so that `torch.func.vmap` can run them.
         splits: number of samples by name; splits share no samples.
         metrics: by name, whether higher is better; set it on the class.
+        outputs: `Port` by name of what `restore` returns.
         notes: optional, `Sequence[str]`: what a user should know about the data.
         initial: optional, by the name of a further block, a function of a batch that returns the block's variables by
             name, of any sizes. Such a block is made anew for each batch in a lower level with `restart: batch`, such as
@@ -348,6 +402,15 @@ class Problem(Protocol):
 
     def measure(self) -> Mapping[str, float]:
         """Return the values of all `metrics` for the current variables, on data that no level trains on."""
+        ...
+
+    outputs: Mapping[str, Port]
+
+    def restore(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor | Ragged]:
+        """Return the `outputs` for a batch of one whole sample, whose references it doesn't use.
+
+        It is called without gradients; where it solves for a picture, it turns them on itself.
+        """
         ...
 
 

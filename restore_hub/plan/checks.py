@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from restore_hub.errors import BilevelError, nearest
-from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import Part
 from restore_hub.spec import (
     DATA,
@@ -29,7 +28,7 @@ def check_call(part: Part) -> None:
     Raises:
         SpecError: a parameter that doesn't exist, or one that has no tensor.
     """
-    parameters = tensors_of(part.target)
+    parameters = part.tensors()
     known, component = [p.name for p in parameters], part.component.name
     for port in part.inputs:
         if not known:
