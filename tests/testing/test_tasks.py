@@ -28,6 +28,9 @@ class Net(nn.Module):
         return made
 
 
+ONE = Net()
+
+
 def cross_entropy(logits: Tensor, classes: Tensor) -> tuple[Tensor, int]:
     return nn.functional.cross_entropy(logits, classes, reduction="sum"), classes.numel()
 
@@ -83,7 +86,7 @@ def _means(logits: Tensor, classes: Tensor) -> tuple[Tensor, int]:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda: {"network": lambda net=Net(): net}, "returns the same weights again"),
+        (lambda: {"network": lambda: ONE}, "returns the same weights again"),
         (lambda: {"losses": {"loss": _means}}, "return sums and counts"),
         (lambda: {"losses": {"loss": lambda logit: logit}}, "takes 'logit', which isn't one of"),
         (lambda: {"metrics": {"share": lambda hit: hit}}, "takes 'hit', which isn't one of"),
