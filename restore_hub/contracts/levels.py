@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from restore_hub.port import Port
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -148,15 +150,20 @@ class Problem(Protocol):
     A problem doesn't say which level is which. A stage of the spec does: it names blocks, an energy and a split for
     each level.
 
+    Its data either stand in the spec, under `data`, or are its own. One with data of its own has `splits`, `batch`,
+    `metrics` and `measure`. One that trains on registered data sets has none of these. If the spec measures it, it has
+    `outputs` and `restore`, from which registered metrics and the pictures of the report are made.
+
     Draw the initial values of variables from torch's global generators, which a run seeds. Don't draw data from them.
 
     Attributes:
-        blocks: groups of variables by name; checkpoints hold their state.
+        blocks: groups of variables by name; checkpoints hold their state. One that is a `Network` can be exported.
         energies: by name, functions of the variables (by block and name) and of a batch (tensors by name, as `batch`
             returns them). Like a `Loss`, an energy returns (sum, count), and those of a batch's samples add up to those
             of the batch. Energies change nothing, and don't branch on values, so that `torch.func.vmap` can run them.
         splits: number of samples by name; splits share no samples.
         metrics: by name, whether higher is better; set it on the class.
+        outputs: `Port` by name of what `restore` returns.
         notes: optional, `Sequence[str]`: what a user should know about the data.
         initial: optional, by the name of a further block, a function of a batch that returns the block's variables by
             name, of any sizes. Such a block is made anew for each batch in a lower level with `restart: batch`, such as
@@ -186,4 +193,13 @@ class Problem(Protocol):
 
     def measure(self) -> Mapping[str, float]:
         """Return the values of all `metrics` for the current variables, on data that no level trains on."""
+        ...
+
+    outputs: Mapping[str, Port]
+
+    def restore(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor | Ragged]:
+        """Return the `outputs` for a batch of one whole sample, whose references it doesn't use.
+
+        It is called without gradients; where it solves for a picture, it turns them on itself.
+        """
         ...

@@ -130,6 +130,13 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     return chain
 
 
+def alone(name: str, network: Any) -> Chain:
+    """Return a chain of one network, whose inputs and outputs have the names of its ports."""
+    inputs, outputs = {port: DATA + port for port in network.inputs}, tuple(network.outputs)
+    graph = Graph(dict.fromkeys(outputs, name), {name: tuple(inputs.values())}, (name,))
+    return Chain({name: network}, graph, {name: (inputs, outputs)}, network.inputs)
+
+
 def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
     """Return the ports of the data: those of all datasets where there are some, else of the blocks that read it.
 

@@ -18,8 +18,10 @@ from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
 # Pages of several commands that train or restore.
-LONG_HOW_TO = ("deploy", "raw", "training", "write-solver", "write-task")
-LONG = {"docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in LONG_HOW_TO)}
+LONG = {
+    "docs/tutorial.md",
+    *(f"docs/how-to/{name}.md" for name in ("deploy", "raw", "training", "write-solver", "write-task")),
+}
 # What a page has more of than a test has time for.
 NARROW = "--set blocks.generate.width=4 --set blocks.generate.depth=1"
 SMALLER = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -26,9 +27,6 @@ class Net(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         made: Tensor = self.conv(image)
         return made
-
-
-ONE = Net()
 
 
 def cross_entropy(logits: Tensor, classes: Tensor) -> tuple[Tensor, int]:
@@ -86,7 +84,7 @@ def _means(logits: Tensor, classes: Tensor) -> tuple[Tensor, int]:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda: {"network": lambda: ONE}, "returns the same weights again"),
+        (lambda: {"network": cache(Net)}, "returns the same weights again"),
         (lambda: {"losses": {"loss": _means}}, "return sums and counts"),
         (lambda: {"losses": {"loss": lambda logit: logit}}, "takes 'logit', which isn't one of"),
         (lambda: {"metrics": {"share": lambda hit: hit}}, "takes 'hit', which isn't one of"),
