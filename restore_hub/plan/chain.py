@@ -7,18 +7,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from restore_hub.contracts import Network, Port
 from restore_hub.errors import nearest
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
+from restore_hub.plan.twin import twin
 from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Graph, level_place
 from restore_hub.spec.models import BlockOrTask
 
 Wires = dict[str, Any]  # a tensor or a `Ragged` each
-Parameters = Mapping[str, Mapping[str, Tensor]]
 
 
 class Chain(nn.Module):
@@ -64,7 +63,7 @@ class Chain(nn.Module):
         self,
         blocks: Iterable[str],
         wires: Wires,
-        parameters: Parameters | None = None,
+        replaced: Mapping[Tensor, Tensor] | None = None,
         keep_buffers: bool = False,
     ) -> Wires:
         """Run blocks in the given order on named tensors and return these with the new ones added.
@@ -72,16 +71,17 @@ class Chain(nn.Module):
         Args:
             blocks: names, in an order that the graph allows.
             wires: tensors by name; not changed.
-            parameters: parameters to use instead of a block's own, by block and parameter name.
+            replaced: what to use instead of which parameter, in every block that holds it.
             keep_buffers: run on copies of the buffers of blocks with replaced parameters, so that running
                 statistics of batch normalisation stay as they are.
         """
         wires = dict(wires)
         for name in blocks:
             inputs = self._inputs(name, wires)
-            replaced = (parameters or {}).get(name)
             block = self.blocks[name]
-            result: Any = block(*inputs) if replaced is None else _call_with(block, replaced, inputs, keep_buffers)
+            if replaced and any(parameter in replaced for parameter in block.parameters()):
+                block = twin(block, replaced, keep_buffers)
+            result: Any = block(*inputs)
             results = result if isinstance(result, tuple) else (result,)
             wires.update(zip(self.outputs_of(name), results, strict=False))
         return wires
@@ -106,25 +106,6 @@ class Chain(nn.Module):
     def network(self, block: str) -> Network:
         """Return a block as what its contract promises."""
         return cast("Network", self.blocks[block])
-
-
-def _call_with(
-    block: nn.Module, parameters: Mapping[str, Tensor], inputs: tuple[Any, ...], keep_buffers: bool = False
-) -> Any:
-    """Call a block with other parameters in place of its own, tied ones included.
-
-    `functional_call` ties by name and leaves a module that is registered under two names with the wrong tensors
-    afterwards; here every place that holds a parameter is replaced once, whatever its names are.
-    """
-    own = dict(block.named_parameters())
-    places: dict[int, list[str]] = {}
-    for prefix, module in block.named_modules():  # each module once
-        for name, parameter in module.named_parameters(prefix, recurse=False):
-            places.setdefault(id(parameter), []).append(name)
-    replaced = {place: tensor for name, tensor in parameters.items() for place in places[id(own[name])]}
-    if keep_buffers:
-        replaced.update({name: buffer.clone() for name, buffer in block.named_buffers()})
-    return functional_call(block, replaced, inputs, tie_weights=False)
 
 
 def build_chain(plan: Plan, device: str = "cpu") -> Chain:
@@ -153,6 +134,13 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
                 part = plan.networks[name]
                 raise part.error("spec.port-misfit", "inputs", port, tensor=tensor, made=made, wanted=wanted)
     return chain
+
+
+def alone(name: str, network: Any) -> Chain:
+    """Return a chain of one network, whose inputs and outputs have the names of its ports."""
+    inputs, outputs = {port: DATA + port for port in network.inputs}, tuple(network.outputs)
+    graph = Graph(dict.fromkeys(outputs, name), {name: tuple(inputs.values())}, (name,))
+    return Chain({name: network}, graph, {name: (inputs, outputs)}, network.inputs, {})
 
 
 def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:

@@ -18,7 +18,7 @@ from restore_hub.plan.empty import empty
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
-from restore_hub.plan.problems import check_problem, make_problem
+from restore_hub.plan.problems import check_problem, first_batch, make_problem
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.port import SPATIAL
@@ -74,7 +74,10 @@ def dry_run(plan: Plan) -> Findings:
 def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Findings:
     problem = make_problem(plan)
     remarks = check_problem(plan, problem)
-    batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
+    batches = {split: first_batch(plan, problem, split) for split in plan.spec.data or problem.splits}
+    if plan.spec.data:
+        remarks += _look_at_data(plan)
+        make_metrics(plan)
     shapes = {f"{split}.{key}": _shape(t) for split, batch in batches.items() for key, t in batch.items()}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
     samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}

@@ -19,6 +19,8 @@ def choose_metrics(expansion: Expansion, graph: Graph, look: Lookup) -> dict[str
     Without `metrics`, those of all tasks are measured, if there is a split to measure on. A registered metric in a list
     compares the exported chain with `data.rgb`; one of a task reads what the task wires.
 
+    With a problem, `check_problem` compares the tensors with what it makes.
+
     Raises:
         SpecError: an unknown metric or tensor, tensors that don't fit, or nothing to measure with or on.
     """
@@ -34,7 +36,7 @@ def choose_metrics(expansion: Expansion, graph: Graph, look: Lookup) -> dict[str
         if isinstance(part, Piece):
             part.point_at_targets("metrics", name)
         check_call(part)
-        for port, tensor in part.inputs.items():
+        for port, tensor in part.inputs.items() if spec.problem is None else ():
             check_tensor(document, graph.producer, tensor, *place, "inputs", port)
     return parts
 

@@ -78,8 +78,9 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     }
     solvers = {index: _solvers(look, index, stage) for index, stage in enumerate(spec.stages)}
     problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
-    check_export(document, spec, graph)
-    metrics = {} if problem else choose_metrics(expansion, graph, look)
+    if spec.problem is None:
+        check_export(document, spec, graph)
+    metrics = {} if problem and not spec.data else choose_metrics(expansion, graph, look)
     use = spec.tracker
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for part in losses.values():

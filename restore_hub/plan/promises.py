@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PROMISED = {
     "network": ("inputs", "outputs", "size_multiple"),
     "task": ("targets", "network", "losses"),
-    "problem": ("blocks", "energies", "splits", "metrics", "batch", "measure"),
+    "problem": ("blocks", "energies"),
 }
 
 

@@ -13,7 +13,7 @@ from restore_hub.options import options_of
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.tasks.piece import Piece
-from restore_hub.spec.models import CHAIN_KEYS
+from restore_hub.spec.models import CHAIN_KEYS, PROBLEM_LACKS
 
 
 def resolve(plan: Plan) -> dict[str, Any]:
@@ -38,11 +38,10 @@ def resolve(plan: Plan) -> dict[str, Any]:
         spec["tracker"].update(_options(plan.tracker), tracker=plan.tracker.component.name)
     if plan.problem:
         spec["problem"].update(_options(plan.problem), problem=plan.problem.component.name)
-        for key in (*CHAIN_KEYS, "export"):
+        for key in PROBLEM_LACKS if plan.spec.data else (*CHAIN_KEYS, "export"):
             del spec[key]
-    spec["metrics"] = (
-        plan.spec.metrics if plan.problem else {name: _metric(part) for name, part in plan.metrics.items()}
-    )
+    own = plan.problem and not plan.spec.data
+    spec["metrics"] = plan.spec.metrics if own else {name: _metric(part) for name, part in plan.metrics.items()}
     weights = {
         name: file_hash(Path(block.weights)) for name, block in plan.spec.blocks.items() if block.weights is not None
     }

@@ -109,7 +109,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         return
     names = list(metrics["mean"])
     rows = [[picture, *(_value(values, name) for name in names)] for picture, values in metrics["each"].items()]
-    count = f"mean of {metrics['pictures']}" if metrics["pictures"] else "mean"
+    count = f"all {metrics['pictures'] or ''}".rstrip()
     yield _table(
         ["held-out picture", *names], [*rows, [f"**{count}**", *(_value(metrics["mean"], name) for name in names)]]
     )

@@ -83,7 +83,7 @@ def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
         table(["metric", *columns], rows, kind="numbers"),
         optimistic,
         element("ul", {"class": "note"}, *listed),
-        note(OWN if run.spec.get("problem") else RULE),
+        note(OWN if _own_problem(run) else RULE),
     )
 
 
@@ -98,7 +98,7 @@ def _at(run: RunFacts, step: int) -> dict[str, float]:
 
 def _recipe(run: RunFacts, name: str) -> str:
     """Return the first line of the component's docstring, and the tensors that it compares."""
-    problem = run.spec.get("problem")
+    problem = _own_problem(run)
     if problem:
         return (
             f"as {problem.get('problem')} defines it; {'higher' if _higher_is_better(run, name) else 'lower'} is better"
@@ -113,9 +113,15 @@ def _recipe(run: RunFacts, name: str) -> str:
     return f"{line.replace('`', '')} ({use.get('metric', name)}; {compared}{with_options})"
 
 
+def _own_problem(run: RunFacts) -> dict[str, Any]:
+    """Return the problem that defines the metrics itself; empty where they're registered ones."""
+    own = isinstance(run.spec.get("metrics"), list)
+    return dict(run.spec.get("problem") or {}) if own else {}
+
+
 def _higher_is_better(run: RunFacts, name: str) -> bool:
     """Return a metric's own direction; up if its plugin isn't installed."""
-    problem = run.spec.get("problem")
+    problem = _own_problem(run)
     if not problem:
         return bool(getattr(_component(run, name), "higher_is_better", True))
     try:

@@ -310,6 +310,7 @@ class Export(Strict):
 
 
 CHAIN_KEYS = ("data", "blocks", "objectives")
+PROBLEM_LACKS = ("blocks", "objectives")
 
 
 class Spec(Strict):
@@ -326,7 +327,7 @@ class Spec(Strict):
     plugins: list[str] = Field(default_factory=list, description="plugins that must be loaded, by name")
     problem: ProblemUse | None = Field(
         default=None,
-        description="a problem, for a model that isn't a chain of blocks, instead of `data`, `blocks`, `objectives`",
+        description="a problem, for a model that isn't a chain of blocks, instead of `blocks` and `objectives`",
     )
     data: dict[Name, Split] = Field(
         default_factory=dict, description="the splits by name; `holdout` is reserved for measuring"
@@ -369,7 +370,7 @@ class Spec(Strict):
 
     @model_validator(mode="after")
     def _chain_or_problem(self) -> Spec:
-        given = [key for key in CHAIN_KEYS if key in self.model_fields_set]
+        given = [key for key in PROBLEM_LACKS if key in self.model_fields_set]
         if self.problem is None:
             brought = "objectives" if self.tasks else None
             missing = [
@@ -382,9 +383,11 @@ class Spec(Strict):
             return self
         if given:
             raise _refusal("spec.problem-section", key=given[0])
-        if self.export.blocks or self.export.chain is not None:
+        if self.export.chain is not None:
             raise _refusal("spec.problem-exports")
-        if not isinstance(self.metrics, list):
+        if self.data and self.metrics and isinstance(self.metrics, list):
+            raise _refusal("spec.problem-metric-list")
+        if not self.data and not isinstance(self.metrics, list):
             raise _refusal("spec.problem-metrics")
         return self
 

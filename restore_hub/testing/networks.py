@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
+from restore_hub.plan.twin import twin
 from restore_hub.ragged import Ragged
 from restore_hub.testing.require import difference_of, finite, require
 from restore_hub.train.problems.groups import normalises_by_batch
@@ -33,9 +34,9 @@ def check_network(target: Any, /, **options: Any) -> None:
     It checks the declared ports; shapes at several sizes down to one pixel; dtypes and finite values in float32,
     float64 and bfloat16 autocast; that evaluation is reproducible, changes no state and treats each picture of a batch
     independently, as must training except in torch's batch normalisation; that gradients reach every parameter and
-    input in training; that saved weights load; that a number's default is one that its port admits; and that the ONNX
-    export has dynamic sizes and agrees with PyTorch to 1e-4 in onnxruntime at two more sizes, unless it takes or gives
-    ragged values, whose lengths no graph knows.
+    input in training, also with other tensors in place of the parameters; that saved weights load; that a number's
+    default is one that its port admits; and that the ONNX export has dynamic sizes and agrees with PyTorch to 1e-4 in
+    onnxruntime at two more sizes, unless it takes or gives ragged values, whose lengths no graph knows.
 
     Args:
         target: a class (made with `options`) or a network, which stays as it was.
@@ -54,6 +55,7 @@ def check_network(target: Any, /, **options: Any) -> None:
     _check_dtypes(name, make())
     _check_training(name, make())
     _check_gradients(name, make())
+    _check_other_weights(name, make())
     _check_state(name, network, make())
     _check_export(name, network)
 
@@ -230,21 +232,55 @@ def _check_gradients(name: str, network: Any) -> None:
     inputs = _inputs(network, (16, 16), batch=2)
     leaves = {port: _content(x) for port, x in zip(network.inputs, inputs, strict=True)}
     leaves = {port: x.requires_grad_() for port, x in leaves.items() if x.is_floating_point()}
+    total = _weighted(_run(name, network, inputs))
+    require(total.requires_grad, f"{name}: no gradient flows from an output to a parameter or an input")
+    trained = {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
+    try:  # as training does; `torch.utils.checkpoint` with `use_reentrant=True` doesn't allow it
+        found = torch.autograd.grad(total, [*trained.values(), *leaves.values()], allow_unused=True)
+    except RuntimeError as error:
+        raise AssertionError(f"{name}: its gradient by chosen tensors fails: {error}") from error
+    for key, grad in zip(trained, found, strict=False):
+        require(grad is not None, f"{name}: no gradient reaches the parameter {key!r} in training")
+        require(finite(grad), f"{name}: the gradient of the parameter {key!r} is not finite")
+    for port, grad in zip(leaves, found[len(trained) :], strict=True):
+        require(grad is not None and bool(grad.any()), f"{name}: no gradient reaches the input {port!r}")
+        require(finite(grad), f"{name}: the gradient of the input {port!r} is not finite")
+
+
+def _check_other_weights(name: str, network: Any) -> None:
+    """Check that solvers can run the network with other tensors in place of its parameters, forward and backward."""
+    network.train()
+    trained = {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
+    if _reads_its_own(name, network, list(trained.values())):
+        found = next((key for key, own in trained.items() if _reads_its_own(name, network, [own])), "?")
+        raise AssertionError(
+            f"{name} also reads the parameter {found!r} another way than through its modules, so bilevel solvers would "
+            "get wrong gradients: read it in `forward` as an attribute, such as `self.conv.weight`"
+        )
+
+
+def _reads_its_own(name: str, network: Any, parameters: list[nn.Parameter]) -> bool:
+    """Whether NaN in some parameters shows in a run with other tensors in their place, or a gradient flows to them."""
+    tensors: dict[Tensor, Tensor] = {own: own.detach().clone().requires_grad_() for own in parameters}
+    with torch.no_grad():
+        for own in parameters:
+            own.fill_(math.nan)
+    total = _weighted(_run(name, twin(network, tensors, own_buffers=True), _inputs(network, (16, 16), batch=2)))
+    found = torch.autograd.grad(total, [*tensors.values(), *parameters], allow_unused=True)
+    with torch.no_grad():
+        for parameter, tensor in tensors.items():
+            parameter.copy_(tensor)
+    return not all(map(finite, (total, *found[: len(tensors)]))) or any(g is not None for g in found[len(tensors) :])
+
+
+def _weighted(results: Mapping[str, Tensor]) -> Tensor:
+    """Return a sum over the outputs with random weights."""
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros(())
-    for result in _run(name, network, inputs).values():
+    for result in results.values():
         if result.requires_grad:
             total = total + (result * torch.rand(result.shape, generator=generator)).sum()
-    require(total.requires_grad, f"{name}: no gradient flows from an output to a parameter or an input")
-    torch.autograd.backward(total)
-    for key, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            grad = parameter.grad
-            require(grad is not None, f"{name}: no gradient reaches the parameter {key!r} in training")
-            require(finite(grad), f"{name}: the gradient of the parameter {key!r} is not finite")
-    for port, x in leaves.items():
-        require(x.grad is not None and bool(x.grad.any()), f"{name}: no gradient reaches the input {port!r}")
-        require(finite(x.grad), f"{name}: the gradient of the input {port!r} is not finite")
+    return total
 
 
 def _check_state(name: str, network: Any, other: Any) -> None:

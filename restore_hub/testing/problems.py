@@ -76,8 +76,33 @@ def _check_energy(name: str, problem: Any, energy: str) -> None:
         f"{name}: the energy {energy!r} is ({float(total.detach()):.6g}, {float(count):g}) on a batch, but its samples "
         f"add up to ({sums:.6g}, {counts:g}); return sums and counts, not means",
     )
+    _check_given(name, problem, energy, variables(batch), batch)
     unchanged = all(torch.equal(value, kept[key]) for key, value in problem.blocks.state_dict().items())
     require(unchanged, f"{name}: the energy {energy!r} changes the variables")
+
+
+def _check_given(
+    name: str, problem: Any, energy: str, variables: Mapping[str, Mapping[str, Tensor]], batch: Mapping[str, Any]
+) -> None:
+    """Check that an energy uses the variables that it is given, by NaN in the problem's own."""
+    own = list(problem.blocks.parameters())
+    given = {
+        block: {key: tensor.detach().clone().requires_grad_() for key, tensor in each.items()}
+        for block, each in variables.items()
+    }
+    leaves = [tensor for each in given.values() for tensor in each.values()]
+    values = [tensor.detach().clone() for tensor in own]
+    with torch.no_grad():
+        for tensor in own:
+            tensor.fill_(math.nan)
+    total, _ = problem.energies[energy](given, batch)
+    found = torch.autograd.grad(total, [*leaves, *own], allow_unused=True)
+    with torch.no_grad():
+        for tensor, value in zip(own, values, strict=True):
+            tensor.copy_(value)
+    seen = any(g is not None for g in found[len(leaves) :])
+    good = not seen and all(finite(t) for t in (total, *found) if t is not None)
+    require(good, f"{name}: the energy {energy!r} reads the problem's own variables: use those that it is given")
 
 
 def _batch_for(

@@ -22,7 +22,8 @@ def placed(place: str, less_memory: str = LESS_MEMORY) -> Iterator[None]:
         less_memory: how to use less memory there.
 
     Raises:
-        TrainingError: with the code of the error that it was, or `train.failed`, `train.out-of-memory`.
+        TrainingError: with the code of the error that it was, or `train.failed`, `train.out-of-memory` or
+            `train.reentrant-checkpoint`.
     """
     try:
         yield
@@ -34,4 +35,6 @@ def placed(place: str, less_memory: str = LESS_MEMORY) -> Iterator[None]:
     except Exception as error:
         if lacks_memory(error):
             raise TrainingError("train.out-of-memory", place, mend=less_memory, cause=reason_of(error)) from error
+        if isinstance(error, RuntimeError) and "use_reentrant" in str(error):
+            raise TrainingError("train.reentrant-checkpoint", place) from error
         raise TrainingError("train.failed", place, cause=reason_of(error)) from error

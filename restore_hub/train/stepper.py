@@ -16,6 +16,7 @@ from restore_hub.spec import Stage
 from restore_hub.train.feed import Feed
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problems.groups import find_batch_norm
+from restore_hub.train.problems.pure import check_pure
 from restore_hub.train.problems.trainable import of_stage, variables_of
 from restore_hub.train.rung import Rung
 from restore_hub.train.setup import Setup
@@ -53,15 +54,22 @@ class Stepper:
         self._blocks, self._checked, self._compared = setup.blocks, False, False
 
     def look(self) -> None:
-        """Read the first batch of each level and check that groups are possible, before any stage trains.
+        """Read the first batch of each level and check gradients and groups, before any stage trains.
 
         Raises:
-            RestoreHubError: data that can't be read or cropped; a block that can't run on groups of a batch.
+            RestoreHubError: data that can't be read or cropped; a block whose gradients would be wrong, or that can't
+                run on groups of a batch.
         """
-        batch = self._feed.batches(0).lower[0]  # lower batches are made when they're first read
-        for place in range(1, len(self._pairs)):
-            batch = self._feed.below(place, batch, 0).lower[0]
-        for pair, solver in zip(self._pairs, self._solvers, strict=True):
+        batches = self._feed.batches(0)
+        for place, (pair, solver) in enumerate(zip(self._pairs, self._solvers, strict=True)):
+            if place > 0:
+                batches = self._feed.below(place, batches.lower[0], 0)
+            first = batches.lower[0]  # lower batches are made when they're first read
+            if len(self._stage.levels) > 1:
+                if self._stage.levels[place + 1].restart == "batch":
+                    pair.renew(first)
+                with self._precision():
+                    check_pure(pair, self._blocks, self._stage.levels, batches)
             if getattr(solver, "groups", None) is not None and hasattr(pair, "check_groups"):
                 pair.check_groups()
 
@@ -79,8 +87,7 @@ class Stepper:
         for optimizer, level in zip(self._optimizers, self._stage.levels, strict=True):
             set_rate(optimizer, level, taken, done)
         before, batches = self._buffers(), self._feed.batches(taken)
-        # Without autocast's cache of cast weights, which any solver that steps inside would have to clear.
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
+        with self._precision():
             logs = self._rung.step(batches, taken)
         if before is not None:
             self._check_buffers(before)
@@ -88,6 +95,10 @@ class Stepper:
             self._ranks.check_same(self._blocks.state_dict())
             self._compared = True
         return _finite(logs)
+
+    def _precision(self) -> torch.autocast:
+        """Return autocast without its cache of cast weights, which any solver that steps inside would have to clear."""
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False)
 
     def _buffers(self) -> dict[str, Tensor] | None:
         """Return copies of the stage's buffers before its first step with batches in parts, else nothing."""

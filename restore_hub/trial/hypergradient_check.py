@@ -11,17 +11,19 @@ import torch
 from torch import Tensor, nn, optim
 
 from restore_hub.batch import Batch, Value
-from restore_hub.bilevel import Start, Tensors, check_finite, cosine, norm
-from restore_hub.bilevel.solvers import Rhg
+from restore_hub.bilevel import Tensors, check_finite, cosine, norm
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
 from restore_hub.port import SPATIAL
 from restore_hub.spec import Level, Stage
 from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
+from restore_hub.train.problems.pure import check_pure
 from restore_hub.train.problems.trainable import StagePair, of_stage
 from restore_hub.train.setup import Setup, set_up
-from restore_hub.trial.exact_hypergradients import SOLVED, at_optimum, direct_term, lower_gradient
+from restore_hub.trial.at_optimum import SOLVED, at_optimum
+from restore_hub.trial.live import Live, lower_gradient, upper_gradients
+from restore_hub.trial.through_steps import through_steps
 
 SIDE = 32  # pixels
 LATER = 50  # lower steps, at least, before the second comparison
@@ -101,23 +103,25 @@ def check_hypergradients(
 def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
     lower = stage.levels[1]
     pair, batches, dtype = _copy(setup, stage)
+    live = _live(setup, stage, pair, batches)
+    check_pure(pair, setup.blocks, stage.levels, batches)
     optimizers = [optim.SGD(pair.theta, lr=0.0), make_optimizer(lower, pair.omega)]
     solver: Solver = setup.plan.solvers[index][0].make()
     state = solver.init(pair, optimizers)
     rounds = max(2, math.ceil(LATER / lower.steps)) if lower.restart == "warm" else 1  # a cold one starts over
     comparisons: list[Comparison] = []
-    scale = lower_gradient(pair, batches)
+    scale = norm(lower_gradient(live)[1])
     notes: list[str] = []
     for number in range(1, rounds + 1):
         compare = number in (1, rounds)
-        through = _through_steps(pair, optimizers, batches, notes) if compare else None
+        through = _through_steps(live, optimizers[1], lower.steps, notes) if compare else None
         for t in pair.theta:
             t.grad = None
         state, _ = solver.step(pair, state, batches)
         if compare:
             own = _gradient(pair)
-            direct, taken = direct_term(pair, batches), number * lower.steps
-            comparisons += _solved(pair, batches, own, direct, taken, scale, notes)
+            direct, taken = upper_gradients(live)[0], number * lower.steps
+            comparisons += _solved(live, own, direct, taken, scale, notes)
             if through is not None:
                 comparisons.append(_comparison("steps", taken, own, direct, through, direct))
     return Agreement(index + 1, stage.solver, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
@@ -138,15 +142,32 @@ def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
     wide_below = below.to(torch.float64)
     wide_above = wide_below if stage.share_batch else above.to(torch.float64)
     wide = Batches(wide_above, [wide_below], lower.steps)
+    _renew(pair, lower, wide)
     try:
-        direct_term(pair, wide)
+        upper_gradients(_live(setup, stage, pair, wide))
         pair.lower(pair.couple(wide_below), pair.omega, wide_below)
     except BilevelError:
         raise
     except Exception:  # a block or a loss with float32 constants, say; any other error appears again later
         setup.trainable.to(torch.float32)
+        _renew(pair, lower, narrow)
         return pair, narrow, "float32"
     return pair, wide, "float64"
+
+
+def _renew(pair: Any, lower: Level, batches: Batches) -> None:
+    if lower.restart == "batch":
+        pair.renew(batches.lower[-1])
+
+
+def _live(setup: Setup, stage: Stage, pair: StagePair, batches: Batches) -> Live:
+    """Return the energies of both levels as plain functions of what is in place."""
+    levels: list[Any] = [setup.trainable.of_level(level) for level in stage.levels]
+    if stage.levels[1].restart == "batch":  # omega is in no block
+        for level in levels:
+            level.hold(dict(zip(pair.omega_names, pair.omega, strict=True)))
+    upper, lower = levels
+    return Live(pair.theta, pair.omega, lambda: upper.energy(batches.upper), lambda: lower.energy(batches.lower[-1]))
 
 
 def _tiny(setup: Setup, level: Level, place: int) -> Batch:
@@ -173,24 +194,17 @@ def _gradient(pair: StagePair) -> Tensors:
     return gradient
 
 
-def _through_steps(
-    pair: StagePair, optimizers: Sequence[optim.Optimizer], batches: Batches, notes: list[str]
-) -> Tensors | None:
-    """Return G by reverse mode through the next lower steps, `None` if that isn't possible; restore omega."""
-    start, solver = Start(optimizers[1]), Rhg()
+def _through_steps(live: Live, optimizer: optim.Optimizer, steps: int, notes: list[str]) -> Tensors | None:
+    """Return G by reverse mode through the next lower steps, `None` if that isn't possible."""
     try:
-        solver.step(pair, solver.init(pair, optimizers), batches)
-        return _gradient(pair)
+        return through_steps(live, optimizer, steps)
     except BilevelError as error:
         notes.append(f"no reference through the lower steps: {error}")
         return None
-    finally:
-        start.restore()
 
 
 def _solved(
-    pair: StagePair,
-    batches: Batches,
+    live: Live,
     own: Tensors,
     direct: Tensors,
     taken: int,
@@ -198,7 +212,7 @@ def _solved(
     notes: list[str],
 ) -> list[Comparison]:
     try:
-        found = at_optimum(pair, batches, ITERATIONS)
+        found = at_optimum(live, ITERATIONS)
     except BilevelError as error:
         notes.append(f"no reference at the optimum: {error}")
         return []

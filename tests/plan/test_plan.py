@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from restore_hub.errors import SpecError
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plan.dry_run import dry_run
+from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plugins import default_registry, load_plugins, registry_of
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, refused
@@ -63,6 +65,12 @@ def test_an_option_that_another_solver_had_can_be_left_out_as_the_error_says() -
 def test_metrics_that_name_their_tensors_need_no_chain(make: Callable[..., Plan]) -> None:
     metrics = "metrics={p: {metric: psnr, inputs: {prediction: rgb, target: data.rgb}}}"
     assert make("export={}", metrics).metrics["p"].inputs["prediction"] == "rgb"
+
+
+def test_a_resolved_spec_names_metrics_as_it_reads_them(make: Callable[..., Plan], tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(resolve(make("metrics=[std/psnr, ssim]"))), encoding="utf-8")
+    again = make_plan(read_spec(tmp_path / "spec.json"), default_registry())
+    assert list(again.metrics) == ["std/psnr", "ssim"]
 
 
 def test_a_failed_plugin_fails_the_spec_that_needs_it_with_its_own_error(write_plugin: Write) -> None:

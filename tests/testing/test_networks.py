@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from restore_hub import plugins as plugins_module
 from restore_hub.contracts import Port
@@ -95,6 +96,40 @@ class Unused(Good):
         self.spare = nn.Conv2d(3, 3, 1)
 
 
+class Viewing(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = [self.first.weight.flatten()]
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) + self.flat[0].sum()
+
+
+class Holding(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.holder = type("Holder", (), {"layer": self.last})()
+
+    def forward(self, image: Tensor) -> Any:
+        return image + self.last(torch.relu(self.first(image))) + self.holder.layer.bias.sum()
+
+
+class Recomputing(Good):
+    def __init__(self, reentrant: bool = False) -> None:
+        super().__init__()
+        self.reentrant, self.layers = reentrant, [self.first, self.last]
+
+    def forward(self, image: Tensor) -> Any:
+        for layer in self.layers:
+            image = torch.sigmoid(checkpoint(layer, image, use_reentrant=self.reentrant))
+        return image
+
+
+class Reentrant(Recomputing):
+    def __init__(self) -> None:
+        super().__init__(reentrant=True)
+
+
 class Forgetful(Good):
     def __init__(self) -> None:
         super().__init__()
@@ -144,6 +179,9 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
         *((type("Broken", (Good,), changes), message) for changes, message in CHANGED),
         (Counting, "evaluation changes the state 'calls'"),
         (BatchStatisticsInTraining, "in training, 'restored' of a picture depends on other pictures in the batch"),
+        (Viewing, "also reads the parameter 'first.weight' another way"),
+        (Holding, "also reads the parameter 'last.bias' another way"),
+        (Reentrant, "its gradient by chosen tensors fails: .*use_reentrant=False"),
         (Unused, "no gradient reaches the parameter 'spare.weight'"),
         (Forgetful, "saved and loaded|differs by"),
         (nn.Identity, "Identity.inputs"),
@@ -251,6 +289,10 @@ def test_global_random_state_is_left_alone() -> None:
     with pytest.raises(AssertionError, match="spare"):
         check_network(Unused)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_checkpoints_that_are_not_reentrant_and_lists_of_layers_pass() -> None:
+    check_network(Recomputing)
 
 
 def test_dropout_and_torch_s_batch_normalisation_pass() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def _means(logits: Tensor, classes: Tensor) -> tuple[Tensor, int]:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda: {"network": lambda net=Net(): net}, "returns the same weights again"),
+        (lambda: {"network": cache(Net)}, "returns the same weights again"),
         (lambda: {"losses": {"loss": _means}}, "return sums and counts"),
         (lambda: {"losses": {"loss": lambda logit: logit}}, "takes 'logit', which isn't one of"),
         (lambda: {"metrics": {"share": lambda hit: hit}}, "takes 'hit', which isn't one of"),

@@ -109,7 +109,7 @@ def test_a_loss_that_fails_is_named(
     small: list[str], tmp_path: Path, write_plugin: WritePlugin, body: str, code: str
 ) -> None:
     plugin = write_plugin("faulty", LOSS.replace("BODY", body))
-    with refused(code, "stage 1/2 joint"):
+    with refused(code, "stage 2/2 ibgl"):  # no stage trains before all have been looked at
         run(LOWLIGHT, overrides=[*small, "objectives.fidelity.loss=faulty/x"], plugins=[plugin], out=tmp_path / "r")
 
 

@@ -18,7 +18,7 @@ from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Level, weights_of
 from restore_hub.train.problems.chain_level import data_wires, one_by_one
 from restore_hub.train.problems.groups import find_batch_norm, gathered, leaves, normalises_by_batch, sizes_of
-from restore_hub.train.problems.trainable import by_block, parameters_of
+from restore_hub.train.problems.trainable import parameters_of
 
 
 class Coupling(NamedTuple):
@@ -62,7 +62,7 @@ class ChainPair:
         self._needs = [chain.graph.needs(objectives.tensors(weights)) for weights in self._weights]
         self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
-        self._held: Mapping[str, Mapping[str, Tensor]] = {}
+        self._held: Mapping[Tensor, Tensor] = {}
         self._couplings: dict[frozenset[int], Coupling] = {}
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = parameters_of(chain.blocks, late)
@@ -148,7 +148,7 @@ class ChainPair:
 
     def hold(self, values: Mapping[str, Tensor]) -> None:
         """Use values for parameters of other blocks, in place of the live ones."""
-        self._held = by_block(values)
+        self._held = {self._chain.blocks.get_parameter(name): value for name, value in values.items()}
 
     def check_groups(self) -> None:
         """Raise BilevelError if a block normalises by the statistics of the batch, which no group has."""
@@ -178,8 +178,8 @@ class ChainPair:
         keep_buffers: bool,
     ) -> Callable[..., tuple[Sums, ...]]:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
-        names, values = (*self.omega_names, *self._late_names), (*omega, *late)
-        replaced = {**self._held, **by_block(dict(zip(names, values, strict=True)))}
+        given = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
+        replaced = {**self._held, **given}
         blocks = [name for name in self._after if any(name in self._needs[level].blocks for level in levels)]
 
         def sums(part: Mapping[str, Value], *handed: Tensor) -> tuple[Sums, ...]:

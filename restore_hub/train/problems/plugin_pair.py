@@ -42,15 +42,34 @@ class ProblemLevel:
         """Return the objective on a batch."""
         return self._energy(batch, {})
 
+    def hold(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for variables that no level keeps."""
+        self._energy.held = values
+
 
 class ProblemPair:
-    """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself."""
+    """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself.
 
-    def __init__(self, problem: Problem, upper: Level, lower: Level, reduction: Reduction = ALONE) -> None:
+    Args:
+        problem: supplies the energies.
+        upper, lower: the levels.
+        reduction: over the processes that share a batch.
+        first: a batch like those of the lower level, for the names of the variables that are made anew from each; the
+            problem's own first one by default.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        upper: Level,
+        lower: Level,
+        reduction: Reduction = ALONE,
+        first: Mapping[str, Value] | None = None,
+    ) -> None:
         self.theta_names, self.theta = parameters_of(problem.blocks, upper.blocks)
         self._initial = {name: make for name, make in initial_of(problem).items() if name in lower.blocks}
         if self._initial:
-            self.omega_names = tuple(self._made(problem.batch(lower.data, 0, 0)))
+            self.omega_names = tuple(self._made(first or problem.batch(lower.data, 0, 0)))
             self.omega = tuple(torch.empty(0, requires_grad=True) for _ in self.omega_names)
         else:
             self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)
@@ -138,10 +157,9 @@ class _Energy:
         return combine(self.weights, [self.sums(part.tensors, given) for part in batch.parts], self._reduction)
 
     def sums(self, part: Mapping[str, Value], given: Mapping[str, Tensor]) -> Sums:
-        variables = by_block(given)
+        variables = by_block({**self.held, **given})
         for (block, name), tensor in self._live.items():
-            key = f"{block}.{name}"
-            variables.setdefault(block, {}).setdefault(name, self.held.get(key, tensor))
+            variables.setdefault(block, {}).setdefault(name, tensor)
         return tuple(self._problem.energies[name](variables, part) for name in self.weights)
 
 

@@ -142,10 +142,13 @@ def train_only(blocks: nn.ModuleDict, stage: Stage) -> None:
 
 
 def parameters_of(blocks: nn.ModuleDict, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
-    """Return the names and tensors of some blocks' trainable parameters."""
-    named = [(f"{name}.{key}", p) for name in names for key, p in blocks[name].named_parameters()]
-    named = [(key, p) for key, p in named if p.requires_grad]  # what a network froze itself stays frozen
-    return tuple(key for key, _ in named), tuple(p for _, p in named)
+    """Return the names and tensors of some blocks' trainable parameters; one that blocks share comes once."""
+    named: dict[Tensor, str] = {}
+    for block in names:
+        for key, parameter in blocks[block].named_parameters():
+            if parameter.requires_grad:  # what a network froze itself stays frozen
+                named.setdefault(parameter, f"{block}.{key}")
+    return tuple(named.values()), tuple(named)
 
 
 def of_stage(trainable: Trainable, stage: Stage, reduction: Reduction = ALONE) -> list[Any]:

@@ -89,9 +89,7 @@ def test_several_lower_blocks_answer_as_the_whole_chain_does(make: Make, solver:
     upper, lower = drawn(0), [drawn(1), drawn(2)]
 
     def fidelity(batch: Batch, omega: tuple[Tensor, ...]) -> Tensor:
-        replaced: dict[str, dict[str, Tensor]] = {}
-        for name, value in zip(pair.omega_names, omega, strict=True):
-            replaced.setdefault(name.partition(".")[0], {})[name.partition(".")[2]] = value
+        replaced = dict(zip(pair.omega, omega, strict=True))
         wires = {f"data.{name}": tensor for name, tensor in batch.tensors.items()}
         return (chain.run(chain.graph.order, wires, replaced)["enhanced"] - batch["rgb"]).abs().mean()
 

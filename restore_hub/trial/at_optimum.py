@@ -1,4 +1,4 @@
-"""Exact hypergradients, at any cost, for small problems."""
+"""The exact hypergradient with the lower level solved, at any cost, for small problems."""
 
 from __future__ import annotations
 
@@ -8,30 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, optim
 
-from restore_hub.bilevel import (
-    Pull,
-    Solution,
-    Start,
-    Tensors,
-    conjugate_gradient,
-    evaluate,
-    hypergradient,
-    implicit,
-    norm,
-    shares_batch,
-)
+from restore_hub.bilevel import Solution, Start, Tensors, conjugate_gradient, fill, norm, pull_back
 from restore_hub.bilevel.implicit import Operator
-from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError
+from restore_hub.trial.live import Live, lower_gradient, put, upper_gradients
 
 DAMPINGS = (0.0, 1e-6, 1e-4, 1e-2)  # as parts of the largest curvature of F_lower
 SOLVED = 1e-3  # relative residual of the linear system
-
-
-def lower_gradient(pair: LevelPair, batches: Batches) -> float:
-    """Return |g_l| on the last lower batch at the current omega."""
-    x, batch = pair.couple(batches.lower[-1]), batches.lower[-1]
-    return norm(evaluate(pair, "lower", x, pair.omega, batch, wrt=("omega",)).omega)
 
 
 class ExactHypergradient(NamedTuple):
@@ -51,14 +34,7 @@ class ExactHypergradient(NamedTuple):
     damping: float
 
 
-def direct_term(pair: LevelPair, batches: Batches) -> Tensors:
-    """Return dF_upper/dtheta at the current omega, zero if F_upper doesn't use theta; every method shares this term."""
-    x = pair.couple(batches.upper)
-    above = evaluate(pair, "upper", x, pair.omega, batches.upper, optional=("x", "omega"))
-    return hypergradient(pair, Pull(x, above.x))
-
-
-def at_optimum(pair: LevelPair, batches: Batches, iterations: int) -> ExactHypergradient:
+def at_optimum(live: Live, iterations: int) -> ExactHypergradient:
     r"""Return the implicit hypergradient at the optimum of the lower level, searched for from the current omega.
 
     .. math:: G = \frac{dF_{upper}}{d\theta} - \frac{\partial^2 F_{lower}}{\partial\theta\,\partial\omega}
@@ -68,46 +44,45 @@ def at_optimum(pair: LevelPair, batches: Batches, iterations: int) -> ExactHyper
     system isn't solved, lambda is the smallest of `DAMPINGS` that helps. Omega is restored afterwards.
 
     Args:
-        pair: a small one.
-        batches: one lower batch.
+        live: a small problem.
         iterations: at most, for L-BFGS and for conjugate gradient with each damping.
 
     Raises:
         BilevelError: a level doesn't depend on what the response needs, or a value isn't finite.
     """
-    before = tuple(w.detach().clone() for w in pair.omega)
+    before = tuple(w.detach().clone() for w in live.omega)
     try:
-        g_lower = _minimise(pair, batches, iterations)
-        x = pair.couple(batches.lower[-1])
-        x_upper = x if shares_batch(batches) else pair.couple(batches.upper)
-        above = evaluate(pair, "upper", x_upper, pair.omega, batches.upper, optional=("x",))
+        g_lower = _minimise(live, iterations)
+        direct, g_u = upper_gradients(live)
+        g_l = lower_gradient(live, graph=True)[1]
+
+        def product(p: Tensors) -> Tensors:
+            return fill(pull_back(g_l, p, live.omega, keep=True), live.omega, "omega", "dF_lower/domega")
+
         solve = _Solve(iterations)
-        response = implicit(pair, x, batches.lower[-1], above.omega, solve)
-        whole = hypergradient(pair, Pull(x_upper, above.x), Pull(x, response.x))
-        direct = direct_term(pair, batches)
+        solution = solve(product, g_u)
+        mixed = fill(pull_back(g_l, solution.z, live.theta), live.theta, "theta", "dF_lower/domega")
     finally:
-        with torch.no_grad():
-            for w, value in zip(pair.omega, before, strict=True):
-                w.copy_(value)
-    return ExactHypergradient(whole, direct, g_lower, float(response.solution.residual), solve.damping)
+        put(live.omega, before)
+    whole = tuple(d - m for d, m in zip(direct, mixed, strict=True))
+    return ExactHypergradient(whole, direct, g_lower, float(solution.residual), solve.damping)
 
 
-def _minimise(pair: LevelPair, batches: Batches, iterations: int) -> float:
+def _minimise(live: Live, iterations: int) -> float:
     """Move omega to the optimum of F_lower, or as near as F_lower stays finite; return |g_l| there."""
-    x = tuple(t.detach() for t in pair.couple(batches.lower[-1]))
     search = optim.LBFGS(
-        pair.omega, max_iter=iterations, max_eval=4 * iterations, history_size=20, line_search_fn="strong_wolfe"
+        live.omega, max_iter=iterations, max_eval=4 * iterations, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def gradient() -> tuple[Tensor, float]:
-        found = evaluate(pair, "lower", x, pair.omega, batches.lower[-1], wrt=("omega",))
-        for w, g in zip(pair.omega, found.omega, strict=True):
+        value, g_l = lower_gradient(live)
+        for w, g in zip(live.omega, g_l, strict=True):
             w.grad = g.contiguous()  # L-BFGS joins them into one vector
-        return found.value, norm(found.omega)
+        return value, norm(g_l)
 
     begun, start = gradient()[1], Start(search)
     for group in search.param_groups:  # down to the resolution of the number format
-        group["tolerance_grad"] = begun * torch.finfo(pair.omega[0].dtype).eps
+        group["tolerance_grad"] = begun * torch.finfo(live.omega[0].dtype).eps
         group["tolerance_change"] = 0.0
     try:
         search.step(lambda: gradient()[0])  # type: ignore[no-untyped-call]
