@@ -70,7 +70,7 @@ def test_a_file_gets_numbers_beside_a_mosaic(make_spec: MakeSpec, export: Export
     chain = build_chain(make_spec(blocks_of(block))).eval()
     predictor = ChainPredictor(chain)
     file = FilePredictor(load(export("a.onnx", chain, tensor="quiet")), "quiet", predictor.reads)
-    sample = {"data.raw": planes, "data.level": np.float32(0.5)}
+    sample = {"data.raw": planes, "data.level": np.array(0.5, np.float32)}
     expected, found = (each(sample, ["quiet"])["quiet"] for each in (predictor, file))
     np.testing.assert_allclose(found[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-5)
 

@@ -9,17 +9,18 @@ import onnx
 import pytest
 import torch
 
-from restore_hub.export import onnx_file
+from restore_hub.export import deployed_chain, onnx_file
 from restore_hub.export.merge import merge
 from restore_hub.model.manifest import RAW_NAMES
 from restore_hub.model.sequence import ModelSequence, load
-from restore_hub.plan import build_chain
+from restore_hub.plan import Plan, build_chain
 from support import refused
 from support.models import check_sound, join
 from support.numbers import Denoised, Export, MakeSpec, blocks_of
 
 FFDNET = "denoise: {network: ffdnet/net, width: 4, depth: 2, inputs: {image: rgb, INPUTS}, outputs: [clean]}"
 SCALED = "scale: {network: kinds/scaled, inputs: {image: data.rgb, factor: data.factor}, outputs: [rgb]}"
+GENERATE = "generate: {network: raw/unet, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [rgb]}"
 FREE = FFDNET.replace("rgb", "data.rgb")
 SIZES = [(1, 1), (8, 8), (21, 34)]
 
@@ -45,14 +46,22 @@ def test_the_manifest_states_range_and_default(denoised: Denoised) -> None:
     assert manifest.memory is not None
 
 
+def _numbers(plan: Plan, tensor: str) -> list[tuple[str, list[float] | None]]:
+    """Return the numbers that the chain up to a tensor takes in a file, each with its default."""
+    inputs = deployed_chain(build_chain(plan), tensor).inputs
+    return [(info.name, info.default) for info in inputs if info.is_number and info.name not in RAW_NAMES]
+
+
 @pytest.mark.parametrize(
     ("inputs", "default"), [("sigma: data.sigma", 0.1), ("sigma: 0.2", 0.2), ("", 0.1), ("sigma: 0", 0.0)]
 )
-def test_a_number_that_is_written_in_the_spec_is_the_default(export: Export, inputs: str, default: float) -> None:
-    model = load(export("a.onnx", blocks_of(FREE.replace("INPUTS", inputs)), tensor="clean"))
-    assert [(n.name, n.default) for n in model.manifest.numbers] == [("sigma", [default])]
-    picture = _picture()
-    np.testing.assert_array_equal(model({"rgb": picture}), model({"rgb": picture, "sigma": default}))
+def test_a_number_that_is_written_in_the_spec_is_the_default(make_spec: MakeSpec, inputs: str, default: float) -> None:
+    assert _numbers(make_spec(blocks_of(FREE.replace("INPUTS", inputs))), "clean") == [("sigma", [default])]
+
+
+def test_the_graph_has_the_default_of_the_spec(export: Export) -> None:
+    model, picture = load(export("a.onnx", blocks_of(FREE.replace("INPUTS", "sigma: 0.2")), tensor="clean")), _picture()
+    np.testing.assert_array_equal(model({"rgb": picture}), model({"rgb": picture, "sigma": 0.2}))
     assert not np.array_equal(model({"rgb": picture}), model({"rgb": picture, "sigma": 0.15}))
 
 
@@ -66,11 +75,10 @@ def test_a_number_of_the_data_without_a_default_is_required(export: Export) -> N
         model({"rgb": _picture()})
 
 
-def test_two_numbers_of_one_name_are_told_apart(export: Export) -> None:
+def test_two_numbers_of_one_name_are_told_apart(make_spec: MakeSpec) -> None:
     second = FFDNET.replace("denoise", "again").replace("rgb", "clean").replace("[clean]", "[cleaner]")
-    first = FREE.replace("INPUTS", "sigma: 0.2")
-    model = load(export("a.onnx", blocks_of(first, second.replace("INPUTS", "")), tensor="cleaner"))
-    assert [(n.name, n.default) for n in model.manifest.numbers] == [("sigma", [0.2]), ("again.sigma", [0.1])]
+    plan = make_spec(blocks_of(FREE.replace("INPUTS", "sigma: 0.2"), second.replace("INPUTS", "")))
+    assert _numbers(plan, "cleaner") == [("sigma", [0.2]), ("again.sigma", [0.1])]
 
 
 def test_a_number_that_the_graph_ignores_is_noticed(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +129,7 @@ def test_files_with_different_defaults_are_not_merged(export: Export) -> None:
 
 
 def test_a_file_that_takes_raw_takes_numbers_too(make_spec: MakeSpec, export: Export) -> None:
-    generate = "generate: {network: raw/unet, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [rgb]}"
-    chain = build_chain(make_spec(blocks_of(generate, FFDNET.replace("INPUTS", "sigma: data.sigma")))).eval()
+    chain = build_chain(make_spec(blocks_of(GENERATE, FFDNET.replace("INPUTS", "sigma: data.sigma")))).eval()
     path = export("a.onnx", chain, tensor="clean")
     check_sound(path)
     model = load(path)
@@ -134,8 +141,6 @@ def test_a_file_that_takes_raw_takes_numbers_too(make_spec: MakeSpec, export: Ex
     assert not np.allclose(*pictures)
 
 
-def test_a_number_never_has_the_name_of_a_mosaic_s_input(make_spec: MakeSpec, export: Export) -> None:
-    generate = "generate: {network: raw/unet, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [rgb]}"
+def test_a_number_never_has_the_name_of_a_mosaic_s_input(make_spec: MakeSpec) -> None:
     scale = SCALED.replace("data.rgb", "rgb").replace("data.factor", "data.gain").replace("[rgb]", "[out]")
-    model = load(export("a.onnx", build_chain(make_spec(blocks_of(generate, scale))).eval(), tensor="out"))
-    assert [n.name for n in model.manifest.numbers] == ["scale.factor", "offset"]
+    assert _numbers(make_spec(blocks_of(GENERATE, scale)), "out") == [("scale.factor", None), ("offset", [0.25])]
