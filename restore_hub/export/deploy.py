@@ -87,8 +87,8 @@ class Deployed(nn.Module):
                 made = self(*inputs)
         except Exception as error:  # a plugin's block raises what it likes
             taken = zip(self.inputs, inputs, strict=True)
-            size = next(info.extent(tensor.shape) for info, tensor in taken if info.is_spatial)
-            height, width, blocks = size["height"], size["width"], ", ".join(self._blocks)
+            size = next((info.extent(tensor.shape) for info, tensor in taken if info.is_spatial), {})
+            height, width, blocks = size.get("height", 1), size.get("width", 1), ", ".join(self._blocks)
             raise ExportError(
                 "export.cannot-run", blocks, height=height, width=width, cause=reason_of(error)
             ) from error

@@ -23,6 +23,7 @@ from restore_hub.photo.raw.white_balance import Balance
 from restore_hub.runtime.find_photos import find_photos, result_names
 from restore_hub.runtime.folder_result import RestoredFolder, Result
 from restore_hub.runtime.journal import Journal, open_journal
+from restore_hub.runtime.numbers import as_numbers
 from restore_hub.runtime.restore import restore_to_bytes
 from restore_hub.runtime.restore_options import RestoreOptions, check_output, is_dng, takes_raw
 
@@ -68,7 +69,7 @@ def restore_folder(
         ModelFileError: as `restore`.
     """
     folder, out = Path(folder), Path(out)
-    options = RestoreOptions(gain, balance, bits, tile, dict(inputs or {}))
+    options = RestoreOptions(gain, balance, bits, tile, as_numbers(inputs))
     if jobs < 1:
         raise DataError("restore.bad-jobs", "jobs", got=jobs)
     loaded = as_sequence(model, device)

@@ -25,6 +25,11 @@ class Used(NamedTuple):
     source: str
 
 
+def as_numbers(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return numbers of any library, such as NumPy's, as Python's; whatever isn't a number as it is."""
+    return {name: float(value) if _is_number(value) else value for name, value in (given or {}).items()}
+
+
 def check_numbers(model: ModelSequence, given: Mapping[str, Any]) -> None:
     """Check numbers against what a model takes.
 
@@ -62,7 +67,7 @@ def numbers_used(model: ModelSequence, given: Mapping[str, float]) -> list[Used]
 
 
 def _check(part: Model, number: TensorInfo, value: Any) -> None:
-    good = isinstance(value, Real) and not isinstance(value, bool)
+    good = _is_number(value)
     low = -math.inf if number.low is None else number.low
     high = math.inf if number.high is None else number.high
     whole = number.dtype != "int64" or (good and float(value).is_integer())
@@ -70,6 +75,10 @@ def _check(part: Model, number: TensorInfo, value: Any) -> None:
         where = f"input {number.name!r}"
         got = f"{value:g}" if good else repr(value)
         raise DataError("restore.bad-number", where, model=part.path, got=got, range=_range(number))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _range(number: TensorInfo) -> str:

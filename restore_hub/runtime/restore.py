@@ -26,7 +26,7 @@ from restore_hub.photo.raw.dng_writer import encode_dng, encode_linear_dng
 from restore_hub.photo.raw.mosaic import in_levels
 from restore_hub.photo.raw.white_balance import Balance
 from restore_hub.photo.tiff import Directory, text
-from restore_hub.runtime.numbers import Used, numbers_used
+from restore_hub.runtime.numbers import Used, as_numbers, numbers_used
 from restore_hub.runtime.photo_input import PhotoInput, read_photo
 from restore_hub.runtime.restore_options import RestoreOptions, check_output, is_dng
 
@@ -92,7 +92,7 @@ def restore(
         ModelFileError: the model can't be used for it.
     """
     photo, out = Path(photo), Path(out)
-    options = RestoreOptions(gain, balance, bits, tile, dict(inputs or {}))
+    options = RestoreOptions(gain, balance, bits, tile, as_numbers(inputs))
     options.bits_of(out)
     check_output(out, overwrite, [photo, *(locate(model) if isinstance(model, str | Path) else [])])
     if not out.parent.is_dir():  # before minutes of work

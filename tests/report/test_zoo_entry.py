@@ -13,11 +13,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from restore_hub.errors import ModelFileError
+from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.sequence import load
 from restore_hub.photo.pictures import read_picture
 from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.report import card_of, write_entry, zoo_entry
+from restore_hub.report.model_card import model_card
 from restore_hub.spec import read_spec
 from restore_hub.train.run import Result
 from support import refused
@@ -95,6 +97,15 @@ def test_the_authors_words_come_from_the_spec(run: Path, tmp_path: Path) -> None
     assert "- train: Mine, CC0." in card
     assert "## Pictures" not in card
     assert "- holdout: no source or licence is stated." in card
+
+
+def test_a_card_names_the_numbers_that_must_be_given(made: Path) -> None:
+    manifest = load(made / "model.onnx").manifest
+    sigma = TensorInfo(name="sigma", shape=[1], low=0, high=0.3)
+    numbers = [sigma, sigma.model_copy(update={"name": "offset", "default": [0.25]})]
+    card = model_card(_facts(made), manifest.model_copy(update={"inputs": [*manifest.inputs, *numbers]}), False, [])
+    assert "restore-hub restore model.onnx photo.dng -o out.png --input sigma=NUMBER\n" in card
+    assert "| input | `offset` | float32 | 1 | 0.25 | map, 0 to 0.3 |" in card
 
 
 def test_a_card_in_the_zoo_uses_its_name(finished: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

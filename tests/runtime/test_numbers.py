@@ -119,7 +119,7 @@ def test_each_of_several_files_takes_its_own(export: Export, denoised: Denoised,
 
 def test_a_folder_is_made_again_with_another_number(denoised: Denoised, photo: Path, tmp_path: Path) -> None:
     folder, out = photo.parent, tmp_path / "out"
-    for sigma, expected in ((0.1, "done"), (0.1, "skipped"), (0.2, "done")):
+    for sigma, expected in ((np.float64(0.1), "done"), (0.1, "skipped"), (0.2, "done")):
         (result,) = restore_folder(denoised.file, folder, out, inputs={"sigma": sigma}).results
         assert result.state == expected
         assert result.facts is not None
