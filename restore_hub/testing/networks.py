@@ -256,8 +256,8 @@ def _reads_its_own(name: str, network: Any, parameters: list[nn.Parameter]) -> b
     total = _weighted(_run(name, twin(network, tensors, own_buffers=True), _inputs(network, (16, 16), batch=2)))
     found = torch.autograd.grad(total, [*tensors.values(), *parameters], allow_unused=True)
     with torch.no_grad():
-        for own, tensor in tensors.items():
-            own.copy_(tensor)
+        for parameter, tensor in tensors.items():
+            parameter.copy_(tensor)
     return not all(map(finite, (total, *found[: len(tensors)]))) or any(g is not None for g in found[len(tensors) :])
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore_hub.bilevel import evaluations
-from restore_hub.contracts import GroupedPair, Solver
+from restore_hub.contracts import Solver
 from restore_hub.errors import BilevelError, TrainingError
 from restore_hub.spec import Stage
 from restore_hub.train.feed import Feed
@@ -65,7 +65,7 @@ class Stepper:
             if place > 0:
                 batches = self._feed.below(place, batches.lower[0], 0)
             first = batches.lower[0]  # lower batches are made when they're first read
-            if isinstance(pair, GroupedPair):
+            if len(self._stage.levels) > 1:
                 if self._stage.levels[place + 1].restart == "batch":
                     pair.renew(first)
                 with self._precision():
