@@ -46,7 +46,9 @@ CONTENTS = {
         "how-to/solvers",
         "how-to/report",
         "how-to/tracking",
+        "how-to/ports",
         "how-to/extend",
+        "how-to/write-task",
         "how-to/write-solver",
     ),
     "Reference": (

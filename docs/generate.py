@@ -128,7 +128,24 @@ def component_section(component: Component) -> Iterator[str]:
     ]
     if rows:
         yield from ("", *table(("option", "type", "default", "meaning"), rows))
-    yield from tensors_section(component.kind, target)
+    yield from task_section(target) if component.kind == "task" else tensors_section(component.kind, target)
+
+
+def task_section(target: Any) -> Iterator[str]:
+    """Yield what a task takes and what it brings to a spec, made with its default options."""
+    task = target()
+    network = task.network()
+    sides = {
+        "takes": network.inputs,
+        "gives": network.outputs,
+        "target": task.targets,
+        "decodes": getattr(task, "predictions", {}),
+    }
+    rows = [(side, f"`{name}`", port.describe()) for side, ports in sides.items() for name, port in ports.items()]
+    yield from ("", *table(("", "tensor", "holds"), rows))
+    for table_, names in (("Losses", task.losses), ("Metrics", getattr(task, "metrics", {}))):
+        if names:
+            yield from ("", f"{table_}: {', '.join(f'`{name}`' for name in names)}.")
 
 
 def tensors_section(kind: str, target: Any) -> Iterator[str]:
@@ -187,8 +204,9 @@ def type_text(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    if "anyOf" in field:
-        return " or ".join(type_text(option) for option in field["anyOf"] if option != {"type": "null"})
+    either = field.get("anyOf") or field.get("oneOf")
+    if either:
+        return " or ".join(type_text(option) for option in either if option != {"type": "null"})
     if "enum" in field or "const" in field:
         return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if field["type"] == "array":

@@ -20,6 +20,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "none_required": "nothing",
     "path_type": "a path",
+    "component_type": "a {kind}, as `{kind}: NAME` with its options",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "at least {ge}",
     "literal_error": "{expected}",

@@ -39,6 +39,11 @@ def register_networks(register: Register) -> None:
 
 
 @hookspec
+def register_tasks(register: Register) -> None:
+    """Register tasks, a network with its losses and metrics: `restore_hub.contracts.Task` classes."""
+
+
+@hookspec
 def register_losses(register: Register) -> None:
     """Register losses: `restore_hub.contracts.Loss` classes, which return (sum, count)."""
 

@@ -15,31 +15,38 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from restore_hub.errors import OptionError, PluginError, nearest, reason_of
 from restore_hub.expected import expected, shown
+from restore_hub.nested import KIND_OF, as_written
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its name, its type as written, and its default (`required` when there is none)."""
+    """One option: its name, its type as written, and its default (`required` when there is none).
+
+    `nested` says whether its values hold components.
+    """
 
     name: str
     type: str
     required: bool
     default: Any
+    nested: bool
 
 
 def options_of(target: Any, skip: frozenset[str] = frozenset()) -> list[Option]:
     """List the options of a target in their order, without those in `skip`."""
     return [
-        Option(name, _type_name(hint), default is ..., None if default is ... else default)
+        Option(name, _type_name(hint), default is ..., None if default is ... else default, as_written(hint) != hint)
         for name, (hint, default) in _fields(target, skip).items()
     ]
 
 
 def tensors_of(target: Any) -> list[inspect.Parameter]:
-    """Return the parameters that a loss or metric, a class or an instance, takes by name."""
+    """Return the parameters that a loss or metric, a class, an instance or a function, takes by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     # A PyTorch module's own `__call__` names nothing and hands what it is given to `forward`.
-    for call in (target.__call__, getattr(target, "forward", None)):
+    methods = [*(["update"] if hasattr(target, "compute") else []), "__call__", "forward"]
+    calls = [target] if inspect.isroutine(target) else [getattr(target, method, None) for method in methods]
+    for call in calls:
         parameters = inspect.signature(call).parameters.values() if call is not None else ()
         found = [p for p in parameters if p.kind in named and p.name != "self"]
         if found:
@@ -49,7 +56,9 @@ def tensors_of(target: Any) -> list[inspect.Parameter]:
 
 def options_model(target: Any, skip: frozenset[str] = frozenset()) -> type[BaseModel]:
     """Return a pydantic model of the options that refuses unknown keys, for checks and for the schema."""
-    fields: dict[str, Any] = _fields(target, skip)
+    fields: dict[str, Any] = {
+        name: (as_written(hint), default) for name, (hint, default) in _fields(target, skip).items()
+    }
     with warnings.catch_warnings():
         # An option may have the name of a method of pydantic's (`copy`, `schema`), which nobody calls here.
         warnings.filterwarnings("ignore", message="Field name .* shadows")
@@ -65,9 +74,11 @@ def check_options(
 ) -> dict[str, Any]:
     """Return the given options converted to the target's types, checked strictly: `8` isn't text, `yes` isn't true.
 
+    A nested component stays as written, a `restore_hub.nested.Nested`.
+
     Raises:
         OptionError: an unknown option, a missing one, or a wrong type; its `option` names the key, with the path
-            inside the value where that is a mapping.
+            inside the value where that is a mapping or a list.
     """
     model = options_model(target, skip)
     try:
@@ -97,11 +108,12 @@ def _translate(error: ValidationError, name: str, given: Mapping[str, Any], know
 
 
 def _reach(given: Mapping[str, Any], place: tuple[int | str, ...]) -> tuple[str, Any]:
-    """Follow pydantic's place of an error through mappings; return the dotted path and the value there."""
+    """Follow pydantic's place of an error through the value; return the dotted path and the value there."""
     path: list[str] = []
     value: Any = given
     for part in place:
-        if not isinstance(value, Mapping) or part not in value:
+        inside = part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int)
+        if not inside:
             break
         path.append(str(part))
         value = value[part]
@@ -139,4 +151,9 @@ def _target_name(target: Any) -> str:
 
 
 def _type_name(hint: Any) -> str:
-    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+    if inspect.isclass(hint) and not typing.get_args(hint):
+        return KIND_OF.get(hint, hint.__name__)
+    text = str(hint).replace("typing.", "")
+    for contract, kind in KIND_OF.items():
+        text = text.replace(f"{contract.__module__}.{contract.__qualname__}", kind)
+    return text

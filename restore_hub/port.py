@@ -75,6 +75,11 @@ class Port:
         """Return the port of items, of which each sample has its own number; `sizes` are the axes of an item."""
         return Port(None, "map", low, high, axes=(item, *sizes), sizes=sizes, dtype=dtype, ragged=True)
 
+    def admits(self, value: float) -> bool:
+        """Whether it is one number for each sample, and a value lies in its range; a whole one where it is int64."""
+        whole = self.dtype != "int64" or float(value).is_integer()
+        return not self.axes and self.low <= value <= self.high and whole
+
     @property
     def is_picture(self) -> bool:
         """Whether a person can look at it. Only pictures are ever clipped, rounded to 8 bits or shown."""
@@ -83,7 +88,8 @@ class Port:
     @property
     def fixed(self) -> bool:
         """Whether a sample's shape follows from the size of the picture, as an exported file needs it."""
-        return not self.ragged and ("channel" not in self.axes or self.channels is not None)
+        others = [axis for axis in self.axes if axis not in SPATIAL]
+        return not self.ragged and all(self.channels if a == "channel" else self.sizes.get(a) for a in others)
 
     @property
     def spatial(self) -> tuple[str, ...]:

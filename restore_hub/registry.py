@@ -11,7 +11,19 @@ from typing import Any
 
 from restore_hub.errors import PluginError, RestoreHubError, UnknownComponentError, nearest, reason_of
 
-KINDS = ("network", "loss", "metric", "dataset", "problem", "solver", "tracker", "reader", "exporter", "command")
+KINDS = (
+    "network",
+    "task",
+    "loss",
+    "metric",
+    "dataset",
+    "problem",
+    "solver",
+    "tracker",
+    "reader",
+    "exporter",
+    "command",
+)
 PLURALS = {kind: f"{kind}es" if kind.endswith("s") else f"{kind}s" for kind in KINDS}
 RESERVED_NAMESPACE = "std"
 

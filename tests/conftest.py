@@ -25,7 +25,9 @@ from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, SMALL, sampling
 
-pytest_plugins = [f"support.{name}" for name in ("plugin_files", "runs", "chains", "trackers", "processes")]
+pytest_plugins = [
+    f"support.{name}" for name in ("plugin_files", "segmenter", "runs", "chains", "trackers", "processes", "numbers")
+]
 
 
 def pytest_report_header() -> str:

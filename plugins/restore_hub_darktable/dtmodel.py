@@ -39,13 +39,17 @@ class DtModel:
         """Return the package; darktable lists it as `rawdenoise NAME`.
 
         Raises:
-            ExportError: the file doesn't turn a mosaic into a mosaic, or gives other values in darktable's form.
+            ExportError: the file doesn't turn a mosaic into a mosaic, needs a number, or gives other values in
+                darktable's form.
             MissingExtraError: onnx isn't installed.
             ModelFileError: `source` can't be loaded.
         """
         model = load(source)
         if model.manifest.kind != "raw-to-raw":
             raise ExportError("darktable.needs-mosaics", source, does=model.manifest.kind)
+        needed = ", ".join(number.name for number in model.manifest.numbers if number.default is None)
+        if needed:
+            raise ExportError("darktable.needs-defaults", source, numbers=needed)
         try:
             from restore_hub_darktable.bayer_graph import bayer_graph, largest_difference
         except ModuleNotFoundError as error:

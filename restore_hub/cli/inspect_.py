@@ -13,6 +13,7 @@ from restore_hub.cli.options import FilePath, device_option, reader_option
 from restore_hub.cli.units import printable, size
 
 if TYPE_CHECKING:
+    from restore_hub.model.manifest import TensorInfo
     from restore_hub.model.model import Model
 
 
@@ -62,7 +63,8 @@ def _show(loaded: Model) -> None:
         for tensor in tensors:
             default = f" = {tensor.default}" if tensor.default is not None else ""
             shape = " x ".join(map(str, tensor.shape))
-            line = f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {tensor.meaning or tensor.space}"
+            meaning = tensor.meaning or _range(tensor) or tensor.space
+            line = f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {meaning}"
             click.echo(printable(line))
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {printable(name)} {value:.4g}")
@@ -75,6 +77,12 @@ def _show(loaded: Model) -> None:
     origin = "its parts" if "merged" in manifest.provenance else "PyTorch"
     click.echo(f"differs from {origin} by at most {manifest.parity:.2g}")
     click.echo(f"test vector: differs by {loaded.verify():.2g} (at most {manifest.probe.tolerance:g}): ok")
+
+
+def _range(tensor: TensorInfo) -> str:
+    """Return the range of a number that states one."""
+    stated = tensor.is_number and tensor.low is not None and tensor.high is not None
+    return f"a number, {tensor.low:g} to {tensor.high:g}" if stated else ""
 
 
 def _inspect_raw(file: Path, as_json: bool) -> None:

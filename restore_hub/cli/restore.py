@@ -30,6 +30,20 @@ class _Balance(click.ParamType[Any]):
         return factors
 
 
+class _Input(click.ParamType[Any]):
+    """`NAME=NUMBER`."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name and the number."""
+        name, _, text = value.partition("=")
+        try:
+            return name, float(text)
+        except ValueError:
+            self.fail(f"{value!r} isn't a name and a number, such as sigma=0.1", param, ctx)
+
+
 @click.command()
 @click.argument("model", type=FilePath())
 @click.argument("photo", type=FilePath())
@@ -40,6 +54,7 @@ class _Balance(click.ParamType[Any]):
     help="Exposure gain for RAW; default: from the file, else a stated rule.",
 )
 @click.option("--balance", type=_Balance(), help="White balance for RAW; default: as shot, else daylight, else 1.")
+@click.option("--input", "inputs", type=_Input(), multiple=True, help="A number that MODEL takes, such as sigma=0.1.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
 @click.option(
     "--format",
@@ -62,6 +77,7 @@ def command(
     out: Path,
     gain: float | None,
     balance: Any,
+    inputs: tuple[tuple[str, float], ...],
     bits: str | None,
     format: str | None,
     jobs: int | None,
@@ -76,7 +92,10 @@ def command(
     holds the result as linear light. A folder includes its sub-folders, results keep their photographs' names, and
     running the same command again continues where it stopped.
     """
-    options = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
+    options: dict[str, Any] = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
+    options["inputs"] = dict(inputs)
+    if len(options["inputs"]) < len(inputs):
+        raise click.UsageError("--input gives the same name twice")
     if photo.is_dir():
         from restore_hub.cli.restore_folder import run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 from restore_hub.cli.options import plugin_option
 
 if TYPE_CHECKING:
+    from restore_hub.contracts import Port
     from restore_hub.registry import Component, Registry
 
 
@@ -43,7 +44,9 @@ def _lines(component: Component, registry: Registry) -> Iterator[str]:
     yield from _options(target, component.kind)
     if component.kind == "network":
         yield from _ports(target)
-    elif component.kind == "loss":
+    elif component.kind == "task":
+        yield from _brought(target)
+    elif component.kind in ("loss", "metric"):
         from restore_hub.options import tensors_of
 
         yield f"  tensors: {', '.join(p.name for p in tensors_of(target))}"
@@ -60,15 +63,38 @@ def _options(target: Any, kind: str) -> Iterator[str]:
 
 
 def _ports(target: Any) -> Iterator[str]:
-    network = target
-    if not hasattr(target, "inputs"):
-        from restore_hub.options import options_of
-
-        if any(option.required for option in options_of(target)):
-            yield "  ports: depend on the options"
-            return
-        network = target()
+    network = target if hasattr(target, "inputs") else _by_default(target)
+    if network is None:
+        yield "  ports: depend on the options"
+        return
     for side in ("inputs", "outputs"):
+        yield from _side(side, getattr(network, side))
+
+
+def _brought(target: Any) -> Iterator[str]:
+    """Yield what a task brings to a spec."""
+    task = _by_default(target)
+    if task is None:
+        yield "  what it brings depends on the options"
+        return
+    network = task.network()
+    yield from _side("inputs", network.inputs)
+    yield from _side("outputs", network.outputs)
+    yield from _side("targets", task.targets)
+    yield from _side("predictions", getattr(task, "predictions", {}))
+    yield f"  losses: {', '.join(task.losses)}"
+    yield f"  metrics: {', '.join(getattr(task, 'metrics', {})) or 'none'}"
+
+
+def _by_default(target: Any) -> Any:
+    """Return what a target makes without options; `None` if it needs some."""
+    from restore_hub.options import options_of
+
+    return None if any(option.required for option in options_of(target)) else target()
+
+
+def _side(side: str, ports: Mapping[str, Port]) -> Iterator[str]:
+    if ports:
         yield f"  {side}:"
-        for name, port in getattr(network, side).items():
-            yield f"    {name}: {port.describe()}"
+    for name, port in ports.items():
+        yield f"    {name}: {port.describe()}"

@@ -16,35 +16,40 @@ _STANDARD = ("", "ai.onnx")
 
 
 def compose(
-    models: Sequence[onnx.ModelProto], takes: Sequence[TensorInfo], inputs: Sequence[TensorInfo], output: TensorInfo
+    models: Sequence[onnx.ModelProto],
+    takes: Sequence[TensorInfo],
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    shared: Sequence[Collection[str]],
 ) -> onnx.ModelProto:
     """Return one graph that runs several, each on the first output of the one before.
 
-    A prefix keeps their inner names apart. A later graph that takes a mosaic shares the first one's other inputs;
-    other inputs with a default become constants, as they are when the graphs run alone.
+    A prefix keeps their inner names apart. Inputs with a default that aren't shared become constants, as they are when
+    the graphs run alone.
 
     Args:
         models: graphs of equal operator sets, see `in_one_opset`.
         takes: for each graph but the first, the input that takes what the one before gives.
-        inputs: those of the first graph, which the whole keeps.
-        output: that of the whole, under a name that no input has.
+        inputs: those of the whole.
+        outputs: those of the whole, which are the last graph's under names that no input has.
+        shared: for each graph, the names of its inputs that are inputs of the whole.
     """
-    whole = onnx.GraphProto(input=map(_value, inputs), output=[_value(output)])
-    public = {info.name for info in inputs}
-    given = ""
+    whole = onnx.GraphProto(input=map(_value, inputs), output=map(_value, outputs))
+    public = {info.name for info in (*inputs, *outputs)}
+    given, seen = "", set[str]()
     for number, model in enumerate(models):
-        prefix = _prefix(number, {*public, output.name})
-        own = {value.name for value in model.graph.input}
-        taken = takes[number - 1] if number else None
-        names = {name: name for name in own & public if taken is None or taken.space == "raw"}
-        if taken is not None:
-            names[taken.name] = given
-        given = output.name if number == len(models) - 1 else prefix + model.graph.output[0].name
-        names[model.graph.output[0].name] = given
+        prefix = _prefix(number, public)
+        names = {name: name for name in shared[number]}
+        if number:
+            names[takes[number - 1].name] = given
+        given = prefix + model.graph.output[0].name
+        if number == len(models) - 1:
+            names.update({made.name: info.name for made, info in zip(model.graph.output, outputs, strict=True)})
         graph = onnx.GraphProto()
         graph.CopyFrom(model.graph)
         _rename(graph, names, prefix)
-        whole.initializer.extend(tensor for tensor in graph.initializer if taken is None or tensor.name not in public)
+        whole.initializer.extend(tensor for tensor in graph.initializer if tensor.name not in seen)
+        seen.update(shared[number])
         whole.sparse_initializer.extend(graph.sparse_initializer)
         whole.node.extend(graph.node)
     version = max(model.ir_version for model in models)

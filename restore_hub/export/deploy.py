@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from restore_hub.contracts import Port
 from restore_hub.errors import ExportError, reason_of
+from restore_hub.export.entries import entry, input_entries, is_exportable, kind_of
 from restore_hub.export.raw_input import RAW_INPUTS, pack, unpack, unpad
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.plan.chain import Chain
@@ -25,66 +24,75 @@ MOSAIC_OUTPUT = TensorInfo(
 
 
 class Deployed(nn.Module):
-    """Some blocks of a chain, from what they read to one tensor.
+    """Some blocks of a chain, from what they read to one tensor or several.
 
     Attributes:
-        inputs: manifest entries, in the order of `forward`'s arguments.
-        output: manifest entry.
-        kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out too, `rgb-to-rgb` for one picture,
-            `tensors` otherwise.
+        inputs, outputs: manifest entries, in the order of what `forward` takes and returns. Numbers come last.
+        kind: `raw-to-rgb` when a mosaic goes in, `raw-to-raw` when one comes out too, `rgb-to-rgb` for one picture, all
+            three with numbers beside it or not; `tensors` otherwise.
         size_multiple: the largest among the blocks.
         learnt: how many parameters they have.
     """
 
-    def __init__(self, chain: Chain, blocks: Sequence[str], output: str) -> None:
+    def __init__(self, chain: Chain, blocks: Sequence[str], outputs: Sequence[str]) -> None:
         super().__init__()
         self._chain = chain
         self._blocks = tuple(name for name in chain.graph.order if name in blocks)
-        self._output = output
         made = {tensor for name in self._blocks for tensor in chain.outputs_of(name)}
-        read = [tensor for name in self._blocks for tensor in chain.inputs_of(name).values()]
-        self._reads = [tensor for tensor in dict.fromkeys(read) if tensor not in made]
-        self._raw = any(chain.ports[tensor].space == "raw" for tensor in self._reads)
-        if self._raw and len(self._reads) > 1:
-            raise ExportError("export.raw-with-others", output=output, tensors=", ".join(self._reads))
-        self.inputs = list(RAW_INPUTS) if self._raw else [_info(name, chain.ports[name]) for name in self._reads]
-        self.kind = self._kind(chain)
-        self.output = MOSAIC_OUTPUT if self.kind == "raw-to-raw" else _info(output, chain.ports[output])
+        read = [tensor for name in self._blocks for tensor in chain.inputs_of(name).values() if tensor not in made]
+        self._reads = sorted(dict.fromkeys(read), key=lambda tensor: not chain.ports[tensor].axes)  # numbers last
+        pictures = [tensor for tensor in self._reads if chain.ports[tensor].axes]
+        self._raw = any(chain.ports[tensor].space == "raw" for tensor in pictures)
+        if self._raw and len(pictures) > 1:
+            raise ExportError("export.raw-with-others", output=outputs[0], tensors=", ".join(pictures))
+        self.kind = kind_of([chain.ports[tensor] for tensor in pictures], chain.ports[outputs[0]])
+        self.inputs = input_entries(chain, self._blocks, self._reads, RAW_INPUTS if self._raw else [])
+        self._outputs = list(outputs[:1] if self.kind == "raw-to-raw" else outputs)
+        taken = [info.name for info in self.inputs]
+        made_as = [MOSAIC_OUTPUT] if self.kind == "raw-to-raw" else []
+        self.outputs = made_as or [entry(name, chain.ports[name], taken) for name in self._outputs]
         self.learnt = sum(p.numel() for name in self._blocks for p in chain.blocks[name].parameters())
         self.size_multiple = max(chain.network(name).size_multiple for name in self._blocks)
         self._on_planes = self._until_pictures()
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the output tensor, of the picture's size."""
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the output tensors, of the picture's size."""
         if not self._raw:
-            found: Tensor = self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))[self._output]
-            return found
-        made = self._chain.run(self._blocks[: self._on_planes], {self._reads[0]: pack(*inputs)})
+            made = self._chain.run(self._blocks, dict(zip(self._reads, inputs, strict=True)))
+            return tuple(made[name] for name in self._outputs)
+        mosaic = inputs[: len(RAW_INPUTS)]
+        numbers = dict(zip(self._reads[1:], inputs[len(RAW_INPUTS) :], strict=True))
+        made = self._chain.run(self._blocks[: self._on_planes], {self._reads[0]: pack(*mosaic), **numbers})
         if self.kind == "raw-to-raw":
-            return unpack(made[self._output], *inputs)
+            return (unpack(made[self._outputs[0]], *mosaic),)
         # The mirrored lines go before the first block on pictures, which then sees what it sees in a file of its own.
         pictures = self._blocks[self._on_planes :]
-        wanted = {self._output, *(name for block in pictures for name in self._chain.inputs_of(block).values())}
-        cut = {name: unpad(tensor, *inputs[:2]) for name, tensor in made.items() if name in wanted}
-        developed: Tensor = self._chain.run(pictures, cut)[self._output]
-        return developed
+        wanted = {*self._outputs, *(name for block in pictures for name in self._chain.inputs_of(block).values())}
+        cut = {
+            name: unpad(tensor, *mosaic[:2]) if self._chain.ports[name].spatial else tensor
+            for name, tensor in made.items()
+            if name in wanted
+        }
+        developed = self._chain.run(pictures, cut)
+        return tuple(developed[name] for name in self._outputs)
 
-    def run(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return what `forward` gives, without gradients, for sizes that training may never have met.
+    def run(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return what `forward` gives by name, without gradients, for sizes that training may never have met.
 
         Raises:
             ExportError: a block fails.
         """
         try:
             with torch.inference_mode():
-                made: Tensor = self(*inputs)
+                made = self(*inputs)
         except Exception as error:  # a plugin's block raises what it likes
-            height, width = next(tensor.shape[2:] for tensor in inputs if tensor.dim() == 4)
-            blocks = ", ".join(self._blocks)
+            taken = zip(self.inputs, inputs, strict=True)
+            size = next(info.extent(tensor.shape) for info, tensor in taken if info.is_spatial)
+            height, width, blocks = size["height"], size["width"], ", ".join(self._blocks)
             raise ExportError(
                 "export.cannot-run", blocks, height=height, width=width, cause=reason_of(error)
             ) from error
-        return made
+        return dict(zip((info.name for info in self.outputs), made, strict=True))
 
     def _until_pictures(self) -> int:
         """Return how many blocks, from the first, run until none reads planes of half the picture's size."""
@@ -96,44 +104,13 @@ class Deployed(nn.Module):
             default=-1,
         )
 
-    def _kind(self, chain: Chain) -> Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]:
-        picture = _is_picture(chain.ports[self._output])
-        if self._raw and picture:
-            return "raw-to-rgb"
-        if self._raw and _is_planes(chain.ports[self._output]):
-            return "raw-to-raw"
-        if len(self._reads) == 1 and picture and _is_picture(chain.ports[self._reads[0]]):
-            return "rgb-to-rgb"
-        return "tensors"
-
 
 def deployed_block(chain: Chain, block: str) -> Deployed:
-    """Return one block, from its inputs to its first output."""
-    return Deployed(chain, [block], chain.outputs_of(block)[0])
+    """Return one block, from its inputs to its first output and whatever others a file can hold."""
+    first, *others = chain.outputs_of(block)
+    return Deployed(chain, [block], [first, *(name for name in others if is_exportable(chain.ports[name]))])
 
 
 def deployed_chain(chain: Chain, output: str) -> Deployed:
     """Return all blocks that a tensor depends on, from the data to it."""
-    return Deployed(chain, sorted(chain.graph.upstream([output])), output)
-
-
-def _is_picture(port: Port) -> bool:
-    return port.channels == 3 and port.space == "srgb" and port.scale == 1.0
-
-
-def _is_planes(port: Port) -> bool:
-    return port.channels == 4 and port.space == "raw" and port.scale == 0.5
-
-
-def _info(name: str, port: Port) -> TensorInfo:
-    if port.channels is None:
-        raise ExportError("export.no-fixed-channels", tensor=name)
-    if port.scale != 1.0:
-        raise ExportError("export.not-full-size", tensor=name, scale=port.scale)
-    return TensorInfo(
-        name=name.removeprefix("data."),
-        shape=[1, port.channels, "height", "width"],
-        space=port.space,
-        low=port.low,
-        high=port.high,
-    )
+    return Deployed(chain, sorted(chain.graph.upstream([output])), [output])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import ExportError
-from restore_hub.export.file_scores import Scores
+from restore_hub.evaluate.scores import Scores
 from restore_hub.export.gate import make_probe, opset_of, save, trials
 from restore_hub.export.int8_graph import SCHEME, to_int8
 from restore_hub.export.tile_check import retry_tiling
@@ -19,6 +19,8 @@ from restore_hub.model.manifest import QUANTISED_VERSION, Manifest, Quantisation
 from restore_hub.model.memory_use import measure_memory
 from restore_hub.model.model import Model, load
 from restore_hub.model.run_time import compare_run_times
+
+PSNR = "PSNR of int8"  # a metric's name that no spec can have
 
 # Integers are the same on every CPU (see `int8_graph`). But where float32 becomes uint8, a value on the edge may round
 # the other way elsewhere: one step of one value among thousands. This is a few such steps.
@@ -39,7 +41,7 @@ def export_int8(
         source: the float32 file.
         path: where the int8 file goes; it appears there only when it passed.
         calibration: inputs, picture by picture, that the ranges of values are taken from.
-        score: measures a file on held-out pictures.
+        score: measures a file on held-out pictures: by `PSNR` in dB, always finite, and by the spec's metrics.
         budget: largest loss of mean PSNR, in dB.
 
     Raises:
@@ -63,15 +65,15 @@ def _write(
     save(model, given.manifest, temporary)
     made = load(temporary)
     before, after = score(given), score(made)
-    losses = np.subtract(before.psnr, after.psnr)
-    loss, worst = float(losses.mean()), float(losses.max())
+    losses = list(before.above(after, PSNR).values())
+    loss, worst = float(np.mean(losses)), max(losses)
     if not loss <= budget:
         raise ExportError(
             "export.int8-loses-too-much",
             path,
             loss=loss,
-            before=float(np.mean(before.psnr)),
-            after=float(np.mean(after.psnr)),
+            before=before.means[PSNR],
+            after=after.means[PSNR],
             worst=worst,
             pictures=len(losses),
             budget=budget,
@@ -86,7 +88,8 @@ def _write(
         budget=budget,
         speed=compare_run_times(temporary, given.path),
     )
-    manifest = _manifest(given, made, path, record, after.metrics).model_copy(update={"opset": opset_of(model)})
+    metrics = {name: mean for name, mean in after.means.items() if name != PSNR}
+    manifest = _manifest(given, made, path, record, metrics).model_copy(update={"opset": opset_of(model)})
     save(model, manifest, temporary)
     load(temporary).verify()
     return manifest
@@ -97,7 +100,7 @@ def _manifest(given: Model, made: Model, path: Path, record: Quantisation, metri
     own = {
         "version": QUANTISED_VERSION,
         "parity": given.manifest.parity + _difference(given, made, path),
-        "probe": make_probe(given.manifest.inputs, made, TOLERANCE),
+        "probe": make_probe(given.manifest.inputs, made.outputs, TOLERANCE),
         "tiling": retry_tiling(given.manifest.tiling, made),
         "memory": measure_memory(made.path),
         "metrics": metrics,

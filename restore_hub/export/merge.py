@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from restore_hub import __version__
 from restore_hub.errors import ExportError, reason_of
@@ -43,25 +44,28 @@ def merge(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Ma
         raise ExportError("export.nothing-to-merge", source)
     _check_out(out, paths, overwrite)
     sequence = as_sequence(source)
-    _check_defaults(sequence.models)
-    output = _output(sequence)
-    graph = compose(
-        in_one_opset([onnx.load(str(path)) for path in paths], paths), sequence.takes, sequence.inputs, output
-    )
+    _check_defaults(sequence)
+    outputs = _outputs(sequence)
+    graphs = in_one_opset([onnx.load(str(path)) for path in paths], paths)
+    graph = compose(graphs, sequence.takes, sequence.inputs, outputs, sequence.shared)
+
+    def reference(feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        return dict(zip((output.name for output in outputs), sequence.outputs(feeds).values(), strict=True))
+
     manifest = Manifest(
         name=sequence.name,
         kind=sequence.kind,
         inputs=sequence.inputs,
-        outputs=[output],
+        outputs=outputs,
         size_multiple=math.lcm(*(model.manifest.size_multiple for model in sequence.models)),
         opset=next(entry.version for entry in graph.opset_import if entry.domain == ""),
         parity=0.0,
         # On another machine, int8 may differ by more than float32 does.
-        probe=make_probe(sequence.inputs, sequence, max(model.manifest.probe.tolerance for model in sequence.models)),
+        probe=make_probe(sequence.inputs, reference, max(model.manifest.probe.tolerance for model in sequence.models)),
         licence=_licence(sequence.models),
         provenance={"restore_hub": __version__, "merged": [_provenance(model) for model in sequence.models]},
     )
-    return publish(graph, manifest, out, sequence, "its parts", lambda model: _tiling(sequence.models, model))
+    return publish(graph, manifest, out, reference, "its parts", lambda model: _tiling(sequence.models, model))
 
 
 def _check_out(out: Path, paths: Sequence[Path], overwrite: bool) -> None:
@@ -79,28 +83,35 @@ def _check_out(out: Path, paths: Sequence[Path], overwrite: bool) -> None:
         raise ExportError("export.exists", out)
 
 
-def _check_defaults(models: Sequence[Model]) -> None:
-    """Refuse files with different defaults for a mosaic's levels: the whole has one default for each input."""
-    first, defaults = models[0], {info.name: info.default for info in models[0].manifest.inputs}
-    for model in models[1:]:
-        for info in model.manifest.inputs if model.manifest.kind.startswith("raw-") else []:
-            if info.default is not None and defaults.get(info.name) != info.default:
+def _check_defaults(sequence: ModelSequence) -> None:
+    """Refuse files with different defaults for an input that they share: the whole has one default for each."""
+    first: dict[str, tuple[Path, TensorInfo]] = {}
+    for model, shared in zip(sequence.models, sequence.shared, strict=True):
+        for info in model.manifest.inputs:
+            path, before = (
+                first.setdefault(info.name, (model.path, info)) if info.name in shared else (model.path, info)
+            )
+            if before.default != info.default:
                 raise ExportError(
                     "export.defaults-differ",
                     model.path,
                     input=info.name,
-                    default=info.default,
-                    other=first.path,
-                    expected=defaults.get(info.name),
+                    default="required" if info.default is None else info.default,
+                    other=path,
+                    expected="required" if before.default is None else before.default,
                 )
 
 
-def _output(sequence: ModelSequence) -> TensorInfo:
-    """Return the last file's output, under a name that no input has."""
-    output, taken = sequence.output, {info.name for info in sequence.inputs}
-    while output.name in taken:
-        output = output.model_copy(update={"name": f"{output.name}_out"})
-    return output
+def _outputs(sequence: ModelSequence) -> list[TensorInfo]:
+    """Return the last file's outputs, under names that no input has."""
+    taken, found = {info.name for info in sequence.inputs}, list[TensorInfo]()
+    for output in sequence.models[-1].manifest.outputs:
+        name = output.name
+        while name in taken:
+            name = f"{name}_out"
+        taken.add(name)
+        found.append(output.model_copy(update={"name": name}))
+    return found
 
 
 def _licence(models: Sequence[Model]) -> str:

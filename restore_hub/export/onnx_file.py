@@ -20,6 +20,7 @@ from restore_hub.model.manifest import Manifest
 from restore_hub.model.model import probe_feeds
 
 EXAMPLE_SIZE = (66, 98)  # even, unequal, no multiple of common strides: nothing may be specialised to it
+EXAMPLE_DEPTH = 10  # of volumes
 
 
 def export_onnx(
@@ -49,7 +50,7 @@ def export_onnx(
         name=name,
         kind=module.kind,
         inputs=module.inputs,
-        outputs=[module.output],
+        outputs=module.outputs,
         size_multiple=module.size_multiple,
         opset=opset_of(model),
         parity=0.0,
@@ -62,10 +63,11 @@ def export_onnx(
 
 
 def _traced(module: Deployed) -> onnx.ModelProto:
-    example = _tensors(module, probe_feeds(module.inputs, 0, *EXAMPLE_SIZE))
-    height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
-    dynamic = [{2: height, 3: width} if tensor.dim() == 4 else None for tensor in example]
-    return trace(module, example, dynamic, [info.name for info in module.inputs], [module.output.name])
+    example = _tensors(module, probe_feeds(module.inputs, 0, *EXAMPLE_SIZE, depth=EXAMPLE_DEPTH))
+    sizes = {axis: torch.export.Dim(axis, min=1) for axis in ("depth", "height", "width")}
+    dynamic = [{i: sizes[axis] for i, axis in enumerate(info.shape) if axis in sizes} or None for info in module.inputs]
+    names = [[info.name for info in side] for side in (module.inputs, module.outputs)]
+    return trace(module, example, dynamic, *names)
 
 
 def _add_defaults(model: onnx.ModelProto, module: Deployed) -> None:
@@ -77,9 +79,8 @@ def _add_defaults(model: onnx.ModelProto, module: Deployed) -> None:
 
 
 def _reference(module: Deployed) -> Reference:
-    def run(feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = module.run(_tensors(module, feeds)).numpy()
-        return made
+    def run(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: tensor.numpy() for name, tensor in module.run(_tensors(module, feeds)).items()}
 
     return run
 

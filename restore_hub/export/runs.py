@@ -11,13 +11,16 @@ from typing import Any
 import torch
 
 from restore_hub import __version__
+from restore_hub.contracts import Problem
 from restore_hub.errors import ExportError, ModelFileError, reason_of
 from restore_hub.export import deployed_block, deployed_chain, export_onnx
+from restore_hub.export.deploy import Deployed
 from restore_hub.files import file_hash
 from restore_hub.model.manifest import METADATA_KEY, parse_manifest
 from restore_hub.model.scan import read_onnx
-from restore_hub.plan.chain import Chain, build_chain
+from restore_hub.plan.chain import Chain, alone, build_chain
 from restore_hub.plan.plan import Plan, make_plan
+from restore_hub.plan.problems import make_problem
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.weights import load_block_weights, load_checkpoint
@@ -50,9 +53,41 @@ def export_checkpoint(plan: Plan, chain: Chain, weights: Path, folder: Path, res
     # torch's exporter mistakes training's channels_last layout for a constraint on sizes.
     chain = chain.cpu().to(memory_format=torch.contiguous_format)
     about = load_checkpoint(chain.blocks, weights)
+    return _export_loaded(plan, _modules(plan, chain), weights, folder, resolved, about)
+
+
+def export_problem(plan: Plan, problem: Problem, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
+    """Export the networks of a problem that a spec names, with the weights of a checkpoint of its run.
+
+    Raises:
+        DataError: the checkpoint doesn't fit. ExportError: a file can't be exported, or differs from PyTorch.
+    """
+    problem.blocks.cpu().to(memory_format=torch.contiguous_format)
+    about = load_checkpoint(problem.blocks, weights)
+    modules = {name: deployed_block(alone(name, problem.blocks[name]), name) for name in plan.spec.export.blocks}
+    return _export_loaded(plan, modules, weights, folder, resolved, about)
+
+
+def _export_loaded(
+    plan: Plan,
+    modules: Mapping[str, Deployed],
+    weights: Path,
+    folder: Path,
+    resolved: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> Exported:
     origin = {"weights_sha256": file_hash(weights), "weights": weights.stem, "step": about["step"]}
-    files = _export(plan, chain, folder, {**_provenance(resolved), **origin}, about["holdout"])
+    files = _export(plan, modules, folder, {**_provenance(resolved), **origin}, about["holdout"])
     return Exported(files, about["step"], about["holdout"])
+
+
+def _modules(plan: Plan, chain: Chain) -> dict[str, Deployed]:
+    """Return what a spec names to export, by the stem of its file."""
+    export = plan.spec.export
+    modules = {block: deployed_block(chain, block) for block in export.blocks}
+    if export.chain is not None:
+        modules["chain"] = deployed_chain(chain, export.chain)
+    return modules
 
 
 def _provenance(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,13 +95,14 @@ def _provenance(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _export(
-    plan: Plan, chain: Chain, folder: Path, provenance: Mapping[str, Any], metrics: Mapping[str, float]
+    plan: Plan,
+    modules: Mapping[str, Deployed],
+    folder: Path,
+    provenance: Mapping[str, Any],
+    metrics: Mapping[str, float],
 ) -> tuple[Path, ...]:
     """Write what a spec names to export; the metrics are the chain's."""
     export = plan.spec.export
-    modules = {block: deployed_block(chain, block) for block in export.blocks}
-    if export.chain is not None:
-        modules["chain"] = deployed_chain(chain, export.chain)
     files = []
     for name, module in modules.items():
         path = folder / f"{name}.onnx"
@@ -117,10 +153,10 @@ def export_run(run: Path, registry: Registry, weights: str | None = None, out: P
     if not checkpoint.is_file():
         known = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("*.pt"))) or "none yet"
         raise ExportError("export.no-weights", run, name=name, known=known)
-    if plan.problem is not None:
-        raise ExportError("export.problem", run, checkpoint=checkpoint)
     _require_export(plan)
     folder = _made(out or run / ("export" if weights is None else f"export-{weights}"))
+    if plan.problem is not None:
+        return export_problem(plan, make_problem(plan), checkpoint, folder, resolved).files
     return export_checkpoint(plan, build_chain(plan), checkpoint, folder, resolved).files
 
 
@@ -140,15 +176,15 @@ def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[s
     plan = make_plan(read_spec(find_spec(spec), overrides), registry)
     _require_export(plan)
     export = plan.spec.export
-    for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
-        if plan.spec.blocks[block].weights is None:
-            raise plan.document.error("export.block-without-weights", "blocks", block, block=block)
     chain = build_chain(plan)
+    for block in sorted({*export.blocks, *plan.graph.upstream([export.chain] if export.chain else [])}):
+        if plan.spec.blocks[block].weights is None and chain.blocks[block].state_dict():
+            raise plan.document.error("export.block-without-weights", "blocks", block, block=block)
     load_block_weights(plan, chain)
     resolved = resolve(plan)
     names = {name: Path(block.weights).name for name, block in plan.spec.blocks.items() if block.weights is not None}
     origin = {"weights_sha256": resolved["weights_sha256"], "weights": names}
-    return _export(plan, chain, _made(out), {**_provenance(resolved), **origin}, {})
+    return _export(plan, _modules(plan, chain), _made(out), {**_provenance(resolved), **origin}, {})
 
 
 def _require_export(plan: Plan) -> None:

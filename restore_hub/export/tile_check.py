@@ -53,7 +53,7 @@ def _error(model: Model, tiling: Tiling) -> float:
     for seed, phase in enumerate(phases):
         feeds = probe_feeds(inputs, seed, height, width, phase)
         for info in inputs:
-            if "height" in info.shape:  # darker to one side, so that a network which looks at the whole differs
+            if info.is_spatial:  # darker to one side, so that a network which looks at the whole differs
                 feeds[info.name] *= np.linspace(0.05, 1, width, dtype=np.float32)
         whole, _ = run(model, feeds, 0)
         cut, _ = run(model, feeds, core)

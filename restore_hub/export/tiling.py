@@ -10,7 +10,7 @@ from torch import Tensor
 from restore_hub.export.deploy import Deployed
 from restore_hub.export.receptive_field import receptive_field
 from restore_hub.export.tile_check import try_tiling
-from restore_hub.model.manifest import Tiling
+from restore_hub.model.manifest import TensorInfo, Tiling
 from restore_hub.model.model import Model
 
 WIDE = 256  # margin tried where the receptive field has no end
@@ -22,7 +22,9 @@ def find_tiling(module: Deployed, model: Model) -> Tiling:
     The module tells the receptive field. How far tiles of the file then differ from the whole decides, so nothing is
     claimed that wasn't seen.
     """
-    if not all("height" in info.shape or info.default is not None for info in module.inputs):
+    if not all(_is_picture(info) or info.is_number or info.default is not None for info in module.inputs):
+        return Tiling(kind="none")
+    if not _is_picture(module.outputs[0]):
         return Tiling(kind="none")
     align = math.lcm(module.size_multiple, 2)  # tiles of a mosaic keep its phase
     found = receptive_field(lambda picture: _run(module, picture), _channels(module), align)
@@ -31,17 +33,22 @@ def find_tiling(module: Deployed, model: Model) -> Tiling:
 
 
 def _channels(module: Deployed) -> int:
-    return sum(int(info.shape[1]) for info in module.inputs if "height" in info.shape)
+    return sum(int(info.shape[1]) for info in module.inputs if info.is_spatial)
+
+
+def _is_picture(info: TensorInfo) -> bool:
+    return info.shape[2:] == ["height", "width"] and info.dtype == "float32"
 
 
 def _run(module: Deployed, picture: Tensor) -> Tensor:
     """Run the module on (1, C, H, W), whose channels go to its inputs in order."""
     inputs, first = [], 0
     for info in module.inputs:
-        if "height" in info.shape:
+        if info.is_spatial:
             count = int(info.shape[1])
             inputs.append(picture[:, first : first + count])
             first += count
         else:
-            inputs.append(torch.tensor(info.default, dtype=getattr(torch, info.dtype)))
-    return module.run(inputs)
+            middle = [((info.low or 0.0) + (info.high or 0.0)) / 2]
+            inputs.append(torch.tensor(info.default or middle, dtype=getattr(torch, info.dtype)))
+    return module.run(inputs)[module.outputs[0].name]

@@ -10,23 +10,20 @@ from restore_hub.model.manifest import Manifest, TensorInfo
 
 def picture_inputs(manifest: Manifest) -> list[TensorInfo]:
     """Return the inputs that have the picture's size."""
-    return [tensor for tensor in manifest.inputs if "height" in tensor.shape]
+    return [tensor for tensor in manifest.inputs if tensor.is_spatial]
 
 
 def matching_input(before: Manifest, first: Path, after: Manifest, then: Path) -> TensorInfo:
     """Return the input of the file `then` that takes the output of the file `first`.
 
-    They fit when there's one output and one input of the picture's size that agree in type, channels, fixed sizes,
-    colour space and range. A mosaic fits only if a mosaic came in, because it provides phase and levels.
+    They fit when the first output and the only input of the picture's size agree in type, channels, fixed sizes, colour
+    space and range. A mosaic fits only if a mosaic came in, because it provides phase and levels.
 
     Raises:
         ModelFileError: they don't fit; how, and in which file.
     """
-    inputs, needed = picture_inputs(after), [tensor.name for tensor in after.inputs if tensor.default is None]
-    if len(before.outputs) != 1:
-        names = ", ".join(tensor.name for tensor in before.outputs)
-        raise ModelFileError("model.several-outputs", first, names=names, then=then)
-    given = before.outputs[0]
+    inputs, given = picture_inputs(after), before.outputs[0]
+    needed = [tensor.name for tensor in after.inputs if tensor.default is None and not tensor.is_number]
     if len(inputs) != 1 or needed != [inputs[0].name]:
         raise ModelFileError("model.several-inputs", then, names=", ".join(needed), before=first, given=given.name)
     taken, place = inputs[0], f"{first} before {then}"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from restore_hub.errors import ModelFileError
 
 METADATA_KEY = "restore_hub.manifest"
 MANIFEST_VERSION = 2  # the highest one read
+# What a file that takes RAW has first, in this order.
+RAW_NAMES = ("mosaic", "phase", "black", "white", "balance", "gain")
 QUANTISED_VERSION = 2  # files with `quantisation`, unknown to readers of version 1; others stay 1
 _LARGEST_TEXT = 1 << 24  # characters; runs write some ten thousand
 _LARGEST_TOLERANCE = 1e-3  # a larger one couldn't tell an altered file from a sound one
@@ -34,7 +36,8 @@ class TensorInfo(_Record):
     """One input or output of the graph.
 
     Attributes:
-        shape: sizes; `height` and `width` stand for those of the picture.
+        shape: sizes; `height` and `width` stand for those of the picture, `depth` for the third one of a volume. A
+            number, such as a noise level, has the shape [1].
         space: `raw`, `linear`, `srgb` or `map`.
         low, high: nominal range of values.
         default: value used when the caller leaves the input out; such inputs are also initializers.
@@ -43,26 +46,49 @@ class TensorInfo(_Record):
 
     name: str
     dtype: Literal["float32", "int64"] = "float32"
-    shape: list[_Size | Literal["height", "width"]]
+    shape: list[_Size | Literal["depth", "height", "width"]]
     space: str = "map"
     low: _Value | None = None
     high: _Value | None = None
     default: list[_Value] | None = None
     meaning: str = ""
 
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one number."""
+        return self.shape == [1]
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether it is as large as the picture or volume."""
+        return any(isinstance(size, str) for size in self.shape)
+
+    def sized(self, extent: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the shape for the size of a picture, by `height` and `width`, or of a volume, by `depth` too."""
+        return tuple(size if isinstance(size, int) else extent[size] for size in self.shape)
+
+    def extent(self, shape: Sequence[int]) -> dict[str, int]:
+        """Return the size of the picture or volume that an array of this shape belongs to."""
+        return {axis: size for axis, size in zip(self.shape, shape, strict=False) if isinstance(axis, str)}
+
+    def window(self, rows: slice, columns: slice) -> tuple[slice, ...]:
+        """Return the index of a part of the picture in an array of this tensor."""
+        return tuple({"height": rows, "width": columns}.get(str(size), slice(None)) for size in self.shape)
+
 
 class Probe(_Record):
     """A test vector: uniform noise of a size from numpy's `default_rng(seed)`, and some values of the result.
 
     Attributes:
-        samples: (channel, row, column, value) of the output.
+        samples: places in the first output and its values there: (channel, row, column, value) of a picture.
     """
 
     seed: _Index
     height: _Size
     width: _Size
+    depth: _Size = 1
     phase: tuple[_Index, _Index] = (0, 0)
-    samples: list[tuple[_Index, _Index, _Index, float]] = Field(min_length=1)
+    samples: list[Annotated[list[_Index | float], Field(min_length=1)]] = Field(min_length=1)
     tolerance: float = Field(gt=0, le=_LARGEST_TOLERANCE)
 
 
@@ -182,6 +208,21 @@ class Manifest(_Record):
     quantisation: Quantisation | None = None
     metrics: Mapping[str, float] = Field(default_factory=dict)
     provenance: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sizes_known(self) -> Manifest:
+        known = {size for tensor in self.inputs for size in tensor.shape}
+        for tensor in self.outputs:
+            for size in tensor.shape:
+                if isinstance(size, str) and size not in known:
+                    raise ValueError(f"no input has the {size} of the output {tensor.name!r}")
+        return self
+
+    @property
+    def numbers(self) -> list[TensorInfo]:
+        """The numbers that it takes, such as a noise level, apart from those that belong to a mosaic."""
+        own = self.inputs[len(RAW_NAMES) :] if self.kind.startswith("raw-") else self.inputs
+        return [tensor for tensor in own if tensor.is_number]
 
     @field_validator("metrics")
     @classmethod

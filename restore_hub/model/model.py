@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from restore_hub.errors import ModelFileError, nearest
 from restore_hub.model.graph import Graph, open_graph
-from restore_hub.model.manifest import METADATA_KEY, Manifest, parse_manifest
+from restore_hub.model.manifest import METADATA_KEY, Manifest, TensorInfo, parse_manifest
 from restore_hub.model.scan import read_onnx, refuse_external
 from restore_hub.model.session import provider_of
 from restore_hub.model.signature import check_signature
@@ -40,16 +40,28 @@ class Model:
         """Where it runs."""
         return self.graph.device
 
-    def __call__(self, feeds: Mapping[str, NDArray[Any]], *, frugal: bool = False) -> NDArray[np.float32]:
-        """Run the graph on named arrays and return its first output.
+    def __call__(self, feeds: Mapping[str, Any], *, frugal: bool = False) -> NDArray[Any]:
+        """Run the graph on named arrays and return its first output; `outputs` returns all of several.
 
         Args:
-            feeds: the inputs by name; those with a default may be left out.
+            feeds: the inputs by name; those with a default may be left out. A number may be given as such.
             frugal: keep no memory for the next run; an allocator that does may take twice as much.
 
         Raises:
             ModelFileError: a missing or unknown input, or onnxruntime fails.
         """
+        return self._run([self.manifest.outputs[0].name], feeds, frugal)[0]
+
+    def outputs(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Run the graph on named arrays and return all outputs by name.
+
+        Raises:
+            ModelFileError: as a call.
+        """
+        names = [tensor.name for tensor in self.manifest.outputs]
+        return dict(zip(names, self._run(names, feeds), strict=True))
+
+    def _run(self, names: list[str], feeds: Mapping[str, Any], frugal: bool = False) -> list[NDArray[Any]]:
         known = {tensor.name: tensor for tensor in self.manifest.inputs}
         for name in feeds:
             if name not in known:
@@ -61,10 +73,10 @@ class Model:
                 raise ModelFileError("model.missing-input", self.path, name=name)
         session = (self.graph.frugal_session() if frugal else None) or self.graph.session
         try:
-            output = session.run([self.manifest.outputs[0].name], dict(feeds))[0]
+            made = session.run(names, {name: _array(known[name], value) for name, value in feeds.items()})
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise ModelFileError("model.run-failed", self.path, cause=str(error).splitlines()[0]) from error
-        return np.asarray(output, dtype=np.float32)
+        return [np.asarray(output) for output in made]
 
     def with_manifest(self, manifest: Manifest) -> Model:
         """Return the same graph with another manifest."""
@@ -77,10 +89,11 @@ class Model:
             ModelFileError: the difference is above the manifest's tolerance, or isn't finite.
         """
         probe = self.manifest.probe
-        output = self(probe_feeds(self.manifest.inputs, probe.seed, probe.height, probe.width, probe.phase))
+        size = (probe.height, probe.width)
+        output = self(probe_feeds(self.manifest.inputs, probe.seed, *size, probe.phase, probe.depth))[0]
         try:
-            differences = [abs(float(output[0, c, y, x]) - value) for c, y, x, value in probe.samples]
-        except IndexError:
+            differences = [abs(float(output[tuple(place)]) - value) for *place, value in probe.samples]
+        except (IndexError, TypeError):  # outside the output, or not one value of it
             raise ModelFileError("model.bad-test-vector", self.path) from None
         worst = float(np.max(differences))  # NaN if any of them is
         if not worst <= probe.tolerance:
@@ -112,17 +125,32 @@ def load(path: str | Path, *, device: str = "cpu", arena: bool = True) -> Model:
 
 
 def probe_feeds(
-    inputs: list[Any], seed: int, height: int, width: int, phase: tuple[int, int] = (0, 0)
+    inputs: Sequence[TensorInfo],
+    seed: int,
+    height: int,
+    width: int,
+    phase: tuple[int, int] = (0, 0),
+    depth: int = 1,
 ) -> dict[str, NDArray[Any]]:
     """Return the test vector of a size: uniform noise in each input's range, defaults left out."""
     rng = np.random.default_rng(seed)
-    sizes = {"height": height, "width": width}
+    extent = {"depth": depth, "height": height, "width": width}
     feeds: dict[str, NDArray[Any]] = {}
     for tensor in inputs:
         if tensor.name == "phase":
             feeds["phase"] = np.array(phase, dtype=np.int64)
         elif tensor.default is None:
-            shape = [size if isinstance(size, int) else sizes[size] for size in tensor.shape]
-            low, high = tensor.low or 0.0, 1.0 if tensor.high is None else tensor.high
-            feeds[tensor.name] = (low + (high - low) * rng.random(shape)).astype(np.float32)
+            feeds[tensor.name] = noise(tensor, extent, rng)
     return feeds
+
+
+def noise(tensor: TensorInfo, extent: Mapping[str, int], rng: np.random.Generator) -> NDArray[Any]:
+    """Return uniform noise in an input's range, for the size of a picture or volume."""
+    low, high = tensor.low or 0.0, 1.0 if tensor.high is None else tensor.high
+    if tensor.dtype == "int64":
+        return rng.integers(round(low), round(high) + 1, tensor.sized(extent))
+    return np.asarray(low + (high - low) * rng.random(tensor.sized(extent)), np.float32)
+
+
+def _array(tensor: TensorInfo, value: Any) -> NDArray[Any]:
+    return np.asarray(value, tensor.dtype).reshape(1) if tensor.is_number else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -22,12 +22,15 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 class ModelSequence:
-    """Files that run in order, each on the output of the one before. Nothing is clipped or rounded in between.
+    """Files that run in order, each on the first output of the one before. Nothing is clipped or rounded in between.
+
+    A number, such as a noise level, is given by its name; files that share the name get the same.
 
     Attributes:
         models: the files, in order.
         path: their names, joined by `+`.
         takes: for each file but the first, the input that takes the output of the one before.
+        shared: for each file, the names of the inputs of the whole that it takes.
         kind: what the whole does, as `Manifest.kind`.
     """
 
@@ -40,6 +43,11 @@ class ModelSequence:
         self.models = tuple(models)
         self.path = Path(PLUS.join(str(model.path) for model in models))
         self.takes = [matching_input(one.manifest, one.path, two.manifest, two.path) for one, two in pairwise(models)]
+        self.shared = [frozenset(tensor.name for tensor in self.models[0].manifest.inputs)]
+        for model, taken in zip(self.models[1:], self.takes, strict=True):
+            numbers = {number.name for user, number in self.numbers if user is model}
+            raw = {tensor.name for tensor in model.manifest.inputs if taken.space == "raw"}
+            self.shared.append(frozenset((numbers | raw) - {taken.name}))
         self.kind = _kind(models)
 
     @property
@@ -49,8 +57,21 @@ class ModelSequence:
 
     @property
     def inputs(self) -> list[TensorInfo]:
-        """The first file's inputs; later files that take RAW get everything but the mosaic from these too."""
-        return self.models[0].manifest.inputs
+        """The first file's inputs, then the numbers of later ones.
+
+        Later files that take RAW get everything but the mosaic from these too.
+        """
+        found = {tensor.name: tensor for tensor in self.models[0].manifest.inputs}
+        for _, number in self.numbers:
+            found.setdefault(number.name, number)
+        return list(found.values())
+
+    @property
+    def numbers(self) -> list[tuple[Model, TensorInfo]]:
+        """The numbers that can be given, each with the file that takes it; no other input of the first has its name."""
+        first = self.models[0].manifest
+        taken = {tensor.name for tensor in first.inputs} - {tensor.name for tensor in first.numbers}
+        return [(m, number) for m in self.models for number in m.manifest.numbers if number.name not in taken]
 
     @property
     def output(self) -> TensorInfo:
@@ -60,20 +81,33 @@ class ModelSequence:
     def __call__(
         self, feeds: Arrays, run: Callable[[Model, Arrays], NDArray[np.float32]] = Model.__call__
     ) -> NDArray[np.float32]:
-        """Run the files on named arrays and return the last one's output (1, C, H, W).
+        """Run the files on named arrays and return the last one's first output (1, C, H, W).
 
         Args:
-            feeds: inputs of the first file by name, as `Model` takes them.
+            feeds: the inputs by name, as `Model` takes them.
             run: how to run one file.
 
         Raises:
             ModelFileError: as `Model`.
         """
-        made = run(self.models[0], feeds)
-        for model, taken in zip(self.models[1:], self.takes, strict=True):
-            shared = [tensor.name for tensor in model.manifest.inputs if taken.space == "raw" and tensor.name in feeds]
-            made = run(model, {**{name: feeds[name] for name in shared}, taken.name: made})
-        return made
+        return run(self.models[-1], self._until_last(feeds, run))
+
+    def outputs(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Run the files on named arrays and return all outputs of the last one by name.
+
+        Raises:
+            ModelFileError: as `Model`.
+        """
+        return self.models[-1].outputs(self._until_last(feeds, Model.__call__))
+
+    def _until_last(self, feeds: Arrays, run: Callable[[Model, Arrays], NDArray[np.float32]]) -> Arrays:
+        """Run all files but the last; return what that one takes."""
+        elsewhere = frozenset[str]().union(*self.shared) - self.shared[0]
+        given = {name: array for name, array in feeds.items() if name not in elsewhere}
+        for before, taken, shared in zip(self.models, self.takes, self.shared[1:], strict=False):
+            theirs = {name: array for name, array in feeds.items() if name in shared}
+            given = {**theirs, taken.name: run(before, given)}
+        return given
 
     def verify(self) -> float:
         """Run each file's test vector; return the largest difference.
@@ -162,12 +196,12 @@ def _kind(models: Sequence[Model]) -> Literal["raw-to-rgb", "raw-to-raw", "rgb-t
     first, last = models[0].manifest, models[-1].manifest
     if len(models) == 1 or last.kind == "raw-to-raw":  # only a mosaic turns into one
         return last.kind
-    if not _are_pictures(last.outputs):
+    if not _are_pictures(last.outputs[:1]):
         return "tensors"
     if first.kind.startswith("raw-"):
         return "raw-to-rgb"
-    return "rgb-to-rgb" if _are_pictures(first.inputs) else "tensors"
+    return "rgb-to-rgb" if _are_pictures(t for t in first.inputs if not t.is_number) else "tensors"
 
 
-def _are_pictures(tensors: Sequence[TensorInfo]) -> bool:
+def _are_pictures(tensors: Iterable[TensorInfo]) -> bool:
     return [(tensor.space, tensor.shape) for tensor in tensors] == [("srgb", [1, 3, "height", "width"])]

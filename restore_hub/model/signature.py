@@ -8,15 +8,10 @@ from pathlib import Path
 import onnxruntime
 
 from restore_hub.errors import ModelFileError
-from restore_hub.model.manifest import Manifest, TensorInfo
+from restore_hub.model.manifest import RAW_NAMES, Manifest, TensorInfo
 
-# The inputs that `restore` feeds each kind of file, and the channels it expects back.
-_MOSAIC = ["mosaic", "phase", "black", "white", "balance", "gain"]
-_KINDS: dict[str, tuple[list[str] | None, int]] = {
-    "raw-to-rgb": (_MOSAIC, 3),
-    "raw-to-raw": (_MOSAIC, 1),
-    "rgb-to-rgb": (None, 3),
-}
+# The channels that `restore` expects of each kind of file.
+_KINDS = {"raw-to-rgb": 3, "raw-to-raw": 1, "rgb-to-rgb": 3}
 _TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
@@ -42,13 +37,14 @@ def check_kind(manifest: Manifest, path: Path) -> None:
     Raises:
         ModelFileError: the first difference.
     """
-    kind, inputs, outputs = manifest.kind, manifest.inputs, manifest.outputs
+    kind, outputs = manifest.kind, manifest.outputs
     if kind not in _KINDS:
         return
-    names, channels = _KINDS[kind]
-    if names is not None and [tensor.name for tensor in inputs] != names:
-        raise ModelFileError("model.wrong-inputs", path, kind=kind, expected=", ".join(names))
-    if names is None and [tensor.shape for tensor in inputs] != [[1, 3, "height", "width"]]:
+    channels, numbers = _KINDS[kind], manifest.numbers
+    others = [tensor for tensor in manifest.inputs if tensor not in numbers]
+    if kind.startswith("raw-") and [tensor.name for tensor in others] != list(RAW_NAMES):
+        raise ModelFileError("model.wrong-inputs", path, kind=kind, expected=", ".join(RAW_NAMES))
+    if kind == "rgb-to-rgb" and [tensor.shape for tensor in others] != [[1, 3, "height", "width"]]:
         raise ModelFileError("model.wrong-inputs", path, kind=kind, expected="one picture of 1 x 3 x height x width")
     if outputs[0].shape != [1, channels, "height", "width"]:
         raise ModelFileError("model.wrong-outputs", path, kind=kind, channels=channels)

@@ -34,7 +34,7 @@ def run(
 
     Args:
         model: the file.
-        feeds: its inputs by name; those of the picture's size are (1, C, H, W).
+        feeds: its inputs by name, as `Model` takes them.
         tile: side of a tile; 0 for the whole picture; `None` to choose.
         share: fraction of the free memory to use at most, when others run at the same time.
 
@@ -45,24 +45,21 @@ def run(
         ModelFileError: not enough memory, the file can't run in tiles, or its output has another size than its
             manifest states.
     """
-    height, width = size_of(model.manifest, feeds)
+    manifest, (height, width) = model.manifest, size_of(model.manifest, feeds)
     core = tile_side(model, height, width, tile, share=share)
     if core == 0:
         return _run(model, feeds, frugal=_is_large(height, width)), ()
-    tiling = model.manifest.tiling
-    made: NDArray[np.float32] | None = None
+    tiling, first = manifest.tiling, manifest.outputs[0]
+    spatial = {tensor.name: tensor for tensor in manifest.inputs if tensor.is_spatial}
+    made = np.empty(first.sized(_extent(manifest, feeds)), first.dtype)
     count = 0
     for part in tiles(height, width, core, tiling.margin, tiling.align):
-        cut = {name: array[(..., *part.read)] if array.ndim == 4 else array for name, array in feeds.items()}
-        output = _run(model, cut)
-        if made is None:
-            made = np.empty((len(output), height, width), np.float32)
-        made[(..., *part.keep)] = output[(..., *part.crop)]
+        cut = {name: array[spatial[name].window(*part.read)] for name, array in feeds.items() if name in spatial}
+        made[first.window(*part.keep)] = _run(model, {**feeds, **cut})[None][first.window(*part.crop)]
         count += 1
-    assert made is not None
     if tiling.kind == "exact":
-        return made, ()
-    return made, (f"ran in {count} tiles, which may differ from the whole by {tiling.error:.2g}",)
+        return made[0], ()
+    return made[0], (f"ran in {count} tiles, which may differ from the whole by {tiling.error:.2g}",)
 
 
 def tile_side(
@@ -104,8 +101,13 @@ def forecast(memory: Memory, height: int, width: int, around: int = AROUND, *, a
 
 def size_of(manifest: Manifest, feeds: Arrays) -> tuple[int, int]:
     """Return the height and width of the picture in a file's inputs."""
-    name = next(tensor.name for tensor in manifest.inputs if "height" in tensor.shape)
-    return int(feeds[name].shape[2]), int(feeds[name].shape[3])
+    extent = _extent(manifest, feeds)
+    return extent["height"], extent["width"]
+
+
+def _extent(manifest: Manifest, feeds: Arrays) -> dict[str, int]:
+    tensor = next(tensor for tensor in manifest.inputs if tensor.is_spatial)
+    return tensor.extent(feeds[tensor.name].shape)
 
 
 def _is_large(height: int, width: int) -> bool:
@@ -114,10 +116,11 @@ def _is_large(height: int, width: int) -> bool:
 
 def _run(model: Model, feeds: Arrays, frugal: bool = False) -> NDArray[np.float32]:
     """Run a file on a picture or a tile; return the output (C, H, W), of the size that the manifest states."""
-    height, width = size_of(model.manifest, feeds)
+    extent = _extent(model.manifest, feeds)
     output = model(feeds, frugal=frugal)
-    shape = tuple({"height": height, "width": width}.get(str(size), size) for size in model.manifest.outputs[0].shape)
+    shape = model.manifest.outputs[0].sized(extent)
     if output.shape != shape:
+        height, width = size_of(model.manifest, feeds)
         raise ModelFileError(
             "model.wrong-size", model.path, found=output.shape, stated=shape, width=width, height=height
         )

@@ -18,6 +18,11 @@ def linear_from_srgb(picture: NDArray[Any]) -> NDArray[Any]:
     return np.where(picture <= 0.04045, picture / 12.92, light)
 
 
+def srgb_from_linear(light: NDArray[Any]) -> NDArray[Any]:
+    """Return the sRGB values of linear light in [0, 1]."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.power(light, 1 / 2.4) - 0.055)
+
+
 def camera_from_srgb(camera_from_xyz: ArrayLike) -> NDArray[np.float64]:
     """Return the (3, 3) matrix from linear sRGB to white-balanced camera RGB, rows summing to 1.
 

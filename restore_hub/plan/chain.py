@@ -13,7 +13,9 @@ from restore_hub.errors import nearest
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.twin import twin
+from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Graph, level_place
+from restore_hub.spec.models import BlockOrTask
 
 Wires = dict[str, Any]  # a tensor or a `Ragged` each
 
@@ -25,6 +27,8 @@ class Chain(nn.Module):
         blocks: the networks by block name.
         graph: the wiring.
         ports: `Port` of every tensor, those of the data included.
+        numbers: the inputs that no tensor is wired to, by a name that tells their place in the spec. Each sample gets
+            the number, unless a tensor of that name is among the wires.
     """
 
     def __init__(
@@ -33,14 +37,18 @@ class Chain(nn.Module):
         graph: Graph,
         wiring: Mapping[str, tuple[Mapping[str, str], tuple[str, ...]]],
         data_ports: Mapping[str, Port],
+        numbers: Mapping[str, float],
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleDict(networks)
         self.graph = graph
+        self.numbers = dict(numbers)
         self._wiring = dict(wiring)
         self.ports: dict[str, Port] = {DATA + name: port for name, port in data_ports.items()}
         for name in graph.order:
-            self.ports.update(zip(wiring[name][1], self.network(name).outputs.values(), strict=False))
+            network = self.network(name)
+            self.ports.update(zip(wiring[name][1], network.outputs.values(), strict=False))
+            self.ports.update({t: network.inputs[port] for port, t in wiring[name][0].items() if t in numbers})
 
     def inputs_of(self, block: str) -> Mapping[str, str]:
         """Return a block's input ports and the tensors wired to them, in the order of its declaration."""
@@ -69,7 +77,7 @@ class Chain(nn.Module):
         """
         wires = dict(wires)
         for name in blocks:
-            inputs = tuple(wires[tensor] for tensor in self.inputs_of(name).values())
+            inputs = self._inputs(name, wires)
             block = self.blocks[name]
             if replaced and any(parameter in replaced for parameter in block.parameters()):
                 block = twin(block, replaced, keep_buffers)
@@ -77,6 +85,19 @@ class Chain(nn.Module):
             results = result if isinstance(result, tuple) else (result,)
             wires.update(zip(self.outputs_of(name), results, strict=False))
         return wires
+
+    def _inputs(self, block: str, wires: Wires) -> tuple[Any, ...]:
+        tensors = self.inputs_of(block).values()
+        there = [wires[tensor] for tensor in tensors if tensor in wires]
+        return tuple(wires[t] if t in wires else self._repeated(t, block, there) for t in tensors)
+
+    def _repeated(self, number: str, block: str, there: list[Any]) -> Tensor:
+        """Return a number of the spec for each sample; of float64 beside such tensors, never narrower than float32."""
+        found = [value.values if isinstance(value, Ragged) else value for value in there]
+        kinds = (tensor.dtype for tensor in (*found, *self.blocks[block].parameters()) if tensor.is_floating_point())
+        wide = torch.promote_types(next(kinds, torch.float32), torch.float32)
+        dtype = torch.int64 if self.ports[number].dtype == "int64" else wide
+        return torch.full((len(there[0]),), self.numbers[number], dtype=dtype, device=found[0].device)
 
     def forward(self, wires: Wires) -> Wires:
         """Run the whole chain."""
@@ -91,15 +112,20 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     """Make the networks (on `meta` for a check that costs nothing) and check the ports of every connection.
 
     Raises:
-        SpecError: a port that doesn't exist, more outputs than the network has, tensors that don't fit, or a batch
-            in parts through a block with batch normalisation.
+        SpecError: a port that doesn't exist, more outputs than the network has, tensors or numbers that don't fit, or a
+            batch in parts through a block with batch normalisation.
     """
-    networks = {name: _make(part, device) for name, part in plan.networks.items()}
-    wiring = {name: (block.inputs, tuple(block.outputs)) for name, block in plan.spec.blocks.items()}
-    for name, network in networks.items():
-        _check_ports(plan.networks[name], network, *wiring[name])
+    with torch.device(device):
+        networks = {name: part.make() for name, part in plan.networks.items()}
+    wiring, numbers = {}, dict[str, float]()
+    for name, block in plan.spec.blocks.items():
+        _check_ports(plan.networks[name], networks[name], block)
+        given = {**_defaults(networks[name]), **block.numbers}
+        named = {port: f"blocks.{name}.inputs.{port}" for port in given if port not in block.tensors}
+        numbers.update({tensor: given[port] for port, tensor in named.items()})
+        wiring[name] = ({**block.tensors, **named}, tuple(block.outputs))
     _check_accumulation(plan, networks)
-    chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks))
+    chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks), numbers)
     for name in plan.graph.order:
         for port, tensor in chain.inputs_of(name).items():
             misfit = chain.ports[tensor].misfit(networks[name].inputs[port])
@@ -108,6 +134,13 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
                 part = plan.networks[name]
                 raise part.error("spec.port-misfit", "inputs", port, tensor=tensor, made=made, wanted=wanted)
     return chain
+
+
+def alone(name: str, network: Any) -> Chain:
+    """Return a chain of one network, whose inputs and outputs have the names of its ports."""
+    inputs, outputs = {port: DATA + port for port in network.inputs}, tuple(network.outputs)
+    graph = Graph(dict.fromkeys(outputs, name), {name: tuple(inputs.values())}, (name,))
+    return Chain({name: network}, graph, {name: (inputs, outputs)}, network.inputs, {})
 
 
 def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
@@ -128,37 +161,35 @@ def _data_ports(plan: Plan, networks: Mapping[str, Any]) -> Mapping[str, Port]:
     return {
         tensor.removeprefix(DATA): networks[name].inputs[port]
         for name, block in plan.spec.blocks.items()
-        for port, tensor in block.inputs.items()
+        for port, tensor in block.tensors.items()
         if tensor.startswith(DATA)
     }
 
 
-def _make(part: Part, device: str) -> Any:
-    with torch.device(device):
-        network = part.make()
-    named = {"component": part.component.name, "owner": part.component.owner}
-    if not isinstance(network, nn.Module):
-        raise part.error("spec.not-a-module", "network", **named)
-    for attribute in ("inputs", "outputs", "size_multiple"):
-        if not hasattr(network, attribute):
-            raise part.error("spec.promise-missing", "network", attribute=attribute, contract="Network", **named)
-    return network
-
-
-def _check_ports(part: Part, network: Any, inputs: Mapping[str, str], outputs: tuple[str, ...]) -> None:
+def _check_ports(part: Part, network: Any, block: BlockOrTask) -> None:
     kind, known = part.component.name, list(network.inputs)
-    for port in inputs:
+    for port in block.inputs:
         if port not in known:
             mend = nearest(port, known)
             raise part.error(
                 "spec.no-input", "inputs", port, component=kind, port=port, known=", ".join(known), mend=mend
             )
-    for port in known:
-        if port not in inputs:
+    for port, declared in network.inputs.items():
+        if port not in block.inputs and declared.default is None:
             raise part.error("spec.missing-input", "inputs", component=kind, port=port)
-    if len(outputs) > len(network.outputs):
-        facts = {"count": len(network.outputs), "outputs": ", ".join(network.outputs), "named": len(outputs)}
+    for port, value in block.numbers.items():
+        if not network.inputs[port].admits(value):
+            wanted = network.inputs[port].describe()
+            raise part.error("spec.bad-number", "inputs", port, component=kind, port=port, wanted=wanted, got=value)
+    if not block.tensors:
+        raise part.error("spec.no-tensor-read", "inputs")
+    if len(block.outputs) > len(network.outputs):
+        facts = {"count": len(network.outputs), "outputs": ", ".join(network.outputs), "named": len(block.outputs)}
         raise part.error("spec.too-many-outputs", "outputs", component=kind, **facts)
+
+
+def _defaults(network: Network) -> dict[str, float]:
+    return {port: declared.default for port, declared in network.inputs.items() if declared.default is not None}
 
 
 def _check_accumulation(plan: Plan, networks: Mapping[str, nn.Module]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from restore_hub.errors import BilevelError, nearest
-from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import Part
 from restore_hub.spec import (
     DATA,
@@ -29,7 +28,7 @@ def check_call(part: Part) -> None:
     Raises:
         SpecError: a parameter that doesn't exist, or one that has no tensor.
     """
-    parameters = tensors_of(part.target)
+    parameters = part.tensors()
     known, component = [p.name for p in parameters], part.component.name
     for port in part.inputs:
         if not known:
@@ -59,7 +58,7 @@ def check_data_tensors(
     """
     needed = _needed_data(spec, graph, metrics)
     wired: list[tuple[tuple[str, ...], Mapping[str, str]]] = [
-        (("blocks", name), block.inputs) for name, block in spec.blocks.items()
+        (("blocks", name), block.tensors) for name, block in spec.blocks.items()
     ]
     wired += [(("objectives", name), part.inputs) for name, part in losses.items()]
     wired += [(("metrics", name), part.inputs) for name, part in metrics.items()]

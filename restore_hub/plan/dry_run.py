@@ -12,13 +12,13 @@ import torch
 
 from restore_hub.batch import Value
 from restore_hub.bilevel import evaluations
-from restore_hub.contracts import Port
 from restore_hub.errors import DataError, TrainingError, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
+from restore_hub.plan.empty import empty
 from restore_hub.plan.metrics import make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
-from restore_hub.plan.problems import check_problem, make_problem
+from restore_hub.plan.problems import check_problem, first_batch, make_problem
 from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.port import SPATIAL
@@ -74,7 +74,10 @@ def dry_run(plan: Plan) -> Findings:
 def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Findings:
     problem = make_problem(plan)
     remarks = check_problem(plan, problem)
-    batches = {split: problem.batch(split, 0, 0) for split in problem.splits}
+    batches = {split: first_batch(plan, problem, split) for split in plan.spec.data or problem.splits}
+    if plan.spec.data:
+        remarks += _look_at_data(plan)
+        make_metrics(plan)
     shapes = {f"{split}.{key}": _shape(t) for split, batch in batches.items() for key, t in batch.items()}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
     samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}
@@ -88,7 +91,7 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
     size = int(crop or DEFAULT_PICTURE) // 2 * 2  # packed planes have half of it
     extent = dict.fromkeys(SPATIAL, size)
     batch = 1 if split is None else plan.spec.data[split].batch_size
-    wires = {name: _empty(port, batch, extent) for name, port in chain.ports.items() if name.startswith(DATA)}
+    wires = {name: empty(port, batch, extent) for name, port in chain.ports.items() if name.startswith(DATA)}
     for name in chain.graph.order:
         try:
             wires = chain.run([name], wires)
@@ -97,15 +100,6 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
         _check_made(plan, chain, name, wires)
     _check_losses(plan, wires)
     return {name: _shape(value) for name, value in wires.items()}
-
-
-def _empty(port: Port, batch: int, extent: Mapping[str, int]) -> Value:
-    """Return a batch without values on the meta device."""
-    shape, dtype = port.shape(extent), getattr(torch, port.dtype)
-    if not port.ragged:
-        return torch.empty(batch, *shape, dtype=dtype, device="meta")
-    count, *item = shape
-    return Ragged(torch.empty(batch * count, *item, dtype=dtype, device="meta"), (count,) * batch)
 
 
 def _shape(value: Value) -> tuple[int | str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ from restore_hub.errors import (
     nearest,
     reason_of,
 )
-from restore_hub.options import check_options, options_of
+from restore_hub.nested import Nested, WithOptions, swap
+from restore_hub.options import check_options, options_of, tensors_of
+from restore_hub.plan.promises import check_promises, check_registered
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import Document, Spec
-from restore_hub.spec.models import WithOptions
 
 Place = tuple[str | int, ...]
 
@@ -34,7 +35,7 @@ class Part:
 
     Attributes:
         component, target: what was registered, and the class or function itself.
-        options: as the spec has them, converted to the target's types.
+        options: as the spec has them, converted to the target's types; a nested component is a `Part`.
         inputs: the tensor that each input reads.
         document, place: where the spec names it.
     """
@@ -46,15 +47,33 @@ class Part:
     document: Document
     place: Place
 
-    def make(self) -> Any:
-        """Construct the component.
+    def make(self, **injected: Any) -> Any:
+        """Construct the component, after those nested in it.
+
+        Args:
+            injected: what comes from the run rather than the spec.
 
         Raises:
-            SpecError: the component refuses an option or its data, or raises anything else; or it has lazy layers,
-                whose sizes aren't known. At the option where it names one.
+            SpecError: the component refuses an option or its data, or raises anything else; it lacks something that
+                its contract promises; or it has lazy layers, whose sizes aren't known. At the option where it names
+                one.
         """
+        nested: list[tuple[Part, Any]] = []
+
+        def made_of(part: Part, _: object) -> Any:
+            nested.append((part, part.make()))
+            return nested[-1][1]
+
+        options = swap(dict(self.options), Part, made_of)
+        made = self.construct(lambda: self.target(**options, **injected))
+        for part, inner in nested:
+            check_registered(self, made, part, inner)
+        return made
+
+    def construct(self, maker: Callable[[], Any]) -> Any:
+        """Return what a maker of this component makes, checked; see `make`."""
         try:
-            made = self.target(**self.options)
+            made = maker()
         except RestoreHubError as error:
             raise self.located(error) from error
         except Exception as error:
@@ -62,7 +81,23 @@ class Part:
         lazy = lazy_tensor(made)
         if lazy:
             raise self.error("spec.lazy-layer", component=self.component.name, tensor=lazy)
+        check_promises(self, made)
         return made
+
+    @property
+    def kind(self) -> str:
+        """The kind of component that this is used as."""
+        return self.component.kind
+
+    def tensors(self) -> list[inspect.Parameter]:
+        """Return the parameters of a loss or metric that name its tensors."""
+        return tensors_of(self.target)
+
+    def parts(self) -> list[Part]:
+        """Return this part and all that are nested in it, at any depth."""
+        found = [self]
+        swap(dict(self.options), Part, lambda part, _: found.extend(part.parts()))
+        return found
 
     def error(self, code: str, *keys: str | int, **facts: Any) -> SpecError:
         """Return the error with a code about this part, or about the value at `keys` in it."""
@@ -109,7 +144,17 @@ class Lookup:
                 known = [option.name for option in options_of(target, skip)]
                 raise self._unknown_option(component.name, error.option, known, use, *place) from None
             raise self.document.located(error, *place) from None
-        return Part(component, target, options, inputs, self.document, place)
+        parts = swap(options, Nested, lambda use, keys: self.part(use.kind, use.component, use, {}, *place, *keys))
+        return Part(component, target, parts, inputs, self.document, place)
+
+    def refuse_options(self, component: str, use: WithOptions, *place: str | int) -> None:
+        """Refuse any option of a component that takes none.
+
+        Raises:
+            SpecError: there is one.
+        """
+        for option in use.options:
+            raise self._unknown_option(component, option, [], use, *place)
 
     def _unknown_option(
         self, component: str, option: str, known: list[str], use: WithOptions, *place: str | int

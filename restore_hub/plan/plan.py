@@ -8,21 +8,30 @@ from typing import Any
 
 from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_steps
 from restore_hub.plan.lookup import Lookup, Part, require_plugins
+from restore_hub.plan.metric_choice import choose_metrics
+from restore_hub.plan.tasks import expand
 from restore_hub.registry import Component, Registry
-from restore_hub.spec import DATA, HOLDOUT, Document, Graph, Spec, Stage, build_graph, check_tensor, level_place, parse
-from restore_hub.spec.models import MetricUse
+from restore_hub.spec import Document, Graph, Spec, Stage, build_graph, level_place, parse
+from restore_hub.spec.models import Block
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a run is made of: a chain of blocks, or a problem (and then the tables of the chain are empty).
 
-    A stage has a solver for each pair of adjacent levels, upper first, or one for its only level. `remarks` are things
-    that a person should read, though nothing is wrong.
+    A stage has a solver for each pair of adjacent levels, upper first, or one for its only level.
+
+    Attributes:
+        written: the spec as it's in the file, with its tasks.
+        spec: the same with the blocks and objectives that the tasks stand for. All else here is about it.
+        tasks: by the name of their block.
+        remarks: things that a person should read, though nothing is wrong.
     """
 
     document: Document
+    written: Spec
     spec: Spec
+    tasks: Mapping[str, Part]
     graph: Graph
     networks: Mapping[str, Part]
     losses: Mapping[str, Part]
@@ -39,7 +48,8 @@ class Plan:
         parts = [part for table in tables for part in table.values()]
         parts += [part for solvers in self.solvers.values() for part in solvers]
         parts += [part for part in (self.tracker, self.problem) if part]
-        return sorted({part.component for part in parts}, key=lambda c: (c.kind, c.name))
+        found = {part.component for outer in parts for part in outer.parts()}
+        return sorted(found, key=lambda c: (c.kind, c.name))
 
 
 def make_plan(document: Document, registry: Registry) -> Plan:
@@ -48,22 +58,29 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     Raises:
         SpecError: anything wrong in the file, at its place.
     """
-    spec = parse(document)
-    graph = build_graph(document, spec)
-    require_plugins(document, spec, registry)
+    written = parse(document)
+    require_plugins(document, written, registry)
     look = Lookup(document, registry)
+    datasets = {
+        name: look.part("dataset", split.dataset, split, {}, "data", name) for name, split in written.data.items()
+    }
+    expansion = expand(written, look, datasets)
+    spec, pieces = expansion.spec, expansion.pieces
+    graph = build_graph(document, spec)
     networks = {
-        name: look.part("network", block.network, block, block.inputs, "blocks", name)
+        name: pieces.get(("network", name)) or look.part("network", block.network, block, block.tensors, "blocks", name)
         for name, block in spec.blocks.items()
+        if isinstance(block, Block)
     }
     losses = {
-        name: look.part("loss", use.loss, use, use.inputs, "objectives", name) for name, use in spec.objectives.items()
+        name: pieces.get(("loss", name)) or look.part("loss", use.loss, use, use.inputs, "objectives", name)
+        for name, use in spec.objectives.items()
     }
-    datasets = {name: look.part("dataset", split.dataset, split, {}, "data", name) for name, split in spec.data.items()}
     solvers = {index: _solvers(look, index, stage) for index, stage in enumerate(spec.stages)}
     problem = look.part("problem", spec.problem.problem, spec.problem, {}, "problem") if spec.problem else None
-    check_export(document, spec, graph)
-    metrics = {} if problem else _metrics(document, spec, graph, look)
+    if spec.problem is None:
+        check_export(document, spec, graph)
+    metrics = {} if problem and not spec.data else choose_metrics(expansion, graph, look)
     use = spec.tracker
     tracker = look.part("tracker", use.tracker, use, {}, "tracker") if use else None
     for part in losses.values():
@@ -71,7 +88,21 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     check_data_tensors(document, spec, graph, datasets, losses, metrics)
     check_steps(document, spec, solvers)
     remarks = [] if problem else check_levels(document, spec, graph, solvers)
-    return Plan(document, spec, graph, networks, losses, metrics, datasets, solvers, tracker, problem, tuple(remarks))
+    return Plan(
+        document,
+        written,
+        spec,
+        expansion.tasks,
+        graph,
+        networks,
+        losses,
+        metrics,
+        datasets,
+        solvers,
+        tracker,
+        problem,
+        tuple(remarks),
+    )
 
 
 def _solvers(look: Lookup, index: int, stage: Stage) -> list[Part]:
@@ -83,25 +114,4 @@ def _solvers(look: Lookup, index: int, stage: Stage) -> list[Part]:
         nested = () if isinstance(level.solver, str) else ("solver",)
         place = (*level_place(look.document, index, number), *nested)
         parts.append(first if use is None else look.part("solver", use.solver, use, {}, *place))
-    return parts
-
-
-def _metrics(document: Document, spec: Spec, graph: Graph, look: Lookup) -> dict[str, Part]:
-    """Metrics written as a list compare the exported chain with `data.rgb`."""
-    default = {"prediction": spec.export.chain or "", "target": f"{DATA}rgb"}
-    if isinstance(spec.metrics, list):
-        if spec.metrics and not spec.export.chain:
-            raise document.error("spec.metrics-need-chain", "metrics")
-        uses = {name: MetricUse(metric=name, inputs=default) for name in spec.metrics}
-    else:
-        uses = dict(spec.metrics)
-    if uses and HOLDOUT not in spec.data:
-        raise document.error("spec.metrics-need-holdout", "metrics")
-    parts = {}
-    for position, (name, use) in enumerate(uses.items()):
-        place = ("metrics", position) if isinstance(spec.metrics, list) else ("metrics", name)
-        parts[name] = look.part("metric", use.metric, use, use.inputs or default, *place)
-        check_call(parts[name])
-        for port, tensor in parts[name].inputs.items():
-            check_tensor(document, graph.producer, tensor, *place, "inputs", port)
     return parts

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restore_hub.batch import Value
-from restore_hub.contracts import Problem
+from restore_hub.contracts import Port, Problem
 from restore_hub.errors import RestoreHubError, nearest, reason_of
 from restore_hub.plan.plan import Plan
-from restore_hub.spec import Level, Scope, check_stages, weights_of
+from restore_hub.port import SPATIAL
+from restore_hub.ragged import Ragged
+from restore_hub.spec import DATA, Level, Scope, check_stages, weights_of
 
-PROMISED = ("blocks", "energies", "splits", "metrics", "batch", "measure")
+EXAMPLE = 64  # side of the pictures that stand for the data, unless the data are cropped
 
 
 def make_problem(plan: Plan) -> Problem:
@@ -26,35 +29,85 @@ def make_problem(plan: Plan) -> Problem:
     part = plan.problem
     assert part is not None
     problem: Problem = part.make()
-    component, owner = part.component.name, part.component.owner
-    for attribute in PROMISED:
-        if not hasattr(problem, attribute):
-            facts = {"component": component, "owner": owner, "attribute": attribute, "contract": "Problem"}
-            raise part.error("spec.promise-missing", **facts)
-    if not isinstance(problem.blocks, nn.ModuleDict):
-        raise part.error("spec.promise-module-dict", component=component, got=type(problem.blocks).__name__)
+    own = hasattr(problem, "batch")
+    if own and plan.spec.data:
+        raise plan.document.error("spec.problem-has-data", "data", component=part.component.name)
+    if own:
+        _require(plan, problem, ("splits", "metrics", "measure"))
+    elif not plan.spec.data:
+        raise part.error("spec.problem-needs-data", "problem", component=part.component.name)
     return problem
 
 
-def check_problem(plan: Plan, problem: Problem) -> list[str]:
-    """Check the stages and metrics of a spec against its problem; return remarks that a person should read.
+def _require(plan: Plan, problem: Problem, attributes: Iterable[str]) -> None:
+    assert plan.problem is not None
+    for attribute in attributes:
+        if not hasattr(problem, attribute):
+            named = {"component": plan.problem.component.name, "owner": plan.problem.component.owner}
+            raise plan.problem.error(
+                "spec.promise-missing", "problem", attribute=attribute, contract="Problem", **named
+            )
 
-    Each energy in use runs once forward and backward on the first batch of its split: only this shows which variables
-    it depends on. Torch's random state is left as it was.
+
+def check_problem(plan: Plan, problem: Problem) -> list[str]:
+    """Check the stages, metrics and exports of a spec against its problem; return remarks that a person should read.
+
+    Each energy in use runs once forward and backward on a batch of its split: only this shows which variables it
+    depends on. Data of the spec needn't be there for this: examples of their ports serve. Torch's random state is left
+    as it was.
 
     Raises:
         SpecError: an unknown name, an energy that fails, or anything that `check_stages` refuses.
     """
-    for position, name in enumerate(plan.spec.metrics):
-        if name not in problem.metrics:
-            facts = {"metric": name, "known": ", ".join(problem.metrics), "mend": nearest(name, problem.metrics)}
-            raise plan.document.error("spec.no-metric", "metrics", position, **facts)
+    _check_metrics(plan, problem)
+    _check_export(plan, problem)
     made = list(initial_of(problem))
-    blocks = [*problem.blocks, *made]
-    scope = Scope(blocks, problem.energies, problem.splits, lambda level: _reach(plan, problem, level), made)
+    splits = plan.spec.data or problem.splits
+    scope = Scope([*problem.blocks, *made], problem.energies, splits, lambda level: _reach(plan, problem, level), made)
     solvers = {index: [part.target for part in parts] for index, parts in plan.solvers.items()}
     with torch.random.fork_rng(devices=[]):
         return check_stages(plan.document, plan.spec, scope, solvers)
+
+
+def first_batch(plan: Plan, problem: Problem, split: str) -> Mapping[str, Value]:
+    """Return the first batch of a split; with data of the spec, a batch of examples of their ports."""
+    if not plan.spec.data:
+        return problem.batch(split, 0, 0)
+    part, rng = plan.datasets[split], np.random.default_rng(0)
+    extent = dict.fromkeys(SPATIAL, int(part.options.get("crop") or EXAMPLE))
+    count = plan.spec.data[split].batch_size
+    return {name: _example(port, count, extent, rng) for name, port in part.target.ports.items()}
+
+
+def _example(port: Port, count: int, extent: Mapping[str, int], rng: np.random.Generator) -> Value:
+    samples = [torch.from_numpy(np.asarray(port.example(extent, rng))) for _ in range(count)]
+    return Ragged.of(samples) if port.ragged else torch.stack(samples)
+
+
+def _check_metrics(plan: Plan, problem: Problem) -> None:
+    if not plan.spec.data:
+        for position, name in enumerate(plan.spec.metrics):
+            if name not in problem.metrics:
+                facts = {"metric": name, "known": ", ".join(problem.metrics), "mend": nearest(name, problem.metrics)}
+                raise plan.document.error("spec.no-metric", "metrics", position, **facts)
+        return
+    if plan.metrics:
+        _require(plan, problem, ("outputs", "restore"))
+    for name, part in plan.metrics.items():
+        for port, tensor in part.inputs.items():
+            if not tensor.startswith(DATA) and tensor not in problem.outputs:
+                facts = {"tensor": tensor, "known": ", ".join(problem.outputs)}
+                mend = nearest(tensor, problem.outputs)
+                raise plan.document.error("spec.problem-output", "metrics", name, "inputs", port, mend=mend, **facts)
+
+
+def _check_export(plan: Plan, problem: Problem) -> None:
+    known = [name for name, block in problem.blocks.items() if hasattr(block, "outputs")]
+    for index, block in enumerate(plan.spec.export.blocks):
+        if block not in known:
+            facts = {"block": block, "known": ", ".join(known) or "none"}
+            mend = nearest(block, known)
+            raise plan.document.error("spec.problem-block", "export", "blocks", index, mend=mend, **facts)
 
 
 def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:
@@ -69,7 +122,7 @@ def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], M
 
 def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
-    batch = problem.batch(level.data, 0, 0)
+    batch = first_batch(plan, problem, level.data)
     variables = variables_of(problem)
     for block, initial in initial_of(problem).items():
         variables[block] = {name: value.detach().requires_grad_() for name, value in initial(batch).items()}

@@ -8,6 +8,7 @@ from pydantic.errors import PydanticUserError
 
 from restore_hub.contracts import INJECTED
 from restore_hub.errors import PluginError
+from restore_hub.nested import KIND_OF, nested_model
 from restore_hub.options import options_model
 from restore_hub.registry import RESERVED_NAMESPACE, Registry
 from restore_hub.spec import written_schema
@@ -16,6 +17,7 @@ from restore_hub.spec import written_schema
 PLACES = {
     "Split": "dataset",
     "Block": "network",
+    "TaskUse": "task",
     "Objective": "loss",
     "MetricUse": "metric",
     "Stage": "solver",
@@ -32,22 +34,32 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
     schema = written_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "restore_hub pipeline spec"
+    definitions = schema["$defs"]
     for definition, kind in PLACES.items():
-        place = schema["$defs"][definition]
-        reserved = dict(place["properties"])
-        place.pop("additionalProperties", None)
-        names = _spellings(registry, kind)
-        place["properties"][kind] = {"enum": sorted(names)}
-        options = [
-            {
-                "if": {"properties": {kind: {"enum": spellings}}, "required": [kind]},
-                "then": _options(registry, kind, spellings[0], reserved, schema),
-            }
-            for spellings in _grouped(names)
-        ]
-        if options:  # a kind may have no component, and an empty list isn't a valid schema
-            place["allOf"] = options
+        _list_components(definitions[definition], registry, kind, definitions)
+    for kind in KIND_OF.values():
+        model = nested_model(kind)
+        place = model.model_json_schema()
+        _list_components(place, registry, kind, definitions)
+        definitions[model.__name__] = {"anyOf": [place["properties"][kind], place]}
     return schema
+
+
+def _list_components(place: dict[str, Any], registry: Registry, kind: str, definitions: dict[str, Any]) -> None:
+    """Fill in a place that names a component of a kind: the names, and the options that go with each."""
+    reserved = dict(place["properties"])
+    place.pop("additionalProperties", None)
+    names = _spellings(registry, kind)
+    place["properties"][kind] = {"enum": sorted(names)}
+    options = [
+        {
+            "if": {"properties": {kind: {"enum": spellings}}, "required": [kind]},
+            "then": _options(registry, kind, spellings[0], reserved, definitions),
+        }
+        for spellings in _grouped(names)
+    ]
+    if options:  # a kind may have no component, and an empty list isn't a valid schema
+        place["allOf"] = options
 
 
 def _spellings(registry: Registry, kind: str) -> dict[str, str]:
@@ -67,7 +79,7 @@ def _grouped(names: dict[str, str]) -> list[list[str]]:
 
 
 def _options(
-    registry: Registry, kind: str, name: str, reserved: dict[str, Any], schema: dict[str, Any]
+    registry: Registry, kind: str, name: str, reserved: dict[str, Any], definitions: dict[str, Any]
 ) -> dict[str, Any]:
     component = registry.find(kind, name)
     try:
@@ -75,7 +87,8 @@ def _options(
         options = model.model_json_schema(ref_template="#/$defs/{model}")
     except (PluginError, PydanticUserError):
         return {"description": component.summary}
-    schema["$defs"].update(options.pop("$defs", {}))
+    for definition, model_schema in options.pop("$defs", {}).items():
+        definitions.setdefault(definition, model_schema)  # that of a nested component may be filled in already
     return {
         "description": component.summary,
         "properties": {**dict.fromkeys(reserved, True), **options.get("properties", {})},

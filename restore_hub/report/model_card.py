@@ -14,7 +14,7 @@ _DOES = {
     "raw-to-rgb": "Takes a RAW photograph (Bayer) and gives a finished picture (sRGB).",
     "raw-to-raw": "Takes a RAW photograph (Bayer) and gives its mosaic with less noise.",
     "rgb-to-rgb": "Takes a picture (sRGB) and gives a picture (sRGB).",
-    "tensors": "Takes tensors and gives a tensor; run it with onnxruntime.",
+    "tensors": "Takes tensors and gives tensors; run it with onnxruntime or `restore_hub.load`.",
 }
 _CALL = {
     "raw-to-rgb": "photo.dng -o out.png",
@@ -61,7 +61,8 @@ def model_card(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool, pictu
 def _running(facts: Mapping[str, Any], manifest: Manifest, in_zoo: bool) -> Iterator[str]:
     source = f"zoo:{facts['name']}" if in_zoo else "model.onnx"
     yield "## Run it"
-    lines = [f"restore-hub restore {source} {_CALL[manifest.kind]}"] if manifest.kind in _CALL else []
+    needed = "".join(f" --input {tensor.name}=NUMBER" for tensor in manifest.numbers if tensor.default is None)
+    lines = [f"restore-hub restore {source} {_CALL[manifest.kind]}{needed}"] if manifest.kind in _CALL else []
     yield "\n".join(["```sh", *lines, f"restore-hub verify {source}", "```"])
     tensors = [*(("input", tensor) for tensor in manifest.inputs), *(("output", tensor) for tensor in manifest.outputs)]
     yield _table(["", "name", "type", "shape", "default", "meaning"], [_tensor(*tensor) for tensor in tensors])
@@ -108,7 +109,7 @@ def _measured(metrics: Mapping[str, Any]) -> Iterator[str]:
         return
     names = list(metrics["mean"])
     rows = [[picture, *(_value(values, name) for name in names)] for picture, values in metrics["each"].items()]
-    count = f"mean of {metrics['pictures']}" if metrics["pictures"] else "mean"
+    count = f"all {metrics['pictures'] or ''}".rstrip()
     yield _table(
         ["held-out picture", *names], [*rows, [f"**{count}**", *(_value(metrics["mean"], name) for name in names)]]
     )

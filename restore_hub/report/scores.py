@@ -13,8 +13,12 @@ from restore_hub.plugins import default_registry
 from restore_hub.report.html import Child, Node, element, note, section, table
 from restore_hub.report.run_facts import RunFacts
 from restore_hub.report.scale import number
+from restore_hub.spec.models import TaskUse
 
-RULE = "Values are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Means over the holdout pictures."
+RULE = (
+    "Pictures are clipped to [0, 1] and rounded to 8 bits; nothing is cropped. Values are means over the holdout "
+    "samples, unless a metric measures all of them together."
+)
 
 OWN = "The problem defines these metrics and measures them itself."
 
@@ -79,7 +83,7 @@ def metric_section(run: RunFacts, exported: Mapping[str, Model | str]) -> Node:
         table(["metric", *columns], rows, kind="numbers"),
         optimistic,
         element("ul", {"class": "note"}, *listed),
-        note(OWN if run.spec.get("problem") else RULE),
+        note(OWN if _own_problem(run) else RULE),
     )
 
 
@@ -94,7 +98,7 @@ def _at(run: RunFacts, step: int) -> dict[str, float]:
 
 def _recipe(run: RunFacts, name: str) -> str:
     """Return the first line of the component's docstring, and the tensors that it compares."""
-    problem = run.spec.get("problem")
+    problem = _own_problem(run)
     if problem:
         return (
             f"as {problem.get('problem')} defines it; {'higher' if _higher_is_better(run, name) else 'lower'} is better"
@@ -109,9 +113,15 @@ def _recipe(run: RunFacts, name: str) -> str:
     return f"{line.replace('`', '')} ({use.get('metric', name)}; {compared}{with_options})"
 
 
+def _own_problem(run: RunFacts) -> dict[str, Any]:
+    """Return the problem that defines the metrics itself; empty where they're registered ones."""
+    own = isinstance(run.spec.get("metrics"), list)
+    return dict(run.spec.get("problem") or {}) if own else {}
+
+
 def _higher_is_better(run: RunFacts, name: str) -> bool:
     """Return a metric's own direction; up if its plugin isn't installed."""
-    problem = run.spec.get("problem")
+    problem = _own_problem(run)
     if not problem:
         return bool(getattr(_component(run, name), "higher_is_better", True))
     try:
@@ -121,9 +131,24 @@ def _higher_is_better(run: RunFacts, name: str) -> bool:
 
 
 def _component(run: RunFacts, name: str) -> Any:
-    """Return the class of a metric; `None` if its plugin isn't installed."""
+    """Return the class of a metric, or what a task has; `None` if its plugin isn't installed."""
     use = run.spec["metrics"][name]
     try:
-        return default_registry().find("metric", str(use["metric"])).load()
+        metric = str(use["metric"])
+        block, _, own = metric.partition(".")
+        task = run.spec["blocks"].get(block, {}).get("task") if own else None
+        return default_registry().find("metric", metric).load() if task is None else _of_task(run, block, task, own)
     except (RestoreHubError, TypeError, KeyError):
+        return None
+
+
+def _of_task(run: RunFacts, block: str, task: str, metric: str) -> Any:
+    """Return a metric of a task, from its class where it's there."""
+    target = default_registry().find("task", task).load()
+    if metric in getattr(target, "metrics", {}):
+        return target.metrics[metric]
+    options = {key: value for key, value in run.spec["blocks"][block].items() if key not in TaskUse.reserved_keys()}
+    try:
+        return target(**options).metrics[metric]
+    except Exception:  # a plugin's code raises what it likes, and options may be paths or components
         return None

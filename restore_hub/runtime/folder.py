@@ -43,6 +43,7 @@ def restore_folder(
     overwrite: bool = False,
     device: str | None = None,
     tile: int | None = None,
+    inputs: Mapping[str, float] | None = None,
     report: Report | None = None,
 ) -> RestoredFolder:
     """Run one exported file, or several one after the other, on every photograph in a folder that it takes.
@@ -53,7 +54,7 @@ def restore_folder(
     that were changed since.
 
     Args:
-        model, gain, balance, bits, device, tile: as for `restore`.
+        model, gain, balance, bits, device, tile, inputs: as for `restore`.
         folder: where the photographs are.
         out: folder of the results, created if needed.
         format: of the results; by default `png`, and `dng` if the model denoises mosaics.
@@ -67,7 +68,7 @@ def restore_folder(
         ModelFileError: as `restore`.
     """
     folder, out = Path(folder), Path(out)
-    options = RestoreOptions(gain, balance, bits, tile)
+    options = RestoreOptions(gain, balance, bits, tile, dict(inputs or {}))
     if jobs < 1:
         raise DataError("restore.bad-jobs", "jobs", got=jobs)
     loaded = as_sequence(model, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from restore_hub.photo.raw.mosaic import RawImage, exposure_gain
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub.photo.raw.white_balance import with_balance
 from restore_hub.photo.tiff import Directory
+from restore_hub.runtime.numbers import feeds_of
 from restore_hub.runtime.restore_options import RestoreOptions, takes_raw
 
 _MENTIONED = 0.01  # share of clipped values that deserves a note
@@ -56,7 +57,8 @@ def read_photo(model: ModelSequence, photo: Path, options: RestoreOptions) -> Ph
     Raises:
         DataError: it can't be read, or the model takes another kind.
     """
-    return _read_raw(model, photo, options) if takes_raw(model) else _read_picture(model, photo)
+    read = _read_raw(model, photo, options) if takes_raw(model) else _read_picture(model, photo)
+    return replace(read, feeds={**read.feeds, **feeds_of(model, options.inputs)})
 
 
 def _read_raw(model: ModelSequence, photo: Path, options: RestoreOptions) -> PhotoInput:
@@ -99,4 +101,5 @@ def _read_picture(model: ModelSequence, photo: Path) -> PhotoInput:
     picture = read_picture(photo)
     tensor = np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)[None], np.float32)
     record = {"colour": "sRGB, as there's no profile" if picture.icc is None else profile_name(picture.icc)}
-    return PhotoInput({model.inputs[0].name: tensor}, 1, picture.icc, picture.exif, picture.notes, record)
+    name = next(info.name for info in model.inputs if info.is_spatial)
+    return PhotoInput({name: tensor}, 1, picture.icc, picture.exif, picture.notes, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from restore_hub.photo.raw.dng_writer import encode_dng, encode_linear_dng
 from restore_hub.photo.raw.mosaic import in_levels
 from restore_hub.photo.raw.white_balance import Balance
 from restore_hub.photo.tiff import Directory, text
+from restore_hub.runtime.numbers import Used, numbers_used
 from restore_hub.runtime.photo_input import PhotoInput, read_photo
 from restore_hub.runtime.restore_options import RestoreOptions, check_output, is_dng
 
@@ -38,10 +39,10 @@ class Restored:
         path: the picture written.
         height, width: its size when it is upright.
         bits: bits a channel.
-        notes: lines that tell which gain and white balance were used, and what was left out.
-        record: what its EXIF says was done: `restore_hub` (version), `model` (name, sha256) or for several files
-            `models` (a list of these, in order), `colour`, and for RAW `gain` (value, rule) and `balance` (factors of
-            R, Gr, Gb, B, and source).
+        notes: lines that tell which numbers, gain and white balance were used, and what was left out.
+        record: what its EXIF says was done: `restore_hub` (version), `model` (name, sha256, and `inputs` if it takes
+            numbers) or for several files `models` (a list of these, in order), `colour`, and for RAW `gain` (value,
+            rule) and `balance` (factors of R, Gr, Gb, B, and source).
     """
 
     path: Path
@@ -63,6 +64,7 @@ def restore(
     overwrite: bool = False,
     device: str | None = None,
     tile: int | None = None,
+    inputs: Mapping[str, float] | None = None,
 ) -> Restored:
     """Run one exported file, or several one after the other, on one photograph.
 
@@ -81,13 +83,16 @@ def restore(
         overwrite: replace an existing `out`.
         device: a key of `restore_hub.model.devices.PROVIDERS`; by default `cpu`, or where the model is loaded.
         tile: side of a large picture's tiles, 0 for none; by default chosen by size and free memory.
+        inputs: numbers that the model takes, such as `{"sigma": 0.1}`, in the range that it states. Those with a
+            default may be left out. Files in sequence that take a number of the same name get the same.
 
     Raises:
-        DataError: the photo can't be read, or the picture can't be written.
+        DataError: the photo can't be read, the picture can't be written, or a number is unknown, missing or out of
+            range.
         ModelFileError: the model can't be used for it.
     """
     photo, out = Path(photo), Path(out)
-    options = RestoreOptions(gain, balance, bits, tile)
+    options = RestoreOptions(gain, balance, bits, tile, dict(inputs or {}))
     options.bits_of(out)
     check_output(out, overwrite, [photo, *(locate(model) if isinstance(model, str | Path) else [])])
     if not out.parent.is_dir():  # before minutes of work
@@ -119,23 +124,40 @@ def restore_to_bytes(
     made, tile_notes = run(model, read.feeds, options.tile, share)
     if not np.isfinite(made).all():
         raise ModelFileError("restore.not-finite", photo, model=model.path)
-    record, exif, lost = _history(model, read)
+    used = numbers_used(model, options.inputs)
+    record, exif, lost = _history(model, read, used)
     bits = options.bits_of(out)
     if read.raw is not None and model.kind == "raw-to-raw":
         data = encode_dng(in_levels(replace(read.raw, mosaic=made[0], noise=None)), str(out), exif)
     else:
         data = _encode(out, made.transpose(1, 2, 0), bits, read, exif)
     height, width = orient(made[0], read.orientation).shape
-    return Restored(out, height, width, bits, (*read.notes, *lost, *tile_notes), record), data
+    notes = (*_notes(model, used), *read.notes, *lost, *tile_notes)
+    return Restored(out, height, width, bits, notes, record), data
 
 
-def _history(model: ModelSequence, read: PhotoInput) -> tuple[dict[str, Any], Directory, tuple[str, ...]]:
+def _notes(model: ModelSequence, used: Sequence[Used]) -> Iterator[str]:
+    """Yield a line for each number, which says whose it is if several files run."""
+    for number in used:
+        where = f"{number.model.path.name}: " if len(model.models) > 1 else ""
+        yield f"{where}{number.name} {number.value:.4g} ({number.source})"
+
+
+def _history(
+    model: ModelSequence, read: PhotoInput, used: Sequence[Used]
+) -> tuple[dict[str, Any], Directory, tuple[str, ...]]:
     """Return the record of what was done, the EXIF that holds it, and notes."""
-    models = [{"name": part.manifest.name, "sha256": part.graph.sha256} for part in model.models]
+    models = [_entry(part, used) for part in model.models]
     by = {"model": models[0]} if len(models) == 1 else {"models": models}
     record = {"restore_hub": version("restore-hub"), **by, **read.record}
     exif, notes = with_record({**read.exif, SOFTWARE: text(f"restore_hub {version('restore-hub')}")}, record)
     return record, exif, notes
+
+
+def _entry(part: Model, used: Sequence[Used]) -> dict[str, Any]:
+    entry = {"name": part.manifest.name, "sha256": part.graph.sha256}
+    inputs = {number.name: number.value for number in used if number.model is part}
+    return {**entry, "inputs": inputs} if inputs else entry
 
 
 def _encode(out: Path, picture: NDArray[np.float32], bits: int, photo: PhotoInput, exif: Directory) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from restore_hub.errors import DataError, ModelFileError, reason_of
@@ -12,6 +12,7 @@ from restore_hub.model.signature import check_kind
 from restore_hub.photo.kind import PICTURE_SUFFIXES
 from restore_hub.photo.raw.mosaic import LARGEST_GAIN
 from restore_hub.photo.raw.white_balance import Balance, check_balance
+from restore_hub.runtime.numbers import check_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class RestoreOptions:
         balance: white balance for RAW.
         bits: bits a channel, 8 or 16.
         tile: side of a large picture's tiles; 0 for none.
+        inputs: numbers that the model takes, by name.
     """
 
     gain: float | None = None
     balance: Balance | None = None
     bits: int | None = None
     tile: int | None = None
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values out of range with a DataError."""
@@ -54,12 +57,14 @@ class RestoreOptions:
         """Refuse what a model can't do.
 
         Raises:
-            DataError: a gain or a white balance for pictures, or a mosaic in a picture format.
+            DataError: a gain or a white balance for pictures, a mosaic in a picture format, or as `check_numbers`.
             ModelFileError: the model takes no photographs.
         """
         if model.kind == "raw-to-raw" and not is_dng(out):
             raise DataError("restore.mosaic-needs-dng", out, model=model.path, name=out.with_suffix(".dng").name)
-        if takes_raw(model):
+        raw = takes_raw(model)
+        check_numbers(model, self.inputs)
+        if raw:
             return
         for value, option in ((self.gain, "gain"), (self.balance, "balance")):
             if value is not None:

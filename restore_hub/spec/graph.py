@@ -75,9 +75,9 @@ def build_graph(document: Document, spec: Spec) -> Graph:
             if tensor in producer:
                 raise document.error("spec.tensor-made-twice", *place, tensor=tensor, block=producer[tensor])
             producer[tensor] = name
-    reads = {name: tuple(block.inputs.values()) for name, block in spec.blocks.items()}
+    reads = {name: tuple(block.tensors.values()) for name, block in spec.blocks.items()}
     for name, block in spec.blocks.items():
-        _check_names(document, producer, block.inputs, "blocks", name, "inputs")
+        _check_names(document, producer, block.tensors, "blocks", name, "inputs")
     for name, objective in spec.objectives.items():
         _check_names(document, producer, objective.inputs, "objectives", name, "inputs")
     before = {name: {producer[t] for t in tensors if t in producer} for name, tensors in reads.items()}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from restore_hub.errors import nearest
+from restore_hub.nested import WithOptions
 
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
 LEVEL_NAMES: tuple[Literal["upper", "lower"], ...] = ("upper", "lower")
@@ -41,7 +44,9 @@ def _not_reserved(name: str) -> str:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 BlockName = Annotated[Name, AfterValidator(_not_reserved)]
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_./-]*$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
 Blocks = Annotated[Distinct, Field(min_length=1)]
@@ -59,22 +64,6 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class WithOptions(BaseModel):
-    """A component by name, with its options beside the keys that the spec language reserves."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the component: all keys that the language does not reserve."""
-        return dict(self.model_extra or {})
-
-    @classmethod
-    def reserved_keys(cls) -> tuple[str, ...]:
-        """Return the keys that the language reserves here."""
-        return tuple(cls.model_fields)
-
-
 class Split(WithOptions):
     """One split of the data."""
 
@@ -88,17 +77,64 @@ class Split(WithOptions):
     )
 
 
-class Block(WithOptions):
+class ReadsInputs:
+    """Something with `inputs`: tensors by name, and numbers."""
+
+    if TYPE_CHECKING:
+        inputs: dict[str, str | float]
+
+    @property
+    def tensors(self) -> dict[str, str]:
+        """The tensor that each input port reads, without the numbers."""
+        return {port: source for port, source in self.inputs.items() if isinstance(source, str)}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that are written in the spec, by input port."""
+        return {port: source for port, source in self.inputs.items() if not isinstance(source, str)}
+
+
+class Block(ReadsInputs, WithOptions):
     """One network in the chain."""
 
     network: str = Field(description="name of the network component")
-    inputs: dict[str, str] = Field(description="the network's input ports, each with the tensor that it reads")
+    inputs: dict[str, str | Number] = Field(
+        description="the network's input ports, each with the tensor that it reads; a number, such as a noise "
+        "level, can be written here itself, or left out where its port has a default"
+    )
     outputs: Annotated[list[str], Field(min_length=1)] = Field(
         description="names for the tensors that the network makes, in the order of its output ports"
     )
     weights: str | None = Field(
         default=None, description="file of weights to start from: a checkpoint of a run, or a published one"
     )
+
+
+class TaskUse(ReadsInputs, WithOptions):
+    """A network with its own losses and metrics: the block `detect` brings the objectives `detect.<loss>`."""
+
+    task: str = Field(description="name of the task component")
+    inputs: dict[str, str | Number] = Field(
+        description="the network's input ports, each with the tensor that it reads, or a number, as for any block"
+    )
+    targets: dict[str, str] = Field(
+        default_factory=dict, description="the task's targets, each with the tensor that holds it"
+    )
+    outputs: list[str] = Field(
+        default_factory=list,
+        description="names for the network's first output ports; the others are called `<block>.<port>`",
+    )
+    weights: str | None = Field(default=None, description="file of weights to start from, as for any block")
+
+
+def _block_or_task(entry: Any) -> str:
+    # The tags show up in pydantic's places of errors; as keys of a spec they'd be mistaken for a part of it.
+    return "a task" if isinstance(entry, TaskUse) or (isinstance(entry, dict) and "task" in entry) else "a block"
+
+
+BlockOrTask: TypeAlias = Annotated[
+    Annotated[Block, Tag("a block")] | Annotated[TaskUse, Tag("a task")], Discriminator(_block_or_task)
+]
 
 
 class Objective(WithOptions):
@@ -111,10 +147,11 @@ class Objective(WithOptions):
 class MetricUse(WithOptions):
     """One metric over named tensors."""
 
-    metric: str = Field(description="name of the metric component")
+    metric: str = Field(description="name of the metric component, or `<block>.<metric>` of a task")
     inputs: dict[str, str] = Field(
         default_factory=dict,
-        description="the metric's arguments, each with its tensor; empty compares `export.chain` with `data.rgb`",
+        description="the metric's arguments, each with its tensor; empty compares `export.chain` with `data.rgb`, or "
+        "means what the task wires",
     )
 
 
@@ -273,6 +310,7 @@ class Export(Strict):
 
 
 CHAIN_KEYS = ("data", "blocks", "objectives")
+PROBLEM_LACKS = ("blocks", "objectives")
 
 
 class Spec(Strict):
@@ -289,13 +327,13 @@ class Spec(Strict):
     plugins: list[str] = Field(default_factory=list, description="plugins that must be loaded, by name")
     problem: ProblemUse | None = Field(
         default=None,
-        description="a problem, for a model that isn't a chain of blocks, instead of `data`, `blocks`, `objectives`",
+        description="a problem, for a model that isn't a chain of blocks, instead of `blocks` and `objectives`",
     )
     data: dict[Name, Split] = Field(
         default_factory=dict, description="the splits by name; `holdout` is reserved for measuring"
     )
-    blocks: dict[BlockName, Block] = Field(
-        default_factory=dict, description="the networks by name; `chain` is reserved"
+    blocks: dict[BlockName, BlockOrTask] = Field(
+        default_factory=dict, description="the networks and tasks by name; `chain` is reserved"
     )
     objectives: dict[Name, Objective] = Field(default_factory=dict, description="the losses by name")
     stages: list[Stage] = Field(
@@ -306,10 +344,10 @@ class Spec(Strict):
         description="of the networks while they train; `bf16`: autocast to bfloat16, with weights, losses and finite "
         "differences in float32",
     )
-    metrics: Distinct | dict[Name, MetricUse] = Field(
+    metrics: Distinct | dict[MetricName, MetricUse] = Field(
         default_factory=list,
         description="metrics on `holdout`: a list compares `export.chain` with `data.rgb`, a mapping names the "
-        "tensors; with `problem` a list of the problem's own",
+        "tensors; by default those of the tasks; with `problem` a list of the problem's own",
     )
     validate_every: Count | None = Field(
         default=None, description="outer steps between measurements; each stage's end is always measured"
@@ -320,25 +358,42 @@ class Spec(Strict):
     export: Export = Field(default_factory=Export, description="what becomes ONNX")
     tracker: TrackerUse | None = Field(default=None, description="where the run is recorded besides its folder")
 
+    @property
+    def tasks(self) -> dict[str, TaskUse]:
+        """The blocks that are tasks."""
+        return {name: entry for name, entry in self.blocks.items() if isinstance(entry, TaskUse)}
+
+    @property
+    def measures(self) -> bool:
+        """Whether metrics are named, or left to the tasks."""
+        return bool(self.metrics) or (bool(self.tasks) and "metrics" not in self.model_fields_set)
+
     @model_validator(mode="after")
     def _chain_or_problem(self) -> Spec:
-        given = [key for key in CHAIN_KEYS if key in self.model_fields_set]
+        given = [key for key in PROBLEM_LACKS if key in self.model_fields_set]
         if self.problem is None:
-            missing = [key for key in CHAIN_KEYS if not getattr(self, key) and (self.stages or key == "blocks")]
+            brought = "objectives" if self.tasks else None
+            missing = [
+                key
+                for key in CHAIN_KEYS
+                if not getattr(self, key) and (self.stages or key == "blocks") and key != brought
+            ]
             if missing:
                 raise _refusal("spec.missing-section", key=missing[0])
             return self
         if given:
             raise _refusal("spec.problem-section", key=given[0])
-        if self.export.blocks or self.export.chain is not None:
+        if self.export.chain is not None:
             raise _refusal("spec.problem-exports")
-        if not isinstance(self.metrics, list):
+        if self.data and self.metrics and isinstance(self.metrics, list):
+            raise _refusal("spec.problem-metric-list")
+        if not self.data and not isinstance(self.metrics, list):
             raise _refusal("spec.problem-metrics")
         return self
 
     @model_validator(mode="after")
     def _patience_needs_measurements(self) -> Spec:
-        if any(stage.patience for stage in self.stages) and not (self.metrics and self.validate_every):
+        if any(stage.patience for stage in self.stages) and not (self.measures and self.validate_every):
             raise _refusal("spec.unmeasured-patience")
         return self
 

@@ -28,19 +28,21 @@ class Document:
         data: the values.
         places: (line, column), from 1, by key path; an overridden value has none.
         overridden: the `--set` that gave a value, by key path.
+        moved: where what isn't in the file itself, such as the objectives of a task, is written, by key path.
     """
 
     path: Path
     data: dict[str, Any]
     places: dict[Path_, tuple[int, int]] = field(default_factory=dict)
     overridden: dict[Path_, str] = field(default_factory=dict)
+    moved: dict[Path_, Path_] = field(default_factory=dict)
 
     def at(self, *keys: str | int) -> str:
         """Return `file:line:col key.path` of a value, or of its nearest ancestor that the file has.
 
         For a value from the command line it is `--set key.path`, followed by the value's own path where it lies deeper.
         """
-        keys = tuple(key for key in keys if key != "")
+        keys = self._written(tuple(key for key in keys if key != ""))
         dotted = ".".join(map(str, keys))
         for length in range(len(keys), -1, -1):
             if keys[:length] in self.overridden:
@@ -51,6 +53,12 @@ class Document:
                 return f"{self.path}:{line}:{column} {dotted}".rstrip()
         return f"{self.path} {dotted}".rstrip()
 
+    def _written(self, keys: Path_) -> Path_:
+        for length in range(len(keys), 0, -1):
+            if keys[:length] in self.moved:
+                return (*self.moved[keys[:length]], *keys[length:])
+        return keys
+
     def error(self, code: str, *keys: str | int, what: str = "", mend: str = "", **facts: Any) -> SpecError:
         """Return the error with a code about the value at `keys`."""
         return SpecError(code, self.at(*keys), what=what, mend=mend, **facts)
@@ -60,7 +68,7 @@ class Document:
         if not isinstance(error, OptionError):
             return error.at(self.at(*keys), SpecError)
         found = error.at("", SpecError)
-        found.place = self.at(*keys, *error.option.split("."))
+        found.place = self.at(*keys, *(int(part) if part.isdecimal() else part for part in error.option.split(".")))
         return found
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from restore_hub.options import options_of
 from restore_hub.registry import Component
+from restore_hub.testing.metrics import check_metric
 from restore_hub.testing.networks import check_network
-from restore_hub.testing.parts import check_dataset, check_loss, check_metric
+from restore_hub.testing.parts import check_dataset, check_loss
 from restore_hub.testing.problems import check_problem
 from restore_hub.testing.require import require
 from restore_hub.testing.solvers import check_solver
+from restore_hub.testing.tasks import check_task
 
 __all__ = [
     "check_component",
@@ -27,6 +29,7 @@ __all__ = [
     "check_network",
     "check_problem",
     "check_solver",
+    "check_task",
 ]
 
 
@@ -45,6 +48,7 @@ def check_component(component: Component, **options: Any) -> None:
     options_of(target)  # raises if a type hint is missing
     checks: dict[str, Callable[..., None]] = {
         "network": check_network,
+        "task": check_task,
         "loss": check_loss,
         "metric": check_metric,
         "problem": check_problem,

@@ -34,8 +34,9 @@ def check_network(target: Any, /, **options: Any) -> None:
     It checks the declared ports; shapes at several sizes down to one pixel; dtypes and finite values in float32,
     float64 and bfloat16 autocast; that evaluation is reproducible, changes no state and treats each picture of a batch
     independently, as must training except in torch's batch normalisation; that gradients reach every parameter and
-    input in training, also with other tensors in place of the parameters; that saved weights load; and that the ONNX
-    export has dynamic sizes and agrees with PyTorch to 1e-4 in onnxruntime at two more sizes.
+    input in training, also with other tensors in place of the parameters; that saved weights load; that a number's
+    default is one that its port admits; and that the ONNX export has dynamic sizes and agrees with PyTorch to 1e-4 in
+    onnxruntime at two more sizes, unless it takes or gives ragged values, whose lengths no graph knows.
 
     Args:
         target: a class (made with `options`) or a network, which stays as it was.
@@ -83,6 +84,8 @@ def _check_declaration(name: str, network: Any) -> None:
     require(isinstance(multiple, int) and multiple >= 1, f"{name}.size_multiple is {multiple!r}, not an int from 1")
     for port, declared in network.inputs.items():
         require(declared.fixed or declared.ragged, f"{name}: the input {port!r} must declare its channels")
+        good = declared.default is None or declared.admits(declared.default)
+        require(good, f"{name}: the default of {port!r} is {declared.default}, and its port says {declared.describe()}")
     parameters = list(inspect.signature(network.forward).parameters)
     require(
         parameters == list(network.inputs),
@@ -111,6 +114,10 @@ def _value(port: Port, samples: list[Any], dtype: torch.dtype) -> Any:
 
 def _run(name: str, network: Any, inputs: list[Any]) -> dict[str, Tensor]:
     """Return the output of each port; of a ragged one, the values of all samples."""
+    return {port: _content(made) for port, made in _outputs(name, network, inputs).items()}
+
+
+def _outputs(name: str, network: Any, inputs: list[Any]) -> dict[str, Tensor | Ragged]:
     shapes = ", ".join(str(tuple(_content(x).shape)) for x in inputs)
     try:
         result = network(*inputs)
@@ -126,7 +133,7 @@ def _run(name: str, network: Any, inputs: list[Any]) -> dict[str, Tensor]:
         wanted = "Ragged" if declared.ragged else "Tensor"
         same = isinstance(made, Ragged) == declared.ragged
         require(same, f"{name}: {port!r} is a {type(made).__name__}; its port says {wanted}")
-    return {port: _content(made) for port, made in zip(network.outputs, results, strict=True)}
+    return dict(zip(network.outputs, results, strict=True))
 
 
 def _content(value: Any) -> Tensor:
@@ -171,14 +178,14 @@ def _check_evaluation(name: str, network: Any) -> None:
     before = copy.deepcopy(network.state_dict())
     inputs = _inputs(network, (9, 14), batch=2)
     with torch.no_grad():
-        first, second = _run(name, network, inputs), _run(name, network, inputs)
-        alone = _run(name, network, [x.split([1, 1])[1] for x in inputs])
-    for port, declared in network.outputs.items():
-        require(torch.equal(first[port], second[port]), f"{name}: {port!r} differs between two evaluations")
-        if declared.ragged:
-            continue
-        difference = difference_of(alone[port], first[port][1:])
-        require(difference <= 1e-4, f"{name}: {port!r} of a picture depends on other pictures in the batch")
+        first, second = _outputs(name, network, inputs), _run(name, network, inputs)
+        alone = _outputs(name, network, [x.split([1, 1])[1] for x in inputs])
+    for port, made in first.items():
+        require(torch.equal(_content(made), second[port]), f"{name}: {port!r} differs between two evaluations")
+        require(
+            _apart(alone[port], 0, made, 1) <= 1e-4,
+            f"{name}: {port!r} of a picture depends on other pictures in the batch",
+        )
     for key, value in network.state_dict().items():
         require(torch.equal(value, before[key]), f"{name}: evaluation changes the state {key!r}")
 
@@ -194,23 +201,28 @@ def _check_training(name: str, network: Any) -> None:
     for batch in (inputs, other):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # for dropout
-            found.append(_run(name, network, batch))
-    for port, declared in network.outputs.items():
-        if declared.ragged:
-            continue
-        difference = difference_of(found[0][port][:1], found[1][port][:1])
+            found.append(_outputs(name, network, batch))
+    for port in network.outputs:
         require(
-            difference <= 1e-4,
+            _apart(found[0][port], 0, found[1][port], 0) <= 1e-4,
             f"{name}: in training, {port!r} of a picture depends on other pictures in the batch; use one of torch's "
             "batch normalisation layers, the only ones that training recognises",
         )
+
+
+def _apart(one: Tensor | Ragged, index: int, other: Tensor | Ragged, at: int) -> float:
+    """Return how far a sample is from one of another batch; infinite if it has another shape."""
+    first, second = list(one)[index], list(other)[at]
+    if first.shape != second.shape:
+        return math.inf
+    return difference_of(first, second)
 
 
 def _half(value: Any, port: Port) -> Any:
     """Return a batch of two whose second sample is nearer to the lowest value."""
     first, second = value.split([1, 1])
     content = _content(second)
-    content = port.low + 0.5 * (content - port.low) if content.is_floating_point() else content.flip(0)
+    content = port.low + 0.5 * (content - port.low) if content.is_floating_point() else content.flip(-1)
     return Ragged.cat([first, Ragged(content, second.lengths)]) if port.ragged else torch.cat([first, content])
 
 
@@ -306,14 +318,14 @@ def _check_export(name: str, network: Any) -> None:
 
     from restore_hub.export.trace import trace
 
+    if any(port.ragged for port in (*network.inputs.values(), *network.outputs.values())):
+        return
     wrapped = _Exported(network).eval()
     dynamic = [
         {1 + p.axes.index(axis): torch.export.Dim.DYNAMIC for axis in p.spatial} or None
         for p in network.inputs.values()
     ]
     inputs = _inputs(network, EXPORT_SIZE)
-    if any(port.ragged for port in network.inputs.values()):
-        return  # no file takes ragged values
     fixed = [port for port, declared in network.outputs.items() if declared.fixed]
     made = [f"output_{port}" for port in fixed]  # an input and an output may share a name
     try:

@@ -1,4 +1,4 @@
-"""Checks of losses, metrics and datasets."""
+"""Checks of losses and datasets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restore_hub.batch import Value
 from restore_hub.errors import RestoreHubError
 from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import lazy_tensor
+from restore_hub.ragged import Ragged
 from restore_hub.testing.require import finite, made, require
 
 STEP = 1e-8  # step of the differences, in float64
 
 
-def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **options: Any) -> None:
+def check_loss(target: Any, /, inputs: Mapping[str, Value] | None = None, **options: Any) -> None:
     """Check a loss: its (sum, count) adds up over the pictures of a batch, is finite and has a gradient.
 
     If the loss runs in float64, its second derivatives, which some solvers take, are compared with differences of the
@@ -28,8 +30,8 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
 
     Args:
         target: a class (made with `options`) or a loss.
-        inputs: named tensors with at least two pictures along the first axis; by default random ones with three
-            channels, or with twelve if the loss refuses three.
+        inputs: named tensors, or `Ragged` values, with at least two pictures along the first axis; by default random
+            tensors with three channels, or with twelve if the loss refuses three.
         options: options of the class.
 
     Raises:
@@ -41,17 +43,19 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
     if isinstance(loss, nn.Module):  # as in a run
         loss = copy.deepcopy(loss).requires_grad_(False).eval()
     tensors = dict(inputs) if inputs is not None else _loss_inputs(name, loss)
-    leaves = {k: v.detach().clone().requires_grad_(v.is_floating_point()) for k, v in tensors.items()}
+    leaves = {k: _leaf(v) for k, v in tensors.items()}
     total, count = _sum_and_count(name, loss(**leaves))
     require(total.requires_grad, f"{name}: the sum has no gradient")
     torch.autograd.backward(total)
     total = total.detach()
-    grads = [x.grad for x in leaves.values() if x.grad is not None]
+    moved = {k: x.grad for k, x in leaves.items() if isinstance(x, Tensor) and x.grad is not None}
+    grads = list(moved.values())
     require(any(bool(g.any()) for g in grads), f"{name}: no gradient reaches an input")
     require(all(finite(g) for g in grads), f"{name}: a gradient is not finite")
     pictures = min(len(x) for x in tensors.values())
     require(pictures >= 2, f"{name}: give the check at least two pictures")
-    parts = [_sum_and_count(name, loss(**{k: v[i : i + 1] for k, v in tensors.items()})) for i in range(pictures)]
+    each = {k: v.split([1] * len(v)) for k, v in tensors.items()}
+    parts = [_sum_and_count(name, loss(**{k: v[i] for k, v in each.items()})) for i in range(pictures)]
     sums, counts = sum(float(s.detach()) for s, _ in parts), sum(float(c) for _, c in parts)
     close = math.isclose(sums, float(total), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
     require(
@@ -59,17 +63,21 @@ def check_loss(target: Any, /, inputs: Mapping[str, Tensor] | None = None, **opt
         f"{name}: (sum, count) is ({float(total):.6g}, {float(count):g}) on a batch, but its pictures add up to "
         f"({sums:.6g}, {counts:g}); return sums and counts, not means",
     )
-    _check_second_derivatives(name, loss, tensors, [k for k, x in leaves.items() if x.grad is not None])
+    _check_second_derivatives(name, loss, tensors, list(moved))
 
 
-def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor], moved: Sequence[str]) -> None:
+def _leaf(value: Value) -> Value:
+    return value if isinstance(value, Ragged) else value.detach().clone().requires_grad_(value.is_floating_point())
+
+
+def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Value], moved: Sequence[str]) -> None:
     """Compare d^2 F v with a difference of dF along a random v.
 
     Inputs that aren't `moved` have no gradient, such as a reference whose features are computed without a graph. A kink
     (of |x| or a ReLU, say) between the ends of a difference spoils some entries, but rarely for two different v.
     """
     loss = copy.deepcopy(loss).double() if isinstance(loss, nn.Module) else loss
-    at = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+    at = {k: _double(v) for k, v in tensors.items()}
     generator = torch.Generator().manual_seed(0)
     try:
         off = min(_share_off(loss, at, moved, generator) for _ in range(2))
@@ -83,7 +91,12 @@ def _check_second_derivatives(name: str, loss: Any, tensors: Mapping[str, Tensor
     )
 
 
-def _share_off(loss: Any, at: Mapping[str, Tensor], moved: Sequence[str], generator: torch.Generator) -> float:
+def _double(value: Value) -> Value:
+    content = value.values if isinstance(value, Ragged) else value
+    return value.to(torch.float64) if content.is_floating_point() else value
+
+
+def _share_off(loss: Any, at: Mapping[str, Any], moved: Sequence[str], generator: torch.Generator) -> float:
     """Return the share of entries of d^2 F v that a difference doesn't confirm; TypeError if F isn't in float64."""
     along = {k: torch.randn(at[k].shape, generator=generator, dtype=torch.float64) for k in moved}
 
@@ -106,12 +119,12 @@ def _share_off(loss: Any, at: Mapping[str, Tensor], moved: Sequence[str], genera
     return float(off.double().mean())
 
 
-def _loss_inputs(name: str, loss: Any) -> dict[str, Tensor]:
+def _loss_inputs(name: str, loss: Any) -> dict[str, Value]:
     generator = torch.Generator().manual_seed(0)
     names = [p.name for p in tensors_of(loss)]
     refused = ""
     for channels in (3, 12):
-        tensors = {key: torch.rand((2, channels, 24, 20), generator=generator) for key in names}
+        tensors: dict[str, Value] = {key: torch.rand((2, channels, 24, 20), generator=generator) for key in names}
         try:
             loss(**tensors)
         except RestoreHubError as error:
@@ -128,36 +141,6 @@ def _sum_and_count(name: str, result: Any) -> tuple[Tensor, Any]:
     require(total.ndim == 0 and finite(total), f"{name}: the sum isn't a finite scalar: {total}")
     require(float(count) >= 0 and not getattr(count, "requires_grad", False), f"{name}: the count is {count}")
     return total, count
-
-
-def check_metric(target: Any, /, **options: Any) -> None:
-    """Check a metric: it returns a float, is better for a picture nearer to the reference, and refuses unequal sizes.
-
-    Args:
-        target: a class (made with `options`) or a metric.
-        options: options of the class.
-
-    Raises:
-        AssertionError: what failed.
-    """
-    metric, name = made(target, options)
-    higher = getattr(metric, "higher_is_better", None)
-    require(isinstance(higher, bool), f"{name}.higher_is_better is {higher!r}, not a bool")
-    rng = np.random.default_rng(0)
-    target_picture, noise = rng.random((32, 40, 3)), rng.normal(size=(32, 40, 3))
-    near, far = (np.round(np.clip(target_picture + s * noise, 0, 1) * 255) / 255 for s in (0.02, 0.2))
-    kept = target_picture.copy(), near.copy()
-    values = [metric(picture, target_picture) for picture in (target_picture, near, far)]
-    require(all(isinstance(v, float) and not math.isnan(v) for v in values), f"{name} returns {values}, not floats")
-    require(all(map(math.isfinite, values[1:])), f"{name} is not finite on unequal pictures: {values}")
-    require(values == sorted(values, reverse=bool(higher)), f"{name}: {values} for equal, near and far pictures")
-    unchanged = np.array_equal(kept[0], target_picture) and np.array_equal(kept[1], near)
-    require(unchanged, f"{name} changes its input pictures")
-    try:
-        metric(near[:-1], target_picture)
-    except RestoreHubError:
-        return
-    raise AssertionError(f"{name} compares pictures of different sizes; raise a RestoreHubError instead")
 
 
 def check_dataset(dataset: Any, /) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from restore_hub.evaluate.scores import Scores
 from restore_hub.spec import HOLDOUT
 from restore_hub.train.checkpoint import save_state
 from restore_hub.train.error_place import SMALLER_PICTURES, placed
-from restore_hub.train.problems.trainable import Evaluation
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.run_state import Position, Run, StageResult
 from restore_hub.train.stepper import Stepper
@@ -111,7 +111,7 @@ def _evaluate(run: Run, label: str) -> dict[str, float]:
     return means
 
 
-def _record(run: Run, found: Evaluation) -> None:
+def _record(run: Run, found: Scores) -> None:
     run.recorder.values(run.step, {f"holdout/{name}": value for name, value in found.means.items()})
     if found.each:
         run.recorder.holdout(run.step, found.each)

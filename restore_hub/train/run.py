@@ -221,4 +221,4 @@ def _make_tracker(plan: Plan, folder: RunFolder) -> Any:
     if plan.tracker is None:
         return None
     # Runs in one folder share a store, so they can be compared.
-    return plan.tracker.target(folder=folder.path.parent, **plan.tracker.options)
+    return plan.tracker.make(folder=folder.path.parent)

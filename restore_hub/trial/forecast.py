@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
+from restore_hub.evaluate.scores import PICTURES_KEPT
 from restore_hub.machine import free_disk, machine_memory
 from restore_hub.plan.plan import make_plan
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plugins import default_registry
 from restore_hub.spec import Spec, Stage, read_spec
 from restore_hub.train.error_place import LESS_MEMORY, SMALLER_PICTURES
-from restore_hub.train.problems.holdout import PICTURES_KEPT
 from restore_hub.train.progress import note
 from restore_hub.train.setup import require_stages
 from restore_hub.trial.probe_process import measure_in_process

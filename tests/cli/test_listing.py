@@ -80,6 +80,17 @@ class Loss(Module):
     def forward(self, prediction, target): ...
 """
 
+METRICS = """
+@hookimpl
+def register_metrics(register):
+    register("whole", "{stem}:Whole", summary="Of all samples")
+    register("single", "{stem}:Loss", summary="Of one sample")
+
+class Whole:
+    def update(self, found, wanted): ...
+    def compute(self): ...
+"""
+
 COMMAND = """
 import click
 from restore_hub.hookspecs import hookimpl
@@ -202,6 +213,13 @@ def test_show_reads_the_tensors_of_a_module_from_forward(file: Path) -> None:
     file.write_text(file.read_text() + MODULE)
     shown = _show(file, "shown-parts/net").output
     assert "  tensors: prediction, target\n" in shown
+
+
+def test_show_reads_the_tensors_of_a_metric(file: Path) -> None:
+    """From `update`, or of one sample from `__call__`."""
+    file.write_text(file.read_text() + METRICS.replace("{stem}", file.stem))
+    assert "  tensors: found, wanted\n" in _show(file, "shown-parts/whole").output
+    assert "  tensors: prediction, target\n" in _show(file, "shown-parts/single").output
 
 
 def test_data_runs_a_command_of_a_plugin_file(file: Path, write_plugin: Write) -> None:

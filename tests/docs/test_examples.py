@@ -18,7 +18,10 @@ from support.pages import PAGES, RUN, SHOWN, WRITTEN, Block, Walk, blocks_of
 
 PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
 # Pages of several commands that train or restore.
-LONG = {"docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in ("deploy", "raw", "training", "write-solver"))}
+LONG = {
+    "docs/tutorial.md",
+    *(f"docs/how-to/{name}.md" for name in ("deploy", "raw", "training", "write-solver", "write-task")),
+}
 # What a page has more of than a test has time for.
 NARROW = "--set blocks.generate.width=4 --set blocks.generate.depth=1"
 SMALLER = {
@@ -38,6 +41,7 @@ THERE = {
     "docs/tutorial.md": (),
     "docs/plugin-tutorial.md": ("photos",),
     "docs/how-to/write-solver.md": (),
+    "docs/how-to/write-task.md": ("photos",),
     "docs/reference/api.md": (),
 }
 

@@ -160,5 +160,5 @@ def test_a_file_without_a_manifest_is_refused(models: Path, tmp_path: Path) -> N
 def test_a_tensor_without_fixed_channels_is_refused(make: Make) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
     chain = build_chain(make(f"blocks.enhance={network}")).eval()
-    with refused("export.no-fixed-channels", tensor="stages"):
+    with refused("export.no-fixed-shape", tensor="stages"):
         deployed_chain(chain, "stages")

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,16 +14,17 @@ import pytest
 import torch
 
 from restore_hub import restore
+from restore_hub.evaluate.file import mosaic_of
+from restore_hub.evaluate.scores import Scores
 from restore_hub.export import deployed_chain, export_onnx, runs
-from restore_hub.export.file_scores import Scores, mosaic_of, planes_of, score_file
 from restore_hub.export.gate import save
+from restore_hub.export.int8_file import PSNR
 from restore_hub.export.quantise import Judge, open_judge, quantise
 from restore_hub.model.manifest import Speed
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import load
 from restore_hub.model.verify import verify
 from restore_hub.photo.pictures import read_picture
-from restore_hub.photo.raw.mosaic import pack
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plugins import default_registry
@@ -178,7 +178,10 @@ def test_what_loses_more_than_the_budget_is_refused(alone: Path, judge: Judge, c
 
 def test_the_budget_bounds_the_mean_loss(trained: Path, alone: Path, monkeypatch) -> None:
     """Losses of 1 and 0 dB have a mean of 0.5 dB: a budget of 0.5 allows it, and one of 0.49 doesn't."""
-    scores = {"chain.onnx": Scores((30.0, 20.0), {}), "chain.int8.onnx.part": Scores((29.0, 20.0), {})}
+    scores = {
+        name: Scores({PSNR: (first + 20.0) / 2}, {"0-a": {PSNR: first}, "1-b": {PSNR: 20.0}})
+        for name, first in (("chain.onnx", 30.0), ("chain.int8.onnx.part", 29.0))
+    }
     monkeypatch.setattr(Judge, "score", lambda _, model: scores[model.path.name])
     monkeypatch.setattr("restore_hub.export.runs.export_run", lambda *_: (alone,))
     speed = [Speed(ratio=0.5, threads=1, height=8, width=9)]
@@ -221,24 +224,3 @@ def test_a_spec_that_cannot_be_judged_is_refused_before_anything_is_written(
     (tmp_path / "spec.json").write_text(json.dumps({**resolved, "spec": {**resolved["spec"], **change}}))
     check(invoke("export", tmp_path, "--int8").exception, code, tmp_path)
     assert not (tmp_path / "export").exists()
-
-
-def test_a_mosaic_packs_to_the_planes_it_came_from(judge: Judge) -> None:
-    planes = judge.holdout.read(0, None)["raw"]
-    mosaic = mosaic_of(planes)
-    again = pack(mosaic[0, 0], (0, 0), np.zeros(4), np.ones(4), np.ones(4), 1.0)
-    np.testing.assert_allclose(again[:, : planes.shape[1], : planes.shape[2]], planes, atol=1e-6)
-    assert np.array_equal(planes_of(mosaic), planes)
-
-
-def test_a_mosaic_that_comes_out_is_judged_as_planes(judge: Judge) -> None:
-    """A file that returns its input, compared with that input."""
-
-    class Echo:
-        manifest = SimpleNamespace(kind="raw-to-raw")
-
-        def __call__(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
-            return feeds["mosaic"]
-
-    same = replace(judge.comparison, reference="data.raw", metrics={})
-    assert score_file(Echo(), judge.holdout, same).psnr == (100.0,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from restore_hub.errors import SpecError
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plan.dry_run import dry_run
+from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plugins import default_registry, load_plugins, registry_of
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, refused
@@ -63,6 +65,12 @@ def test_an_option_that_another_solver_had_can_be_left_out_as_the_error_says() -
 def test_metrics_that_name_their_tensors_need_no_chain(make: Callable[..., Plan]) -> None:
     metrics = "metrics={p: {metric: psnr, inputs: {prediction: rgb, target: data.rgb}}}"
     assert make("export={}", metrics).metrics["p"].inputs["prediction"] == "rgb"
+
+
+def test_a_resolved_spec_names_metrics_as_it_reads_them(make: Callable[..., Plan], tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(resolve(make("metrics=[std/psnr, ssim]"))), encoding="utf-8")
+    again = make_plan(read_spec(tmp_path / "spec.json"), default_registry())
+    assert list(again.metrics) == ["std/psnr", "ssim"]
 
 
 def test_a_failed_plugin_fails_the_spec_that_needs_it_with_its_own_error(write_plugin: Write) -> None:
@@ -131,6 +139,7 @@ def test_check_finds_what_would_fail_in_the_run(
 
 
 ODD = """
+import threading
 import torch
 from torch import nn
 from restore_hub import hookimpl
@@ -192,6 +201,16 @@ class ByPosition(Nowhere):
     def __call__(self, prediction, target, /):
         return 0.0
 
+class Endless(Nowhere):  # it never says what it found
+    higher_is_better = True
+    def update(self, prediction, target):
+        pass
+
+class Fixed(Nowhere):  # it holds what can't be copied
+    higher_is_better = True
+    def __init__(self):
+        self.lock = threading.Lock()
+
 class Anything(Nowhere):
     def __call__(self, **pictures):
         return 0.0
@@ -208,7 +227,7 @@ def register_losses(register):
 
 @hookimpl
 def register_metrics(register):
-    for name in ("Nowhere", "Broken", "ByPosition", "Anything"):
+    for name in ("Nowhere", "Broken", "ByPosition", "Anything", "Endless", "Fixed"):
         register(name.lower(), f"odd_parts:{name}", summary=name)
 """
 
@@ -256,6 +275,8 @@ def test_odd_losses_that_a_run_can_use_pass(odd: Callable[..., Plan], loss: str)
         ("metrics=[odd-parts/broken]", "spec.cannot-make", "metrics.0"),
         ("metrics={m: {metric: odd-parts/broken}}", "spec.cannot-make", "metrics.m"),
         ("metrics=[odd-parts/byposition]", "spec.no-named-inputs", "metrics.0.inputs.prediction"),
+        ("metrics=[psnr, odd-parts/endless]", "spec.promise-missing", "metrics.1.metric"),
+        ("metrics=[odd-parts/fixed]", "spec.metric-not-copied", "metrics.0"),
         ("metrics=[odd-parts/anything]", "spec.no-named-inputs", "metrics.0.inputs.prediction"),
     ],
 )

@@ -64,7 +64,7 @@ def test_the_figures_of_the_card_come_from_the_file_and_its_metrics(made: Path, 
     assert card == card_of(made)
     assert facts["metrics"]["mean"] == dict(manifest.metrics) == dict(finished.metrics)
     assert facts["metrics"]["pictures"] == len(facts["metrics"]["each"]) == 1
-    assert f"| **mean of 1** | {finished.metrics['psnr']:.4g} | {finished.metrics['ssim']:.4g} |" in card
+    assert f"| **all 1** | {finished.metrics['psnr']:.4g} | {finished.metrics['ssim']:.4g} |" in card
     assert re.findall(r"\| (\d) \| (std/\w+) \| (\d+) \|", card) == [("1", "std/joint", "3"), ("2", "std/ibgl", "2")]
     assert f"{manifest.provenance['parameters']:,} parameters" in card
     assert f"`{facts['model']['sha256']}`" in card

@@ -12,13 +12,15 @@ PAGE = "docs/reference/spec.md"
 
 
 def test_the_examples_parse_with_every_override_that_the_text_names(tmp_path: Path) -> None:
-    chain, problem = (block.text for block in blocks_of(PAGE) if block.language == "yaml")
+    chain, levels, problem = (block.text for block in blocks_of(PAGE) if block.language == "yaml")
     (tmp_path / "chain.yaml").write_text(chain, encoding="utf-8")
+    (tmp_path / "levels.yaml").write_text(chain.partition("\nstages:")[0] + "\n" + levels, encoding="utf-8")
     (tmp_path / "problem.yaml").write_text(problem, encoding="utf-8")
     shown = re.findall(r"`--set (?!key)(?:'([^']+=[^']*)'|([^\s'`]+=[^\s`]*))`", text_of(PAGE))
     overrides = [quoted or bare for quoted, bare in shown]
     assert len(overrides) >= 4
     assert len(parse(read_spec(tmp_path / "chain.yaml", overrides)).stages) == 2
+    assert len(parse(read_spec(tmp_path / "levels.yaml")).stages[0].levels) == 3
     assert len(parse(read_spec(tmp_path / "problem.yaml")).stages) == 1
 
 

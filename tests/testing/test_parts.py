@@ -1,4 +1,4 @@
-"""The conformance kit on losses, metrics and datasets."""
+"""The conformance kit on losses and datasets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from restore_hub.contracts import Port
 from restore_hub.errors import DataError
-from restore_hub.testing import check_dataset, check_loss, check_metric
+from restore_hub.testing import check_dataset, check_loss
 
 
 def _loss(forward: Callable[[Tensor, Tensor], Any]) -> type:
@@ -198,31 +198,6 @@ def test_a_compiled_loss_is_told_that_its_second_derivatives_are_missing() -> No
 def test_broken_loss_is_told_what_it_broke(loss: type, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_loss(loss)
-
-
-class Distance:
-    higher_is_better = False
-
-    def __call__(self, prediction: Any, target: Any) -> Any:
-        if prediction.shape != target.shape:
-            raise DataError("mine.sizes", what="sizes differ")
-        return float(np.mean(np.abs(prediction - target)))
-
-
-def test_metric_checks() -> None:
-    check_metric(Distance)
-
-    def halved(metric: Distance, prediction: Any, target: Any) -> Any:
-        prediction *= 0.5
-        return Distance.__call__(metric, prediction * 2, target)
-
-    for change, message in (
-        ({"higher_is_better": True}, "equal, near and far"),
-        ({"__call__": lambda own, a, b: Distance.__call__(own, a[:31], b[:31])}, "different sizes"),
-        ({"__call__": halved}, "input pictures"),
-    ):
-        with pytest.raises(AssertionError, match=message):
-            check_metric(type("Broken", (Distance,), change))
 
 
 class Pictures:

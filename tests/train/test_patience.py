@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from restore_hub import run
+from restore_hub.evaluate.scores import Scores
 from restore_hub.train.problems.chain import TrainableChain
-from restore_hub.train.problems.trainable import Evaluation
 from support import LOWLIGHT, refused
 from support.runs import journal, stop_after
 
@@ -24,10 +24,10 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace measuring by scores that follow the step."""
     steps: dict[int, int] = {}
 
-    def evaluate(trainable: TrainableChain, _: Any = None) -> Evaluation:
+    def evaluate(trainable: TrainableChain, _: Any = None) -> Scores:
         key = hash(tuple(float(p.detach().double().sum()) for p in trainable.blocks.parameters()))
         place = steps.setdefault(key, len(steps))
-        return Evaluation({"psnr": SCORES[place], "ssim": 0.0})
+        return Scores({"psnr": SCORES[place], "ssim": 0.0})
 
     monkeypatch.setattr(TrainableChain, "evaluate", evaluate)
 

@@ -11,22 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.bilevel import ALONE, Reduction
-from restore_hub.contracts import Metric
-from restore_hub.errors import SpecError
+from restore_hub.evaluate.chain import ChainPredictor
+from restore_hub.evaluate.scores import PICTURES_KEPT, Scores, score
 from restore_hub.export.runs import Exported, export_checkpoint
 from restore_hub.plan.chain import Chain, build_chain
-from restore_hub.plan.metrics import make_metrics
+from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
-from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.spec import DATA, HOLDOUT, Level, weights_of
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
-from restore_hub.train.problems.holdout import evaluate_chain
-from restore_hub.train.problems.trainable import Description, Evaluation
+from restore_hub.train.problems.spec_data import describe, make_data, stream_of
+from restore_hub.train.problems.trainable import Description
 from restore_hub.train.ranks import Ranks
 
 
@@ -38,7 +37,7 @@ class TrainableChain:
     chain: Chain
     objectives: Objectives
     data: Mapping[str, Samples]
-    made_metrics: Mapping[str, Metric]
+    made_metrics: Mapping[str, WiredMetric]
 
     @property
     def blocks(self) -> nn.ModuleDict:
@@ -48,7 +47,7 @@ class TrainableChain:
     @property
     def metrics(self) -> Mapping[str, bool]:
         """By name, whether higher is better."""
-        return {name: metric.higher_is_better for name, metric in self.made_metrics.items()}
+        return {name: wired.metric.higher_is_better for name, wired in self.made_metrics.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -74,11 +73,7 @@ class TrainableChain:
         Raises:
             SpecError: a batch has fewer samples than there are processes.
         """
-        size = self.batch_size(split)
-        if size < ranks.size:
-            place = self.plan.document.at("data", split, "batch_size")
-            raise SpecError("train.batch-below-processes", place, samples=size, processes=ranks.size)
-        return Stream(self.data[split], size, seed, key, ranks.rank, ranks.size)
+        return stream_of(self.plan, self.data, split, seed, key, ranks)
 
     def reads(self, level: Level) -> frozenset[str]:
         """Return what the blocks and losses of the level's objective read."""
@@ -93,18 +88,13 @@ class TrainableChain:
         """Return the blocks of two levels and their objectives."""
         return ChainPair(self.chain, self.objectives, upper, lower, reduction)
 
-    def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
-        """Measure the whole pictures of the holdout split."""
-        return evaluate_chain(self.chain, self.plan.metrics, self.made_metrics, self.data[HOLDOUT], indices)
+    def evaluate(self, indices: Sequence[int] | None = None) -> Scores:
+        """Measure the whole samples of the holdout split."""
+        return score(ChainPredictor(self.chain), self.data[HOLDOUT], self.made_metrics, indices, PICTURES_KEPT)
 
     def describe(self) -> Description:
         """Return the sizes of the splits and the notes of their datasets."""
-        datasets = {name: samples.dataset for name, samples in self.data.items()}
-        splits = {
-            name: {"samples": len(dataset), "notes": list(getattr(dataset, "notes", ()))}
-            for name, dataset in datasets.items()
-        }
-        return Description(splits, notes_of(datasets))
+        return describe(self.data)
 
     def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
         """Write the ONNX files that the spec names."""
@@ -119,13 +109,12 @@ def make_chain(plan: Plan, device: torch.device) -> TrainableChain:
     """
     chain = build_chain(plan).to(device).to(memory_format=torch.channels_last)  # fastest for convolutions
     load_block_weights(plan, chain)
-    datasets = {name: make_dataset(plan, name) for name in plan.datasets}
-    check_splits_apart(datasets)
+    data = make_data(plan)
     losses = {name: part.make() for name, part in plan.losses.items()}
     return TrainableChain(
         plan=plan,
         chain=chain,
         objectives=Objectives(losses, {name: part.inputs for name, part in plan.losses.items()}).to(device),
-        data={name: Samples(dataset, name, plan.spec.data[name].strict) for name, dataset in datasets.items()},
+        data=data,
         made_metrics=make_metrics(plan),
     )

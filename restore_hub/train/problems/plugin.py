@@ -16,14 +16,14 @@ from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Problem
 from restore_hub.errors import DataError, TrainingError
+from restore_hub.evaluate.chain import evaluation_mode
+from restore_hub.evaluate.scores import Scores
 from restore_hub.export.runs import Exported
-from restore_hub.plan.plan import Plan
-from restore_hub.plan.problems import check_problem, make_problem
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.weights import load_checkpoint
 from restore_hub.spec import Level
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
-from restore_hub.train.problems.trainable import Description, Evaluation, evaluation_mode
+from restore_hub.train.problems.trainable import BatchStream, Description
 from restore_hub.train.ranks import Ranks
 
 
@@ -65,7 +65,7 @@ class TrainableProblem:
 
     problem: Problem
     metrics: Mapping[str, bool]
-    fingerprint: str = ""
+    fingerprint = ""  # its energies are its own, whatever they hold
 
     @property
     def blocks(self) -> nn.ModuleDict:
@@ -89,7 +89,7 @@ class TrainableProblem:
         """Return the number of samples in the first batch of a split."""
         return len(Batch(self.problem.batch(split, 0, 0)))
 
-    def stream(self, split: str, seed: int, key: str, ranks: Ranks) -> ProblemStream:
+    def stream(self, split: str, seed: int, key: str, ranks: Ranks) -> BatchStream:
         """Return the batches of a split."""
         return ProblemStream(self.problem, split, seed, key, ranks.rank, ranks.size)
 
@@ -105,7 +105,7 @@ class TrainableProblem:
         """Return the variables of two levels and their energies."""
         return ProblemPair(self.problem, upper, lower, reduction)
 
-    def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:  # noqa: ARG002  it has no samples of files
+    def evaluate(self, indices: Sequence[int] | None = None) -> Scores:  # noqa: ARG002  it has no samples of files
         """Return the problem's own metrics.
 
         Raises:
@@ -116,7 +116,7 @@ class TrainableProblem:
         for name in self.metrics:
             if name not in found:
                 raise TrainingError("train.metric-missing", f"metric {name!r}")
-        return Evaluation({name: float(found[name]) for name in self.metrics})
+        return Scores({name: float(found[name]) for name in self.metrics})
 
     def describe(self) -> Description:
         """Return the sizes of the splits and the problem's notes."""
@@ -129,15 +129,3 @@ class TrainableProblem:
         """Load the checkpoint and return what it reached; there are no files to export."""
         about = load_checkpoint(self.blocks, weights)
         return Exported((), about["step"], about["holdout"])
-
-
-def make_plugin_problem(plan: Plan, device: torch.device) -> TrainableProblem:
-    """Make the problem of a spec, check its stages and metrics, and move it to a device.
-
-    Raises:
-        SpecError: anything that the problem lacks or refuses.
-    """
-    problem = make_problem(plan)
-    check_problem(plan, problem)
-    problem.blocks.to(device)
-    return TrainableProblem(problem, {name: problem.metrics[name] for name in plan.spec.metrics})

@@ -48,13 +48,28 @@ class ProblemLevel:
 
 
 class ProblemPair:
-    """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself."""
+    """Two levels of blocks of variables (`restore_hub.contracts.GroupedPair`); x is theta itself.
 
-    def __init__(self, problem: Problem, upper: Level, lower: Level, reduction: Reduction = ALONE) -> None:
+    Args:
+        problem: supplies the energies.
+        upper, lower: the levels.
+        reduction: over the processes that share a batch.
+        first: a batch like those of the lower level, for the names of the variables that are made anew from each; the
+            problem's own first one by default.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        upper: Level,
+        lower: Level,
+        reduction: Reduction = ALONE,
+        first: Mapping[str, Value] | None = None,
+    ) -> None:
         self.theta_names, self.theta = parameters_of(problem.blocks, upper.blocks)
         self._initial = {name: make for name, make in initial_of(problem).items() if name in lower.blocks}
         if self._initial:
-            self.omega_names = tuple(self._made(problem.batch(lower.data, 0, 0)))
+            self.omega_names = tuple(self._made(first or problem.batch(lower.data, 0, 0)))
             self.omega = tuple(torch.empty(0, requires_grad=True) for _ in self.omega_names)
         else:
             self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from restore_hub.batch import Batch
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import GroupedPair, SingleLevel
+from restore_hub.evaluate.scores import Scores
 from restore_hub.export.runs import Exported
 from restore_hub.plan.samples import Samples
 from restore_hub.spec import Level, Stage
@@ -53,21 +50,6 @@ class Description(NamedTuple):
 
     splits: Mapping[str, Mapping[str, Any]]
     notes: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Metrics on data that trains nothing.
-
-    Attributes:
-        means: of each metric, over the samples that could be read.
-        each: metrics of each holdout picture, by `<index>-<stem>`; empty for a problem.
-        pictures: (H, W, 3) by `<index>-<stem>-<role>`, of the first holdout pictures; empty for a problem.
-    """
-
-    means: Mapping[str, float]
-    each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 class Trainable(Protocol):
@@ -125,11 +107,12 @@ class Trainable(Protocol):
         """Return what a solver of two levels sees; other blocks stay as they are."""
         ...
 
-    def evaluate(self, indices: Sequence[int] | None = None) -> Evaluation:
+    def evaluate(self, indices: Sequence[int] | None = None) -> Scores:
         """Compute the metrics in evaluation mode.
 
         Args:
-            indices: of the samples of the holdout split to use, where there is one; all by default.
+            indices: of the samples of the holdout split to use, where there is one; all by default. A part of them
+                takes its time, and has no means.
 
         Raises:
             DataError: no sample can be read. TrainingError: a metric fails or is missing.
@@ -156,18 +139,6 @@ def train_only(blocks: nn.ModuleDict, stage: Stage) -> None:
     active = {name for level in stage.levels for name in level.blocks}
     for name, block in blocks.items():
         block.train(name in active)
-
-
-@contextlib.contextmanager
-def evaluation_mode(blocks: nn.ModuleDict) -> Iterator[None]:
-    """Put all blocks into evaluation mode, then back into their own."""
-    modes = {name: block.training for name, block in blocks.items()}
-    blocks.eval()
-    try:
-        yield
-    finally:
-        for name, mode in modes.items():
-            blocks[name].train(mode)
 
 
 def parameters_of(blocks: nn.ModuleDict, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:

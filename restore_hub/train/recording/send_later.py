@@ -33,7 +33,7 @@ def track_run(run: Path, registry: Registry, overrides: Sequence[str] = ()) -> s
     plan = make_plan(read_spec(run / "spec.json", overrides), registry)
     if plan.tracker is None:
         raise TrainingError("train.no-tracker", run)
-    tracker: Tracker = plan.tracker.target(folder=run.parent, **plan.tracker.options)
+    tracker: Tracker = plan.tracker.make(folder=run.parent)
     tracker.check()
     queue = TrackerQueue(run, tracker, info, threading.Lock())
     last = RunFolder(run).read_status()

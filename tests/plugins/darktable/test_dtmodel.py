@@ -19,6 +19,7 @@ from restore_hub_darktable import bayer_graph
 from restore_hub_darktable.dtmodel import DtModel
 from support import refused
 from support.fresh import fresh_python
+from support.numbers import Export, blocks_of
 
 BLACK, WHITE = 512, 16383
 BALANCE = np.array([2.1, 1.0, 1.6])  # as shot, green 1
@@ -120,3 +121,14 @@ def test_packing_needs_no_torch_and_says_when_onnx_is_missing(denoiser: Path, tm
     command = ["export", str(denoiser), "--to", "darktable/dtmodel", "-o", str(tmp_path / "a.dtmodel")]
     fresh_python(code, "torch torchvision", *command)
     assert "pip install onnx" in fresh_python(code, "torch onnx", *command, "--overwrite", status=2).stderr
+
+
+@pytest.mark.parametrize("level", ["data.level", "0.25"])
+def test_numbers_need_a_default(export: Export, level: str) -> None:
+    block = f"clean: {{network: kinds/planes, inputs: {{raw: data.raw, level: {level}}}, outputs: [quiet]}}"
+    path = export("quiet.onnx", blocks_of(block), tensor="quiet")
+    if level == "0.25":
+        pack(path, DtModel(64), path.with_suffix(".dtmodel"))
+        return
+    with refused("darktable.needs-defaults", path, numbers="level"):
+        pack(path, DtModel(64), path.with_suffix(".dtmodel"))

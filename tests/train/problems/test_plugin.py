@@ -196,7 +196,7 @@ FLAT = "steps: 1, blocks: [fit], objective: error"
         ("problem.sample=3", "spec.unknown-option-set", "problem.sample"),
         ("problem.problem=linear/half", "spec.promise-module-dict", "problem"),
         ("problem.problem=linear/fits", "plugin.unknown-component", "problem.problem"),
-        ("data={low: {dataset: raw/pairs}}", "spec.problem-section", "small.yaml"),
+        ("data={low: {dataset: raw/pairs}}", "spec.problem-metric-list", "small.yaml"),
         ("metrics={d: {metric: psnr}}", "spec.problem-metrics", "small.yaml"),
         ("export.chain=rgb", "spec.problem-exports", "small.yaml"),
         ("problem=", "spec.missing-section", "small.yaml"),
@@ -228,7 +228,7 @@ def test_a_run_measures_and_exports_nothing(files: tuple[Path, Path], tmp_path: 
     assert "made up" in page
     again = run(tmp_path / "r" / "spec.json", plugins=[files[1]], out=tmp_path / "s", quiet=True)
     assert again.metrics == done.metrics
-    with refused("export.problem", tmp_path / "r"):
+    with refused("export.nothing-named", tmp_path / "r"):
         export_run(tmp_path / "r", default_registry([files[1]]))
 
 

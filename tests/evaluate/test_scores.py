@@ -1,4 +1,4 @@
-"""The holdout: evaluation mode, whole pictures, 8 bits."""
+"""Scores of a chain: evaluation mode, whole pictures, 8 bits; what is left out, and what fails."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from restore_hub.errors import UnreadableFileError
-from restore_hub.plan import build_chain
+from restore_hub.evaluate.chain import ChainPredictor
+from restore_hub.evaluate.scores import Scores, score
+from restore_hub.plan import Chain, Plan, build_chain
+from restore_hub.plan.metrics import WiredMetric
 from restore_hub.plan.samples import Samples
 from restore_hub.train.loop import better
-from restore_hub.train.problems.holdout import evaluate_chain
-from restore_hub.train.problems.trainable import Evaluation
 from support import refused
 from support.chains import Make
 
@@ -32,6 +33,14 @@ class Seen:
         self.given.append(prediction)
         return float(target.mean())
 
+    def __deepcopy__(self, memo: object) -> Seen:
+        return self
+
+
+def _score(chain: Chain, plan: Plan, samples: Samples, **metrics: Any) -> Scores:
+    wired = {name: WiredMetric(metric, plan.metrics[name].inputs) for name, metric in metrics.items()}
+    return score(ChainPredictor(chain), samples, wired, pictures=3)
+
 
 def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(make: Make) -> None:
     network = "{network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
@@ -42,7 +51,7 @@ def test_metrics_see_whole_pictures_of_the_chain_in_evaluation_mode_at_8_bits(ma
         chain.blocks["enhance"].enhance.conv[1].running_mean.fill_(0.3)
     chain.train()
     holdout, metric = plan.datasets["holdout"].make(), Seen()
-    found = evaluate_chain(chain, plan.metrics, {"psnr": metric}, Samples(holdout, "holdout"))
+    found = _score(chain, plan, Samples(holdout, "holdout"), psnr=metric)
     assert all(block.training for block in chain.blocks.values()), "the mode of training is put back"
     sample = holdout.sample(0, None)
     with torch.no_grad():
@@ -96,10 +105,10 @@ class InMemory(Holed):
         return ()
 
 
-def _evaluate(make: Make, kind: type[Holed], bad: Sequence[int], strict: bool = False) -> tuple[Evaluation, Samples]:
+def _evaluate(make: Make, kind: type[Holed], bad: Sequence[int], strict: bool = False) -> tuple[Scores, Samples]:
     plan = make("metrics=[psnr]")
     samples = Samples(kind(plan.datasets["holdout"].make(), bad), "holdout", strict=strict)
-    return evaluate_chain(build_chain(plan), plan.metrics, {"psnr": Seen()}, samples), samples
+    return _score(build_chain(plan), plan, samples, psnr=Seen()), samples
 
 
 @pytest.mark.parametrize(
@@ -130,10 +139,10 @@ def test_a_metric_that_raises(make: Make, error: Exception) -> None:
             raise error
 
     plan = make("metrics=[psnr, ssim]")
-    holdout, metrics = Samples(plan.datasets["holdout"].make(), "holdout"), {"psnr": Seen(), "ssim": Raises()}
+    holdout = Samples(plan.datasets["holdout"].make(), "holdout")
     if isinstance(error, MemoryError):
         with pytest.raises(MemoryError):
-            evaluate_chain(build_chain(plan), plan.metrics, metrics, holdout)
+            _score(build_chain(plan), plan, holdout, psnr=Seen(), ssim=Raises())
     else:
         with refused("train.metric-failed", "metric 'ssim'", cause="ValueError: bad picture"):
-            evaluate_chain(build_chain(plan), plan.metrics, metrics, holdout)
+            _score(build_chain(plan), plan, holdout, psnr=Seen(), ssim=Raises())

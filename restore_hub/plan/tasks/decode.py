@@ -1,0 +1,52 @@
+"""What turns the outputs of a task's network into predictions, as a block of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from restore_hub.batch import Value
+from restore_hub.contracts import Port
+from restore_hub.errors import TrainingError
+from restore_hub.plan.empty import empty
+
+
+class Decode(nn.Module):
+    """A network without weights around a task's `decode`.
+
+    Args:
+        decode: the method.
+        inputs: the outputs of the task's network that it takes, by parameter.
+        outputs: the task's `predictions`.
+    """
+
+    size_multiple = 1
+
+    def __init__(
+        self, decode: Callable[..., Mapping[str, Value]], inputs: Mapping[str, Port], outputs: Mapping[str, Port]
+    ) -> None:
+        super().__init__()
+        self._decode, self.inputs, self.outputs = decode, inputs, outputs
+
+    def forward(self, *outputs: Value) -> tuple[Value, ...]:
+        """Return the predictions. Where there are no values to look at, on the meta device, they have examples' shapes.
+
+        Raises:
+            TrainingError: `decode` doesn't return what `predictions` names.
+        """
+        if outputs[0].device.type == "meta":
+            return self._shapes(outputs)
+        made: Any = self._decode(**dict(zip(self.inputs, outputs, strict=True)))
+        if not isinstance(made, Mapping) or set(made) != set(self.outputs):
+            got = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
+            raise TrainingError("spec.task-decode", got=got, wanted=", ".join(self.outputs))
+        return tuple(made[name] for name in self.outputs)
+
+    def _shapes(self, outputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        extent: dict[str, int] = {}
+        for port, value in zip(self.inputs.values(), outputs, strict=True):
+            if isinstance(value, Tensor) and len(value.shape) == 1 + len(port.axes):
+                extent |= {axis: round(size) for axis, size in port.extent(value.shape[1:]).items()}
+        return tuple(empty(port, len(outputs[0]), extent) for port in self.outputs.values())
