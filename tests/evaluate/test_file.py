@@ -19,11 +19,12 @@ from restore_hub.evaluate.scores import Scores, score
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.model import load
 from restore_hub.photo.raw.mosaic import pack
-from restore_hub.plan import Chain
+from restore_hub.plan import Chain, build_chain
 from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.samples import Samples
 from restore_hub_std.metrics import Psnr
 from support.chains import Make
+from support.numbers import Denoised, Export, MakeSpec, blocks_of
 
 
 @pytest.fixture
@@ -52,6 +53,28 @@ def test_a_file_has_the_scores_of_its_chain(make: Make, small_chain: Chain, mode
     for name, picture in one.pictures.items():
         assert np.median(np.abs(picture.astype(int) - other.pictures[name])) == 0
     assert list(one.above(other, "ssim")) == ["0-p4"]
+
+
+def test_a_file_gets_the_numbers_of_its_samples(denoised: Denoised, make_spec: MakeSpec) -> None:
+    plan = make_spec()
+    holdout, metrics = Samples(plan.datasets["holdout"].make(), "holdout"), make_metrics(plan)
+    chain = build_chain(plan).eval()
+    chain.blocks["denoise"] = denoised.network
+    predictor = ChainPredictor(chain)
+    file = FilePredictor(load(denoised.file), "clean", predictor.reads)
+    sample = {f"data.{name}": array for name, array in holdout.dataset.sample(0, None).items()}
+    assert file.feeds(sample)["sigma"] == [sample["data.sigma"]]
+    assert score(file, holdout, metrics).means == pytest.approx(score(predictor, holdout, metrics).means, rel=1e-4)
+
+
+def test_a_file_gets_numbers_beside_a_mosaic(make_spec: MakeSpec, export: Export, planes: np.ndarray) -> None:
+    block = "clean: {network: kinds/planes, inputs: {raw: data.raw, level: data.level}, outputs: [quiet]}"
+    chain = build_chain(make_spec(blocks_of(block))).eval()
+    predictor = ChainPredictor(chain)
+    file = FilePredictor(load(export("a.onnx", chain, tensor="quiet")), "quiet", predictor.reads)
+    sample = {"data.raw": planes, "data.level": np.float32(0.5)}
+    expected, found = (each(sample, ["quiet"])["quiet"] for each in (predictor, file))
+    np.testing.assert_allclose(found[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-5)
 
 
 class Memory:

@@ -134,7 +134,7 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Ragged]:
         image = self.first(image)
-        bright = [sample.mean(1).T[sample.mean((0, 1)) > 0] for sample in image]
+        bright = [sample.mean(1).T[sample.mean((0, 1)) >= sample.mean()] for sample in image]
         return image, Ragged.of([torch.sigmoid(self.box(sample)) for sample in bright])
 
 

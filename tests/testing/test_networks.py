@@ -15,9 +15,10 @@ from torch.utils.checkpoint import checkpoint
 from restore_hub import plugins as plugins_module
 from restore_hub.contracts import Port
 from restore_hub.plugins import load_plugins
+from restore_hub.ragged import Ragged
 from restore_hub.registry import Component
 from restore_hub.testing import check_component, check_network
-from support import ROOT
+from support import ROOT, kinds
 
 
 def _first_party() -> list[Component]:
@@ -187,6 +188,87 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
     ],
 )
 def test_a_broken_network_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_network(network)
+
+
+@pytest.mark.parametrize("name", kinds.ALL)
+def test_a_network_of_every_kind_passes(name: str) -> None:
+    """Numbers, class maps, volumes and ragged values, in and out."""
+    check_network(kinds.ALL[name])
+
+
+class LeakingBoxes(kinds.Detector):
+    def forward(self, image: Tensor) -> Any:
+        image, boxes = super().forward(image)
+        return image, Ragged(boxes.values - boxes.values.mean(), boxes.lengths)
+
+
+class LongerBoxes(kinds.Detector):
+    """Has as many boxes for each picture as there are pictures."""
+
+    def forward(self, image: Tensor) -> Any:
+        image = self.first(image)
+        return image, Ragged.of([torch.sigmoid(self.box(sample.mean(1).T[: len(image)])) for sample in image])
+
+
+class PlainBoxes(kinds.Detector):
+    def forward(self, image: Tensor) -> Any:
+        image, boxes = super().forward(image)
+        return image, boxes.values
+
+
+class LeakingClasses(kinds.Segmenter):
+    def forward(self, image: Tensor) -> Any:
+        scores = self.scores(image)
+        return (scores - scores.mean((0, 2, 3), keepdim=True)).argmax(1), scores
+
+
+class FloatClasses(kinds.Segmenter):
+    def forward(self, image: Tensor) -> Any:
+        classes, scores = super().forward(image)
+        return classes.to(scores.dtype), scores
+
+
+class HighDefault(kinds.Estimator):
+    inputs: ClassVar[Any] = {"image": Port(3), "sigma": Port.number(0, 1, default=25)}
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Any:
+        return super().forward(image) * sigma
+
+
+class FoldedNumber(kinds.Scaled):
+    """Exports a number as a constant."""
+
+    def forward(self, factor: Tensor, image: Tensor, offset: Tensor) -> Any:
+        return super().forward(torch.full_like(factor, 1.3) if torch.compiler.is_exporting() else factor, image, offset)
+
+
+class Deaf(kinds.Scaled):
+    def forward(self, factor: Tensor, image: Tensor, offset: Tensor) -> Any:
+        return self.mix(image) + offset[:, None, None, None]
+
+
+class FlatVolume(kinds.Blur3d):
+    def forward(self, volume: Tensor) -> Any:
+        return super().forward(volume).mean(2, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (LeakingBoxes, "'boxes' of a picture depends on other pictures"),
+        (LongerBoxes, "'boxes' of a picture depends on other pictures"),
+        (PlainBoxes, "'boxes' is a Tensor; its port says Ragged"),
+        (LeakingClasses, "'classes' of a picture depends on other pictures"),
+        (FloatClasses, "'classes' of a picture 1 x 1 is float32; its port says int64"),
+        (HighDefault, "the default of 'sigma' is 25, and its port says a number, 0 to 1"),
+        (FoldedNumber, "ONNX differs from PyTorch"),
+        (Deaf, "no gradient reaches the input 'factor'"),
+        (FlatVolume, r"'volume' of a picture 1 x 1 is \(2, 1, 1, 1\); its port says \(2, 3, 1, 1\)"),
+    ],
+)
+def test_a_broken_network_of_any_kind_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_network(network)
 
