@@ -110,7 +110,7 @@ def test_a_solver_that_steps_in_between_sees_the_new_weights(small: list[str]) -
             return state, {}
 
     made = Stepper(set_up(LOWLIGHT, [*small, "precision=bf16"], (), "cpu"), 0)
-    made._solver = Plain()  # type: ignore[assignment]
+    made._rung._solver = Plain()  # type: ignore[assignment]
     made.step(0, 0.0)
     assert len(set(energies)) == 3
 
