@@ -62,13 +62,16 @@ def _hypergradients(spec: Path, overrides: Sequence[str], plugins: Sequence[Path
     from restore_hub.trial.hypergradient_check import check_hypergradients
 
     found = check_hypergradients(spec, overrides=overrides, plugins=plugins)
+    stages = [agreement.stage for agreement in found]
     for agreement in found:
-        yield from _agreement(agreement)
+        upper, lower = agreement.levels
+        where = f", levels {upper} and {lower}" if stages.count(agreement.stage) > 1 else ""
+        yield from _agreement(agreement, f"stage {agreement.stage}{where}")
     yield MEANING if found else "hypergradient: there is none, since no stage has two levels"
 
 
-def _agreement(found: Agreement) -> Iterator[str]:
-    yield f"hypergradient of stage {found.stage}, {found.solver}, on a tiny copy in {found.dtype}"
+def _agreement(found: Agreement, where: str) -> Iterator[str]:
+    yield f"hypergradient of {where}, {found.solver}, on a tiny copy in {found.dtype}"
     head = ["  against", "lower steps", "whole: cosine", "length", "response: cosine", "length", "share"]
     yield table(head, [_row(comparison) for comparison in found.comparisons])
     yield from (f"note: {note}" for note in found.notes)

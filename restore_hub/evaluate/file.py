@@ -24,23 +24,26 @@ class FilePredictor:
 
     Args:
         model: the file.
-        output: what the spec calls the tensor that the file gives.
+        output: what the spec calls the tensor that the file gives; of several outputs the first, and the others have
+            their own names.
         reads: the data tensors that the chain reads.
     """
 
     def __init__(self, model: Model, output: str, reads: Sequence[str]) -> None:
         self._model = model
-        self._output = output
         self.reads = tuple(reads)
-        planes_out = model.manifest.kind == "raw-to-raw"
-        self.ports = {output: Port(4, "raw", scale=0.5) if planes_out else _port(model.manifest.outputs[0])}
+        first, *others = model.manifest.outputs
+        self._made = {output: first, **{info.name: info for info in others}}
+        self._planes = output if model.manifest.kind == "raw-to-raw" else None
+        ports = {name: _port(info) for name, info in self._made.items()}
+        self.ports = ports if self._planes is None else {**ports, output: Port(4, "raw", scale=0.5)}
 
     def __call__(self, sample: Arrays, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
-        """Return the file's output for a sample, if it is wanted."""
-        if self._output not in wanted:
-            return {}
-        output = self._model(self.feeds(sample))
-        return {self._output: planes_of(output) if self._model.manifest.kind == "raw-to-raw" else output[0]}
+        """Return those of the file's outputs for a sample that are wanted."""
+        names = [name for name in self._made if name in wanted]
+        made = self._model.outputs(self.feeds(sample)) if names else {}
+        arrays = {name: made[self._made[name].name] for name in names}
+        return {name: planes_of(array) if name == self._planes else array[0] for name, array in arrays.items()}
 
     def feeds(self, sample: Arrays) -> dict[str, NDArray[Any]]:
         """Return a sample as the file takes it."""

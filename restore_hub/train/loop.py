@@ -10,6 +10,7 @@ from dataclasses import asdict
 from restore_hub.evaluate.scores import Scores
 from restore_hub.spec import HOLDOUT
 from restore_hub.train.checkpoint import save_state
+from restore_hub.train.cliff import fell
 from restore_hub.train.error_place import SMALLER_PICTURES, placed
 from restore_hub.train.progress import Progress, note
 from restore_hub.train.run_state import Position, Run, StageResult
@@ -127,6 +128,11 @@ def _save_weights(run: Run, means: Mapping[str, float]) -> None:
     about = {"step": run.step, "holdout": means}
     run.stale += 1
     first, higher_is_better = next(iter(run.trainable.metrics.items()), (None, True))
+    if first is not None and fell(means[first], run.best, higher_is_better):
+        note(
+            f"the holdout's {first} fell from {run.best:.4g} to {means[first]:.4g}, so training has probably diverged: "
+            "`best` still holds the better weights; try a lower `lr`, or `clip`"
+        )
     if first is not None and better(means[first], run.best, higher_is_better):
         run.best, run.stale = means[first], 0
         run.recorder.folder.save_weights("best", run.blocks, about)

@@ -64,6 +64,7 @@ class Agreement(NamedTuple):
 
     Attributes:
         stage: its number, from 1.
+        levels: numbers of the two levels, from 1.
         solver: its name in the spec.
         dtype: of the copy; `float64` if its blocks can run in it.
         comparisons: at the start, then later.
@@ -71,6 +72,7 @@ class Agreement(NamedTuple):
     """
 
     stage: int
+    levels: tuple[int, int]
     solver: str
     dtype: str
     comparisons: tuple[Comparison, ...]
@@ -80,7 +82,9 @@ class Agreement(NamedTuple):
 def check_hypergradients(
     spec: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[Path] = (), device: str = "cpu"
 ) -> list[Agreement]:
-    """Compare the solver of each bilevel stage with exact hypergradients, on the first batches of its data.
+    """Compare the solvers of each stage of several levels with exact hypergradients, on the first batches of its data.
+
+    Of three levels and more, each pair of adjacent ones is compared, with the levels below it where they are.
 
     Pictures are cut to `SIDE` pixels, tensors are float64 if the blocks allow it, and dropout is off. Theta is fixed.
     The lower level starts from the initial weights, or those that the spec loads, and takes its steps on one batch.
@@ -93,48 +97,51 @@ def check_hypergradients(
     found = []
     stages = set_up(spec, overrides, plugins, device).plan.spec.stages
     for index, stage in enumerate(stages):
-        if len(stage.levels) == 2:
+        for number in range(len(stage.levels) - 1):
             # A new setup, because the previous stage moved its blocks and turned them into float64.
             with placed(f"stage {index + 1}/{len(stages)} {stage.solver}, hypergradient"):
-                found.append(_compare(set_up(spec, overrides, plugins, device), index, stage))
+                found.append(_compare(set_up(spec, overrides, plugins, device), index, number))
     return found
 
 
-def _compare(setup: Setup, index: int, stage: Stage) -> Agreement:
-    lower = stage.levels[1]
-    pair, batches, dtype = _copy(setup, stage)
-    live = _live(setup, stage, pair, batches)
+def _compare(setup: Setup, index: int, number: int) -> Agreement:
+    stage = setup.plan.spec.stages[index]
+    lower = stage.levels[number + 1]
+    pair, batches, dtype = _copy(setup, stage, number)
+    live = _live(setup, stage.levels[number : number + 2], pair, batches)
     check_pure(pair, setup.blocks, stage.levels, batches)
     optimizers = [optim.SGD(pair.theta, lr=0.0), make_optimizer(lower, pair.omega)]
-    solver: Solver = setup.plan.solvers[index][0].make()
+    solver: Solver = setup.plan.solvers[index][number].make()
     state = solver.init(pair, optimizers)
     rounds = max(2, math.ceil(LATER / lower.steps)) if lower.restart == "warm" else 1  # a cold one starts over
     comparisons: list[Comparison] = []
     scale = norm(lower_gradient(live)[1])
     notes: list[str] = []
-    for number in range(1, rounds + 1):
-        compare = number in (1, rounds)
+    for round_ in range(1, rounds + 1):
+        compare = round_ in (1, rounds)
         through = _through_steps(live, optimizers[1], lower.steps, notes) if compare else None
         for t in pair.theta:
             t.grad = None
         state, _ = solver.step(pair, state, batches)
         if compare:
             own = _gradient(pair)
-            direct, taken = upper_gradients(live)[0], number * lower.steps
+            direct, taken = upper_gradients(live)[0], round_ * lower.steps
             comparisons += _solved(live, own, direct, taken, scale, notes)
             if through is not None:
                 comparisons.append(_comparison("steps", taken, own, direct, through, direct))
-    return Agreement(index + 1, stage.solver, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
+    use = stage.levels[number].solver_use()
+    name, levels = use.solver if use else stage.solver, (number + 1, number + 2)
+    return Agreement(index + 1, levels, name, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
 
 
-def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
-    """Return the pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
-    pair: Any = of_stage(setup.trainable, stage)[0]
+def _copy(setup: Setup, stage: Stage, number: int) -> tuple[StagePair, Batches, str]:
+    """Return a pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
+    pair: Any = of_stage(setup.trainable, stage)[number]
     setup.blocks.to(memory_format=torch.contiguous_format)
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
-    upper, lower = stage.levels
+    upper, lower = levels = stage.levels[number : number + 2]
     below = _tiny(setup, lower, 1)
     above = below if stage.share_batch else _tiny(setup, upper, 0)
     narrow = Batches(above, [below], lower.steps)
@@ -144,7 +151,7 @@ def _copy(setup: Setup, stage: Stage) -> tuple[StagePair, Batches, str]:
     wide = Batches(wide_above, [wide_below], lower.steps)
     _renew(pair, lower, wide)
     try:
-        upper_gradients(_live(setup, stage, pair, wide))
+        upper_gradients(_live(setup, levels, pair, wide))
         pair.lower(pair.couple(wide_below), pair.omega, wide_below)
     except BilevelError:
         raise
@@ -160,13 +167,13 @@ def _renew(pair: Any, lower: Level, batches: Batches) -> None:
         pair.renew(batches.lower[-1])
 
 
-def _live(setup: Setup, stage: Stage, pair: StagePair, batches: Batches) -> Live:
+def _live(setup: Setup, levels: Sequence[Level], pair: StagePair, batches: Batches) -> Live:
     """Return the energies of both levels as plain functions of what is in place."""
-    levels: list[Any] = [setup.trainable.of_level(level) for level in stage.levels]
-    if stage.levels[1].restart == "batch":  # omega is in no block
-        for level in levels:
-            level.hold(dict(zip(pair.omega_names, pair.omega, strict=True)))
-    upper, lower = levels
+    found: list[Any] = [setup.trainable.of_level(level) for level in levels]
+    if levels[1].restart == "batch":  # omega is in no block
+        for each in found:
+            each.hold(dict(zip(pair.omega_names, pair.omega, strict=True)))
+    upper, lower = found
     return Live(pair.theta, pair.omega, lambda: upper.energy(batches.upper), lambda: lower.energy(batches.lower[-1]))
 
 

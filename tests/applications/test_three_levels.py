@@ -138,3 +138,13 @@ def test_check_says_which_term_is_dropped(files: tuple[Path, Path]) -> None:
     found = dry_run(plan)
     assert any("through the next one only" in remark for remark in found.remarks)
     assert "[one] on a over [two] on b over [three] on c" in found.costs[0]
+
+
+def test_each_pair_of_levels_agrees_with_exact_hypergradients(files: tuple[Path, Path]) -> None:
+    from restore_hub.trial.hypergradient_check import check_hypergradients
+
+    top, bottom = check_hypergradients(files[0], plugins=[files[1]])
+    assert ((top.levels, top.solver), (bottom.levels, bottom.solver)) == (((1, 2), "cg"), ((2, 3), "rhg"))
+    found = [c for agreement in (top, bottom) for c in agreement.comparisons if c.reference == "optimum" and c.sound]
+    assert len(found) >= 3
+    assert all(comparison.whole.cosine > 0.999 for comparison in found)

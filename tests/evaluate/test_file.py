@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from restore_hub.evaluate.chain import ChainPredictor
 from restore_hub.evaluate.file import FilePredictor, mosaic_of, planes_of
 from restore_hub.evaluate.scores import Scores, score
+from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.model import load
 from restore_hub.photo.raw.mosaic import pack
 from restore_hub.plan import Chain, build_chain
@@ -107,6 +109,31 @@ def test_a_mosaic_that_comes_out_is_measured_as_planes(
     other = Memory(half.ports, {"raw": planes, "wanted": planes})
     expected = -10 * np.log10(np.mean((1 - np.round(planes * 255) / 255) ** 2, dtype=np.float64))
     assert _psnr(file, "quiet", "data.raw", "data.wanted", other).means["psnr"] == pytest.approx(expected)
+
+
+def test_all_outputs_of_a_file_are_measured() -> None:
+    infos = [
+        TensorInfo(name="picture_out", shape=[1, 3, "height", "width"], space="srgb"),
+        TensorInfo(name="classes", shape=[1, "height", "width"], dtype="int64"),
+        TensorInfo(name="sigma", shape=[1]),
+    ]
+
+    class Several:
+        manifest = SimpleNamespace(kind="tensors", outputs=infos)
+
+        def outputs(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            image = feeds["image"]
+            return {"picture_out": image, "classes": np.full((1, 2, 2), 7), "sigma": image.std((1, 2, 3))}
+
+    file, image = FilePredictor(Several(), "picture", ["data.image"]), np.float32(np.eye(2)[None].repeat(3, 0))
+    made = file({"data.image": image}, ["sigma", "classes", "picture"])
+    assert {name: array.shape for name, array in made.items()} == {"picture": (3, 2, 2), "classes": (2, 2), "sigma": ()}
+    assert {name: port.is_picture for name, port in file.ports.items()} == {
+        "picture": True,
+        "classes": False,
+        "sigma": False,
+    }
+    assert file({"data.image": image}, []) == {}
 
 
 def test_measuring_a_file_needs_no_torch() -> None:

@@ -22,7 +22,9 @@ SAME_SPLIT = ("stages.1.upper.data=train", "stages.1.share_batch=true", "stages.
 def _feed(plan: Plan, index: int = 1) -> Feed:
     data = {name: Samples(part.make(), name) for name, part in plan.datasets.items()}
     chain = build_chain(plan)
-    trainable = TrainableChain(plan, chain, Objectives({}, {}), data, {})
+    losses = {name: part.make() for name, part in plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+    trainable = TrainableChain(plan, chain, objectives, data, {})
     return Feed(Setup(plan, trainable, torch.device("cpu")), plan.spec.stages[index])
 
 

@@ -78,14 +78,14 @@ def test_networks_run_in_bfloat16_and_sums_in_float32(small: list[str], monkeypa
 
         monkeypatch.setitem(setup.trainable.objectives._losses, "fidelity", loss)  # type: ignore[arg-type]
         made = Stepper(setup, 1)
-        couple = made._pair.couple  # type: ignore[union-attr]
+        couple = made._pairs[0].couple
 
         def watched(given: Batch) -> tuple[Tensor, ...]:
             x: tuple[Tensor, ...] = couple(given)
             seen["coupling"].update(t.dtype for t in x)
             return x
 
-        monkeypatch.setattr(made._pair, "couple", watched)
+        monkeypatch.setattr(made._pairs[0], "couple", watched)
         made.step(0, 0.0)
 
     watch("bf16")
@@ -110,7 +110,7 @@ def test_a_solver_that_steps_in_between_sees_the_new_weights(small: list[str]) -
             return state, {}
 
     made = Stepper(set_up(LOWLIGHT, [*small, "precision=bf16"], (), "cpu"), 0)
-    made._solver = Plain()  # type: ignore[assignment]
+    made._rung._solver = Plain()  # type: ignore[assignment]
     made.step(0, 0.0)
     assert len(set(energies)) == 3
 

@@ -76,7 +76,7 @@ def _finite(pair: LevelPair, batches: Batches, values: Mapping[Tensor, Tensor], 
     points = []
     for energy, batch in ((pair.upper, batches.upper), (pair.lower, batches.lower[0])):
         coupled = pair.couple(batch)
-        _refuse("train.second-reference", pair.omega_names, pull_back(coupled, coupled, pair.omega, keep=True))
+        _refuse_reached(pair.omega_names, pull_back(coupled, coupled, pair.omega, keep=True))
         x = tuple(t.detach().clone().requires_grad_() for t in coupled)
         points.append((energy, x, batch))
     _spoil(pair.theta, values, spoilt)
@@ -85,17 +85,19 @@ def _finite(pair: LevelPair, batches: Batches, values: Mapping[Tensor, Tensor], 
         omega = tuple(values[w].detach().requires_grad_() for w in pair.omega)
         value = energy(x, omega, batch)
         gradient = differentiate(value, (*x, *omega, *values))
-        _refuse("train.second-reference", (*pair.theta_names, *pair.omega_names), gradient[len(x) + len(omega) :])
-        _refuse("train.backward-inside", pair.omega_names, [w.grad for w in omega])
+        _refuse_reached((*pair.theta_names, *pair.omega_names), gradient[len(x) + len(omega) :])
+        inside = next((name for name, w in zip(pair.omega_names, omega, strict=True) if w.grad is not None), None)
+        if inside is not None:
+            raise BilevelError("train.backward-inside", inside)
         found += [value.detach(), *(g for g in gradient if g is not None)]
     return all(bool(t.isfinite().all()) for t in found)
 
 
-def _refuse(code: str, names: Sequence[str], gradients: Sequence[Tensor | None]) -> None:
-    """Raise an error at the first variable that has a gradient."""
+def _refuse_reached(names: Sequence[str], gradients: Sequence[Tensor | None]) -> None:
+    """Raise an error at the first live variable that has a gradient."""
     for name, gradient in zip(names, gradients, strict=True):
         if gradient is not None:
-            raise BilevelError(code, name)
+            raise BilevelError("train.second-reference", name)
 
 
 @torch.no_grad()
