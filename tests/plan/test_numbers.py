@@ -96,6 +96,20 @@ def test_a_number_that_a_block_makes_goes_into_another(make_spec: MakeSpec) -> N
     assert all(p.grad is not None for p in chain.blocks["estimate"].parameters())
 
 
+TASK = "it: {task: kinds/scaling, inputs: {image: data.rgb, factor: FACTOR}, targets: {reference: data.rgb}}"
+
+
+def test_a_task_s_network_takes_numbers_too(make_spec: MakeSpec) -> None:
+    chain = build_chain(make_spec(blocks_of(TASK.replace("FACTOR", "1.5"))))
+    image = torch.rand(2, 3, 4, 4)
+    made = chain({"data.rgb": image})["it.image"]
+    assert torch.equal(
+        made, chain.blocks["it"](image=image, factor=torch.full((2,), 1.5), offset=torch.full((2,), 0.25))
+    )
+    with refused("spec.bad-number", "blocks.it.inputs.factor"):
+        build_chain(make_spec(blocks_of(TASK.replace("FACTOR", "3"))))
+
+
 def test_a_dry_run_knows_numbers_with_data_and_without(make_spec: MakeSpec) -> None:
     assert dry_run(make_spec()).shapes["data.sigma"] == (2,)
     found = dry_run(make_spec(blocks_of(NET.replace("INPUTS", "image: data.noisy, sigma: data.sigma"))))

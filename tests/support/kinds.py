@@ -173,6 +173,30 @@ ALL = {
 }
 
 
+class SquaredError:
+    """Of a scaled picture."""
+
+    def __call__(self, image: Tensor, reference: Tensor) -> tuple[Tensor, int]:
+        return ((image - reference) ** 2).sum(), image.numel()
+
+
+class Scaling:
+    """A task whose network takes numbers."""
+
+    targets = {"reference": Port(3)}
+
+    def __init__(self) -> None:
+        self.losses = {"loss": SquaredError()}
+
+    def network(self) -> Scaled:
+        return Scaled()
+
+
+@hookimpl
+def register_tasks(register: Any) -> None:
+    register("scaling", "kinds:Scaling", summary="A task of a test")
+
+
 @hookimpl
 def register_networks(register: Any) -> None:
     for name, kind in {**ALL, "ramp": Ramp, "halves": Halves}.items():
