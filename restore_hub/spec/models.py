@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from restore_hub.errors import nearest
 from restore_hub.nested import WithOptions
+from restore_hub.spec.inputs import Inputs, ReadsInputs
 
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
 LEVEL_NAMES: tuple[Literal["upper", "lower"], ...] = ("upper", "lower")
@@ -46,7 +47,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 BlockName = Annotated[Name, AfterValidator(_not_reserved)]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_./-]*$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
 Blocks = Annotated[Distinct, Field(min_length=1)]
@@ -77,28 +77,11 @@ class Split(WithOptions):
     )
 
 
-class ReadsInputs:
-    """Something with `inputs`: tensors by name, and numbers."""
-
-    if TYPE_CHECKING:
-        inputs: dict[str, str | float]
-
-    @property
-    def tensors(self) -> dict[str, str]:
-        """The tensor that each input port reads, without the numbers."""
-        return {port: source for port, source in self.inputs.items() if isinstance(source, str)}
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """The numbers that are written in the spec, by input port."""
-        return {port: source for port, source in self.inputs.items() if not isinstance(source, str)}
-
-
 class Block(ReadsInputs, WithOptions):
     """One network in the chain."""
 
     network: str = Field(description="name of the network component")
-    inputs: dict[str, str | Number] = Field(
+    inputs: Inputs = Field(
         description="the network's input ports, each with the tensor that it reads; a number, such as a noise "
         "level, can be written here itself, or left out where its port has a default"
     )
@@ -114,7 +97,7 @@ class TaskUse(ReadsInputs, WithOptions):
     """A network with its own losses and metrics: the block `detect` brings the objectives `detect.<loss>`."""
 
     task: str = Field(description="name of the task component")
-    inputs: dict[str, str | Number] = Field(
+    inputs: Inputs = Field(
         description="the network's input ports, each with the tensor that it reads, or a number, as for any block"
     )
     targets: dict[str, str] = Field(
