@@ -76,7 +76,9 @@ def _finite(pair: LevelPair, batches: Batches, values: Mapping[Tensor, Tensor], 
     points = []
     for energy, batch in ((pair.upper, batches.upper), (pair.lower, batches.lower[0])):
         coupled = pair.couple(batch)
-        _refuse("train.second-reference", pair.omega_names, pull_back(coupled, coupled, pair.omega, keep=True))
+        seen = _reached(pair.omega_names, pull_back(coupled, coupled, pair.omega, keep=True))
+        if seen:
+            raise BilevelError("train.second-reference", seen)
         x = tuple(t.detach().clone().requires_grad_() for t in coupled)
         points.append((energy, x, batch))
     _spoil(pair.theta, values, spoilt)
@@ -85,17 +87,19 @@ def _finite(pair: LevelPair, batches: Batches, values: Mapping[Tensor, Tensor], 
         omega = tuple(values[w].detach().requires_grad_() for w in pair.omega)
         value = energy(x, omega, batch)
         gradient = differentiate(value, (*x, *omega, *values))
-        _refuse("train.second-reference", (*pair.theta_names, *pair.omega_names), gradient[len(x) + len(omega) :])
-        _refuse("train.backward-inside", pair.omega_names, [w.grad for w in omega])
+        seen = _reached((*pair.theta_names, *pair.omega_names), gradient[len(x) + len(omega) :])
+        if seen:
+            raise BilevelError("train.second-reference", seen)
+        lost = _reached(pair.omega_names, [w.grad for w in omega])
+        if lost:
+            raise BilevelError("train.backward-inside", lost)
         found += [value.detach(), *(g for g in gradient if g is not None)]
     return all(bool(t.isfinite().all()) for t in found)
 
 
-def _refuse(code: str, names: Sequence[str], gradients: Sequence[Tensor | None]) -> None:
-    """Raise an error at the first variable that has a gradient."""
-    for name, gradient in zip(names, gradients, strict=True):
-        if gradient is not None:
-            raise BilevelError(code, name)
+def _reached(names: Sequence[str], gradients: Sequence[Tensor | None]) -> str:
+    """Return the name of the first variable that has a gradient; empty if none has."""
+    return next((name for name, gradient in zip(names, gradients, strict=True) if gradient is not None), "")
 
 
 @torch.no_grad()
