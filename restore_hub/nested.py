@@ -76,7 +76,8 @@ class Nested(WithOptions):
 def nested_model(kind: str) -> type[Nested]:
     """Return the model of a nested component of a kind."""
     name: Any = (str, Field(description=f"name of the {kind} component"))
-    return create_model(f"Nested{kind.capitalize()}", __base__=Nested, **{kind: name})
+    about = f"A {kind} as an option: its name, or its name with options."
+    return create_model(f"Nested{kind.capitalize()}", __base__=Nested, __doc__=about, **{kind: name})
 
 
 def as_written(hint: Any) -> Any:

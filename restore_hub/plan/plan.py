@@ -110,8 +110,7 @@ def _solvers(look: Lookup, index: int, stage: Stage) -> list[Part]:
     first = look.part("solver", stage.solver, stage, {}, "stages", index)
     parts = [first]
     for number, level in list(enumerate(stage.levels))[1:-1]:
-        use = level.solver_use()
-        nested = () if isinstance(level.solver, str) else ("solver",)
-        place = (*level_place(look.document, index, number), *nested)
-        parts.append(first if use is None else look.part("solver", use.solver, use, {}, *place))
+        place = (*level_place(look.document, index, number), "solver")
+        use = level.solver
+        parts.append(first if use is None else look.part("solver", use.component, use, {}, *place))
     return parts

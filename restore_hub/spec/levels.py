@@ -78,10 +78,9 @@ def check_solvers(document: Document, index: int, stage: Stage, solvers: Sequenc
         own = number and stage.levels[number].solver is not None
         place = (*places[number], "solver") if own else ("stages", index, "solver")
         expected = "`upper` and `lower` levels" if solver.levels == 2 else "one level: blocks, objective, data"
-        use = stage.levels[number].solver_use() if own else None
-        raise document.error(
-            "spec.solver-levels", *place, solver=use.solver if use else stage.solver, expected=expected
-        )
+        own_solver = stage.levels[number].solver if own else None
+        name = own_solver.component if own_solver else stage.solver
+        raise document.error("spec.solver-levels", *place, solver=name, expected=expected)
 
 
 def _dropped(document: Document, index: int, stage: Stage) -> list[str]:

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from restore_hub.errors import nearest
-from restore_hub.nested import WithOptions
+from restore_hub.nested import Nested, WithOptions, nested_model
 from restore_hub.spec.inputs import Inputs, ReadsInputs
 
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
@@ -150,12 +150,6 @@ class ProblemUse(WithOptions):
     problem: str = Field(description="name of the problem component")
 
 
-class SolverUse(WithOptions):
-    """How a level below the first is differentiated through the one below it."""
-
-    solver: str = Field(description="name of the solver component")
-
-
 class OptimizerUse(Strict):
     """An optimizer with options of its own; PyTorch's defaults where there are none."""
 
@@ -179,6 +173,12 @@ class OptimizerUse(Strict):
     def options(self) -> dict[str, Any]:
         """What is given, by the names of PyTorch's arguments."""
         return self.model_dump(exclude={"optimizer"}, exclude_none=True)
+
+
+if TYPE_CHECKING:
+    NestedSolver = Nested
+else:
+    NestedSolver = nested_model("solver")
 
 
 class TopLevel(Strict):
@@ -212,15 +212,11 @@ class Level(TopLevel):
         description="where the lower steps of an outer step begin: `warm`: where the last ended; `cold`: at the "
         "stage's start; `batch`: at values that the problem makes from each batch",
     )
-    solver: str | SolverUse | None = Field(
+    solver: NestedSolver | None = Field(
         default=None,
         description="how this level is differentiated through the one below it, where it has one: a solver, or one "
         "with options; the stage's solver by default",
     )
-
-    def solver_use(self) -> SolverUse | None:
-        """Return the level's own solver as a name with options."""
-        return SolverUse(solver=self.solver) if isinstance(self.solver, str) else self.solver
 
 
 FLAT_KEYS = tuple(TopLevel.model_fields)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, optim
 
 from restore_hub.batch import Batch
-from restore_hub.bilevel import Held, Nested, Start, Tensors
+from restore_hub.bilevel import Held, NestedPair, Start, Tensors
 from restore_hub.contracts import Batches, Solver
 from restore_hub.spec import Stage
 from restore_hub.train.feed import Feed
@@ -18,7 +18,7 @@ class Rung:
     """Steps the lower level of a pair, and leaves the upper level's hypergradient in `.grad`; the first rung steps it.
 
     Before each step of its lower level, the rung below steps the level under that, and adds its response to the
-    gradient (`restore_hub.bilevel.Nested`).
+    gradient (`restore_hub.bilevel.NestedPair`).
 
     Args:
         place: of the upper level, from 0.
@@ -42,7 +42,7 @@ class Rung:
     ) -> None:
         self._place, self._solver, self._feed, self._below = place, solver, feed, below
         self._levels = pair
-        self.pair: Any = pair if below is None else Nested(pair, self._move)
+        self.pair: Any = pair if below is None else NestedPair(pair, self._move)
         own = list(optimizers[place : place + 2])
         if place > 0:
             own[0] = Held(self.pair.theta)

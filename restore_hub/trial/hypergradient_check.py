@@ -129,8 +129,8 @@ def _compare(setup: Setup, index: int, number: int) -> Agreement:
             comparisons += _solved(live, own, direct, taken, scale, notes)
             if through is not None:
                 comparisons.append(_comparison("steps", taken, own, direct, through, direct))
-    use = stage.levels[number].solver_use()
-    name, levels = use.solver if use else stage.solver, (number + 1, number + 2)
+    use = stage.levels[number].solver
+    name, levels = use.component if use else stage.solver, (number + 1, number + 2)
     return Agreement(index + 1, levels, name, dtype, tuple(comparisons), tuple(dict.fromkeys(notes)))
 
 

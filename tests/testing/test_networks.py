@@ -173,6 +173,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # of reentrant checkpoints
 @pytest.mark.parametrize(
     ("network", "message"),
     [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore_hub.bilevel import Held, Nested, Tensors, evaluations
+from restore_hub.bilevel import Held, NestedPair, Tensors, evaluations
 from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Ibgl, Neumann, Rhg, TruncatedRhg
 from restore_hub.contracts import Batches
 
@@ -90,7 +90,7 @@ class Bottom:
         return (omega[0] - A @ x[0] - B @ self.three.theta.detach()).square().sum() / 2
 
 
-def _nested(three: Three, solver: Any) -> Nested:
+def _nested(three: Three, solver: Any) -> NestedPair:
     bottom = Bottom(three)
     state = solver.init(bottom, [Held(bottom.theta), torch.optim.SGD(bottom.omega, lr=1.0)])
 
@@ -99,7 +99,7 @@ def _nested(three: Three, solver: Any) -> Nested:
         three.held = three.w.detach().clone()
         return tuple(t.grad for t in bottom.theta)
 
-    return Nested(Top(three), move)
+    return NestedPair(Top(three), move)
 
 
 @pytest.mark.parametrize("quadratic", [False, True])

@@ -14,7 +14,7 @@ from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import LevelPair, Solver
 
 
-class Nested:
+class NestedPair:
     r"""A pair whose lower level has a level below, as a pair like any other.
 
     With levels 1, 2, 3 and variables theta, omega, w, level 2 steps along its hypergradient through level 3:
