@@ -31,18 +31,22 @@ def field(dims):
     return Port(dims, "map", -8, 8, axes=AXES[dims])
 
 class Register(nn.Module):
+    """One displacement for the whole image, and what each pixel adds to it."""
     size_multiple = 1
 
-    def __init__(self, dims: int = 2, width: int = 8) -> None:
+    def __init__(self, dims: int = 2, width: int = 16) -> None:
         super().__init__()
         self.inputs, self.outputs = {"moving": image(dims), "fixed": image(dims)}, {"field": field(dims)}
         conv = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
         self.body = nn.Sequential(
-            conv(2, width, 3, padding=1), nn.SiLU(), conv(width, width, 3, padding=2, dilation=2), nn.SiLU(),
-            conv(width, width, 3, padding=4, dilation=4), nn.SiLU(), conv(width, dims, 1))
+            conv(2, width, 3, padding=1), nn.SiLU(), conv(width, width, 3, padding=1), nn.SiLU(),
+            conv(width, width, 3, padding=2, dilation=2), nn.SiLU())
+        self.each, self.whole = conv(width, dims, 1), conv(width, dims, 1)
 
     def forward(self, moving, fixed):
-        return self.body(torch.cat([moving, fixed], 1))
+        made = self.body(torch.cat([moving, fixed - moving], 1))
+        mean = made.mean(tuple(range(2, made.ndim)), keepdim=True)
+        return self.each(made) + 10 * self.whole(mean)
 
 class Warp(nn.Module):
     """Takes each pixel of the moving image from where its displacement points."""
@@ -96,7 +100,7 @@ class EndPointError:
 class Blobs:
     """The same blobs twice, moved by up to two pixels along each axis."""
 
-    def __init__(self, seed: int = 0, count: int = 32) -> None:
+    def __init__(self, seed: int = 0, count: int = 128) -> None:
         self.seed, self.count = seed, count
 
     def __len__(self):
@@ -108,9 +112,9 @@ class Blobs:
     def sample(self, index, rng):
         drawn = np.random.default_rng((self.seed, index))
         shift = drawn.uniform(-2, 2, len(self.sizes))
-        centres, signs = drawn.random((10, len(self.sizes))) * self.sizes, drawn.uniform(0.3, 1, 10)
+        centres, signs = drawn.random((8, len(self.sizes))) * self.sizes, drawn.uniform(0.3, 1, 8)
         at = np.stack(np.meshgrid(*map(np.arange, self.sizes), indexing="ij"), -1)
-        drawn = [sum(s * np.exp(-np.square(at + t - c).sum(-1) / 8) for c, s in zip(centres, signs)) for t in (0, shift)]
+        drawn = [sum(s * np.exp(-np.square(at + t - c).sum(-1) / 20) for c, s in zip(centres, signs)) for t in (0, shift)]
         truth = np.broadcast_to(shift[::-1].reshape(-1, *[1] * len(shift)), (len(shift), *self.sizes))
         moving, fixed = (each[None].astype(np.float32) for each in drawn)
         return {"moving": moving, "fixed": fixed, "truth": truth.astype(np.float32)}
@@ -145,7 +149,7 @@ def register_datasets(register):
 SPEC = """
 name: registration
 data:
-  train: {dataset: moving/blobsN, batch_size: 4}
+  train: {dataset: moving/blobsN, batch_size: 8}
   upper: {dataset: moving/blobsN, seed: 1, batch_size: 4}
   holdout: {dataset: moving/blobsN, seed: 2, count: 6}
 blocks:
@@ -158,9 +162,9 @@ objectives:
   error: {loss: moving/error, inputs: {field: field, truth: data.truth}}
 stages:
   - solver: ibgl
-    steps: 150
+    steps: 80
     upper: {blocks: [strength], objective: error, data: upper, lr: 3e-2}
-    lower: {blocks: [register], objective: {similar: 1, smooth: 1}, data: train, lr: 1e-2, steps: 3}
+    lower: {blocks: [register], objective: {similar: 1, smooth: 1}, data: train, lr: 5e-3, steps: 3}
 metrics: {epe: {metric: moving/epe, inputs: {field: field, truth: data.truth}}}
 """
 Files = tuple[Path, Path]
