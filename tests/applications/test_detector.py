@@ -272,19 +272,18 @@ def test_people_see_it(files: Files, tmp_path: Path) -> None:
     assert "detect.sides" in said
     assert "[enhance] on upper over [detect] on train" in said
     run(spec, plugins=[plugin], overrides=["stages.0.steps=1"], out=tmp_path / "r", quiet=True)
-    output("report", tmp_path / "r")
     assert "detect.ap50" in (tmp_path / "r" / "report.html").read_text()
 
 
 def test_it_passes_the_conformance_kit(files: Files) -> None:
     boxes = torch.tensor([[2.0, 2.0, 12.0, 12.0], [13.0, 1.0, 23.0, 9.0], [0.0, 0.0, 9.0, 7.0]])
-    (task,) = (c.load() for c in default_registry([files[1]]).components("task") if c.name == "boxes/detect")
+    task = default_registry([files[1]]).find("task", "boxes/detect").load()
     check_task(task, targets={"boxes": Ragged(boxes, (2, 0, 1))})
 
 
 def test_average_precision(files: Files) -> None:
     """Precision is 1 until the first of two boxes is found, then 2/3 at the second."""
-    (task,) = (c.load() for c in default_registry([files[1]]).components("task") if c.name == "boxes/detect")
+    task = default_registry([files[1]]).find("task", "boxes/detect").load()
     metric = task().metrics["ap50"]
     boxes = np.array([[0, 0, 8, 8], [20, 0, 28, 8]], np.float32)
     found = np.array([[0, 0, 8, 6], [40, 40, 48, 48], [20, 0, 28, 8]], np.float32)
