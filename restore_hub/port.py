@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,7 +36,8 @@ class Port:
             evaluation, as for intermediate results that a loss reads. The latter can't be exported.
         space: `raw` (packed camera planes R, Gr, Gb, B), `linear` or `srgb` for pictures, or `map` for anything else.
         low, high: nominal range of values, which they may leave slightly (noise below black, for example).
-        scale: sizes along `z`, `y` and `x` relative to those of the picture or volume; 0.5 for packed RAW planes.
+        scale: sizes along `z`, `y` and `x` relative to those of the picture or volume, rounded up; 0.5 for packed RAW
+            planes.
         axes: names of a sample's axes. Sizes along `z`, `y` and `x` are those of the picture or volume.
         sizes: sizes of axes other than `channel`, `z`, `y` and `x`.
         dtype: of the tensor.
@@ -106,7 +108,7 @@ class Port:
 
     def _size(self, axis: str, extent: Mapping[str, int]) -> int:
         if axis in SPATIAL:
-            return round(extent[axis] * self.scale)
+            return math.ceil(extent[axis] * self.scale)
         if axis == "channel":
             return self.channels or 1
         return self.sizes.get(axis, COUNT)

@@ -62,9 +62,8 @@ def _show(loaded: Model) -> None:
         click.echo(title)
         for tensor in tensors:
             default = f" = {tensor.default}" if tensor.default is not None else ""
-            shape = " x ".join(map(str, tensor.shape))
             meaning = tensor.meaning or _range(tensor) or tensor.space
-            line = f"  {tensor.name:<10} {tensor.dtype} {shape}{default}  {meaning}"
+            line = f"  {tensor.name:<10} {tensor.dtype} {tensor.sizes}{default}  {meaning}"
             click.echo(printable(line))
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {printable(name)} {value:.4g}")

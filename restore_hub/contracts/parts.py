@@ -64,7 +64,10 @@ class Loss(Protocol):
     """
 
     def __call__(self, **inputs: Any) -> tuple[Tensor, Tensor | int]:
-        """Return the sum over all terms, a scalar with gradients, and the number of terms."""
+        """Return the sum over all terms, a scalar with gradients, and the number of terms.
+
+        Without terms, such as boxes in pictures that have none, return a sum of 0 and the number 0.
+        """
         ...
 
 

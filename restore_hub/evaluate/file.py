@@ -76,6 +76,6 @@ def planes_of(mosaic: NDArray[np.float32]) -> NDArray[np.float32]:
 def _port(info: TensorInfo) -> Port:
     _, *axes = info.shape
     if len(axes) != len(PICTURE):
-        return Port(None, "map", axes=tuple(map(str, axes)), dtype=info.dtype)
+        return Port(None, "map", scale=info.scale, axes=tuple(map(str, axes)), dtype=info.dtype)
     channels = axes[0] if isinstance(axes[0], int) else None
-    return Port(channels, info.space, dtype=info.dtype)  # type: ignore[arg-type]
+    return Port(channels, info.space, scale=info.scale, dtype=info.dtype)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_hub.errors import ExportError, reason_of
-from restore_hub.export.entries import entry, input_entries, is_exportable, kind_of
+from restore_hub.export.entries import check_full_size, entry, has_full_size, input_entries, kind_of
 from restore_hub.export.raw_input import RAW_INPUTS, pack, unpack, unpad
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.plan.chain import Chain
@@ -49,6 +49,8 @@ class Deployed(nn.Module):
         self.inputs = input_entries(chain, self._blocks, self._reads, RAW_INPUTS if self._raw else [])
         self._outputs = list(outputs[:1] if self.kind == "raw-to-raw" else outputs)
         taken = [info.name for info in self.inputs]
+        if self._raw and self.kind != "raw-to-raw":  # a mosaic's mirrored lines are cut off whole pixels
+            check_full_size({name: chain.ports[name] for name in self._outputs})
         made_as = [MOSAIC_OUTPUT] if self.kind == "raw-to-raw" else []
         self.outputs = made_as or [entry(name, chain.ports[name], taken) for name in self._outputs]
         self.learnt = sum(p.numel() for name in self._blocks for p in chain.blocks[name].parameters())
@@ -108,7 +110,10 @@ class Deployed(nn.Module):
 def deployed_block(chain: Chain, block: str) -> Deployed:
     """Return one block, from its inputs to its first output and whatever others a file can hold."""
     first, *others = chain.outputs_of(block)
-    return Deployed(chain, [block], [first, *(name for name in others if is_exportable(chain.ports[name]))])
+    raw = any(chain.ports[tensor].space == "raw" for tensor in chain.inputs_of(block).values())
+    ports = {name: chain.ports[name] for name in others}
+    held = [name for name, port in ports.items() if port.fixed and (has_full_size(port) or not raw)]
+    return Deployed(chain, [block], [first, *held])
 
 
 def deployed_chain(chain: Chain, output: str) -> Deployed:

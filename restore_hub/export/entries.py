@@ -43,6 +43,7 @@ def input_entries(
     found = list(raw)
     for tensor in reads[1:] if raw else reads:
         port = chain.ports[tensor]
+        check_full_size({tensor: port})
         taken = [info.name for info in found]
         found.append(entry(tensor, port) if port.axes else _number(chain, blocks, tensor, taken))
     return found
@@ -56,23 +57,33 @@ def entry(tensor: str, port: Port, taken: Collection[str] = ()) -> TensorInfo:
     """
     if not port.fixed:
         raise ExportError("export.no-fixed-shape", tensor=tensor, port=port.describe())
-    if not is_exportable(port):
-        raise ExportError("export.not-full-size", tensor=tensor, scale=port.scale)
     name = tensor.removeprefix(DATA)
     sizes: Mapping[str, Any] = {**AXES, **port.sizes, "channel": port.channels}
     return TensorInfo(
         name=f"{name}_out" if name in taken else name,
         dtype=port.dtype,
         shape=[1, *(sizes[axis] for axis in port.axes)],
+        scale=port.scale if port.spatial else 1.0,
         space=port.space,
         low=port.low,
         high=port.high,
     )
 
 
-def is_exportable(port: Port) -> bool:
-    """Whether a file can hold a tensor: its shape follows from the picture's size, which it has."""
-    return port.fixed and (port.scale == 1.0 or not port.spatial)
+def has_full_size(port: Port) -> bool:
+    """Whether a tensor has the picture's size, or doesn't depend on it."""
+    return port.scale == 1.0 or not port.spatial
+
+
+def check_full_size(ports: Mapping[str, Port]) -> None:
+    """Refuse tensors of another size than the picture's.
+
+    Raises:
+        ExportError: the first one.
+    """
+    for tensor, port in ports.items():
+        if not has_full_size(port):
+            raise ExportError("export.not-full-size", tensor=tensor, scale=port.scale)
 
 
 def _number(chain: Chain, blocks: Sequence[str], tensor: str, taken: Collection[str]) -> TensorInfo:

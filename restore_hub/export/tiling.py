@@ -37,7 +37,7 @@ def _channels(module: Deployed) -> int:
 
 
 def _is_picture(info: TensorInfo) -> bool:
-    return info.shape[2:] == ["height", "width"] and info.dtype == "float32"
+    return info.shape[2:] == ["height", "width"] and info.dtype == "float32" and info.scale == 1.0
 
 
 def _run(module: Deployed, picture: Tensor) -> Tensor:

@@ -42,15 +42,11 @@ def matching_input(before: Manifest, first: Path, after: Manifest, then: Path) -
 def _differences(given: TensorInfo, taken: TensorInfo) -> list[str]:
     pairs = {
         "type": (given.dtype, taken.dtype),
-        "sizes": (_sizes(given), _sizes(taken)),
+        "sizes": (given.sizes, taken.sizes),
         "colour space": (given.space, taken.space),
         "range": (_range(given), _range(taken)),
     }
     return [f"{what} {one} against {other}" for what, (one, other) in pairs.items() if one != other]
-
-
-def _sizes(tensor: TensorInfo) -> str:
-    return " x ".join(map(str, tensor.shape))
 
 
 def _range(tensor: TensorInfo) -> str:

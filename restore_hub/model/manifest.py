@@ -38,6 +38,7 @@ class TensorInfo(_Record):
     Attributes:
         shape: sizes; `height` and `width` stand for those of the picture, `depth` for the third one of a volume. A
             number, such as a noise level, has the shape [1].
+        scale: of an output: its sizes relative to `height`, `width` and `depth`, rounded up.
         space: `raw`, `linear`, `srgb` or `map`.
         low, high: nominal range of values.
         default: value used when the caller leaves the input out; such inputs are also initializers.
@@ -47,6 +48,7 @@ class TensorInfo(_Record):
     name: str
     dtype: Literal["float32", "int64"] = "float32"
     shape: list[_Size | Literal["depth", "height", "width"]]
+    scale: float = Field(default=1.0, gt=0, le=64)
     space: str = "map"
     low: _Value | None = None
     high: _Value | None = None
@@ -63,9 +65,15 @@ class TensorInfo(_Record):
         """Whether it is as large as the picture or volume."""
         return any(isinstance(size, str) for size in self.shape)
 
+    @property
+    def sizes(self) -> str:
+        """Its shape for people, such as `1 x 3 x height x width`."""
+        scale = "" if self.scale == 1 else f"{self.scale:g} "
+        return " x ".join(str(size) if isinstance(size, int) else scale + size for size in self.shape)
+
     def sized(self, extent: Mapping[str, int]) -> tuple[int, ...]:
         """Return the shape for the size of a picture, by `height` and `width`, or of a volume, by `depth` too."""
-        return tuple(size if isinstance(size, int) else extent[size] for size in self.shape)
+        return tuple(size if isinstance(size, int) else math.ceil(extent[size] * self.scale) for size in self.shape)
 
     def extent(self, shape: Sequence[int]) -> dict[str, int]:
         """Return the size of the picture or volume that an array of this shape belongs to."""

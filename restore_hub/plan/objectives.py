@@ -94,7 +94,8 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Redu
     .. math:: E = \sum_i w_i \frac{\sum_m S_{im}}{\sum_m C_{im}}
 
     with S and C the sum and the count of loss i on part m. The ratio is taken last, so a loss whose denominator depends
-    on the data has the same value as on the whole batch, the parts of other processes included.
+    on the data has the same value as on the whole batch, the parts of other processes included. A loss without terms,
+    such as one of boxes where no picture has any, is 0.
 
     Args:
         weights: of the losses, in the order in which `Objectives.sums` returned them.
@@ -105,7 +106,7 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Redu
     if reduction.size > 1:
         flat = summed(reduction, [_tensor(value, pair[0]) for pair in pairs for value in pair])
         pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    terms = [weight * value / count for weight, (value, count) in zip(weights.values(), pairs, strict=True)]
+    terms = [weight * value / _divisor(count) for weight, (value, count) in zip(weights.values(), pairs, strict=True)]
     total: Tensor = _sum(terms)
     return total
 
@@ -119,7 +120,7 @@ def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduc
     if reduction.size > 1:
         counts = reduction.total([_tensor(count, parts[0][0][0]) for count in counts])
     terms = [
-        [weight * part[index][0] / counts[index] for index, weight in enumerate(weights.values())] for part in parts
+        [weight * part[index][0] / _divisor(counts[index]) for index, weight in enumerate(weights.values())] for part in parts
     ]
     return [torch.stack(each).sum() for each in terms]
 
@@ -134,6 +135,11 @@ def _hash(weights: Mapping[str, Tensor]) -> str:
 
 def _sum(values: Iterable[Any]) -> Any:
     return reduce(add, values)
+
+
+def _divisor(count: Any) -> Any:
+    """Return the number of terms, 1 where there are none."""
+    return count + (count == 0)
 
 
 def _tensor(value: Tensor | int, like: Tensor) -> Tensor:

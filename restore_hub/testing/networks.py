@@ -251,7 +251,7 @@ def _check_other_weights(name: str, network: Any) -> None:
     """Check that solvers can run the network with other tensors in place of its parameters, forward and backward."""
     network.train()
     trained = {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
-    if _reads_its_own(name, network, list(trained.values())):
+    if trained and _reads_its_own(name, network, list(trained.values())):
         found = next((key for key, own in trained.items() if _reads_its_own(name, network, [own])), "?")
         raise AssertionError(
             f"{name} also reads the parameter {found!r} another way than through its modules, so bilevel solvers would "

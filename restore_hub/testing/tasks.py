@@ -23,14 +23,16 @@ SAMPLES = 3
 EXTENT = {"z": 4, "y": 16, "x": 24}
 
 
-def check_task(target: Any, /, **options: Any) -> None:
-    """Check a task: each of its parts by the check of its kind, on random targets and what the network makes.
+def check_task(target: Any, /, targets: Mapping[str, Value] | None = None, **options: Any) -> None:
+    """Check a task: each of its parts by the check of its kind, on targets and what the network makes of noise.
 
     Its network must be new each time. Losses and metrics must find what they take by name. `decode` must return what
     `predictions` says, and treat each sample of a batch alone.
 
     Args:
         target: a class (made with `options`) or a task.
+        targets: a batch of three samples of 16 x 24 pixels (and 4 slices), for targets that random values aren't, such
+            as boxes, whose corners have an order.
         options: options of the class.
 
     Raises:
@@ -43,7 +45,7 @@ def check_task(target: Any, /, **options: Any) -> None:
     shared = {id(p) for p in network.parameters()} & {id(p) for p in again.parameters()}
     require(network is not again and not shared, f"{name}.network() returns the same weights again; make new ones")
     ports = {**network.inputs, **network.outputs, **task.targets}
-    tensors = _tensors(network, task.targets)
+    tensors = _tensors(network, task.targets) | dict(targets or {})
     for loss, called in task.losses.items():
         check_loss(called, inputs=_named(f"{name}: the loss {loss!r}", called, tensors))
     predictions: Mapping[str, Port] = getattr(task, "predictions", {})

@@ -10,9 +10,9 @@ import torch
 
 import restore_hub
 from restore_hub import run
-from restore_hub.plan.plan import make_plan
-from restore_hub.plan.chain import build_chain
+from restore_hub.plan import build_chain, make_plan
 from restore_hub.plugins import default_registry
+from restore_hub.ragged import Ragged
 from restore_hub.spec import read_spec
 from restore_hub.testing import check_task
 from support.commands import output
@@ -187,13 +187,12 @@ blocks:
   detect: {task: boxes/detect, inputs: {image: bright}, targets: {boxes: data.boxes}}
 stages:
   - solver: ibgl
-    steps: 100
+    steps: 40
     upper: {blocks: [enhance], objective: {detect.objectness: 1, detect.sides: 1}, data: upper, lr: 5e-2}
     lower: {blocks: [detect], objective: {detect.objectness: 1, detect.sides: 1}, data: train, lr: 1e-2, steps: 3}
-checkpoint_seconds: 0
 """
 ONE_LEVEL = (
-    "stages=[{solver: joint, steps: 300, blocks: [enhance, detect], data: train, lr: 1e-2,"
+    "stages=[{solver: joint, steps: 120, blocks: [enhance, detect], data: train, lr: 1e-2,"
     " objective: {detect.objectness: 1, detect.sides: 1}}]"
 )
 Files = tuple[Path, Path]
@@ -205,6 +204,12 @@ def files(write_plugin: WritePlugin, tmp_path: Path) -> Files:
     return tmp_path / "detect.yaml", write_plugin("boxes", PLUGIN)
 
 
+def last(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the last weights of a run."""
+    blocks = torch.load(folder / "checkpoints" / "last.pt")["blocks"]
+    return {f"{block}.{key}": tensor for block, tensors in blocks.items() for key, tensor in tensors.items()}
+
+
 @pytest.mark.parametrize("overrides", [[], [ONE_LEVEL]], ids=["two levels", "one level"])
 def test_it_learns(files: Files, tmp_path: Path, overrides: list[str]) -> None:
     spec, plugin = files
@@ -212,3 +217,76 @@ def test_it_learns(files: Files, tmp_path: Path, overrides: list[str]) -> None:
     result = run(spec, plugins=[plugin], overrides=overrides, out=tmp_path / "r", quiet=True)
     assert first.metrics["detect.ap50"] < 0.1
     assert result.metrics["detect.ap50"] > 0.7
+
+
+def test_a_batch_in_parts_is_the_whole_batch(files: Files, tmp_path: Path) -> None:
+    """Parts without any box count nothing; the first two pictures of four have none or one."""
+    spec, plugin = files
+    parts = [f"data.{split}.batch_size=1" for split in ("train", "upper")]
+    parts += [f"stages.0.{level}.accumulate=4" for level in ("upper", "lower")]
+    found = []
+    for name, overrides in (("whole", []), ("parts", parts)):
+        run(spec, plugins=[plugin], overrides=["stages.0.steps=3", *overrides], out=tmp_path / name, quiet=True)
+        found.append(last(tmp_path / name))
+    assert found[0].keys() == found[1].keys()
+    for key, tensor in found[0].items():
+        torch.testing.assert_close(tensor, found[1][key], rtol=1e-3, atol=1e-5)
+
+
+def test_pictures_without_boxes_train_on(files: Files, tmp_path: Path) -> None:
+    spec, plugin = files
+    alone = ["stages.0.steps=4", "data.train.batch_size=1", "data.upper.batch_size=1", "data.train.count=1"]
+    run(spec, plugins=[plugin], overrides=alone, out=tmp_path / "r", quiet=True)
+    assert all(tensor.isfinite().all() for tensor in last(tmp_path / "r").values())
+
+
+def test_it_resumes_to_the_same_bits(files: Files, tmp_path: Path) -> None:
+    spec, plugin = files
+    given = {"plugins": [plugin], "quiet": True, "overrides": ["stages.0.steps=4", "checkpoint_seconds=0"]}
+    run(spec, out=tmp_path / "whole", **given)  # type: ignore[arg-type]
+    stop_after(2, spec=spec, out=tmp_path / "r", **given)
+    run(spec, out=tmp_path / "r", resume=True, **given)  # type: ignore[arg-type]
+    whole, resumed = last(tmp_path / "whole"), last(tmp_path / "r")
+    assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())
+
+
+def test_its_grid_is_exported(files: Files, tmp_path: Path) -> None:
+    spec, plugin = files
+    overrides = ["stages.0.steps=1", "export={blocks: [detect]}"]
+    (file,) = run(spec, plugins=[plugin], overrides=overrides, out=tmp_path / "r", quiet=True).exported
+    weights = {key.partition(".")[2]: value for key, value in last(tmp_path / "r").items() if key.startswith("detect.")}
+    chain = build_chain(make_plan(read_spec(spec), default_registry([plugin]))).eval()
+    chain.blocks["detect"].load_state_dict(weights)
+    image = torch.rand(1, 3, 13, 22)
+    made = restore_hub.load(file).outputs({"bright": image.numpy()})
+    assert [array.shape for array in made.values()] == [(1, 1, 4, 6), (1, 4, 4, 6)]
+    with torch.no_grad():
+        for array, expected in zip(made.values(), chain.blocks["detect"](image), strict=True):
+            np.testing.assert_allclose(array, expected.numpy(), atol=1e-4)
+    assert "WRONG" not in output("verify", file)
+
+
+def test_people_see_it(files: Files, tmp_path: Path) -> None:
+    spec, plugin = files
+    said = output("check", spec, "--plugin", plugin)
+    assert "detect.sides" in said
+    assert "[enhance] on upper over [detect] on train" in said
+    run(spec, plugins=[plugin], overrides=["stages.0.steps=1"], out=tmp_path / "r", quiet=True)
+    assert "detect.ap50" in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_it_passes_the_conformance_kit(files: Files) -> None:
+    boxes = torch.tensor([[2.0, 2.0, 12.0, 12.0], [13.0, 1.0, 23.0, 9.0], [0.0, 0.0, 9.0, 7.0]])
+    task = default_registry([files[1]]).find("task", "boxes/detect").load()
+    check_task(task, targets={"boxes": Ragged(boxes, (2, 0, 1))})
+
+
+def test_average_precision(files: Files) -> None:
+    """Precision is 1 until the first of two boxes is found, then 2/3 at the second."""
+    task = default_registry([files[1]]).find("task", "boxes/detect").load()
+    metric = task().metrics["ap50"]
+    boxes = np.array([[0, 0, 8, 8], [20, 0, 28, 8]], np.float32)
+    found = np.array([[0, 0, 8, 6], [40, 40, 48, 48], [20, 0, 28, 8]], np.float32)
+    metric.update(found, np.array([0.9, 0.8, 0.7], np.float32), boxes)
+    metric.update(found[:0], np.zeros(0, np.float32), boxes[:0])
+    assert metric.compute() == pytest.approx((1 + 2 / 3) / 2)

@@ -74,7 +74,8 @@ def test_a_block_exports_the_outputs_that_a_file_can_hold(export: Export) -> Non
     path = export("a.onnx", text, block="it")
     check_sound(path)
     manifest = load(path).manifest
-    assert (manifest.kind, [info.name for info in manifest.outputs]) == ("rgb-to-rgb", ["whole", "mask"])
+    assert (manifest.kind, [info.name for info in manifest.outputs]) == ("rgb-to-rgb", ["whole", "half", "mask"])
+    assert [info.scale for info in manifest.outputs] == [1, 0.5, 1]
     said = output("inspect", path)
     assert "whole" in said
     assert "mask" in said
@@ -82,14 +83,29 @@ def test_a_block_exports_the_outputs_that_a_file_can_hold(export: Export) -> Non
     picture = np.random.default_rng(0).random((1, 3, 8, 9), np.float32)
     model = load(path)
     np.testing.assert_array_equal(sequence({"rgb": picture}), model({"rgb": model({"rgb": picture})}))
-    assert list(sequence.outputs({"rgb": picture})) == ["whole", "mask"]
+    made = sequence.outputs({"rgb": picture})
+    assert list(made) == ["whole", "half", "mask"]
+    assert made["half"].shape == (1, 3, 4, 5), "rounded up"
 
 
-@pytest.mark.parametrize("output", ["half", "stages"])
-def test_a_first_output_that_no_file_can_hold_is_refused(export: Export, output: str) -> None:
+def test_a_first_output_that_no_file_can_hold_is_refused(export: Export) -> None:
     text = blocks_of("it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half, stages]}")
-    with refused("export.not-full-size" if output == "half" else "export.no-fixed-shape", tensor=output):
-        export("a.onnx", text, tensor=output)
+    with refused("export.no-fixed-shape", tensor="stages"):
+        export("a.onnx", text, tensor="stages")
+
+
+def test_a_file_may_give_another_scale_but_not_take_it(export: Export) -> None:
+    text = blocks_of(
+        "it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half]}",
+        "then: {network: kinds/mixed, inputs: {image: half}, outputs: [image]}",
+    )
+    path = export("half.onnx", text, tensor="half")
+    check_sound(path)
+    manifest = load(path).manifest
+    assert (manifest.kind, manifest.tiling.kind, manifest.outputs[0].scale) == ("tensors", "none", 0.5)
+    check_sound(export("then.onnx", text, tensor="image"))
+    with refused("export.not-full-size", tensor="half"):
+        export("a.onnx", text, block="then")
 
 
 class _Flipping(nn.Module):

@@ -152,8 +152,21 @@ class Painter(nn.Module):
         return image + torch.stack(colours)[:, :, None, None]
 
 
+class Mixed(nn.Module):
+    """A picture of half the size."""
+
+    inputs, outputs, size_multiple = {"image": Port(3, scale=0.5)}, {"image": Port(3, scale=0.5)}, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.mix(image)
+
+
 class Halves(nn.Module):
-    """A picture, and others that no file can hold, and a mask that one can."""
+    """A picture, one of half the size, one of which no file knows the channels, and a mask."""
 
     inputs, size_multiple = {"image": Port(3)}, 1
     outputs = {"whole": Port(3), "half": Port(3, scale=0.5), "stages": Port(None), "mask": Port(1, "map")}
@@ -199,5 +212,5 @@ def register_tasks(register: Any) -> None:
 
 @hookimpl
 def register_networks(register: Any) -> None:
-    for name, kind in {**ALL, "ramp": Ramp, "halves": Halves}.items():
+    for name, kind in {**ALL, "ramp": Ramp, "halves": Halves, "mixed": Mixed}.items():
         register(name, f"kinds:{kind.__name__}", summary="A network of a test")
