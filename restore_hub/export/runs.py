@@ -53,7 +53,7 @@ def export_checkpoint(plan: Plan, chain: Chain, weights: Path, folder: Path, res
     # torch's exporter mistakes training's channels_last layout for a constraint on sizes.
     chain = chain.cpu().to(memory_format=torch.contiguous_format)
     about = load_checkpoint(chain.blocks, weights)
-    return _export_loaded(plan, _modules(plan, chain), weights, folder, resolved, about)
+    return _export_loaded(plan, modules_of(plan, chain), weights, folder, resolved, about)
 
 
 def export_problem(plan: Plan, problem: Problem, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
@@ -81,12 +81,23 @@ def _export_loaded(
     return Exported(files, about["step"], about["holdout"])
 
 
-def _modules(plan: Plan, chain: Chain) -> dict[str, Deployed]:
-    """Return what a spec names to export, by the stem of its file."""
-    export = plan.spec.export
-    modules = {block: deployed_block(chain, block) for block in export.blocks}
+def modules_of(plan: Plan, chain: Chain) -> dict[str, Deployed]:
+    """Return what a spec names to export, by the stem of its file.
+
+    Raises:
+        SpecError: a tensor that no file can hold.
+    """
+    export, document, modules = plan.spec.export, plan.document, dict[str, Deployed]()
+    for index, block in enumerate(export.blocks):
+        try:
+            modules[block] = deployed_block(chain, block)
+        except ExportError as error:
+            raise document.located(error, "export", "blocks", index) from None
     if export.chain is not None:
-        modules["chain"] = deployed_chain(chain, export.chain)
+        try:
+            modules["chain"] = deployed_chain(chain, export.chain)
+        except ExportError as error:
+            raise document.located(error, "export", "chain") from None
     return modules
 
 
@@ -184,7 +195,7 @@ def export_spec(spec: Path, registry: Registry, out: Path, overrides: Sequence[s
     resolved = resolve(plan)
     names = {name: Path(block.weights).name for name, block in plan.spec.blocks.items() if block.weights is not None}
     origin = {"weights_sha256": resolved["weights_sha256"], "weights": names}
-    return _export(plan, _modules(plan, chain), _made(out), {**_provenance(resolved), **origin}, {})
+    return _export(plan, modules_of(plan, chain), _made(out), {**_provenance(resolved), **origin}, {})
 
 
 def _require_export(plan: Plan) -> None:

@@ -15,7 +15,8 @@ from restore_hub.plugins import default_registry
 from restore_hub.ragged import Ragged
 from restore_hub.spec import read_spec
 from restore_hub.testing import check_task
-from support.commands import output
+from support import check, refused
+from support.commands import invoke, output
 from support.plugin_files import WritePlugin
 from support.runs import stop_after
 
@@ -264,6 +265,15 @@ def test_its_grid_is_exported(files: Files, tmp_path: Path) -> None:
         for array, expected in zip(made.values(), chain.blocks["detect"](image), strict=True):
             np.testing.assert_allclose(array, expected.numpy(), atol=1e-4)
     assert "WRONG" not in output("verify", file)
+
+
+def test_what_no_file_can_hold_is_refused_before_training(files: Files, tmp_path: Path) -> None:
+    spec, plugin = files
+    change = "export={chain: detect.found}"
+    with refused("export.no-fixed-shape", "export.chain", tensor="detect.found"):
+        run(spec, plugins=[plugin], overrides=[change], out=tmp_path / "r", quiet=True)
+    assert not (tmp_path / "r").exists()
+    check(invoke("check", spec, "--plugin", plugin, "--set", change).exception, "export.no-fixed-shape", "export.chain")
 
 
 def test_people_see_it(files: Files, tmp_path: Path) -> None:

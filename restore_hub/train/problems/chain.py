@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.evaluate.chain import ChainPredictor
 from restore_hub.evaluate.scores import PICTURES_KEPT, Scores, score
-from restore_hub.export.runs import Exported, export_checkpoint
+from restore_hub.export.runs import Exported, export_checkpoint, modules_of
 from restore_hub.plan.chain import Chain, build_chain
 from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.objectives import Objectives
@@ -105,10 +105,11 @@ def make_chain(plan: Plan, device: torch.device) -> TrainableChain:
     """Make the chain of a spec with its first weights, its losses, its metrics and its data.
 
     Raises:
-        SpecError: anything that they lack; DataError: data that can't be used.
+        SpecError: anything that they lack, or a tensor to export that no file can hold; DataError: data that can't be used.
     """
     chain = build_chain(plan).to(device)
     _lay_channels_last(chain)
+    modules_of(plan, chain)  # refuses what no file can hold, before anything trains
     load_block_weights(plan, chain)
     data = make_data(plan)
     losses = {name: part.make() for name, part in plan.losses.items()}
