@@ -120,7 +120,8 @@ def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduc
     if reduction.size > 1:
         counts = reduction.total([_tensor(count, parts[0][0][0]) for count in counts])
     terms = [
-        [weight * part[index][0] / _divisor(counts[index]) for index, weight in enumerate(weights.values())] for part in parts
+        [weight * part[index][0] / _divisor(counts[index]) for index, weight in enumerate(weights.values())]
+        for part in parts
     ]
     return [torch.stack(each).sum() for each in terms]
 

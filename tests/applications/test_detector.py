@@ -1,4 +1,4 @@
-"""A toy detector as a task: ragged boxes, a grid of scores and offsets, suppression of doubles, and average precision."""
+"""A toy detector as a task: ragged boxes, a grid of cells, suppression of doubles, and average precision."""
 
 from __future__ import annotations
 

@@ -116,9 +116,9 @@ class Blobs:
         shift = drawn.uniform(-2, 2, len(self.sizes))
         centres, signs = drawn.random((8, len(self.sizes))) * self.sizes, drawn.uniform(0.3, 1, 8)
         at = np.stack(np.meshgrid(*map(np.arange, self.sizes), indexing="ij"), -1)
-        drawn = [sum(s * np.exp(-np.square(at + t - c).sum(-1) / 20) for c, s in zip(centres, signs)) for t in (0, shift)]
+        blobs = [[s * np.exp(-np.square(at + t - c).sum(-1) / 20) for c, s in zip(centres, signs)] for t in (0, shift)]
         truth = np.broadcast_to(shift[::-1].reshape(-1, *[1] * len(shift)), (len(shift), *self.sizes))
-        moving, fixed = (each[None].astype(np.float32) for each in drawn)
+        moving, fixed = (sum(each)[None].astype(np.float32) for each in blobs)
         return {"moving": moving, "fixed": fixed, "truth": truth.astype(np.float32)}
 
 class Blobs2(Blobs):

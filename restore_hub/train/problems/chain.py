@@ -105,7 +105,8 @@ def make_chain(plan: Plan, device: torch.device) -> TrainableChain:
     """Make the chain of a spec with its first weights, its losses, its metrics and its data.
 
     Raises:
-        SpecError: anything that they lack, or a tensor to export that no file can hold; DataError: data that can't be used.
+        SpecError: anything that they lack, or a tensor to export that no file can hold.
+        DataError: data that can't be used.
     """
     chain = build_chain(plan).to(device)
     _lay_channels_last(chain)
