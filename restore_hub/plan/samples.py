@@ -56,15 +56,22 @@ class Samples:
         arrays = {name: np.asarray(array) for name, array in sample.items() if not name.startswith("_")}
         for name, array in arrays.items():
             self._check(index, name, array)
+        lacking = [name for name in self.dataset.ports if name not in arrays]
+        if lacking:
+            raise DataError("data.sample-lacks", self._where(index), sample=index, tensor=lacking[0])
         return arrays
 
     def _check(self, index: int, name: str, array: NDArray[Any]) -> None:
         port = self.dataset.ports.get(name)
-        wrong = port.wrong(array.shape, str(array.dtype)) if port else ("here", "no port of it")
+        if port is None:
+            raise DataError("data.sample-undeclared", self._where(index), sample=index, tensor=name)
+        wrong = port.wrong(array.shape, str(array.dtype))
         if wrong:
-            where = ", ".join(map(str, self.dataset.files(index)))
             facts: dict[str, Any] = {"sample": index, "tensor": name, "got": wrong[0], "declared": wrong[1]}
-            raise DataError("data.sample-misfit", where or f"data.{self.name}", **facts)
+            raise DataError("data.sample-misfit", self._where(index), **facts)
+
+    def _where(self, index: int) -> str:
+        return ", ".join(map(str, self.dataset.files(index))) or f"data.{self.name}"
 
     def leave_out(self, index: int, reason: str) -> None:
         """Note a sample that can't be read, and notify of it the first time."""

@@ -167,15 +167,17 @@ def _check_coupling(
 ) -> list[str]:
     """Require that each level's objective depends on the other's blocks, where the solver computes a response."""
     names = LEVEL_NAMES if len(stage.levels) == 2 else [f"level {number + 1}" for number in range(len(stage.levels))]
+    own = stage.levels[pair[0]].solver
+    name = own.component if own else stage.solver
     for number, other in ((pair[1], pair[0]), (pair[0], pair[1])):
         if scope.reach(stage.levels[number]).intersection(stage.levels[other].blocks):
             continue
         blocks = ", ".join(stage.levels[other].blocks)
         if solver.responds:
-            facts = {"level": names[number], "other": names[other], "blocks": blocks, "solver": stage.solver}
+            facts = {"level": names[number], "other": names[other], "blocks": blocks, "solver": name}
             raise document.error("spec.dead-response", *places[number], "objective", **facts)
         return [
             f"{document.at(*places[0][:2])}: the {names[number]} objective depends on none of the {names[other]} "
-            f"blocks ({blocks}), so there is no response term; {stage.solver!r} doesn't need one"
+            f"blocks ({blocks}), so there is no response term; {name!r} doesn't need one"
         ]
     return []

@@ -164,3 +164,13 @@ def test_mistakes_are_named_where_they_are_written(
 ) -> None:
     with refused(code, place):
         run(files[0], plugins=[files[1]], overrides=[override], out=tmp_path / "r", quiet=True)
+
+
+def test_exact_hypergradients_agree_where_the_lower_variables_are_pictures(files: tuple[Path, Path]) -> None:
+    from restore_hub.trial.hypergradient_check import check_hypergradients
+
+    changes = ["stages.0.lower.optimizer=sgd", "stages.0.lower.lr=250", "stages.0.lower.steps=300"]
+    (found,) = check_hypergradients(files[0], overrides=changes, plugins=[files[1]])
+    sound = [comparison.whole.cosine for comparison in found.comparisons if comparison.sound]
+    assert sound
+    assert min(sound) > 0.99

@@ -113,6 +113,19 @@ def test_a_sample_that_its_port_does_not_describe_is_an_error(array: np.ndarray,
         _stream(Wrong(1), 1).batch(0)
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "tensor"),
+    [({}, "data.sample-lacks", "classes"), ({"more": 1}, "data.sample-undeclared", "more")],
+)
+def test_a_sample_has_what_its_ports_declare(change: dict[str, int], code: str, tensor: str) -> None:
+    class Other(Boxes):
+        def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+            return {"boxes": np.zeros((0, 4), np.float32), **{name: np.zeros(1) for name in change}}
+
+    with refused(code, "data.train", tensor=tensor):
+        _stream(Other(1), 1).batch(0)
+
+
 def test_the_next_readable_sample_of_the_epoch_takes_the_place_of_a_bad_one() -> None:
     whole, holed = _indices(_stream(Numbers(6), 6), 4), _indices(_stream(Numbers(6, bad=(1, 4)), 6), 4)
     for epoch in range(4):

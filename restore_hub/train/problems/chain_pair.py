@@ -219,7 +219,12 @@ class ChainPair:
     def _coupling_tensors(self, upper: Sequence[str]) -> tuple[str, ...]:
         read = self._read(self._after, (0, 1))
         made = [tensor for name in self._before for tensor in self._chain.outputs_of(name)]
-        return tuple(t for t in made if t in read and self._chain.graph.upstream([t]) & set(upper))
+        coupled = tuple(t for t in made if t in read and self._chain.graph.upstream([t]) & set(upper))
+        for tensor in coupled:
+            port = self._chain.ports[tensor]
+            if port.ragged or port.dtype != "float32":
+                raise BilevelError("train.coupled-not-real", tensor, port=port.describe())
+        return coupled
 
 
 def _alike(one: Value, other: Value) -> bool:

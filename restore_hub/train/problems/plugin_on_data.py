@@ -67,8 +67,9 @@ class ProblemOnData(TrainableProblem):
         return score(predictor, self.data[HOLDOUT], self.wired, indices, PICTURES_KEPT)
 
     def describe(self) -> Description:
-        """Return the sizes of the splits and the notes of their data sets."""
-        return describe(self.data)
+        """Return the sizes of the splits, and the notes of their data sets and of the problem."""
+        found = describe(self.data)
+        return found._replace(notes=[*found.notes, *getattr(self.problem, "notes", ())])
 
     def export(self, weights: Path, folder: Path, resolved: Mapping[str, Any]) -> Exported:
         """Write the ONNX files of the networks that the spec names."""

@@ -36,7 +36,8 @@ class ProblemLevel:
     def __init__(self, problem: Problem, level: Level, reduction: Reduction = ALONE) -> None:
         self.reduction = reduction
         self._energy = _Energy(problem, level, reduction)
-        self.names, self.variables = parameters_of(problem.blocks, level.blocks)
+        kept = [name for name in level.blocks if name not in initial_of(problem)]  # others are in no block
+        self.names, self.variables = parameters_of(problem.blocks, kept)
 
     def energy(self, batch: Batch) -> Tensor:
         """Return the objective on a batch."""
