@@ -193,7 +193,7 @@ def written(path: Path, dims: int, start: float = 1.0) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("dims", "steps"), [(2, 80), (3, 20)])
+@pytest.mark.parametrize(("dims", "steps"), [(2, 50), (3, 20)])
 def test_it_learns_without_the_truth_below(files: Files, tmp_path: Path, dims: int, steps: int) -> None:
     """All pixels move alike, so the upper level, which knows the truth, wants more smoothness."""
     spec, plugin = written(files[0], dims), files[1]
