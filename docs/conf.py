@@ -50,6 +50,7 @@ CONTENTS = {
         "how-to/extend",
         "how-to/write-task",
         "how-to/write-solver",
+        "how-to/solve-for-pictures",
     ),
     "Reference": (
         "reference/spec",

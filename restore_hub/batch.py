@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
 from restore_hub.ragged import Ragged
+
+if TYPE_CHECKING:
+    from restore_hub.port import Port
 
 Value: TypeAlias = Tensor | Ragged
 
@@ -66,6 +69,14 @@ class Batch:
     def to(self, place: str | torch.device | torch.dtype) -> Batch:
         """Return the batch on a device, or its floating-point values as another type."""
         return Batch(*({name: _to(value, place) for name, value in part.items()} for part in self._parts))
+
+
+def wrong(value: object, port: Port) -> tuple[str, str] | None:
+    """Return what a batch's value is and what a port says it is, in words, where they differ."""
+    if not isinstance(value, Ragged if port.ragged else Tensor):
+        return type(value).__name__, "Ragged" if port.ragged else "Tensor"
+    content = value.values if isinstance(value, Ragged) else value[0] if value.ndim else value
+    return port.wrong(content.shape, str(content.dtype).removeprefix("torch."))
 
 
 def joined(values: Sequence[Value]) -> Value:

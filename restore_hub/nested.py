@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from restore_hub.contracts import Dataset, Loss, Metric, Network, PictureMetric, Problem, Solver
+from restore_hub.contracts import Dataset, Loss, Metric, Network, Problem, SampleMetric, Solver
 
 # The type hints of options that are components, and their kinds.
 KIND_OF: dict[type, str] = {
     Network: "network",
     Loss: "loss",
     Metric: "metric",
-    PictureMetric: "metric",
+    SampleMetric: "metric",
     Dataset: "dataset",
     Problem: "problem",
     Solver: "solver",

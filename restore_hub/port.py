@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from restore_hub.errors import PluginError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +45,9 @@ class Port:
         dtype: of the tensor.
         ragged: the first axis has another length in each sample, so a batch holds a `restore_hub.ragged.Ragged`.
         default: of a number; an input that has one needs no tensor.
+
+    Raises:
+        PluginError: an attribute that makes no sense, such as a default outside the range.
     """
 
     channels: int | None = None
@@ -55,6 +60,22 @@ class Port:
     dtype: Literal["float32", "int64"] = "float32"
     ragged: bool = False
     default: float | None = None
+
+    def __post_init__(self) -> None:
+        for wrong, what in (
+            (self.space not in get_args(Space), f"the space {self.space!r} isn't one of {', '.join(get_args(Space))}"),
+            (self.dtype not in ("float32", "int64"), f"the type {self.dtype!r} isn't float32 or int64"),
+            (not self.low <= self.high, f"the lowest value, {self.low:g}, is above the highest, {self.high:g}"),
+            (not self.scale > 0, f"the scale {self.scale:g} isn't above 0"),
+            (self.channels is not None and self.channels < 1, f"{self.channels} channels are fewer than one"),
+            (self.default is not None and self.axes != (), "only a number has a default"),
+            (
+                self.default is not None and not self.low <= self.default <= self.high,
+                f"the default, {self.default}, isn't from {self.low:g} to {self.high:g}",
+            ),
+        ):
+            if wrong:
+                raise PluginError("plugin.bad-port", "Port", wrong=what)
 
     @staticmethod
     def number(low: float = 0.0, high: float = 1.0, default: float | None = None) -> Port:

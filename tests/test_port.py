@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from restore_hub.port import VOLUME, Port
+from support import refused
 
 EXTENT = {"z": 6, "y": 8, "x": 10}
 PORTS = {
@@ -92,3 +93,23 @@ def test_tensors_that_do_not_fit(made: Port, wanted: Port, misfit: tuple[str, st
 )
 def test_a_port_in_words(port: Port, text: str) -> None:
     assert port.describe() == text
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"space": "sRGB"},
+        {"dtype": "uint8"},
+        {"low": 2.0},
+        {"scale": 0.0},
+        {"channels": 0},
+        {"default": 0.5},
+        {"default": 5.0, "axes": ()},
+    ],
+    ids=str,
+)
+def test_a_port_that_makes_no_sense_is_refused(attributes: dict[str, object]) -> None:
+    with refused("plugin.bad-port", "Port"):
+        Port(**attributes)  # type: ignore[arg-type]
+    with refused("plugin.bad-port"):
+        Port.classes(0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from restore_hub.contracts.levels import Batches, GroupedPair, LevelPair, Problem, SingleLevel, Solver
 from restore_hub.contracts.outside import Exporter, Reader, Scalar, Tracker
-from restore_hub.contracts.parts import Dataset, DecodingTask, Loss, Metric, Network, PictureMetric, Task
+from restore_hub.contracts.parts import Dataset, DecodingTask, Loss, Metric, Network, SampleMetric, Task
 from restore_hub.port import Port, Space
 
 # Options of a kind of component that come from the training loop rather than the spec.
@@ -26,10 +26,10 @@ __all__ = [
     "Loss",
     "Metric",
     "Network",
-    "PictureMetric",
     "Port",
     "Problem",
     "Reader",
+    "SampleMetric",
     "Scalar",
     "SingleLevel",
     "Solver",

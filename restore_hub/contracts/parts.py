@@ -71,7 +71,7 @@ class Loss(Protocol):
         ...
 
 
-class PictureMetric(Protocol):
+class SampleMetric(Protocol):
     """Measures one sample, such as a picture against its reference; a split has the mean over its samples.
 
     The names of the tensors are the parameters of `__call__`, as for a loss; they hold what those of a `Metric` hold.
@@ -93,7 +93,7 @@ class PictureMetric(Protocol):
 
 
 class Metric(Protocol):
-    """Measures all samples of a split together, such as mAP, mIoU and FID, which are no means over samples.
+    """Measures all samples of a split together, such as mAP, mIoU and FID, which aren't means over samples.
 
     The names of the tensors are the parameters of `update`. Each evaluation works on a `copy.deepcopy` of the metric as
     it was made, so there is nothing to reset; keep the state in the instance. If it holds a network, `__deepcopy__` can
@@ -136,7 +136,7 @@ class Task(Protocol):
     Attributes:
         targets: `Port` by name of what the losses and metrics compare with. A spec wires each one to a tensor.
         losses: `Loss` by name.
-        metrics: optional, `Metric` or `PictureMetric` by name.
+        metrics: optional, `Metric` or `SampleMetric` by name.
     """
 
     targets: Mapping[str, Port]

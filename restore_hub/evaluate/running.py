@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from restore_hub.contracts import Metric, PictureMetric
+from restore_hub.contracts import Metric, SampleMetric
 
 
 class SampleMean:
@@ -17,7 +17,7 @@ class SampleMean:
         values: of each sample, in order.
     """
 
-    def __init__(self, metric: PictureMetric) -> None:
+    def __init__(self, metric: SampleMetric) -> None:
         self._metric = metric
         self.higher_is_better = metric.higher_is_better
         self.values: list[float] = []
@@ -31,7 +31,7 @@ class SampleMean:
         return float(np.mean(self.values))
 
 
-def begin(metric: Metric | PictureMetric) -> Metric:
+def begin(metric: Metric | SampleMetric) -> Metric:
     """Return a metric of all samples for one evaluation, with the state that the given one was made with."""
     own: Any = copy.deepcopy(metric)
     return own if hasattr(own, "compute") else SampleMean(own)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from restore_hub.batch import Value
+from restore_hub.batch import Value, wrong
 from restore_hub.bilevel import evaluations
 from restore_hub.errors import DataError, TrainingError, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
@@ -110,14 +110,10 @@ def _shape(value: Value) -> tuple[int | str, ...]:
 def _check_made(plan: Plan, chain: Chain, name: str, wires: Wires) -> None:
     """Compare what a block returned with what it declares."""
     for tensor in chain.outputs_of(name):
-        declared, made = chain.ports[tensor], wires[tensor]
-        content = made.values if isinstance(made, Ragged) else made[0]
-        wrong = declared.wrong(content.shape, str(content.dtype).removeprefix("torch."))
-        if isinstance(made, Ragged) != declared.ragged:
-            wrong = type(made).__name__, "Ragged" if declared.ragged else "Tensor"
-        if wrong:
+        found = wrong(wires[tensor], chain.ports[tensor])
+        if found:
             part = plan.networks[name]
-            facts = {"component": part.component.name, "declared": wrong[1], "tensor": tensor, "made": wrong[0]}
+            facts = {"component": part.component.name, "declared": found[1], "tensor": tensor, "made": found[0]}
             raise part.error("spec.wrong-output", "outputs", **facts)
 
 

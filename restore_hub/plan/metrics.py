@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from restore_hub.contracts import Metric, PictureMetric
+from restore_hub.contracts import Metric, SampleMetric
 from restore_hub.errors import reason_of
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
@@ -16,7 +16,7 @@ from restore_hub.plan.plan import Plan
 class WiredMetric:
     """A metric as it was made, and the tensor that each of its arguments reads."""
 
-    metric: Metric | PictureMetric
+    metric: Metric | SampleMetric
     inputs: Mapping[str, str]
 
 

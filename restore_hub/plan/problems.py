@@ -76,10 +76,11 @@ def first_batch(plan: Plan, problem: Problem, split: str) -> Mapping[str, Value]
     part, rng = plan.datasets[split], np.random.default_rng(0)
     extent = dict.fromkeys(SPATIAL, int(part.options.get("crop") or EXAMPLE))
     count = plan.spec.data[split].batch_size
-    return {name: _example(port, count, extent, rng) for name, port in part.target.ports.items()}
+    return {name: example(port, count, extent, rng) for name, port in part.target.ports.items()}
 
 
-def _example(port: Port, count: int, extent: Mapping[str, int], rng: np.random.Generator) -> Value:
+def example(port: Port, count: int, extent: Mapping[str, int], rng: np.random.Generator) -> Value:
+    """Return a batch of random samples of what a port carries."""
     samples = [torch.from_numpy(np.asarray(port.example(extent, rng))) for _ in range(count)]
     return Ragged.of(samples) if port.ragged else torch.stack(samples)
 
@@ -124,8 +125,9 @@ def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
     batch = first_batch(plan, problem, level.data)
     variables = variables_of(problem)
-    for block, initial in initial_of(problem).items():
-        variables[block] = {name: value.detach().requires_grad_() for name, value in initial(batch).items()}
+    for block in initial_of(problem):
+        made = _initial(plan, problem, block, batch)
+        variables[block] = {name: value.detach().requires_grad_() for name, value in made.items()}
     leaves = {
         (block, name): t for block, tensors in variables.items() for name, t in tensors.items() if t.requires_grad
     }
@@ -135,6 +137,22 @@ def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
         found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True) if value.requires_grad else ()
         reached |= {block for (block, _), g in zip(leaves, found, strict=False) if g is not None}
     return frozenset(reached)
+
+
+def _initial(plan: Plan, problem: Problem, block: str, batch: Mapping[str, Value]) -> Mapping[str, Tensor]:
+    try:
+        made: Any = initial_of(problem)[block](batch)
+    except RestoreHubError as error:
+        raise plan.document.located(error, "problem") from error
+    except Exception as error:
+        raise plan.document.error("spec.initial-fails", "problem", block=block, cause=reason_of(error)) from error
+    values = list(made.values()) if isinstance(made, Mapping) else [made]
+    wrong = [v for v in values if not (isinstance(v, Tensor) and v.is_floating_point())]
+    if wrong or not isinstance(made, Mapping) or not made:
+        got = type(made).__name__ if not isinstance(made, Mapping) else ", ".join(type(v).__name__ for v in wrong)
+        raise plan.document.error("spec.initial-result", "problem", block=block, got=got or "nothing")
+    found: Mapping[str, Tensor] = made
+    return found
 
 
 def _run(

@@ -25,7 +25,7 @@ def check_metric(target: Any, /, inputs: Sequence[Sample] | None = None, **optio
     Without `inputs` it must also be better for a picture nearer to the reference, and refuse unequal sizes.
 
     Args:
-        target: a class (made with `options`) or a metric, a `PictureMetric` or a `Metric`.
+        target: a class (made with `options`) or a metric, a `SampleMetric` or a `Metric`.
         inputs: three or more samples, each with the arrays that the metric takes by name, as
             `restore_hub.contracts.Metric` describes them; the value should differ between the samples. By default
             random pictures, for a metric that takes a picture and its reference.

@@ -10,16 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restore_hub.batch import Batch, wrong
+from restore_hub.contracts import Port
 from restore_hub.errors import reason_of
-from restore_hub.plan.problems import initial_of
+from restore_hub.plan.problems import example, initial_of
+from restore_hub.ragged import Ragged
 from restore_hub.testing.require import finite, made, require
 
+SAMPLES, EXTENT = 3, {"z": 4, "y": 16, "x": 20}  # of the examples that stand for data
 
-def check_problem(target: Any, /, **options: Any) -> None:
-    """Check a problem: reproducible batches, energies that are pure and add up over samples, and numeric metrics.
+
+def check_problem(target: Any, /, data: Mapping[str, Port] | None = None, **options: Any) -> None:
+    """Check a problem: energies that are pure and add up over samples, and what it measures or restores.
+
+    Of a problem with data of its own, batches must be repeatable and metrics numbers. One that trains on registered
+    data sets gets examples of `data`; if it has `restore`, that must return its `outputs`.
 
     Args:
         target: a class (made with `options`) or a problem.
+        data: the ports of the data sets that it is meant for; only without data of its own.
         options: options of the class.
 
     Raises:
@@ -29,12 +38,47 @@ def check_problem(target: Any, /, **options: Any) -> None:
     require(
         isinstance(problem.blocks, nn.ModuleDict), f"{name}.blocks is {type(problem.blocks).__name__}, not a ModuleDict"
     )
-    require(len(problem.energies) > 0 and len(problem.splits) > 0, f"{name} has no energies or no splits")
+    require(len(problem.energies) > 0, f"{name} has no energies")
+    own = hasattr(problem, "batch")
+    require(own or data is not None, f"{name} has no data of its own: pass the ports of its data sets as `data`")
+    if own:
+        _check_splits(name, problem)
+    batches = (
+        {split: problem.batch(split, 0, 0) for split in problem.splits} if own else {"data": _examples(data or {})}
+    )
+    for energy in problem.energies:
+        _check_energy(name, problem, energy, batches)
+    if own:
+        _check_measure(name, problem)
+    elif hasattr(problem, "restore"):
+        _check_restore(name, problem, batches["data"])
+
+
+def _examples(data: Mapping[str, Port]) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {name: example(port, SAMPLES, EXTENT, rng) for name, port in data.items()}
+
+
+def _check_splits(name: str, problem: Any) -> None:
+    require(len(problem.splits) > 0, f"{name} has no splits")
     for split, size in problem.splits.items():
         require(isinstance(size, int) and size > 0, f"{name}.splits[{split!r}] is {size!r}, not a number of samples")
         _check_batches(name, problem, split)
-    for energy in problem.energies:
-        _check_energy(name, problem, energy)
+
+
+def _check_restore(name: str, problem: Any, batch: Mapping[str, Any]) -> None:
+    sample = Batch(batch).split([1, SAMPLES - 1])[0].tensors
+    with torch.no_grad():
+        made = problem.restore(sample)
+    require(isinstance(made, Mapping), f"{name}.restore returns {type(made).__name__}, not a mapping")
+    for output, port in problem.outputs.items():
+        found = wrong(made.get(output), port)
+        require(
+            found is None, f"{name}.restore: {output!r} is {found and found[0]}; its port says {found and found[1]}"
+        )
+
+
+def _check_measure(name: str, problem: Any) -> None:
     found = problem.measure()
     require(set(found) == set(problem.metrics), f"{name}.measure returns {list(found)}, not {list(problem.metrics)}")
     for metric, value in found.items():
@@ -47,13 +91,19 @@ def _check_batches(name: str, problem: Any, split: str) -> None:
     batch, again = (problem.batch(split, 5, 3) for _ in range(2))
     untouched = repr(np.random.get_state()) == before[0] and torch.equal(torch.get_rng_state(), before[1])
     require(untouched, f"{name}.batch draws from a global generator")
-    same = batch.keys() == again.keys() and all(torch.equal(batch[key], again[key]) for key in batch)
+    same = batch.keys() == again.keys() and all(_equal(batch[key], again[key]) for key in batch)
     require(same, f"{name}.batch({split!r}, 5, 3) differs between two calls")
     sizes = {len(tensor) for tensor in batch.values()}
     require(len(sizes) == 1, f"{name}: the tensors of a batch of {split!r} differ in samples: {sorted(sizes)}")
 
 
-def _check_energy(name: str, problem: Any, energy: str) -> None:
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Ragged) and isinstance(other, Ragged):
+        return one.lengths == other.lengths and torch.equal(one.values, other.values)
+    return torch.equal(one, other)
+
+
+def _check_energy(name: str, problem: Any, energy: str, batches: Mapping[str, Mapping[str, Any]]) -> None:
     """Compare an energy on a batch with the sum over its samples, on a split that it accepts."""
     function = problem.energies[energy]
 
@@ -64,10 +114,10 @@ def _check_energy(name: str, problem: Any, energy: str) -> None:
         return {**kept, **renewed}
 
     kept = {key: value.clone() for key, value in problem.blocks.state_dict().items()}
-    batch = _batch_for(name, problem, energy, variables)
+    batch = _batch_for(name, problem, energy, variables, batches)
     total, count = _terms(name, energy, function, variables(batch), batch)
     require(total.requires_grad, f"{name}: the energy {energy!r} has no gradient")
-    parts = [{key: tensor[i : i + 1] for key, tensor in batch.items()} for i in range(len(next(iter(batch.values()))))]
+    parts = [part.tensors for part in Batch(batch).split([1] * len(Batch(batch)))]
     terms = [_terms(name, energy, function, variables(part), part) for part in parts]
     sums, counts = sum(float(s.detach()) for s, _ in terms), sum(float(c) for _, c in terms)
     close = math.isclose(sums, float(total.detach()), rel_tol=1e-4, abs_tol=1e-6) and math.isclose(counts, float(count))
@@ -106,12 +156,15 @@ def _check_given(
 
 
 def _batch_for(
-    name: str, problem: Any, energy: str, variables: Callable[[Mapping[str, Any]], Any]
-) -> Mapping[str, Tensor]:
+    name: str,
+    problem: Any,
+    energy: str,
+    variables: Callable[[Mapping[str, Any]], Any],
+    batches: Mapping[str, Mapping[str, Any]],
+) -> Mapping[str, Any]:
     """Return a batch of the first split that the energy accepts."""
     refused = []
-    for split in problem.splits:
-        batch: Mapping[str, Tensor] = problem.batch(split, 0, 0)
+    for split, batch in batches.items():
         try:
             problem.energies[energy](variables(batch), batch)
         except Exception as error:  # such as for other names or shapes
@@ -122,7 +175,7 @@ def _batch_for(
 
 
 def _terms(
-    name: str, energy: str, function: Any, variables: Mapping[str, Any], batch: Mapping[str, Tensor]
+    name: str, energy: str, function: Any, variables: Mapping[str, Any], batch: Mapping[str, Any]
 ) -> tuple[Tensor, Any]:
     result = function(variables, batch)
     good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor) and result[0].ndim == 0

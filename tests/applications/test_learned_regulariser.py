@@ -152,3 +152,44 @@ def test_check_needs_no_data_and_names_what_is_wrong(files: tuple[Path, Path]) -
             dry_run(make_plan(read_spec(spec, [override]), registry))
     with refused("spec.problem-needs-data", "problem"):
         dry_run(make_plan(read_spec(spec, ["data=", "metrics=", "export="]), registry))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ('lambda batch: {"u": batch["noisy"]}', "lambda batch: 1 / 0", "spec.initial-fails"),
+        ('lambda batch: {"u": batch["noisy"]}', 'lambda batch: batch["noisy"]', "spec.initial-result"),
+        ('lambda batch: {"u": batch["noisy"]}', 'lambda batch: {"u": batch["noisy"].long()}', "spec.initial-result"),
+        ('return {"restored": u}', "return u", "train.not-restored"),
+        ('return {"restored": u}', 'return {"restored": u.numpy()}', "train.not-restored"),
+        ('return {"restored": u}', 'return {"restored": u[:, 0]}', "train.not-restored"),
+    ],
+)
+def test_what_a_problem_returns_is_compared_with_what_it_promises(
+    files: tuple[Path, Path], write_plugin: WritePlugin, tmp_path: Path, old: str, new: str, code: str
+) -> None:
+    assert old in PLUGIN
+    plugin = write_plugin("playing", PLUGIN.replace(old, new))
+    with refused(code, "problem"):
+        run(files[0], plugins=[plugin], overrides=["stages.0.steps=1"], out=tmp_path / "r", quiet=True)
+
+
+def test_the_kit_checks_a_problem_on_examples_of_its_data(write_plugin: WritePlugin) -> None:
+    from restore_hub.contracts import Port
+    from restore_hub.testing import check_problem
+
+    registry = default_registry([write_plugin("playing", PLUGIN)])
+    problem, smooth = (
+        registry.find(kind, f"playing/{name}").load() for kind, name in (("problem", "pnp"), ("network", "smooth"))
+    )
+    data = {"noisy": Port(1), "clean": Port(1)}
+    check_problem(problem, data=data, denoiser=smooth())
+    with pytest.raises(AssertionError, match="pass the ports of its data sets"):
+        check_problem(problem, denoiser=smooth())
+    made = problem(smooth())
+    made.restore = lambda batch: {"restored": batch["noisy"][:, 0]}
+    with pytest.raises(AssertionError, match="'restored' is of shape"):
+        check_problem(made, data=data)
+    made.energies = {"live": lambda variables, batch: (made.blocks["denoise"](batch["noisy"]).square().sum(), 3)}
+    with pytest.raises(AssertionError, match="add up to|reads the problem's own variables"):
+        check_problem(made, data=data)

@@ -20,7 +20,10 @@ PHOTOS = {"train": ["lake", "tower"], "upper": ["street"], "holdout": ["cat"]}
 # Pages of several commands that train or restore.
 LONG = {
     "docs/tutorial.md",
-    *(f"docs/how-to/{name}.md" for name in ("deploy", "raw", "training", "write-solver", "write-task")),
+    *(
+        f"docs/how-to/{name}.md"
+        for name in ("deploy", "raw", "training", "write-solver", "write-task", "solve-for-pictures")
+    ),
 }
 # What a page has more of than a test has time for.
 NARROW = "--set blocks.generate.width=4 --set blocks.generate.depth=1"
@@ -41,6 +44,7 @@ THERE = {
     "docs/tutorial.md": (),
     "docs/plugin-tutorial.md": ("photos",),
     "docs/how-to/write-solver.md": (),
+    "docs/how-to/solve-for-pictures.md": (),
     "docs/how-to/write-task.md": ("photos",),
     "docs/reference/api.md": (),
 }

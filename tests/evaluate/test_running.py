@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from restore_hub.contracts import Metric, PictureMetric
+from restore_hub.contracts import Metric, SampleMetric
 from restore_hub.evaluate.running import SampleMean, begin
 from restore_hub.evaluate.scores import Scores
 
@@ -33,7 +33,7 @@ class Total:
 
 @pytest.mark.parametrize(("metric", "wanted"), [(Last(), 3.0), (Total(), 7.0)], ids=["of a sample", "of all"])
 def test_evaluations_begin_with_the_state_that_the_metric_was_made_with(
-    metric: Metric | PictureMetric, wanted: float
+    metric: Metric | SampleMetric, wanted: float
 ) -> None:
     one, other = begin(metric), begin(metric)
     one.update(value=2.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from restore_hub.batch import Value
+from restore_hub.batch import Value, wrong
 from restore_hub.contracts import Port
 from restore_hub.errors import TrainingError
 from restore_hub.plan.empty import empty
@@ -34,7 +34,7 @@ class Decode(nn.Module):
         """Return the predictions. Where there are no values to look at, on the meta device, they have examples' shapes.
 
         Raises:
-            TrainingError: `decode` doesn't return what `predictions` names.
+            TrainingError: `decode` doesn't return what `predictions` says.
         """
         if outputs[0].device.type == "meta":
             return self._shapes(outputs)
@@ -42,6 +42,11 @@ class Decode(nn.Module):
         if not isinstance(made, Mapping) or set(made) != set(self.outputs):
             got = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
             raise TrainingError("spec.task-decode", got=got, wanted=", ".join(self.outputs))
+        for name, port in self.outputs.items():
+            found = wrong(made[name], port)
+            if found:
+                facts = {"prediction": name, "got": found[0], "declared": found[1]}
+                raise TrainingError("spec.task-prediction", f"predictions.{name}", **facts)
         return tuple(made[name] for name in self.outputs)
 
     def _shapes(self, outputs: tuple[Value, ...]) -> tuple[Value, ...]:

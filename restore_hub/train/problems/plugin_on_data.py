@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_hub.batch import Value
+from restore_hub.batch import Value, wrong
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Port, Problem
 from restore_hub.errors import TrainingError
@@ -93,15 +93,19 @@ class ProblemPredictor:
         """Return tensors that the problem makes of a sample.
 
         Raises:
-            TrainingError: it doesn't make one.
+            TrainingError: it doesn't make one, or not what its port says.
         """
         device = next((p.device for p in self._problem.blocks.parameters()), torch.device("cpu"))
         batch = {name: _batch(port, sample[DATA + name], device) for name, port in self._data.items()}
         with evaluation_mode(self._problem.blocks), torch.no_grad():
-            made = self._problem.restore(batch)
+            made: Any = self._problem.restore(batch)
+        if not isinstance(made, Mapping):
+            made = {}
         for name in wanted:
-            if name not in made:
-                raise TrainingError("train.not-restored", f"problem.outputs.{name}", made=", ".join(made))
+            found = wrong(made.get(name), self.ports[name])
+            if found:
+                place = f"problem.outputs.{name}"
+                raise TrainingError("train.not-restored", place, got=found[0], declared=found[1])
         return {name: np.asarray(made[name][0].detach().cpu().numpy()) for name in wanted}
 
 

@@ -70,7 +70,7 @@ class ProblemPair:
         self.theta_names, self.theta = parameters_of(problem.blocks, upper.blocks)
         self._initial = {name: make for name, make in initial_of(problem).items() if name in lower.blocks}
         if self._initial:
-            self.omega_names = tuple(self._made(first or problem.batch(lower.data, 0, 0)))
+            self.omega_names = tuple(self._made(_beside(problem, first or problem.batch(lower.data, 0, 0))))
             self.omega = tuple(torch.empty(0, requires_grad=True) for _ in self.omega_names)
         else:
             self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)
@@ -170,3 +170,9 @@ def _weighted(terms: Sequence[tuple[float, Rows]]) -> Rows:
     omega = zip(*(tuple(weight * g for g in rows.omega) for weight, rows in terms), strict=True)
     x = zip(*(tuple(weight * s.value for s in rows.x) for weight, rows in terms), strict=True)
     return Rows(value, tuple(sum(g[1:], g[0]) for g in omega), tuple(Share(sum(t[1:], t[0])) for t in x))
+
+
+def _beside(problem: Problem, batch: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return a batch on the device of the blocks."""
+    parameter = next(iter(problem.blocks.parameters()), None)
+    return batch if parameter is None else Batch(batch).to(parameter.device).tensors
