@@ -126,7 +126,7 @@ def test_an_export_of_other_weights_leaves_no_int8_file_of_these(
     monkeypatch.setattr(runs, "export_onnx", lambda *_, **__: None)
     _, plan = runs.plan_of_run(trained, default_registry())
     for weights, stays in (("these", True), ("others", False), ("others", False)):
-        runs._export(plan, runs._modules(plan, build_chain(plan)), tmp_path, {"weights_sha256": weights}, {})
+        runs._export(plan, runs.modules_of(plan, build_chain(plan)), tmp_path, {"weights_sha256": weights}, {})
         assert small.exists() == stays
 
 
