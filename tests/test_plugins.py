@@ -85,7 +85,10 @@ def test_a_command_of_a_built_in_name_may_stand_in_a_group(write_plugin: Write) 
 def test_one_name_for_two_kinds_is_fine(write_plugin: Write) -> None:
     metric = "\n@hookimpl\ndef register_metrics(register):\n    register('zero', '{stem}:Zero', summary='Metric')\n"
     plugin = _one(write_plugin("two_kinds", GOOD + metric))
-    assert sorted((c.kind, c.name) for c in plugin.components) == [("loss", "two-kinds/zero"), ("metric", "two-kinds/zero")]
+    assert sorted((c.kind, c.name) for c in plugin.components) == [
+        ("loss", "two-kinds/zero"),
+        ("metric", "two-kinds/zero"),
+    ]
 
 
 def test_namespace_claimed_twice_refuses_both_and_names_them(write_plugin: Write, tmp_path: Path) -> None:
