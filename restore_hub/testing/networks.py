@@ -34,9 +34,9 @@ def check_network(target: Any, /, **options: Any) -> None:
     It checks the declared ports; shapes at several sizes down to one pixel; dtypes and finite values in float32,
     float64 and bfloat16 autocast; that evaluation is reproducible, changes no state and treats each picture of a batch
     independently, as must training except in torch's batch normalisation; that gradients reach every parameter and
-    input in training, also with other tensors in place of the parameters; that saved weights load; that a number's
-    default is one that its port admits; and that the ONNX export has dynamic sizes and agrees with PyTorch to 1e-4 in
-    onnxruntime at two more sizes, unless it takes or gives ragged values, whose lengths no graph knows.
+    input in training, also with other tensors in place of the parameters; that saved weights load; and that the
+    ONNX export has dynamic sizes and agrees with PyTorch to 1e-4 in onnxruntime at two more sizes, unless it takes or
+    gives ragged values, whose lengths no graph knows.
 
     Args:
         target: a class (made with `options`) or a network, which stays as it was.
@@ -84,8 +84,6 @@ def _check_declaration(name: str, network: Any) -> None:
     require(isinstance(multiple, int) and multiple >= 1, f"{name}.size_multiple is {multiple!r}, not an int from 1")
     for port, declared in network.inputs.items():
         require(declared.fixed or declared.ragged, f"{name}: the input {port!r} must declare its channels")
-        good = declared.default is None or declared.admits(declared.default)
-        require(good, f"{name}: the default of {port!r} is {declared.default}, and its port says {declared.describe()}")
     parameters = list(inspect.signature(network.forward).parameters)
     require(
         parameters == list(network.inputs),

@@ -231,13 +231,6 @@ class FloatClasses(kinds.Segmenter):
         return classes.to(scores.dtype), scores
 
 
-class HighDefault(kinds.Estimator):
-    inputs: ClassVar[Any] = {"image": Port(3), "sigma": Port.number(0, 1, default=25)}
-
-    def forward(self, image: Tensor, sigma: Tensor) -> Any:
-        return super().forward(image) * sigma
-
-
 class FoldedNumber(kinds.Scaled):
     """Exports a number as a constant."""
 
@@ -263,7 +256,6 @@ class FlatVolume(kinds.Blur3d):
         (PlainBoxes, "'boxes' is a Tensor; its port says Ragged"),
         (LeakingClasses, "'classes' of a picture depends on other pictures"),
         (FloatClasses, "'classes' of a picture 1 x 1 is float32; its port says int64"),
-        (HighDefault, "the default of 'sigma' is 25, and its port says a number, 0 to 1"),
         (FoldedNumber, "ONNX differs from PyTorch"),
         (Deaf, "no gradient reaches the input 'factor'"),
         (FlatVolume, r"'volume' of a picture 1 x 1 is \(2, 1, 1, 1\); its port says \(2, 3, 1, 1\)"),
