@@ -79,6 +79,11 @@ def wrong(value: object, port: Port) -> tuple[str, str] | None:
     return port.wrong(content.shape, str(content.dtype).removeprefix("torch."))
 
 
+def stacked(samples: Sequence[Tensor], port: Port) -> Value:
+    """Return the samples of a port as one value."""
+    return Ragged.of(samples) if port.ragged else torch.stack(list(samples))
+
+
 def joined(values: Sequence[Value]) -> Value:
     """Return the samples of several values of one name as one."""
     ragged = [value for value in values if isinstance(value, Ragged)]

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from restore_hub.batch import Value
+from restore_hub.batch import Value, stacked
 from restore_hub.contracts import Port
 from restore_hub.evaluate.predictor import Arrays
 from restore_hub.plan.chain import Chain
-from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA
 
 
@@ -42,8 +41,7 @@ class ChainPredictor:
 
     def _batch(self, name: str, array: NDArray[Any]) -> Value:
         device = next((p.device for p in self._chain.parameters()), torch.device("cpu"))
-        tensor = torch.from_numpy(array).to(device)
-        return Ragged.of([tensor]) if self.ports[name].ragged else tensor[None]
+        return stacked([torch.from_numpy(array).to(device)], self.ports[name])
 
 
 def _sample(value: Value) -> NDArray[Any]:

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore_hub.batch import Value
+from restore_hub.batch import Value, stacked
 from restore_hub.contracts import Port, Problem
 from restore_hub.errors import RestoreHubError, nearest, reason_of
 from restore_hub.plan.plan import Plan
 from restore_hub.port import SPATIAL
-from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, Level, Scope, check_stages, weights_of
 
 EXAMPLE = 64  # side of the pictures that stand for the data, unless the data are cropped
@@ -81,8 +80,7 @@ def first_batch(plan: Plan, problem: Problem, split: str) -> Mapping[str, Value]
 
 def example(port: Port, count: int, extent: Mapping[str, int], rng: np.random.Generator) -> Value:
     """Return a batch of random samples of what a port carries."""
-    samples = [torch.from_numpy(np.asarray(port.example(extent, rng))) for _ in range(count)]
-    return Ragged.of(samples) if port.ragged else torch.stack(samples)
+    return stacked([torch.from_numpy(np.asarray(port.example(extent, rng))) for _ in range(count)], port)
 
 
 def _check_metrics(plan: Plan, problem: Problem) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restore_hub.batch import stacked
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
 from restore_hub.plan.twin import twin
@@ -106,7 +107,7 @@ def _inputs(network: Any, size: tuple[int, int], batch: int = 1, dtype: torch.dt
 
 def _value(port: Port, samples: list[Any], dtype: torch.dtype) -> Any:
     tensors = [torch.from_numpy(np.asarray(sample)) for sample in samples]
-    joined = Ragged.of(tensors) if port.ragged else torch.stack(tensors)
+    joined = stacked(tensors, port)
     return joined if port.dtype == "int64" else joined.to(dtype)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from restore_hub.batch import Value
+from restore_hub.batch import Value, stacked
 from restore_hub.contracts import Port
 from restore_hub.evaluate.views import for_metric
 from restore_hub.options import tensors_of
@@ -69,7 +69,7 @@ def _tensors(network: Any, targets: Mapping[str, Port]) -> dict[str, Value]:
 
 def _batch(port: Port, rng: np.random.Generator) -> Value:
     samples = [torch.from_numpy(np.asarray(port.example(EXTENT, rng))) for _ in range(SAMPLES)]
-    return Ragged.of(samples) if port.ragged else torch.stack(samples)
+    return stacked(samples, port)
 
 
 def _named(name: str, called: Any, tensors: Mapping[str, Value]) -> dict[str, Value]:

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_hub.batch import Batch, Value
+from restore_hub.batch import Batch, Value, stacked
 from restore_hub.errors import DataError
 from restore_hub.plan.samples import Arrays, Samples
-from restore_hub.ragged import Ragged
 
 
 class Stream:
@@ -47,12 +46,11 @@ class Stream:
         return Batch({name: self._join(name, [sample[name] for sample in samples]) for name in samples[0]})
 
     def _join(self, name: str, arrays: Sequence[NDArray[Any]]) -> Value:
-        if self._samples.dataset.ports[name].ragged:
-            return Ragged.of([torch.from_numpy(array) for array in arrays])
-        if len({array.shape for array in arrays}) > 1:
+        port = self._samples.dataset.ports[name]
+        if not port.ragged and len({array.shape for array in arrays}) > 1:
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise DataError("train.sizes-differ", f"data.{self._samples.name}", tensor=name, shapes=shapes)
-        return torch.from_numpy(np.stack(arrays))
+        return stacked([torch.from_numpy(array) for array in arrays], port)
 
     def _sample(self, position: int) -> Arrays:
         epoch, place = divmod(position, len(self._samples))

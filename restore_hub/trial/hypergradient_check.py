@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from restore_hub.batch import Batch, Value
-from restore_hub.bilevel import Tensors, check_finite, cosine, norm
+from restore_hub.bilevel import Held, Tensors, check_finite, cosine, norm
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
 from restore_hub.port import SPATIAL
@@ -110,7 +110,7 @@ def _compare(setup: Setup, index: int, number: int) -> Agreement:
     pair, batches, dtype = _copy(setup, stage, number)
     live = _live(setup, stage.levels[number : number + 2], pair, batches)
     check_pure(pair, setup.blocks, stage.levels, batches)
-    optimizers = [optim.SGD(pair.theta, lr=0.0), make_optimizer(lower, pair.omega)]
+    optimizers = [Held(pair.theta), make_optimizer(lower, pair.omega)]
     solver: Solver = setup.plan.solvers[index][number].make()
     state = solver.init(pair, optimizers)
     rounds = max(2, math.ceil(LATER / lower.steps)) if lower.restart == "warm" else 1  # a cold one starts over

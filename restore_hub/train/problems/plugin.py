@@ -65,7 +65,7 @@ class TrainableProblem:
 
     problem: Problem
     metrics: Mapping[str, bool]
-    fingerprint = ""  # its energies are its own, whatever they hold
+    fingerprint = ""  # weights that its energies bring along are not compared when a run resumes
 
     @property
     def blocks(self) -> nn.ModuleDict:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_hub.batch import Value, wrong
+from restore_hub.batch import stacked, wrong
 from restore_hub.bilevel import ALONE, Reduction
 from restore_hub.contracts import Port, Problem
 from restore_hub.errors import TrainingError
@@ -23,7 +23,6 @@ from restore_hub.plan.metrics import WiredMetric
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import first_batch
 from restore_hub.plan.samples import Samples
-from restore_hub.ragged import Ragged
 from restore_hub.spec import DATA, HOLDOUT, Level
 from restore_hub.train.problems.plugin import TrainableProblem
 from restore_hub.train.problems.plugin_pair import ProblemPair
@@ -96,7 +95,9 @@ class ProblemPredictor:
             TrainingError: it doesn't make one, or not what its port says.
         """
         device = next((p.device for p in self._problem.blocks.parameters()), torch.device("cpu"))
-        batch = {name: _batch(port, sample[DATA + name], device) for name, port in self._data.items()}
+        batch = {
+            name: stacked([torch.from_numpy(sample[DATA + name]).to(device)], port) for name, port in self._data.items()
+        }
         with evaluation_mode(self._problem.blocks), torch.no_grad():
             made: Any = self._problem.restore(batch)
         if not isinstance(made, Mapping):
@@ -107,8 +108,3 @@ class ProblemPredictor:
                 place = f"problem.outputs.{name}"
                 raise TrainingError("train.not-restored", place, got=found[0], declared=found[1])
         return {name: np.asarray(made[name][0].detach().cpu().numpy()) for name in wanted}
-
-
-def _batch(port: Port, array: NDArray[Any], device: torch.device) -> Value:
-    tensor = torch.from_numpy(array).to(device)
-    return Ragged.of([tensor]) if port.ragged else tensor[None]
