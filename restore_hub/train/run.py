@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from restore_hub.errors import RestoreHubError, TrainingError
+from restore_hub.errors import ExportError, RestoreHubError, TrainingError
+from restore_hub.export.runs import Exported
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plan.samples import Samples
@@ -22,7 +23,7 @@ from restore_hub.train.progress import logging_to, note
 from restore_hub.train.ranks import Ranks, joined, restarted
 from restore_hub.train.recording.environment import environment
 from restore_hub.train.recording.find_run import create_run_folder, find_unfinished
-from restore_hub.train.recording.folder import OtherFolder, RunFolder
+from restore_hub.train.recording.folder import OtherFolder, RunFolder, writing
 from restore_hub.train.recording.recorder import Recorder
 from restore_hub.train.run_state import Position, Run, StageResult
 from restore_hub.train.setup import set_up
@@ -151,8 +152,7 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
         _write_description(run, folder)
         run.recorder.start(plan.spec.name, resolved, {"revision": facts["revision"] or "not a git checkout"})
         run_stages(run, start)
-        weights = folder.checkpoints / f"{plan.spec.export.weights if run.trainable.metrics else 'last'}.pt"
-        published = run.trainable.export(weights, folder.export, resolved)
+        published = _export(run, resolved)
         for path in published.files:
             run.recorder.artifact(path, model=path == published.files[-1])  # the chain, where one is exported
         if (folder.path / "left_out.jsonl").exists():
@@ -179,6 +179,24 @@ def _carry_out(run: Run, resolved: Mapping[str, Any], start: Position) -> Result
     (folder.checkpoints / "state.pt").unlink(missing_ok=True)  # makes room for the report
     _close(folder, "FINISHED")
     return Result(folder.path, dict(published.metrics), published.files, published.step, tuple(run.stages), where)
+
+
+def _export(run: Run, resolved: Mapping[str, Any]) -> Exported:
+    """Export the weights that the spec chooses.
+
+    Raises:
+        TrainingError: a file can't be written; the run resumes with its export. ExportError: as `export_checkpoint`.
+    """
+    folder = run.recorder.folder
+    weights = folder.checkpoints / f"{run.plan.spec.export.weights if run.trainable.metrics else 'last'}.pt"
+    try:
+        return run.trainable.export(weights, folder.export, resolved)
+    except ExportError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        with writing(Path(error.place)):
+            raise cause from None
 
 
 def _close(folder: RunFolder, status: str) -> None:

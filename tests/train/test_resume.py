@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from restore_hub import run
+from restore_hub.export.written import written
 from restore_hub.train import loop
 from restore_hub.train.recording.folder import RunFolder
 from restore_hub.train.run import Result
@@ -105,6 +106,19 @@ def test_a_checkpoint_on_a_full_disk(
     assert torch.load(tmp_path / "r" / "checkpoints" / "state.pt")["step"] == 2
     run(LOWLIGHT, overrides=frequent, out=tmp_path / "r", resume=True)
     same(tmp_path / "r", whole.folder)
+
+
+def test_an_export_to_a_full_disk_is_a_run_to_resume(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_plan: Any, _chain: Any, _weights: Path, folder: Path, *_: Any) -> None:
+        with written(folder / "chain.onnx"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("restore_hub.train.problems.chain.export_checkpoint", full)
+    with refused("train.disk-full", tmp_path / "r" / "export" / "chain.onnx", cause="No space left on device"):
+        run(LOWLIGHT, overrides=small, out=tmp_path / "r")
+    assert RunFolder(tmp_path / "r").read_status() == "FAILED"
 
 
 @pytest.mark.parametrize("weights", ["last", "best"])
