@@ -26,7 +26,8 @@ from restore_hub.spec import read_spec
 from support import LOWLIGHT, SMALL, sampling
 
 pytest_plugins = [
-    f"support.{name}" for name in ("plugin_files", "segmenter", "runs", "chains", "trackers", "processes", "numbers")
+    f"support.{name}"
+    for name in ("plugin_files", "segmenter", "runs", "chains", "trackers", "processes", "numbers", "exports")
 ]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from restore_hub.errors import ExportError, ModelFileError
-from restore_hub.export import gate
-from restore_hub.model.manifest import Memory
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.photo.pictures import read_picture
 from support.commands import invoke, output
@@ -21,7 +19,6 @@ from support.models import Write
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_model: Write) -> Path:
     """Return the folder that commands run in, with files for RAW (`r.onnx`) and pictures (`p.onnx`, `q.onnx`)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gate, "measure_memory", lambda _: Memory(base=1, per_pixel=1))
     write_model(tmp_path / "r.onnx", "raw-to-rgb", factor=1e-4)
     write_model(tmp_path / "p.onnx", factor=0.5)
     write_model(tmp_path / "q.onnx", factor=0.8, licence="MIT")

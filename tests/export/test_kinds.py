@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from restore_hub.export import deployed_block, export_onnx, gate
+from restore_hub.export import deployed_block, export_onnx
 from restore_hub.model.sequence import load
 from restore_hub.plan import build_chain
 from support import refused
@@ -124,10 +124,7 @@ class _Flipping(nn.Module):
 
 
 @pytest.mark.parametrize("every", [2000, 100])
-def test_a_class_may_be_another_where_rounding_decides(
-    make_spec: MakeSpec, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, every: int
-) -> None:
-    monkeypatch.setattr(gate, "measure_memory", lambda _: None)
+def test_a_class_may_be_another_where_rounding_decides(make_spec: MakeSpec, tmp_path: Any, every: int) -> None:
     chain = build_chain(make_spec(_text("segmenter"))).eval()
     ports = {name: getattr(chain.blocks["it"], name) for name in ("inputs", "outputs", "size_multiple")}
     chain.blocks["it"] = flipping = _Flipping(every)

@@ -16,8 +16,7 @@ from onnx.helper import make_function, make_graph, make_node, make_opsetid, make
 from restore_hub.export import compose as compose_module
 from restore_hub.export import deployed_block, export_onnx, gate
 from restore_hub.export.merge import merge
-from restore_hub.model.manifest import Memory, Quantisation, Speed, TensorInfo, Tiling
-from restore_hub.model.memory_use import measure_memory
+from restore_hub.model.manifest import Quantisation, Speed, TensorInfo, Tiling
 from restore_hub.model.model import probe_feeds
 from restore_hub.model.sequence import load
 from restore_hub.model.tiled import run
@@ -27,12 +26,6 @@ from support.commands import output
 from support.models import Write, check_sound, join
 
 PHASES = list(itertools.product((0, 1), (0, 1)))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no memory, which takes a process of its own; one test below does."""
-    monkeypatch.setattr(gate, "measure_memory", lambda _: Memory(base=1, per_pixel=1))
 
 
 @pytest.fixture(scope="module")
@@ -130,14 +123,13 @@ def test_margins_of_exact_parts_add_up_and_hold(parts: Path, merged: Path) -> No
         assert np.abs(whole - cut).max() <= 1e-4
 
 
-def test_three_at_once_with_mosaics_first(tmp_path: Path, write_model: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("measured_memory")
+def test_three_at_once_with_mosaics_first(tmp_path: Path, write_model: Write) -> None:
     denoise = write_model(tmp_path / "d.onnx", "raw-to-raw", factor=0.9, blur=True)
     develop = write_model(tmp_path / "e.onnx", "raw-to-rgb", factor=0.5)
     enhance = write_model(tmp_path / "f.onnx", factor=0.25, blur=True)
     source = join(denoise, develop, enhance)
-    with monkeypatch.context() as patch:
-        patch.setattr(gate, "measure_memory", measure_memory)
-        manifest = merge(source, tmp_path / "m.onnx")
+    manifest = merge(source, tmp_path / "m.onnx")
     assert (manifest.kind, manifest.licence) == ("raw-to-rgb", "CC0-1.0")
     assert [tensor.name for tensor in manifest.inputs] == ["mosaic", "phase", "black", "white", "balance", "gain"]
     assert (manifest.tiling.kind, manifest.tiling.margin) == ("exact", 4)

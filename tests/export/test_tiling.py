@@ -54,6 +54,7 @@ def looking(make: Make, part: float, block: type[Looking] = Looking) -> Deployed
     return deployed_chain(chain, "enhanced")
 
 
+@pytest.mark.usefixtures("measured_memory")
 def test_the_shipped_chain_is_exact_at_odd_sizes_and_every_phase(make: Make, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
@@ -97,6 +98,7 @@ def test_a_median_filter_is_exact(make: Make, tmp_path: Path) -> None:
     assert (tiling.kind, tiling.margin >= 3) == ("exact", True)
 
 
+@pytest.mark.usefixtures("measured_memory")
 def test_a_file_that_cannot_be_measured(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restore_hub.fresh_process.sys.executable", "/bin/false")
     module = deployed_chain(build_chain(make()).eval(), "enhanced")

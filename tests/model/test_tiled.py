@@ -161,6 +161,7 @@ def test_the_command_restores_the_same_in_tiles(model: Model, pairs: Path, tmp_p
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("measured_memory")
 @pytest.mark.parametrize("tile", [None, 0])
 def test_24_megapixels_keep_the_forecast(make: Make, pairs: Path, tmp_path: Path, tile: int | None) -> None:
     """The peak of a process that does nothing else, against the forecast from the manifest."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from restore_hub import run
-from restore_hub.export import deployed_block, deployed_chain, export_onnx, gate
+from restore_hub.export import deployed_block, deployed_chain, export_onnx
 from restore_hub.plan import Chain, Plan, build_chain, make_plan
 from restore_hub.plan.weights import load_checkpoint
 from restore_hub.plugins import default_registry
@@ -61,9 +61,8 @@ def make_spec(tmp_path: Path) -> MakeSpec:
 
 
 @pytest.fixture
-def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
+def export(tmp_path: Path) -> Export:
     """Return a function that exports a block, or the chain up to a tensor, of a chain or a text of blocks."""
-    monkeypatch.setattr(gate, "measure_memory", lambda _: None)  # that takes seconds
 
     def write(name: str, chain: Chain | str, *, block: str = "", tensor: str = "") -> Path:
         if isinstance(chain, str):

@@ -17,7 +17,7 @@ from restore_hub.spec import read_spec
 from support import LOWLIGHT, Capture, refused
 from support.plugin_files import WritePlugin
 
-SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1", "export={chain: enhanced}")
+SHORT = ("stages.0.steps=4", "stages.1.steps=1", "stages.1.lower.steps=1")
 
 
 @pytest.fixture
