@@ -24,6 +24,7 @@ from restore_hub.plan import Chain, Plan, build_chain, make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, SMALL, sampling
+from support.once import made_once
 
 pytest_plugins = [
     f"support.{name}"
@@ -94,11 +95,13 @@ def small_chain() -> Chain:
 @pytest.fixture(scope="session")
 def models(small_chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with `chain.onnx` (RAW in) and `enhance.onnx` (RGB in)."""
-    folder = tmp_path_factory.mktemp("models")
-    facts = {"licence": None, "metrics": {}, "provenance": {}}
-    export_onnx(deployed_chain(small_chain, "enhanced"), folder / "chain.onnx", name="t/chain", **facts)
-    export_onnx(deployed_block(small_chain, "enhance"), folder / "enhance.onnx", name="t/enhance", **facts)
-    return folder
+
+    def make(folder: Path) -> None:
+        facts = {"licence": None, "metrics": {}, "provenance": {}}
+        export_onnx(deployed_chain(small_chain, "enhanced"), folder / "chain.onnx", name="t/chain", **facts)
+        export_onnx(deployed_block(small_chain, "enhance"), folder / "enhance.onnx", name="t/enhance", **facts)
+
+    return made_once(tmp_path_factory, "models", make)
 
 
 DENOISER = """
@@ -111,16 +114,18 @@ blocks:
 @pytest.fixture(scope="session")
 def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file that denoises mosaics, with weights that do something; tests don't change it."""
-    folder = tmp_path_factory.mktemp("denoiser")
-    (folder / "spec.yaml").write_text(DENOISER)
-    torch.manual_seed(0)
-    chain = build_chain(make_plan(read_spec(folder / "spec.yaml"), default_registry())).eval()
-    with torch.no_grad():
-        for parameter in chain.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    facts = {"licence": "MIT", "metrics": {}, "provenance": {}}
-    export_onnx(deployed_chain(chain, "clean"), folder / "quiet.onnx", name="t/clean", **facts)
-    return folder / "quiet.onnx"
+
+    def make(folder: Path) -> None:
+        (folder / "spec.yaml").write_text(DENOISER)
+        torch.manual_seed(0)
+        chain = build_chain(make_plan(read_spec(folder / "spec.yaml"), default_registry())).eval()
+        with torch.no_grad():
+            for parameter in chain.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        facts = {"licence": "MIT", "metrics": {}, "provenance": {}}
+        export_onnx(deployed_chain(chain, "clean"), folder / "quiet.onnx", name="t/clean", **facts)
+
+    return made_once(tmp_path_factory, "denoiser", make) / "quiet.onnx"
 
 
 @pytest.fixture(scope="session")

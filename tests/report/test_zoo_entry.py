@@ -25,7 +25,7 @@ from restore_hub.train.run import Result
 from support import refused
 from support.commands import output
 
-pytestmark = pytest.mark.xdist_group("zoo entry")  # one worker makes what they share
+pytestmark = pytest.mark.xdist_group("finished run")  # one worker makes what they share
 
 
 @pytest.fixture

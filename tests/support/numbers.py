@@ -18,6 +18,7 @@ from restore_hub.plan.weights import load_checkpoint
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import ROOT
+from support.once import made_once
 
 PLUGINS = [ROOT / "tests" / "support" / f"{name}.py" for name in ("ffdnet", "kinds")]
 DENOISE = """
@@ -90,9 +91,12 @@ class Denoised:
 @pytest.fixture(scope="session")
 def denoised(tmp_path_factory: pytest.TempPathFactory) -> Denoised:
     """Return FFDNet, trained by the spec above."""
-    folder = tmp_path_factory.mktemp("denoised")
-    plan = plan_of(folder, DENOISE)
-    result = run(folder / "spec.yaml", plugins=PLUGINS, out=folder / "run")
-    chain = build_chain(plan).eval()
+
+    def make(folder: Path) -> None:
+        plan_of(folder, DENOISE)
+        run(folder / "spec.yaml", plugins=PLUGINS, out=folder / "run")
+
+    folder = made_once(tmp_path_factory, "denoised", make)
+    chain = build_chain(make_plan(read_spec(folder / "spec.yaml"), default_registry(PLUGINS))).eval()
     load_checkpoint(chain.blocks, folder / "run" / "checkpoints" / "last.pt")
-    return Denoised(chain.blocks["denoise"], result.exported[0])
+    return Denoised(chain.blocks["denoise"], folder / "run" / "export" / "chain.onnx")

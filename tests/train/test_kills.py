@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from restore_hub import run
+from restore_hub.train.recording.find_run import create_run_folder
 from restore_hub.train.recording.folder import RunFolder
-from support import LOWLIGHT
+from support import LOWLIGHT, refused
 from support.runs import journal, same, sets
 from support.sampling import generator, share
 
@@ -39,19 +41,16 @@ def interrupted(arguments: list[str], out: Path, number: signal.Signals) -> str:
 
 
 def test_two_processes_do_not_run_in_one_folder(frequent: list[str], tmp_path: Path) -> None:
-    from restore_hub.train.recording.find_run import create_run_folder
-
-    with create_run_folder(tmp_path, "raw_lowlight", tmp_path / "r").hold():
-        other = subprocess.run(command(frequent, tmp_path / "r"), capture_output=True, text=True, check=False)
-    assert other.returncode == 2
-    assert "another process is running in" in other.stderr
-    assert (tmp_path / "r").is_dir()
+    """A lock of this process keeps this process out, too."""
+    held = create_run_folder(tmp_path, "raw_lowlight", tmp_path / "r")
+    with held.hold(), refused("train.folder-busy", held.path):
+        run(LOWLIGHT, overrides=frequent, out=held.path, resume=True)
+    assert held.path.is_dir()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_state_and_says_resume(frequent: list[str], tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_saves_the_state_and_says_resume(frequent: list[str], tmp_path: Path) -> None:
     overrides = [*frequent, "stages.0.steps=100000", "checkpoint_seconds=60"]
-    said = interrupted(command(overrides, tmp_path / "r"), tmp_path / "r", number)
+    said = interrupted(command(overrides, tmp_path / "r"), tmp_path / "r", signal.SIGTERM)
     assert f"restore-hub run {tmp_path / 'r' / 'spec.json'} --out {tmp_path / 'r'} --resume" in said
     state = torch.load(tmp_path / "r" / "checkpoints" / "state.pt")
     last = journal(tmp_path / "r")[-1]["step"]
@@ -75,6 +74,7 @@ def test_a_quiet_run_that_is_stopped_says_how_to_resume(frequent: list[str], tmp
     plugin = ("--plugin", str(tmp_path / "idle.py"))
     again = command([*frequent, "stages.0.steps=100000"], tmp_path / "r")
     said = interrupted([*again, "--quiet", *plugin], tmp_path / "r", signal.SIGINT)
+    assert RunFolder(tmp_path / "r").read_status() == "KILLED"
     assert f"--resume {' '.join(plugin)}" in said
 
 

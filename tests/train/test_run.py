@@ -17,6 +17,8 @@ from restore_hub.train.run import Result
 from support import LOWLIGHT, Capture, refused
 from support.runs import journal
 
+pytestmark = pytest.mark.xdist_group("finished run")  # one worker makes what they share
+
 
 def test_a_run_leaves_what_it_promises(finished: Result) -> None:
     files = {str(p.relative_to(finished.folder)) for p in finished.folder.rglob("*") if p.is_file()}
@@ -42,7 +44,7 @@ def test_the_resolved_spec_names_everything_and_runs_again(finished: Result, tmp
     resolved = json.loads((finished.folder / "spec.json").read_text())
     assert resolved["spec"]["stages"][1]["solver"] == "std/ibgl"
     assert resolved["spec"]["stages"][1]["cap"] == 10.0, "defaults of components are written out"
-    again = run(finished.folder / "spec.json", out=tmp_path / "again")
+    again = run(finished.folder / "spec.json", overrides=["export={}"], out=tmp_path / "again")
     one, two = (torch.load(r.folder / "checkpoints" / "last.pt")["blocks"]["generate"] for r in (finished, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert resolved["components"]["network raw/unet"]["owner"] == "restore-hub"
