@@ -68,13 +68,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def overrides(pairs: Path) -> list[str]:
     """Return what makes the shipped pipeline small and points it at `pairs`."""
     return [*SMALL, *(f"data.{split}.root={pairs / split}" for split in SPLITS)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make(overrides: list[str]) -> Callable[..., Plan]:
     """Return a function that plans the small pipeline with further overrides."""
 

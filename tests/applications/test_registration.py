@@ -238,8 +238,7 @@ def test_the_true_displacements_make_the_images_equal(files: Files, dims: int) -
     assert (moved - fixed)[inside].abs().mean() < 0.2 * (moving - fixed)[inside].abs().mean()
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", ["register", "warp"])
+@pytest.mark.parametrize(("name", "dims"), [("register", 2), ("warp", 3)])
 def test_its_networks_pass_the_conformance_kit(files: Files, name: str, dims: int) -> None:
     check_network(kind("network", name, files[1]), dims=dims)
 

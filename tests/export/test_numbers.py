@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from restore_hub.export import deployed_chain, onnx_file
 from restore_hub.export.merge import merge
@@ -16,13 +16,25 @@ from restore_hub.model.sequence import ModelSequence, load
 from restore_hub.plan import Plan, build_chain
 from support import refused
 from support.models import check_sound, join
-from support.numbers import Denoised, Export, MakeSpec, blocks_of
+from support.numbers import Denoised, Export, MakeSpec, blocks_of, exported
+from support.once import made_once
 
 FFDNET = "denoise: {network: ffdnet/net, width: 4, depth: 2, inputs: {image: rgb, INPUTS}, outputs: [clean]}"
 SCALED = "scale: {network: kinds/scaled, inputs: {image: data.rgb, factor: data.factor}, outputs: [rgb]}"
 GENERATE = "generate: {network: raw/unet, width: 2, depth: 1, inputs: {raw: data.raw}, outputs: [rgb]}"
 FREE = FFDNET.replace("rgb", "data.rgb")
 SIZES = [(1, 1), (8, 8), (21, 34)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with `a.onnx`, whose sigma is the port's default, and `b.onnx`, whose sigma the spec says."""
+
+    def make(folder: Path) -> None:
+        exported(folder, "a.onnx", blocks_of(FREE.replace("INPUTS", "")), tensor="clean")
+        exported(folder, "b.onnx", blocks_of(FREE.replace("INPUTS", "sigma: 0.2")), tensor="clean")
+
+    return made_once(tmp_path_factory, "numbers", make)
 
 
 def _picture(height: int = 9, width: int = 12) -> np.ndarray:
@@ -59,8 +71,8 @@ def test_a_number_that_is_written_in_the_spec_is_the_default(make_spec: MakeSpec
     assert _numbers(make_spec(blocks_of(FREE.replace("INPUTS", inputs))), "clean") == [("sigma", [default])]
 
 
-def test_the_graph_has_the_default_of_the_spec(export: Export) -> None:
-    model, picture = load(export("a.onnx", blocks_of(FREE.replace("INPUTS", "sigma: 0.2")), tensor="clean")), _picture()
+def test_the_graph_has_the_default_of_the_spec(files: Path) -> None:
+    model, picture = load(files / "b.onnx"), _picture()
     np.testing.assert_array_equal(model({"rgb": picture}), model({"rgb": picture, "sigma": 0.2}))
     assert not np.array_equal(model({"rgb": picture}), model({"rgb": picture, "sigma": 0.15}))
 
@@ -81,12 +93,14 @@ def test_two_numbers_of_one_name_are_told_apart(make_spec: MakeSpec) -> None:
     assert _numbers(plan, "cleaner") == [("sigma", [0.2]), ("again.sigma", [0.1])]
 
 
-def test_a_number_that_the_graph_ignores_is_noticed(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_that_the_graph_ignores_is_noticed(
+    files: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The exporter may fold what it takes for a constant; feeding defaults alone would miss it."""
-    real = onnx_file._traced
 
-    def folded(module: torch.nn.Module) -> onnx.ModelProto:
-        model = real(module)
+    def folded(_module: object) -> onnx.ModelProto:
+        model = onnx.load(files / "a.onnx")
+        del model.metadata_props[:]
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([0.1]), "folded"))
         for node in model.graph.node:
             node.input[:] = ["folded" if name == "sigma" else name for name in node.input]
@@ -97,9 +111,9 @@ def test_a_number_that_the_graph_ignores_is_noticed(export: Export, monkeypatch:
         export("a.onnx", blocks_of(FREE.replace("INPUTS", "")), tensor="clean")
 
 
-def test_files_in_sequence_share_numbers_by_name_and_so_does_their_merger(export: Export) -> None:
+def test_files_in_sequence_share_numbers_by_name_and_so_does_their_merger(files: Path, export: Export) -> None:
     scale = export("scale.onnx", blocks_of(SCALED), tensor="rgb")
-    one = export("one.onnx", blocks_of(FREE.replace("INPUTS", "")), tensor="clean")
+    one = files / "a.onnx"
     sequence = load(join(scale, one, one))
     assert isinstance(sequence, ModelSequence)
     assert sequence.kind == "rgb-to-rgb"
@@ -121,11 +135,9 @@ def test_files_in_sequence_share_numbers_by_name_and_so_does_their_merger(export
         sequence({**feeds, "sgima": 0.1})
 
 
-def test_files_with_different_defaults_are_not_merged(export: Export) -> None:
-    one = export("one.onnx", blocks_of(FREE.replace("INPUTS", "")), tensor="clean")
-    other = export("other.onnx", blocks_of(FREE.replace("INPUTS", "sigma: 0.2")), tensor="clean")
-    with refused("export.defaults-differ", "other.onnx", input="sigma", expected=[pytest.approx(0.1)]):
-        merge(join(one, other), one.with_name("merged.onnx"))
+def test_files_with_different_defaults_are_not_merged(files: Path, tmp_path: Path) -> None:
+    with refused("export.defaults-differ", "b.onnx", input="sigma", expected=[pytest.approx(0.1)]):
+        merge(join(files / "a.onnx", files / "b.onnx"), tmp_path / "merged.onnx")
 
 
 def test_a_file_that_takes_raw_takes_numbers_too(make_spec: MakeSpec, export: Export) -> None:

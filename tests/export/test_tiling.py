@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from restore_hub.export import Deployed, deployed_chain, export_onnx
 from restore_hub.export import tiling as tiling_module
+from restore_hub.export.merge import merge
 from restore_hub.export.tiling import find_tiling
 from restore_hub.model.model import probe_feeds
 from restore_hub.model.sequence import load
 from restore_hub.model.tiled import run
 from restore_hub.plan import build_chain
 from support import refused
-from support.models import Make
+from support.models import Make, Write, join
 
 
 def exported(chain: Deployed, path: Path) -> Path:
@@ -55,7 +56,10 @@ def looking(make: Make, part: float, block: type[Looking] = Looking) -> Deployed
 
 
 @pytest.mark.usefixtures("measured_memory")
-def test_the_shipped_chain_is_exact_at_odd_sizes_and_every_phase(make: Make, tmp_path: Path) -> None:
+def test_the_shipped_chain_is_exact_at_odd_sizes_and_every_phase(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A margin that is too small for it is noticed."""
     torch.manual_seed(0)
     module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
     model = load(exported(module, tmp_path / "c.onnx"))
@@ -70,27 +74,26 @@ def test_the_shipped_chain_is_exact_at_odd_sizes_and_every_phase(make: Make, tmp
         feeds |= {"black": np.full(4, 64, np.float32), "white": np.full(4, 1023, np.float32)}
         whole, cut = (run(model, feeds, tile)[0] for tile in (0, 24))
         assert np.abs(whole - cut).max() <= 1e-4
-
-
-def test_a_small_margin_is_noticed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = deployed_chain(build_chain(make("blocks.generate.depth=2")).eval(), "enhanced")
     monkeypatch.setattr(tiling_module, "receptive_field", lambda *_: 2)
-    model = load(exported(module, tmp_path / "c.onnx"))
-    assert model.manifest.tiling.kind != "exact"
-    assert model.manifest.tiling.error > 1e-4 or model.manifest.tiling.kind == "none"
+    small = find_tiling(module, model)
+    assert small.kind != "exact"
+    assert small.error > 1e-4 or small.kind == "none"
 
 
 @pytest.mark.parametrize(
     ("part", "kind", "low", "high"), [(0.01, "approximate", 1e-4, 8 / 255), (20.0, "none", 8 / 255, np.inf)]
 )
 def test_the_whole_s_mean(make: Make, tmp_path: Path, part: float, kind: str, low: float, high: float) -> None:
-    tiling = load(exported(looking(make, part), tmp_path / "c.onnx")).manifest.tiling
+    """The file is judged by itself: what the module gives doesn't count."""
+    model = load(exported(looking(make, part), tmp_path / "c.onnx"))
+    tiling = model.manifest.tiling
     assert tiling.kind == kind
     assert low < tiling.error <= high
     if kind == "none":
         assert tiling.margin == 256
         assert "256 pixels" in tiling.describe()
         assert f"{tiling.error:.2g}" in tiling.describe()
+        assert find_tiling(looking(make, 0.0), model).kind == "none"
 
 
 def test_a_median_filter_is_exact(make: Make, tmp_path: Path) -> None:
@@ -99,15 +102,9 @@ def test_a_median_filter_is_exact(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("measured_memory")
-def test_a_file_that_cannot_be_measured(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_measured(write_model: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restore_hub.fresh_process.sys.executable", "/bin/false")
-    module = deployed_chain(build_chain(make()).eval(), "enhanced")
+    one = write_model(tmp_path / "one.onnx")
     with refused("model.not-measured", quantity="memory"):
-        exported(module, tmp_path / "c.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_find_tiling_tries_the_file_itself(make: Make, tmp_path: Path) -> None:
-    """What the module gives doesn't count: the file is judged by itself."""
-    local, other = looking(make, 0.0), looking(make, 20.0)
-    assert find_tiling(local, load(exported(other, tmp_path / "o.onnx"))).kind == "none"
+        merge(join(one, one), tmp_path / "merged.onnx")
+    assert list(tmp_path.iterdir()) == [one]

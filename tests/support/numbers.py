@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +62,20 @@ def make_spec(tmp_path: Path) -> MakeSpec:
     return make
 
 
+def exported(folder: Path, name: str, chain: Chain | str, *, block: str = "", tensor: str = "") -> Path:
+    """Export a block or the chain up to a tensor, of a chain or of a text of blocks with the same weights each time."""
+    if isinstance(chain, str):
+        torch.manual_seed(0)
+        chain = build_chain(plan_of(folder, chain)).eval()
+    module = deployed_block(chain, block) if block else deployed_chain(chain, tensor)
+    export_onnx(module, folder / name, name=f"t/{name}", licence="MIT", metrics={}, provenance={})
+    return folder / name
+
+
 @pytest.fixture
 def export(tmp_path: Path) -> Export:
-    """Return a function that exports a block, or the chain up to a tensor, of a chain or a text of blocks."""
-
-    def write(name: str, chain: Chain | str, *, block: str = "", tensor: str = "") -> Path:
-        if isinstance(chain, str):
-            chain = build_chain(plan_of(tmp_path, chain)).eval()
-        module = deployed_block(chain, block) if block else deployed_chain(chain, tensor)
-        export_onnx(module, tmp_path / name, name=f"t/{name}", licence="MIT", metrics={}, provenance={})
-        return tmp_path / name
-
-    return write
+    """Return `exported` into the test's folder."""
+    return partial(exported, tmp_path)
 
 
 @dataclass(frozen=True, slots=True)
