@@ -19,6 +19,7 @@ from support.commands import invoke, output
 MIB = 1 << 20
 
 
+@pytest.mark.long
 def test_a_real_forecast_is_consistent_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], pairs: Path
 ) -> None:

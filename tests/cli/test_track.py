@@ -13,7 +13,13 @@ from support import LOWLIGHT, check
 from support.commands import invoke, output
 
 TRACKER = ("--set", "tracker={tracker: mlflow/tracking}")
-SHORT = ("stages.0.steps=3", "stages.1.steps=2", "stages.1.lower.steps=1", "validate_every=2")
+SHORT = (
+    "stages.0.steps=3",
+    "stages.1.steps=2",
+    "stages.1.lower.steps=1",
+    "validate_every=2",
+    "export={chain: enhanced}",
+)
 
 
 def test_a_run_without_a_tracker_is_sent_whole_once_and_errors_are_named(

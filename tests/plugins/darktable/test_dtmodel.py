@@ -26,8 +26,8 @@ BALANCE = np.array([2.1, 1.0, 1.6])  # as shot, green 1
 
 
 @pytest.fixture(scope="module")
-def package(denoiser: Path) -> Path:
-    out = denoiser.with_name("My Quiet.dtmodel")
+def package(denoiser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("package") / "My Quiet.dtmodel"
     result = CliRunner().invoke(group, ["export", str(denoiser), "--to", "darktable/dtmodel", "-o", str(out)])
     assert result.exit_code == 0, result.output
     return out
