@@ -102,10 +102,10 @@ def _check_names(document: Document, scope: Scope, level: Level, place: Place) -
         keys = () if isinstance(level.objective, str) else (name,)
         _check_known(document, name, scope.objectives, "objective", *place, "objective", *keys)
     for position, split in enumerate(level.splits):
-        keys = (*place, "data") if isinstance(level.data, str) else (*place, "data", position)
-        _check_known(document, split, scope.splits, "split", *keys)
+        at = (*place, "data") if isinstance(level.data, str) else (*place, "data", position)
+        _check_known(document, split, scope.splits, "split", *at)
         if split == HOLDOUT:
-            raise document.error("spec.holdout-trains", *keys)
+            raise document.error("spec.holdout-trains", *at)
 
 
 def _check_renewed(document: Document, scope: Scope, stage: Stage, level: Level, place: Place) -> None:
