@@ -158,7 +158,8 @@ def test_a_tracker_whose_disk_is_full(call: Call, disk: Any, small: list[str], t
     assert (code, "Traceback" in said) == (0, False), said
     assert RunFolder(tmp_path / "r").read_status() == "FINISHED"
     if more < 1000:
-        assert "full" in said or "No space left" in said
+        # Where a call takes half a minute, the run may end before it fails.
+        assert any(reason in said for reason in ("full", "No space left", "no answer")), said
         assert f"`restore-hub track {tmp_path / 'r'}` sends the rest" in said
         assert "restore-hub track" not in call("still", "track", tmp_path / "r", on=disk)[1], "it is no success"
         disk.remount(ROOM)

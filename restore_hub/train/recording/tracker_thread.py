@@ -14,6 +14,7 @@ EVERY_SECONDS = 5.0  # between two readings of the run folder
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between tries while the tracker is unreachable
 SLOW_SECONDS = 30.0  # after this the tracker is reported as not answering
 FINISH_SECONDS = 10.0  # how long a run waits for its tracker at the end
+NO_ANSWER = "no answer"
 
 
 class TrackerThread:
@@ -23,7 +24,7 @@ class TrackerThread:
         self._queue = queue
         self._status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"] = "RUNNING"
         self._closing, self._given_up = threading.Event(), threading.Event()
-        self._away, self._where = False, ""
+        self._away, self._where = "", ""  # why it's unreachable; where the run can be seen
         self._delivered = False
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
@@ -46,7 +47,7 @@ class TrackerThread:
         pause = FIRST_PAUSE
         while not self._given_up.is_set():
             closing = self._closing.is_set()  # asked first, so that everything recorded before is sent below
-            alarm = threading.Timer(SLOW_SECONDS, self._report_away, ["no answer"])
+            alarm = threading.Timer(SLOW_SECONDS, self._report_away, [NO_ANSWER])
             alarm.daemon = True
             alarm.start()
             try:
@@ -65,11 +66,12 @@ class TrackerThread:
             (self._given_up if closing else self._closing).wait(wait)
 
     def _report_away(self, reason: str) -> None:
-        if not self._away and not self._given_up.is_set():
-            self._away = True
+        """Say once why it's unreachable; a call that only gave no answer may tell more in the end."""
+        if self._away in ("", NO_ANSWER) and reason != self._away and not self._given_up.is_set():
+            self._away = reason
             note(f"the tracker is unreachable ({reason}); training continues, and it gets the rest once it's back")
 
     def _report_back(self) -> None:
         if self._away:
-            self._away = False
+            self._away = ""
             note("the tracker is back and has everything it missed")

@@ -97,6 +97,22 @@ def test_training_does_not_wait_for_a_call_that_hangs(
     assert _got(tracker) == _expected()
 
 
+def test_a_call_that_hangs_and_then_fails_says_why(
+    recorder: Recorder, tracker: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker_thread, "SLOW_SECONDS", 0.01)
+    hangs, release = _hang(tracker, "start")
+    recorder.start(*INFO)
+    assert hangs.wait(LONG)
+    _until(lambda: "unreachable (no answer)" in capsys.readouterr().err)
+    tracker.before = _Fails()
+    release.set()
+    recorder.values(1, {"loss": 1.0})
+    _until(lambda: "unreachable (ConnectionError: no route)" in capsys.readouterr().err)
+    tracker.before = str
+    recorder.finish("FINISHED")
+
+
 def test_a_tracker_that_dies_in_mid_run_gets_the_rest_when_it_is_back(recorder: Recorder, tracker: Any) -> None:
     recorder.start(*INFO)
     _train(recorder, last=400)
