@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from restore_hub.contracts import Metric, SampleMetric
 from restore_hub.errors import reason_of
 from restore_hub.plan.lookup import Part
-from restore_hub.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from restore_hub.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

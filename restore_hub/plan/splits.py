@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, reason_of
-from restore_hub.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from restore_hub.plan.plan import Plan
 
 
 def make_dataset(plan: Plan, split: str) -> Dataset:
