@@ -4,7 +4,7 @@ from restore_hub.spec.graph import DATA, Graph, build_graph, check_made, check_t
 from restore_hub.spec.levels import HOLDOUT, Scope, check_solvers, check_stages
 from restore_hub.spec.models import Level, Spec, Stage, weights_of
 from restore_hub.spec.parse import parse
-from restore_hub.spec.reader import Document, read_spec
+from restore_hub.spec.reader import Document, read_spec, read_value
 from restore_hub.spec.stages import level_place, written_schema
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "level_place",
     "parse",
     "read_spec",
+    "read_value",
     "weights_of",
     "written_schema",
 ]
