@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from restore_hub.cli.native import quiet_libraw
-from restore_hub.cli.options import FilePath, device_option, plugin_option
+from restore_hub.cli.options import FilePath, NumberInput, as_mapping, device_option, plugin_option
 from restore_hub.cli.units import printable
 from restore_hub.terminal import has_bar
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--data", metavar="WHERE", help="A folder, a split of the first run, or '{dataset: NAME, ...}'.")
 @click.option("--reference", type=FilePath(), help="Folder of the references of pictures or RAW files in --data.")
 @click.option("--metrics", metavar="NAMES", help="Such as psnr,ssim (the default, unless the run names others).")
+@click.option("--input", "inputs", type=NumberInput(), multiple=True, help="A number for all samples, as sigma=0.1.")
 @click.option("--weights", help="Checkpoint of runs (last, best, stage-1 …); default: the one that they export.")
 @click.option("--csv", "sheet", type=FilePath(), help="Write every value of every sample here.")
 @click.option("--pictures", type=FilePath(), help="New folder for the restored pictures (PNG).")
@@ -37,6 +38,7 @@ def command(
     data: str | None,
     reference: Path | None,
     metrics: str | None,
+    inputs: tuple[tuple[str, float], ...],
     weights: str | None,
     sheet: Path | None,
     pictures: Path | None,
@@ -67,6 +69,7 @@ def command(
         data=data,
         reference=reference,
         metrics=metrics,
+        numbers=as_mapping(inputs),
         weights=weights,
         device=device,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Candidate:
         name: as it was given.
         output: the tensor that it is measured by.
         samples: the data, with its results where it is a folder of them.
+        taken: the ports of what it reads, by its own names.
         makes: whether it makes pictures, rather than having them already.
     """
 
@@ -36,6 +37,7 @@ class Candidate:
     predictor: Predictor
     output: str
     samples: Samples
+    taken: Mapping[str, Port] = field(default_factory=dict)
     makes: bool = True
 
 
@@ -73,6 +75,7 @@ class Unrestored:
         Raises:
             OtherSizeError: it isn't as large as the reference.
         """
+        del wanted  # there's only one
         given = sample[self.reads[0]]
         if self._target and given.shape != sample[self._target].shape:
             raise OtherSizeError
@@ -88,7 +91,7 @@ def of_file(name: str, device: str, data: Data) -> Candidate:
     model = load(name, device=device)
     taken = taken_by(model)
     predictor = FilePredictor(model, PREDICTION, list(taken))
-    return Candidate(name, Connected(predictor, connect(name, taken, data)), PREDICTION, data.samples)
+    return Candidate(name, Connected(predictor, connect(name, taken, data)), PREDICTION, data.samples, taken)
 
 
 def of_results(name: str, data: Data) -> Candidate:
@@ -131,6 +134,11 @@ def connect(name: str, taken: Mapping[str, Port], data: Data) -> dict[str, str]:
             wires[own] = fitting[0]
         elif port.default is None:
             has = ", ".join(f"{t.removeprefix(DATA)} ({p.describe()})" for t, p in ports.items() if t != data.target)
-            facts = {"tensor": own.removeprefix(DATA), "port": port.describe(), "data": data.about, "has": has or "none"}
+            facts = {
+                "tensor": own.removeprefix(DATA),
+                "port": port.describe(),
+                "data": data.about,
+                "has": has or "none",
+            }
             raise DataError("evaluate.no-input", name, **facts)
     return wires

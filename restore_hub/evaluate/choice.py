@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +13,7 @@ from restore_hub.plan.checks import check_call
 from restore_hub.plan.lookup import Lookup
 from restore_hub.plan.metrics import WiredMetric, wired
 from restore_hub.registry import Registry
-from restore_hub.spec import Document, read_value
+from restore_hub.spec import read_argument
 from restore_hub.spec.models import MetricUse
 
 OPTION = "--metrics"
@@ -33,9 +32,9 @@ def choose(text: str, target: str, registry: Registry) -> dict[str, WiredMetric]
     Raises:
         SpecError: an unknown metric or option. DataError: no reference for a metric that needs one.
     """
-    value = read_value(OPTION, text)
-    uses = _by_name(value)
-    look, made = Lookup(Document(Path(OPTION), {}), registry), {}
+    argument = read_argument(OPTION, text)
+    uses = _by_name(argument.data)
+    look, made = Lookup(argument, registry), {}
     for name, use in uses.items():
         part = look.part("metric", use.metric, use, {}, name)
         given = {PREDICTION: PREDICTION, **({"target": target} if target else {})}

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError
 from restore_hub.evaluate.pictures import PictureFolders
-from restore_hub.nested import Nested, nested_model
+from restore_hub.nested import nested_model
 from restore_hub.photo.kind import kind_of
 from restore_hub.plan.lookup import Lookup
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import dataset_of
 from restore_hub.registry import Registry
-from restore_hub.spec import DATA, Document, read_value
+from restore_hub.spec import DATA, Argument, read_argument
 
 OPTION = "--data"
 IMAGE, REFERENCE = "image", "reference"
@@ -54,17 +52,17 @@ def open_data(given: str | None, reference: Path | None, registry: Registry) -> 
     if given is not None and given.lstrip().startswith("{"):
         if reference is not None:
             raise DataError("evaluate.two-references", OPTION)
-        return _registered(_use(read_value(OPTION, given)), given, registry)
+        return _registered(read_argument(OPTION, given), given, registry)
     if given is None and reference is None:
         raise DataError("evaluate.no-data", OPTION)
     about = " and ".join(str(place) for place in (given, reference) if place is not None)
     folder = Path(given) if given is not None else None
     if folder is not None and not folder.is_dir():
-        raise DataError("evaluate.no-folder", folder)
+        raise DataError("evaluate.no-such-data", folder)
     pair = _raw_pair(folder, reference)
     if pair is not None:
         options = dict(zip(("root", "short", "long"), map(str, (Path.cwd(), *pair)), strict=True))
-        return _registered(_use({"dataset": RAW_PAIRS, **options}), about, registry)
+        return _registered(Argument(Path(OPTION), {"dataset": RAW_PAIRS, **options}), about, registry)
     folders = {IMAGE: folder, REFERENCE: reference}
     dataset = PictureFolders({name: place for name, place in folders.items() if place is not None})
     return data_of(dataset, about, DATA + REFERENCE if reference is not None else "")
@@ -90,14 +88,9 @@ def _raw_pair(folder: Path | None, reference: Path | None) -> tuple[Path, Path] 
     return folder.absolute(), reference.absolute()
 
 
-def _use(value: Any) -> Nested:
+def _registered(argument: Argument, about: str, registry: Registry) -> Data:
     try:
-        return nested_model("dataset").model_validate(value)
+        use = nested_model("dataset").model_validate(argument.data)
     except ValidationError:
         raise DataError("evaluate.no-dataset-named", OPTION) from None
-
-
-def _registered(use: Nested, about: str, registry: Registry) -> Data:
-    options: Mapping[str, Any] = {"dataset": use.component, **use.options}
-    part = Lookup(Document(Path(OPTION), dict(options)), registry).part("dataset", use.component, use, {})
-    return data_of(dataset_of(part), about)
+    return data_of(dataset_of(Lookup(argument, registry).part("dataset", use.component, use, {})), about)

@@ -12,6 +12,7 @@ from restore_hub.errors import DataError, nearest
 from restore_hub.evaluate.candidate import Candidate, OtherSizeError, of_file, of_results, unrestored
 from restore_hub.evaluate.choice import DEFAULT, PREDICTION, choose, reading
 from restore_hub.evaluate.data import Data, open_data
+from restore_hub.evaluate.numbers import WithNumbers, check_numbers
 from restore_hub.evaluate.predictor import Arrays
 from restore_hub.evaluate.results import names_of
 from restore_hub.evaluate.scores import Scores, score
@@ -108,6 +109,7 @@ def prepare(
     data: str | None = None,
     reference: Path | None = None,
     metrics: str | None = None,
+    numbers: Mapping[str, float] | None = None,
     weights: str | None = None,
     device: str = "cpu",
 ) -> Job:
@@ -120,6 +122,7 @@ def prepare(
             for folders of results with a `reference`.
         reference: as `open_data`.
         metrics: as `choose`; by default those of the run whose split it is, or PSNR and SSIM.
+        numbers: by the name of an input of what is evaluated, the same for all samples.
         weights: name of a checkpoint for runs; by default the one that they export.
         device: where runs and files are computed.
 
@@ -129,6 +132,8 @@ def prepare(
     kinds = {name: _kind(name) for name in what}
     runs = {name: _open_run(name, registry, weights, device) for name, kind in kinds.items() if kind == "run"}
     split, opened = _open_data(data, reference, next(iter(runs.values()), None), registry)
+    if numbers:
+        opened.samples.dataset = WithNumbers(opened.samples.dataset, numbers)
     candidates = [
         of_file(name, device, opened)
         if kind == "file"
@@ -137,6 +142,7 @@ def prepare(
         else runs[name].candidate(opened, own=runs[name] is split)
         for name, kind in kinds.items()
     ]
+    check_numbers(numbers or {}, {each.name: each.taken for each in candidates})
     own = split.metrics() if split is not None and metrics is None else {}
     wanted = own or choose(metrics or DEFAULT, opened.target, registry)
     wired = {each.name: reading(wanted, PREDICTION, each.output) for each in candidates}

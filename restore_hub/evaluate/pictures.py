@@ -28,7 +28,7 @@ class PictureFolders:
     """
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
-        self.ports = dict.fromkeys(folders, Port(3))
+        self.ports: Mapping[str, Port] = dict.fromkeys(folders, Port(3))
         found = {tensor: pictures_in(folder) for tensor, folder in folders.items()}
         for tensor, pictures in found.items():
             for other, theirs in found.items():
@@ -44,6 +44,7 @@ class PictureFolders:
 
     def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, NDArray[np.float32]]:
         """Return the whole pictures of a sample."""
+        del rng  # nothing is random
         return {tensor: read_planes(file) for tensor, file in zip(self.ports, self._samples[index], strict=True)}
 
 
@@ -79,4 +80,6 @@ def _require(pictures: Mapping[str, Path], theirs: Mapping[str, Path], folder: P
     """Refuse pictures of another folder that have no partner in this one."""
     lonely = [file for name, file in theirs.items() if name not in pictures]
     if lonely:
-        raise DataError("evaluate.no-partner", lonely[0], count=len(lonely), all=len(theirs), other=other, folder=folder)
+        raise DataError(
+            "evaluate.no-partner", lonely[0], count=len(lonely), all=len(theirs), other=other, folder=folder
+        )

@@ -36,7 +36,7 @@ class WithResults:
 
     def __init__(self, dataset: Dataset, folder: Path, reference: str) -> None:
         self._dataset, self._reference = dataset, reference
-        self.ports = {**dataset.ports, RESULT: Port(3)}
+        self.ports: Mapping[str, Port] = {**dataset.ports, RESULT: Port(3)}
         found, names = pictures_in(folder), names_of(dataset)
         by_stem = defaultdict(list)
         for file in found.values():
@@ -76,6 +76,7 @@ class Given:
 
     def __call__(self, sample: Arrays, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
         """Return nothing."""
+        del sample, wanted
         return {}
 
 

@@ -74,7 +74,9 @@ class OpenedRun:
             DataError: the data lack what it takes.
         """
         wires = {tensor: tensor for tensor in self.predictor.reads} if own else connect(self.name, self.taken, data)
-        return Candidate(self.name, Connected(self.predictor, wires), self.output or PREDICTION, data.samples)
+        return Candidate(
+            self.name, Connected(self.predictor, wires), self.output or PREDICTION, data.samples, self.taken
+        )
 
 
 def open_run(folder: Path, registry: Registry, weights: str | None, device: str) -> OpenedRun:

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from restore_hub.plan.lookup import Part
     from restore_hub.plan.plan import Plan, make_plan
 
-_LAZY = {"Chain": "chain", "Wires": "chain", "build_chain": "chain", "Part": "lookup", "Plan": "plan", "make_plan": "plan"}
+_LAZY = {
+    "Chain": "chain",
+    "Wires": "chain",
+    "build_chain": "chain",
+    "Part": "lookup",
+    "Plan": "plan",
+    "make_plan": "plan",
+}
 
 
 def __getattr__(name: str) -> Any:
