@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from restore_hub.cli.native import quiet_libraw
-from restore_hub.cli.options import FilePath, NumberInput, as_mapping, device_option, plugin_option
+from restore_hub.cli.options import FilePath, NumberInput, as_mapping, plugin_option
 from restore_hub.cli.units import printable
+from restore_hub.model.devices import PROVIDERS
 from restore_hub.terminal import has_bar
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 @click.option("--csv", "sheet", type=FilePath(), help="Write every value of every sample here.")
 @click.option("--pictures", type=FilePath(), help="New folder for the restored pictures (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@device_option
+@click.option(
+    "--device",
+    type=click.Choice(list(PROVIDERS)),
+    default="cpu",
+    show_default=True,
+    help="Where runs and files compute.",
+)
 @plugin_option
 @quiet_libraw()
 def command(

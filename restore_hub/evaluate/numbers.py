@@ -21,9 +21,16 @@ class WithNumbers:
     Args:
         dataset: the samples.
         numbers: by tensor.
+
+    Raises:
+        DataError: the data have something else of this name.
     """
 
     def __init__(self, dataset: Dataset, numbers: Mapping[str, float]) -> None:
+        for name in numbers:
+            port = dataset.ports.get(name)
+            if port is not None and port.axes:
+                raise DataError("evaluate.not-a-number", f"--input {name}", port=port.describe())
         self._dataset, self.numbers = dataset, dict(numbers)
         self.ports: Mapping[str, Port] = {**dataset.ports, **dict.fromkeys(numbers, Port.number(-math.inf, math.inf))}
         self.notes: Sequence[str] = getattr(dataset, "notes", ())

@@ -187,7 +187,11 @@ BAD: list[tuple[Sequence[object], str, str]] = [
     (("good", "--data", "{root: raw}"), "evaluate.no-dataset-named", "--data"),
     (("good", "--data", "{dataset: raw/pears}"), "plugin.unknown-component", "--data dataset"),
     (("good", "--data", "{dataset: raw/pairs, root: none}"), "raw-data.no-folder", "--data"),
-    (("good", "--data", "{dataset: raw/pairs, root: raw}", "--reference", "clean"), "evaluate.two-references", "--data"),
+    (
+        ("good", "--data", "{dataset: raw/pairs, root: raw}", "--reference", "clean"),
+        "evaluate.two-references",
+        "--data",
+    ),
     (("half.onnx", *PICTURES, "--csv", "none/a.csv"), "evaluate.csv-folder", "none/a.csv"),
     (("half.onnx", *PICTURES, "--pictures", "clean"), "evaluate.pictures-exist", "clean"),
 ]

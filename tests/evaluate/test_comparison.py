@@ -43,9 +43,7 @@ def test_differences_are_paired() -> None:
         ((1.5, 2.5, 3.5), True, "better"),  # always by the same
     ],
 )
-def test_who_is_better_by_more_than_two_standard_errors(
-    other: tuple[float, ...], higher: bool, verdict: str
-) -> None:
+def test_who_is_better_by_more_than_two_standard_errors(other: tuple[float, ...], higher: bool, verdict: str) -> None:
     found = difference(_scores(*other), _scores(1, 2, 3), "m", higher)
     assert found is not None
     assert found.verdict == verdict

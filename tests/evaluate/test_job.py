@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from restore_hub import run
 from restore_hub.evaluate.job import Evaluation, prepare
 from restore_hub.evaluate.results import names_of
-from restore_hub.model.manifest import TensorInfo
 from restore_hub.photo.picture_writer import write_picture
 from restore_hub.plugins import default_registry
 from support import refused
@@ -41,7 +39,7 @@ def test_a_run_is_measured_by_the_metrics_of_its_task(segmenter: tuple[Path, lis
     assert upper.scores[str(result.folder)].means["psnr"] > 0
 
 
-PROBLEM = '''
+PROBLEM = """
 import numpy as np
 import torch
 from torch import nn
@@ -84,7 +82,7 @@ def register_datasets(register):
 @hookimpl
 def register_problems(register):
     register("gain", "{stem}:Gain", summary="One factor")
-'''
+"""
 PROBLEM_SPEC = """
 name: gain
 problem: {problem: gains/gain}
@@ -138,7 +136,7 @@ def test_numbers_reach_files_and_runs(denoised: Denoised, folders: dict[str, Any
         _evaluate(file, **folders, numbers={"sigma": 25})
     with refused("evaluate.no-number", "--input sgima", known="sigma"):
         _evaluate(file, **folders, numbers={"sgima": 0.1})
-    with refused("evaluate.no-number", "--input image"):
+    with refused("evaluate.not-a-number", "--input image"):
         _evaluate(file, **folders, numbers={"image": 0.1})
     with refused("evaluate.no-input", folder, tensor="sigma"):
         _evaluate(folder, plugins=PLUGINS, **folders)
@@ -171,7 +169,7 @@ def test_a_metric_without_reference_needs_none(
 ) -> None:
     plugin = write_plugin(
         "plain",
-        '''
+        """
 from restore_hub import hookimpl
 
 class Mean:
@@ -186,7 +184,7 @@ class Mean:
 @hookimpl
 def register_metrics(register):
     register("mean", "{stem}:Mean", summary="Mean")
-''',
+""",
     )
     half = str(write_model(tmp_path / "half.onnx", factor=0.5))
     metrics = "{mean: {metric: plain/mean, times: 10}}"
@@ -195,7 +193,7 @@ def register_metrics(register):
     assert found.scores[half].means["mean"] == pytest.approx(found.scores["unrestored"].means["mean"] / 2, abs=0.05)
 
 
-def test_a_mosaic_is_compared_with_a_mosaic(write_plugin: WritePlugin, denoiser: Path, tmp_path: Path) -> None:
+def test_a_mosaic_is_compared_with_a_mosaic(denoiser: Path, tmp_path: Path) -> None:
     """`data.raw` goes in, the other tensor of its kind is the reference, and the input has its size."""
     for index in range(2):
         (tmp_path / "photos").mkdir(exist_ok=True)
