@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     type=click.Choice(list(PROVIDERS)),
     default="cpu",
     show_default=True,
-    help="Where runs and files compute.",
+    help="Where to compute.",
 )
 @plugin_option
 @quiet_libraw()

@@ -118,7 +118,7 @@ def test_several_files_have_a_folder_of_pictures_each(write_model: Callable[...,
 
 
 def test_raw_pairs_are_measured_like_training(pairs: Path, models: Path, finished: Result) -> None:
-    """A run measures what it measured when it ended; its exported chain nearly that; folders and splits are the same."""
+    """A run measures what it measured when it ended, its exported chain nearly that; folders and splits agree."""
     run, chain = finished.folder, finished.folder / "export" / "chain.onnx"
     found = _found(run, chain, models / "chain.onnx")
     assert found["data"] == f"holdout of {run}"
