@@ -109,7 +109,7 @@ def _check_export(plan: Plan, problem: Problem) -> None:
             raise plan.document.error("spec.problem-block", "export", "blocks", index, mend=mend, **facts)
 
 
-def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:
+def live_variables(problem: Problem) -> dict[str, dict[str, Tensor]]:
     """Return the live variables by block and name."""
     return {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
 
@@ -122,7 +122,7 @@ def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], M
 def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
     batch = first_batch(plan, problem, level.data)
-    variables = variables_of(problem)
+    variables = live_variables(problem)
     for block in initial_of(problem):
         made = _initial(plan, problem, block, batch)
         variables[block] = {name: value.detach().requires_grad_() for name, value in made.items()}

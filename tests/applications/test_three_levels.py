@@ -83,8 +83,8 @@ def test_a_run_ends_at_the_optimum_of_all_three_levels(files: tuple[Path, Path],
     spec, plugin = files
     result = run(spec, plugins=[plugin], out=tmp_path / "r", quiet=True)
     assert result.metrics["distance"] < 1e-3
-    # cg: 6 + 2 + 4; for each of the 6 steps, rhg's 2 * 12 + 1 and one gradient more.
-    assert result.stages[0].evaluations == 40 * (12 + 6 * (25 + 1))
+    # cg: 6 + 2 + 4; for each of the 6 steps, rhg's 2 * 12 + 1.
+    assert result.stages[0].evaluations == 40 * (12 + 6 * 25)
     last = content(tmp_path / "r" / "metrics.jsonl").splitlines()[-2].decode()
     assert "loss/level-3" in last
 

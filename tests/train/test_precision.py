@@ -18,7 +18,7 @@ from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.chain_pair import ChainPair
-from restore_hub.train.problems.trainable import of_stage
+from restore_hub.train.problems.trainable import pairs_of
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT
@@ -46,7 +46,7 @@ def test_the_hypergradient_points_where_that_of_float32_points(make: Make, two_l
             {name: part.make() for name, part in plan.losses.items()},
             {name: part.inputs for name, part in plan.losses.items()},
         )
-        made = of_stage(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])[0]
+        made = pairs_of(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])[0]
         assert isinstance(made, ChainPair)
         made_solver = default_registry().find("solver", name).load()()
         state = made_solver.init(made, [torch.optim.SGD(v, lr=1e-3) for v in (made.theta, made.omega)])

@@ -62,7 +62,7 @@ class ChainPair:
         self._needs = [chain.graph.needs(objectives.tensors(weights)) for weights in self._weights]
         self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
-        self._held: Mapping[Tensor, Tensor] = {}
+        self._others: Mapping[Tensor, Tensor] = {}
         self._couplings: dict[frozenset[int], Coupling] = {}
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = parameters_of(chain.blocks, late)
@@ -76,7 +76,7 @@ class ChainPair:
         coupling = self._coupling(batch)
 
         def hand_on(part: Mapping[str, Value]) -> tuple[Tensor, ...]:
-            wires = self._chain.run(coupling.blocks, data_wires(part), self._held)
+            wires = self._chain.run(coupling.blocks, data_wires(part), self._others)
             return tuple(widen(wires[name]) for name in coupling.tensors)
 
         parts = one_by_one(hand_on, [(part.tensors,) for part in batch.parts])
@@ -96,7 +96,7 @@ class ChainPair:
         if not (names and one_part and self._apart) or not all(_alike(first[n], second[n]) for n in names):
             return self.couple(first), self.couple(second)
         joined = Batch.cat([Batch({name: batch[name] for name in names}) for batch in (first, second)])
-        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors), self._held)
+        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors), self._others)
         x = [widen(wires[name]) for name in coupling.tensors]
         firsts, seconds = zip(*(torch.split(t, [len(first), len(second)]) for t in x), strict=True)
         return (*firsts, *self._late), (*seconds, *self._late)
@@ -146,9 +146,12 @@ class ChainPair:
         rows = rows_by_parts(shared, omega, [piece[1:] for piece in pieces], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
 
-    def hold(self, values: Mapping[str, Tensor]) -> None:
-        """Use values for parameters of other blocks, in place of the live ones."""
-        self._held = {self._chain.blocks.get_parameter(name): value for name, value in values.items()}
+    def renew(self, batch: Batch) -> None:
+        """Do nothing: blocks keep their parameters."""
+
+    def set_others(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for parameters of other levels, in place of the live ones."""
+        self._others = {self._chain.blocks.get_parameter(name): value for name, value in values.items()}
 
     def check_groups(self) -> None:
         """Raise BilevelError if a block normalises by the statistics of the batch, which no group has."""
@@ -179,7 +182,7 @@ class ChainPair:
     ) -> Callable[..., tuple[Sums, ...]]:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
         given = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
-        replaced = {**self._held, **given}
+        replaced = {**self._others, **given}
         blocks = [name for name in self._after if any(name in self._needs[level].blocks for level in levels)]
 
         def sums(part: Mapping[str, Value], *handed: Tensor) -> tuple[Sums, ...]:

@@ -21,7 +21,7 @@ from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.pure import check_pure
-from restore_hub.train.problems.trainable import of_stage
+from restore_hub.train.problems.trainable import pairs_of
 from support import LOWLIGHT, refused
 from support.chains import Make, drawn, levels_of
 from support.plugin_files import WritePlugin, network_plugin, through
@@ -30,7 +30,13 @@ ILLUMINATION = "blocks.enhance={network: retinex/illumination, inputs: {image: r
 
 
 def _check(plan: Plan, chain: Chain, pair: Any) -> None:
-    check_pure(pair, chain.blocks, plan.spec.stages[1].levels, Batches(drawn(0), [drawn(1)], 1))
+    check_pure(_trainable(plan, chain), plan.spec.stages[1].levels, 0, pair, Batches(drawn(0), [drawn(1)], 1))
+
+
+def _trainable(plan: Plan, chain: Chain) -> TrainableChain:
+    losses = {name: part.make() for name, part in plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+    return TrainableChain(plan, chain, objectives, {}, {})
 
 
 class Holder:
@@ -116,10 +122,7 @@ def _sharing(make: Make, lower: str) -> tuple[Plan, Chain, Any]:
 
 def _levels_of(plan: Plan, chain: Chain) -> Any:
     """Return the levels of a chain that a test has changed."""
-    losses = {name: part.make() for name, part in plan.losses.items()}
-    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    (pair,) = of_stage(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])
-    return pair
+    return pairs_of(_trainable(plan, chain), plan.spec.stages[1])[0]
 
 
 def test_a_parameter_of_two_levels_is_refused(make: Make) -> None:
