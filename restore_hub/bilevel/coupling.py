@@ -90,14 +90,14 @@ def couple(pair: LevelPair, batch: Any, level: Level = "upper") -> Tensors:
         batch: of either level.
         level: whose batch it is.
     """
-    x = (getattr(pair, "couple_lower", pair.couple) if level == "lower" else pair.couple)(batch)
+    x: Any = (getattr(pair, "couple_lower", pair.couple) if level == "lower" else pair.couple)(batch)
     if not isinstance(x, (tuple, list)):
         raise BilevelError("bilevel.coupling-not-a-tuple", "couple", got=type(x).__name__)
     for i, t in enumerate(x):
         if not isinstance(t, Tensor) or not t.is_floating_point():
             kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
             raise BilevelError("bilevel.coupling-not-real", f"x[{i}]", got=str(kind))
-    return x
+    return tuple(x)
 
 
 def check_batches(batches: Batches) -> None:

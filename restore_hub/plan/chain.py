@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -64,7 +64,7 @@ class Chain(nn.Module):
         blocks: Iterable[str],
         wires: Wires,
         replaced: Mapping[Tensor, Tensor] | None = None,
-        keep_buffers: bool = False,
+        updated: Collection[str] | None = None,
     ) -> Wires:
         """Run blocks in the given order on named tensors and return these with the new ones added.
 
@@ -72,15 +72,17 @@ class Chain(nn.Module):
             blocks: names, in an order that the graph allows.
             wires: tensors by name; not changed.
             replaced: what to use instead of which parameter, in every block that holds it.
-            keep_buffers: run on copies of the buffers of blocks with replaced parameters, so that running
-                statistics of batch normalisation stay as they are.
+            updated: the blocks whose buffers may change, such as running statistics of batch normalisation; all by
+                default. The others run on copies of theirs.
         """
-        wires = dict(wires)
+        wires, replaced = dict(wires), replaced or {}
         for name in blocks:
             inputs = self._inputs(name, wires)
             block = self.blocks[name]
-            if replaced and any(parameter in replaced for parameter in block.parameters()):
-                block = twin(block, replaced, keep_buffers)
+            keep = updated is not None and name not in updated
+            changes = keep and block.training and next(block.buffers(), None) is not None
+            if changes or (replaced and any(parameter in replaced for parameter in block.parameters())):
+                block = twin(block, replaced, own_buffers=keep)
             result: Any = block(*inputs)
             results = result if isinstance(result, tuple) else (result,)
             wires.update(zip(self.outputs_of(name), results, strict=False))

@@ -60,7 +60,7 @@ class Stepper:
         batches = self._feed.batches(0)
         first = batches.lower[0]  # lower batches are made when they're first read
         if not isinstance(self._seen, Sequence):
-            check_hooks(self._seen)
+            check_hooks(self._seen.names, self._seen.variables, alone=True)
             return
         for place, (pair, solver) in enumerate(zip(self._seen, self._solvers, strict=True)):
             if place > 0:

@@ -40,10 +40,10 @@ def check_pure(trainable: Trainable, levels: Sequence[Level], place: int, pair: 
         BilevelError: a variable that is reached another way, that belongs to two levels, that a block keeps something
             of, that has hooks, or whose gradient is lost in a `backward` that a block calls by itself.
     """
-    check_hooks(pair)
     _check_sharing(trainable.blocks, levels)
     live = live_levels(trainable, levels[place : place + 2], pair)
     names = (*pair.theta_names, *pair.omega_names)
+    check_hooks(names, (*pair.theta, *pair.omega), alone=False)
     with _restored(pair, trainable.blocks) as (values, snapshot):
         every = set(values)
         _run_spoilt(pair, live, batches, values, every, snapshot)
@@ -62,22 +62,21 @@ def check_pure(trainable: Trainable, levels: Sequence[Level], place: int, pair: 
                 raise BilevelError("train.kept-of-weights", name)
 
 
-def check_hooks(seen: StagePair | SingleLevel) -> None:
+def check_hooks(names: Sequence[str], variables: Tensors, alone: bool) -> None:
     """Refuse hooks on variables that nothing would call.
 
-    Gradients are taken by copies of the variables, except where there is one level; and they aren't accumulated.
+    Args:
+        names: of the variables.
+        variables: of one level or two.
+        alone: whether their level is the only one. Then gradients are taken by the variables themselves; otherwise by
+            others in their place, or piece by piece. Gradients are never accumulated.
 
     Raises:
         BilevelError: a variable has such a hook.
     """
-    if hasattr(seen, "variables"):
-        named = zip(seen.names, seen.variables, strict=True)
-        hooked = [name for name, w in named if w._post_accumulate_grad_hooks]
-    else:
-        named = zip((*seen.theta_names, *seen.omega_names), (*seen.theta, *seen.omega), strict=True)
-        hooked = [name for name, w in named if w._backward_hooks or w._post_accumulate_grad_hooks]
-    for name in hooked:
-        raise BilevelError("train.parameter-hook", name)
+    for name, w in zip(names, variables, strict=True):
+        if w._post_accumulate_grad_hooks or (w._backward_hooks and not alone):
+            raise BilevelError("train.parameter-hook", name)
 
 
 def _check_sharing(blocks: nn.ModuleDict, levels: Sequence[Level]) -> None:
