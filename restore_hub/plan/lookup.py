@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from restore_hub.contracts import INJECTED
 from restore_hub.errors import (
+    DataError,
     OptionError,
     PluginError,
     RestoreHubError,
@@ -23,6 +25,7 @@ from restore_hub.errors import (
 from restore_hub.nested import Nested, WithOptions, swap
 from restore_hub.options import check_options, options_of, tensors_of
 from restore_hub.plan.promises import check_promises, check_registered
+from restore_hub.plan.weights import load_weights
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import Document, Spec
 
@@ -38,6 +41,7 @@ class Part:
         options: as the spec has them, converted to the target's types; a nested component is a `Part`.
         inputs: the tensor that each input reads.
         document, place: where the spec names it.
+        weights: a file that a nested network starts from.
     """
 
     component: Component
@@ -46,6 +50,7 @@ class Part:
     inputs: Mapping[str, str]
     document: Document
     place: Place
+    weights: Path | None = field(default=None, kw_only=True)
 
     def make(self, **injected: Any) -> Any:
         """Construct the component, after those nested in it.
@@ -55,8 +60,8 @@ class Part:
 
         Raises:
             SpecError: the component refuses an option or its data, or raises anything else; it lacks something that
-                its contract promises; or it has lazy layers, whose sizes aren't known. At the option where it names
-                one.
+                its contract promises; it has lazy layers, whose sizes aren't known; or a file of weights is missing or
+                doesn't fit. At the option where it names one.
         """
         nested: list[tuple[Part, Any]] = []
 
@@ -68,6 +73,11 @@ class Part:
         made = self.construct(lambda: self.target(**options, **injected))
         for part, inner in nested:
             check_registered(self, made, part, inner)
+        if self.weights is not None:
+            try:
+                load_weights(made, str(self.place[-1]), self.weights, alone=True)
+            except DataError as error:
+                raise self.located(error, "weights") from None
         return made
 
     def construct(self, maker: Callable[[], Any]) -> Any:
@@ -144,7 +154,12 @@ class Lookup:
                 known = [option.name for option in options_of(target, skip)]
                 raise self._unknown_option(component.name, error.option, known, use, *place) from None
             raise self.document.located(error, *place) from None
-        parts = swap(options, Nested, lambda use, keys: self.part(use.kind, use.component, use, {}, *place, *keys))
+
+        def nested(use: Nested, keys: Place) -> Part:
+            part = self.part(use.kind, use.component, use, {}, *place, *keys)
+            return part if use.file is None else replace(part, weights=Path(use.file))
+
+        parts = swap(options, Nested, nested)
         return Part(component, target, parts, inputs, self.document, place)
 
     def refuse_options(self, component: str, use: WithOptions, *place: str | int) -> None:

@@ -44,12 +44,16 @@ class Plan:
 
     def components(self) -> list[Component]:
         """Return every component in use, once, sorted by name."""
+        found = {part.component for part in self.parts()}
+        return sorted(found, key=lambda c: (c.kind, c.name))
+
+    def parts(self) -> list[Part]:
+        """Return every part, those nested in others included."""
         tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets]
         parts = [part for table in tables for part in table.values()]
         parts += [part for solvers in self.solvers.values() for part in solvers]
         parts += [part for part in (self.tracker, self.problem) if part]
-        found = {part.component for outer in parts for part in outer.parts()}
-        return sorted(found, key=lambda c: (c.kind, c.name))
+        return [part for outer in parts for part in outer.parts()]
 
 
 def make_plan(document: Document, registry: Registry) -> Plan:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restore_hub.batch import Value, stacked
 from restore_hub.contracts import Port, Problem
@@ -112,6 +112,19 @@ def _check_export(plan: Plan, problem: Problem) -> None:
 def live_variables(problem: Problem) -> dict[str, dict[str, Tensor]]:
     """Return the live variables by block and name."""
     return {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
+
+
+def fixed_weights(problem: Problem) -> dict[str, Tensor]:
+    """Return the weights and buffers that a problem holds beside its blocks, such as those of losses it was given."""
+    trained = {id(tensor) for tensor in (*problem.blocks.parameters(), *problem.blocks.buffers())}
+    found: dict[str, Tensor] = {}
+    for name, value in getattr(problem, "__dict__", {}).items():
+        items = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list | tuple) else [])
+        for key, module in ((name, value), *((f"{name}.{key}", item) for key, item in items)):
+            if isinstance(module, nn.Module) and module is not problem.blocks:
+                tensors = (*module.named_parameters(), *module.named_buffers())
+                found.update({f"{key}.{part}": t for part, t in tensors if id(t) not in trained})
+    return found
 
 
 def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Tensor]]]:

@@ -45,6 +45,9 @@ def resolve(plan: Plan) -> dict[str, Any]:
     weights = {
         name: file_hash(Path(block.weights)) for name, block in plan.spec.blocks.items() if block.weights is not None
     }
+    for part in plan.parts():
+        if part.weights is not None:
+            weights[".".join(map(str, part.place))] = file_hash(part.weights)
     components = {f"{c.kind} {c.name}": {"owner": c.owner, "version": c.version} for c in plan.components()}
     return {
         "restore_hub": __version__,
@@ -70,4 +73,5 @@ def _options(part: Part) -> dict[str, Any]:
 
 
 def _nested(part: Part, _: object) -> dict[str, Any]:
-    return {part.component.kind: part.component.name, **_options(part)}
+    file = {} if part.weights is None else {"weights": str(part.weights)}
+    return {part.component.kind: part.component.name, **file, **_options(part)}

@@ -157,6 +157,21 @@ def test_each_lower_step_first_moves_what_is_below(inner: Any) -> None:
     assert all(not torch.equal(one, other) for one, other in pairwise(seen))
 
 
+@pytest.mark.parametrize("inner", [lambda: Cg(iterations=SIZE), Rhg])
+def test_noise_in_the_energy_between_is_not_in_the_response(inner: Callable[[], Any]) -> None:
+    """Dropout makes the slope of F2 by omega another one in each call; r = A^T (w - c) has no share in it."""
+    three = Three(quadratic=True)
+    plain = three.second
+    three.second = lambda theta, omega, w: plain(theta, omega, w) + (torch.randn(SIZE) * omega).sum()  # type: ignore[method-assign]
+    three.omega.data.copy_(TARGET)
+    pair = _nested(three, inner())
+    pair.settle(pair.theta, object())
+    three.second = plain  # type: ignore[method-assign]
+    (found,) = torch.autograd.grad(pair.lower(pair.theta, pair.omega, object()), pair.omega)
+    partial = MU * (three.omega - D @ three.theta).detach()
+    torch.testing.assert_close(found, partial + A.T @ (three.w - C).detach(), rtol=1e-9, atol=1e-9)
+
+
 def test_the_cost_of_nested_levels() -> None:
     """3 steps of level 2: `cg` with 5 products costs 3 + 2 + 5, and each step 2 + 1 below."""
     assert evaluations([Cg(iterations=5), Alternating()], [3, 2]) == 3 + 2 + 5 + 3 * (2 + 1)

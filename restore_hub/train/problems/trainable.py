@@ -76,7 +76,7 @@ class Trainable(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the weights that losses bring along and that don't train; empty if there are none."""
+        """Hash of the weights that don't train, such as those of losses; empty if there are none."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
