@@ -72,8 +72,8 @@ class Nested(WithOptions):
 
     @property
     def file(self) -> str | None:
-        """The file of weights, of a network that names one."""
-        return getattr(self, "weights", None)
+        """The file of weights that a network names; an option `weights` of another kind is its own."""
+        return getattr(self, "weights") if "weights" in type(self).model_fields else None  # noqa: B009
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,12 +119,18 @@ def fixed_weights(problem: Problem) -> dict[str, Tensor]:
     trained = {id(tensor) for tensor in (*problem.blocks.parameters(), *problem.blocks.buffers())}
     found: dict[str, Tensor] = {}
     for name, value in getattr(problem, "__dict__", {}).items():
-        items = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list | tuple) else [])
-        for key, module in ((name, value), *((f"{name}.{key}", item) for key, item in items)):
+        for key, module in _with_items(name, value):
             if isinstance(module, nn.Module) and module is not problem.blocks:
                 tensors = (*module.named_parameters(), *module.named_buffers())
                 found.update({f"{key}.{part}": t for part, t in tensors if id(t) not in trained})
     return found
+
+
+def _with_items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a value by its name, and what is in it if that is a list or a mapping."""
+    yield name, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    yield from ((f"{name}.{key}", item) for key, item in items)
 
 
 def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Tensor]]]:

@@ -59,8 +59,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
 
     Args:
         run: made from the same spec.
-        inexact: resume even though threads, torch, the machine, the number of processes or weights that don't train differ; then the
-            bits differ too.
+        inexact: resume even though threads, torch, the machine, the number of processes or weights that don't train
+            differ; then the bits differ too.
 
     Raises:
         TrainingError: a damaged file or one of another version, or conditions that differ.

@@ -79,9 +79,9 @@ checkpoint_seconds: 0
 
 
 LEVELS = (
-    "{blocks: [one], objective: first, data: a}",
-    "{blocks: [two], objective: second, data: b, solver: {solver: cg}}",
-    "{blocks: [three], objective: third, data: c}",
+    "{blocks: [one], objective: first, data: a}, "
+    "{blocks: [two], objective: second, data: b, solver: {solver: cg}}, "
+    "{blocks: [three], objective: third, data: c}"
 )
 
 
@@ -149,7 +149,7 @@ class Two(Ranks):
     ("override", "place"),
     [
         ("stages.0.levels.1.solver={solver: bda}", "stages.0.levels.1.solver"),
-        ("stages.0={solver: bda, steps: 1, levels: [%s, %s, %s]}" % LEVELS, "stages.0.solver"),
+        (f"stages.0={{solver: bda, steps: 1, levels: [{LEVELS}]}}", "stages.0.solver"),
     ],
 )
 def test_the_solver_that_runs_on_one_process_only_is_named_where_it_is_written(

@@ -27,6 +27,7 @@ from support.plugin_files import WritePlugin
 from support.runs import stop_after
 
 PLUGIN = """
+from pathlib import Path
 import torch
 from torch import nn
 from restore_hub import hookimpl
@@ -71,6 +72,13 @@ class Features(nn.Module):
         gap = (self.network(prediction) - self.network(target)).square()
         return gap.sum(), gap.numel()
 
+class Loaded(nn.Module):
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.load(weights)["conv.bias"])
+    def forward(self, prediction, target):
+        return (self.factor[0] * (prediction - target).square()).sum(), prediction.numel()
+
 class Mean(nn.Module):
     def __init__(self, losses: list[Loss], scale: dict[str, Loss] = {}) -> None:
         super().__init__()
@@ -114,7 +122,7 @@ def register_networks(register):
 
 @hookimpl
 def register_losses(register):
-    for name in ("Features", "Mean", "Plain"):
+    for name in ("Features", "Loaded", "Mean", "Plain"):
         register(name.lower(), f"{__name__}:{name}", summary=name)
 
 @hookimpl
@@ -193,7 +201,10 @@ def test_a_nested_network_starts_from_a_file(nest: Nest, tmp_path: Path) -> None
         found = resolve(plan)
         assert found["spec"]["blocks"]["enhance"]["denoiser"]["weights"] == str(tmp_path / "w.pt")
         assert found["weights_sha256"]["blocks.enhance.denoiser"] == file_hash(tmp_path / "w.pt")
-    for content, code in (({"blocks": {"a": state, "b": state}}, "data.weights-of-others"), ({}, "data.weights-misfit")):
+    for content, code in (
+        ({"blocks": {"a": state, "b": state}}, "data.weights-of-others"),
+        ({}, "data.weights-misfit"),
+    ):
         torch.save(content, tmp_path / "w.pt")
         with refused(code, "blocks.enhance.denoiser.weights"):
             dry_run(plan)
@@ -202,21 +213,31 @@ def test_a_nested_network_starts_from_a_file(nest: Nest, tmp_path: Path) -> None
         dry_run(plan)
 
 
-def test_a_run_does_not_go_on_with_other_weights_of_a_problems_loss(plugin: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("loss", "code", "place"),
+    [
+        ("{loss: nest/loaded, weights: %s}", "train.fixed-weights-differ", "state.pt"),
+        ("{loss: nest/features, network: {network: nest/conv, weights: %s}}", "train.other-spec", ""),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_weights_of_a_problems_loss(
+    plugin: Path, tmp_path: Path, loss: str, code: str, place: str
+) -> None:
     spec, weights = tmp_path / "push.yaml", tmp_path / "w.pt"
     spec.write_text(PROBLEM)
-    loss = f"{{loss: nest/features, network: {{network: nest/conv, weights: {weights}}}}}"
-    changed = ["problem.problem=nest/matched", f"problem.losses=[{loss}]", "checkpoint_seconds=0"]
-    given: Any = {"spec": spec, "overrides": changed, "plugins": [plugin], "out": tmp_path / "r"}
-    for value, code in ((1.0, None), (2.0, "train.fixed-weights-differ"), (1.0, "")):
-        torch.save({"conv.weight": torch.full((3, 3, 1, 1), value), "conv.bias": torch.zeros(3)}, weights)
-        if code is None:
-            stop_after(1, **given)
-        elif code:
-            with refused(code, "state.pt"):
-                run(**given, resume=True)
-        else:
-            run(**given, resume=True)
+    changed = ["problem.problem=nest/matched", f"problem.losses=[{loss % weights}]", "checkpoint_seconds=0"]
+    given: Any = {"spec": spec, "overrides": changed, "plugins": [plugin], "out": tmp_path / "r", "quiet": True}
+
+    def save(value: float) -> None:
+        torch.save({"conv.weight": torch.full((3, 3, 1, 1), value), "conv.bias": torch.full((3,), value)}, weights)
+
+    save(1.0)
+    stop_after(1, **given)
+    save(2.0)
+    with refused(code, place):
+        run(**given, resume=True)
+    save(1.0)
+    run(**given, resume=True)
 
 
 def test_a_problem_takes_a_network(plugin: Path, tmp_path: Path) -> None:

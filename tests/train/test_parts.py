@@ -26,7 +26,8 @@ def after_two_steps(plan: Plan, solver: str, lower_steps: int, count: int) -> di
     chain, made = levels_of(plan, 0 if solver == "joint" else 1, fidelity=Bright())
     stepper = default_registry().find("solver", solver).load()()
     rate = 0.01 if solver == "neumann" else 0.1  # which is the rate of its series, too
-    state = stepper.init(made, [torch.optim.SGD(variables, lr=rate) for variables in by_level(made if solver == "joint" else [made])])
+    seen = made if solver == "joint" else [made]
+    state = stepper.init(made, [torch.optim.SGD(variables, lr=rate) for variables in by_level(seen)])
     upper = None if solver == "joint" else parts_of(4, count, 9)
     for step in range(2):
         lower = [parts_of(4, count, 10 * step + i) for i in range(lower_steps)]

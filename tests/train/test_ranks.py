@@ -104,7 +104,8 @@ def trained(case, reduction):
         own = slice(4 * reduction.rank // reduction.size, 4 * (reduction.rank + 1) // reduction.size)
         blocks, batch = chain.blocks, lambda seed: parts_of(4, 2 if kind == "parts" else 1, seed, own)
     rate = 0.01 if name == "neumann" else 0.05
-    state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in by_level(made if name == "joint" else [made])])
+    seen = made if name == "joint" else [made]
+    state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in by_level(seen)])
     if options and kind == "chain":
         state.history = norm_cap.new_history([1e-3] * norm_cap.WINDOW)  # so small that the cap is met
     logs = []

@@ -19,8 +19,8 @@ from restore_hub.errors import DataError, TrainingError
 from restore_hub.evaluate.chain import evaluation_mode
 from restore_hub.evaluate.scores import Scores
 from restore_hub.export.runs import Exported
-from restore_hub.plan.samples import Samples
 from restore_hub.plan.problems import fixed_weights
+from restore_hub.plan.samples import Samples
 from restore_hub.plan.weights import fingerprint, load_checkpoint
 from restore_hub.spec import Level
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair

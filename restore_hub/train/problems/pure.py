@@ -111,7 +111,7 @@ def _run_spoilt(
     spoilt: set[Tensor],
     snapshot: Snapshot,
 ) -> None:
-    """Run both energies in every way that training does, with NaN in some variables, and leave only what blocks keep."""
+    """Run both energies in every way that training does, with NaN in some variables; leave only what blocks keep."""
     _spoil(tuple(values), values, spoilt)
     omega = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
     both = ((pair.upper, batches.upper), (pair.lower, batches.lower[0]))

@@ -244,7 +244,7 @@ def test_hooks_that_nothing_would_call_are_refused(plain_plan: Plan, hook: str, 
 
 
 def test_the_only_level_calls_hooks_on_gradients(plain_plan: Plan) -> None:
-    chain, level = levels_of(plain_plan, 0)
+    level = levels_of(plain_plan, 0)[1]
     parameter, calls = level.variables[0], list[int]()
     parameter.register_hook(lambda _: calls.append(1))
     check_hooks(level.names, level.variables, alone=True)
