@@ -26,8 +26,8 @@ class NestedPair:
     r, the response of level 3 alone, and w are constants, renewed before each lower step (`settle`), so any solver of
     two levels steps omega along the whole gradient and differentiates theta through it. As r holds nothing of the
     partial derivative by omega, dropout in F_lower adds no noise to the step but its own. The response of level 1
-    leaves out how r and w follow theta and omega: a level is differentiated through the next one only. At a stationary point, level 2 is stationary with
-    level 3's response, which is exact if its solver's is.
+    leaves out how r and w follow theta and omega: a level is differentiated through the next one only. At a stationary
+    point, level 2 is stationary with level 3's response, which is exact if its solver's is.
 
     The value of the energy is that of F_lower. There are no groups, as r isn't a sum over them.
 

@@ -7,6 +7,7 @@ import inspect
 import io
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +22,7 @@ from restore_hub.plan.twin import twin
 from restore_hub.ragged import Ragged
 from restore_hub.testing.require import difference_of, finite, require
 from restore_hub.train.problems.groups import normalises_by_batch
+from restore_hub.train.problems.snapshot import Snapshot
 
 # In units that give every port whole sizes: one pixel, odd, flat and wide ones.
 SIZES = ((1, 1), (2, 3), (17, 5), (16, 16), (9, 31))
@@ -35,9 +37,9 @@ def check_network(target: Any, /, **options: Any) -> None:
     It checks the declared ports; shapes at several sizes down to one pixel; dtypes and finite values in float32,
     float64 and bfloat16 autocast; that evaluation is reproducible, changes no state and treats each picture of a batch
     independently, as must training except in torch's batch normalisation; that gradients reach every parameter and
-    input in training, also with other tensors in place of the parameters; that saved weights load; and that the
-    ONNX export has dynamic sizes and agrees with PyTorch to 1e-4 in onnxruntime at two more sizes, unless it takes or
-    gives ragged values, whose lengths no graph knows.
+    input in training, also with other tensors in place of the parameters; that nothing computed from weights is kept
+    for later calls; that saved weights load; and that the ONNX export has dynamic sizes and agrees with PyTorch to 1e-4
+    in onnxruntime at two more sizes, unless it takes or gives ragged values, whose lengths no graph knows.
 
     Args:
         target: a class (made with `options`) or a network, which stays as it was.
@@ -57,6 +59,7 @@ def check_network(target: Any, /, **options: Any) -> None:
     _check_training(name, make())
     _check_gradients(name, make())
     _check_other_weights(name, make())
+    _check_keeps_nothing(name, make())
     _check_state(name, network, make())
     _check_export(name, network)
 
@@ -270,6 +273,34 @@ def _reads_its_own(name: str, network: Any, parameters: list[nn.Parameter]) -> b
         for parameter, tensor in tensors.items():
             parameter.copy_(tensor)
     return not all(map(finite, (total, *found[: len(tensors)]))) or any(g is not None for g in found[len(tensors) :])
+
+
+def _check_keeps_nothing(name: str, network: Any) -> None:
+    """Check that nothing of NaN in a parameter, its own or one in its place, shows in later calls."""
+    network.train()
+    snapshot, weights = Snapshot(network), dict(network.named_parameters())
+
+    def keeps(parameters: list[Tensor]) -> bool:
+        snapshot.restore()
+        values = [own.detach().clone() for own in parameters]
+        with torch.no_grad():
+            for own in parameters:
+                own.fill_(math.nan)
+            spoilt = {own: own.detach().clone() for own in parameters}
+            for each in (network, twin(network, spoilt, own_buffers=True)):
+                with suppress(Exception):  # it may refuse NaN, and then it keeps nothing of it
+                    each(*_inputs(network, (16, 16), batch=2))
+            for own, value in zip(parameters, values, strict=True):
+                own.copy_(value)
+            snapshot.restore_buffers()
+            return not all(map(finite, _run(name, network, _inputs(network, (16, 16), batch=2)).values()))
+
+    if weights and keeps(list(weights.values())):
+        found = next((key for key, own in weights.items() if keeps([own])), "?")
+        raise AssertionError(
+            f"{name} keeps a value that it computed from the parameter {found!r}, so it would use it again with other "
+            "weights: compute it in each `forward`"
+        )
 
 
 def _weighted(results: Mapping[str, Tensor]) -> Tensor:

@@ -114,6 +114,15 @@ class Holding(Good):
         return image + self.last(torch.relu(self.first(image))) + self.holder.layer.bias.sum()
 
 
+class Keeping(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: dict[str, Tensor] = {}
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) + self.cache.setdefault("bias", self.last.bias.detach().sum())
+
+
 class Recomputing(Good):
     def __init__(self, reentrant: bool = False) -> None:
         super().__init__()
@@ -182,6 +191,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
         (BatchStatisticsInTraining, "in training, 'restored' of a picture depends on other pictures in the batch"),
         (Viewing, "also reads the parameter 'first.weight' another way"),
         (Holding, "also reads the parameter 'last.bias' another way"),
+        (Keeping, "keeps a value that it computed from the parameter 'last.bias'"),
         (Reentrant, "its gradient by chosen tensors fails: .*use_reentrant=False"),
         (Unused, "no gradient reaches the parameter 'spare.weight'"),
         (Forgetful, "saved and loaded|differs by"),
