@@ -136,7 +136,7 @@ def _cost(plan: Plan, index: int) -> str:
     stage = plan.spec.stages[index]
     count = evaluations([part.make() for part in plan.solvers[index]], stage.lower_steps)
     length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
-    levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
+    levels = " over ".join(f"[{', '.join(level.blocks)}] on {' and '.join(level.splits)}" for level in stage.levels)
     plural = "" if count == 1 else "s"
     solvers = ", ".join(dict.fromkeys(part.component.name for part in plan.solvers[index]))
     return f"{solvers}: {length}, {levels}, {count} gradient evaluation{plural} a step"

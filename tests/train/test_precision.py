@@ -78,14 +78,16 @@ def test_networks_run_in_bfloat16_and_sums_in_float32(small: list[str], monkeypa
 
         monkeypatch.setitem(setup.trainable.objectives._losses, "fidelity", loss)  # type: ignore[arg-type]
         made = Stepper(setup, 1)
-        couple = made._seen[0].couple
+        seen_by_solver: Any = made._seen
+        pair = seen_by_solver[0]
+        for name in ("couple", "couple_lower"):
 
-        def watched(given: Batch) -> tuple[Tensor, ...]:
-            x: tuple[Tensor, ...] = couple(given)
-            seen["coupling"].update(t.dtype for t in x)
-            return x
+            def watched(given: Batch, couple: Any = getattr(pair, name)) -> tuple[Tensor, ...]:
+                x: tuple[Tensor, ...] = couple(given)
+                seen["coupling"].update(t.dtype for t in x)
+                return x
 
-        monkeypatch.setattr(made._seen[0], "couple", watched)
+            monkeypatch.setattr(pair, name, watched)
         made.step(0, 0.0)
 
     watch("bf16")
