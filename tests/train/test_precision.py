@@ -80,9 +80,9 @@ def test_networks_run_in_bfloat16_and_sums_in_float32(small: list[str], monkeypa
         made = Stepper(setup, 1)
         seen_by_solver: Any = made._seen
         pair = seen_by_solver[0]
-        for name in ("couple", "couple_lower"):
+        for name, couple in (("couple", pair.couple), ("couple_lower", pair.couple_lower)):
 
-            def watched(given: Batch, couple: Any = getattr(pair, name)) -> tuple[Tensor, ...]:
+            def watched(given: Batch, couple: Any = couple) -> tuple[Tensor, ...]:
                 x: tuple[Tensor, ...] = couple(given)
                 seen["coupling"].update(t.dtype for t in x)
                 return x
