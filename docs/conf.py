@@ -41,6 +41,7 @@ CONTENTS = {
         "how-to/deploy",
         "how-to/raw",
         "how-to/verify",
+        "how-to/evaluate",
         "how-to/training",
         "how-to/forecast",
         "how-to/solvers",

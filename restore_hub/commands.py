@@ -8,6 +8,7 @@ COMMANDS = {
     "forecast": ("forecast", "Forecast time, memory and disk of a run; compare solvers."),
     "export": ("export", "Export a run again, or published weights; merge files, or pack one for another program."),
     "track": ("track", "Send a tracker what it's missing of a run."),
+    "evaluate": ("evaluate", "Measure runs, ONNX files or folders of results by metrics; say which is better."),
     "compare": ("compare", "Compare runs: what differs in their specs, metrics, curves, pictures."),
     "restore": ("restore", "Run an exported ONNX file on a photograph or a folder, without PyTorch."),
     "inspect": ("inspect_", "Show what an exported ONNX file or a RAW file says about itself."),

@@ -36,7 +36,7 @@ class L2:
 
 
 class Ssim:
-    """1 - SSIM, averaged over pictures; see `restore_hub_std.structural` for the definition."""
+    """1 - SSIM, averaged over pictures; see `restore_hub_std.similarity` for the definition."""
 
     def __call__(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, int]:
         """Return the sum of 1 - SSIM over the N pictures (N, C, H, W) in [0, 1], and N.

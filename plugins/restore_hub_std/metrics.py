@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.errors import DataError
+from restore_hub_std.similarity import WINDOW, check_sides, similarity
 
 
 class Psnr:
@@ -37,14 +38,26 @@ class Ssim:
         Raises:
             DataError: the shapes differ, are not (H, W, C), or are smaller than the window.
         """
-        import torch
-
-        from restore_hub_std.structural import ssim
-
         _check("ssim", prediction, target)
-        pair = [torch.from_numpy(np.asarray(a, np.float64).transpose(2, 0, 1)[None]) for a in (prediction, target)]
-        with torch.no_grad():
-            return float(ssim(*pair))
+        check_sides(*target.shape[:2])
+        channels = range(target.shape[2])  # one by one, which takes less memory
+        return float(np.mean([_ssim(prediction[..., c], target[..., c]) for c in channels]))
+
+
+def _ssim(prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    products = (prediction, target, prediction**2, target**2, prediction * target)
+    return float(np.mean(similarity(*map(_blur, products))))
+
+
+def _blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Gaussian-weighted means of (H, W) over the windows inside it."""
+    for _ in range(2):
+        rows = len(plane) - len(WINDOW) + 1
+        means = np.zeros((rows, plane.shape[1]))
+        for start, weight in enumerate(WINDOW):
+            means += weight * plane[start : start + rows]
+        plane = means.T
+    return plane
 
 
 def _check(name: str, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> None:

@@ -24,6 +24,27 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class NumberInput(click.ParamType[Any]):
+    """`NAME=NUMBER`."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name and the number."""
+        name, _, text = value.partition("=")
+        try:
+            return name, float(text)
+        except ValueError:
+            self.fail(f"{value!r} isn't a name and a number, such as sigma=0.1", param, ctx)
+
+
+def as_mapping(inputs: tuple[tuple[str, float], ...]) -> dict[str, float]:
+    """Return numbers by name; refuse a name that is given twice."""
+    if len(dict(inputs)) < len(inputs):
+        raise click.UsageError("--input gives the same name twice")
+    return dict(inputs)
+
+
 def _with_readers(_: click.Context, option: click.Parameter, files: tuple[Path, ...]) -> tuple[Path, ...]:
     """Let RAW files be read by what plugin files register too."""
     use_plugin_files(files)

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import click
 
 from restore_hub.cli.native import quiet_libraw
-from restore_hub.cli.options import FilePath, device_option, reader_option
+from restore_hub.cli.options import FilePath, NumberInput, as_mapping, device_option, reader_option
 from restore_hub.cli.units import printable
 
 
@@ -30,20 +30,6 @@ class _Balance(click.ParamType[Any]):
         return factors
 
 
-class _Input(click.ParamType[Any]):
-    """`NAME=NUMBER`."""
-
-    name = "NAME=NUMBER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name and the number."""
-        name, _, text = value.partition("=")
-        try:
-            return name, float(text)
-        except ValueError:
-            self.fail(f"{value!r} isn't a name and a number, such as sigma=0.1", param, ctx)
-
-
 @click.command()
 @click.argument("model", type=FilePath())
 @click.argument("photo", type=FilePath())
@@ -54,7 +40,7 @@ class _Input(click.ParamType[Any]):
     help="Exposure gain for RAW; default: from the file, else a stated rule.",
 )
 @click.option("--balance", type=_Balance(), help="White balance for RAW; default: as shot, else daylight, else 1.")
-@click.option("--input", "inputs", type=_Input(), multiple=True, help="A number that MODEL takes, such as sigma=0.1.")
+@click.option("--input", "inputs", type=NumberInput(), multiple=True, help="A number that MODEL takes, as sigma=0.1.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits a channel; default: 8, and 16 for DNG.")
 @click.option(
     "--format",
@@ -93,9 +79,7 @@ def command(
     running the same command again continues where it stopped.
     """
     options: dict[str, Any] = {"gain": gain, "balance": balance, "bits": int(bits) if bits else None, "tile": tile}
-    options["inputs"] = dict(inputs)
-    if len(options["inputs"]) < len(inputs):
-        raise click.UsageError("--input gives the same name twice")
+    options["inputs"] = as_mapping(inputs)
     if photo.is_dir():
         from restore_hub.cli.restore_folder import run
 

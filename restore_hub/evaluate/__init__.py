@@ -1,1 +1,1 @@
-"""Measures: a predictor (a chain, an exported file) on the samples of a split, by metrics, to scores."""
+"""Measures candidates (a chain, an exported file, results) on samples by metrics, and tells whether they differ."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from restore_hub.contracts import Port
 from restore_hub.evaluate.predictor import Arrays
+from restore_hub.model import tiled
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.model import Model
 from restore_hub.photo.raw.mosaic import planes
@@ -41,9 +43,16 @@ class FilePredictor:
     def __call__(self, sample: Arrays, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
         """Return those of the file's outputs for a sample that are wanted."""
         names = [name for name in self._made if name in wanted]
-        made = self._model.outputs(self.feeds(sample)) if names else {}
+        made = self._run(names, self.feeds(sample)) if names else {}
         arrays = {name: made[self._made[name].name] for name in names}
         return {name: planes_of(array) if name == self._planes else array[0] for name, array in arrays.items()}
+
+    def _run(self, names: Sequence[str], feeds: Arrays) -> Arrays:
+        """Return outputs by their names in the file; a picture that is the only one runs in tiles if it's large."""
+        first = self._model.manifest.outputs[0]
+        if [self._made[name] for name in names] == [first] and self._model.manifest.kind != "tensors":
+            return {first.name: tiled.run(self._model, feeds)[0][None]}
+        return self._model.outputs(feeds)
 
     def feeds(self, sample: Arrays) -> dict[str, NDArray[Any]]:
         """Return a sample as the file takes it."""
@@ -54,6 +63,14 @@ class FilePredictor:
         (packed,) = (name for name, array in found.items() if array.ndim)  # numbers go beside it
         del taken[packed]
         return {**taken, "mosaic": mosaic_of(found[packed])}
+
+
+def taken_by(model: Model) -> dict[str, Port]:
+    """Return the tensors of the data that a file takes, with their ports; a mosaic is `data.raw`, packed."""
+    if not model.manifest.kind.startswith("raw-"):
+        return {DATA + info.name: _port(info) for info in model.manifest.inputs}
+    numbers = {DATA + info.name: _port(info) for info in model.manifest.numbers}
+    return {f"{DATA}raw": Port(4, "raw", scale=0.5), **numbers}
 
 
 def mosaic_of(packed: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,6 +91,9 @@ def planes_of(mosaic: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _port(info: TensorInfo) -> Port:
+    if info.is_number:
+        bounds = (-math.inf if info.low is None else info.low, math.inf if info.high is None else info.high)
+        return Port(None, "map", *bounds, axes=(), dtype=info.dtype, default=info.default[0] if info.default else None)
     _, *axes = info.shape
     if len(axes) != len(PICTURE):
         return Port(None, "map", scale=info.scale, axes=tuple(map(str, axes)), dtype=info.dtype)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from restore_hub.plan.samples import Samples
 
 PICTURES_KEPT = 3
+Watch: TypeAlias = Callable[[int, Arrays], None]
 ROLES = {"prediction": "output", "target": "reference"}  # pictures are named after the arguments of a metric
 
 
@@ -43,7 +44,8 @@ class Scores:
     def above(self, other: Scores, metric: str) -> dict[str, float]:
         """Return by how much a metric exceeds its value in other scores, for each sample that both measured."""
         pairs = ((name, values, other.each.get(name, {})) for name, values in self.each.items())
-        return {name: a[metric] - b[metric] for name, a, b in pairs if metric in a and metric in b}
+        both = {name: (a[metric], b[metric]) for name, a, b in pairs if metric in a and metric in b}
+        return {name: a - b if a != b else 0.0 for name, (a, b) in both.items()}  # also where both are infinite
 
 
 def score(
@@ -52,6 +54,7 @@ def score(
     metrics: Mapping[str, WiredMetric],
     indices: Sequence[int] | None = None,
     pictures: int = 0,
+    watch: Watch | None = None,
 ) -> Scores:
     """Run a predictor on whole samples and measure what it makes. Samples that are left out count nowhere.
 
@@ -64,6 +67,7 @@ def score(
         metrics: by name; each sees what `views.for_metric` makes of the tensors that it reads.
         indices: of the samples to use, all by default. A part has no means, since a metric may need more samples.
         pictures: number of samples to return pictures of.
+        watch: called with the index and the tensors of each sample once it is measured.
 
     Raises:
         DataError: no sample can be read. TrainingError: a metric raises, or returns no number.
@@ -86,7 +90,9 @@ def score(
         each[place] = {}
         for name, wired in metrics.items():
             arrays = {argument: for_metric(tensors[t], ports[t]) for argument, t in wired.inputs.items()}
-            each[place].update(_update(name, running[name], arrays))
+            each[place].update(_update(name, place, running[name], arrays))
+        if watch is not None:
+            watch(index, tensors)
         if len(each) <= pictures:
             shown.update({f"{place}-{role}": for_people(tensors[t], ports[t]) for role, t in roles.items()})
     if not each:
@@ -95,10 +101,13 @@ def score(
     return Scores(means, each, {name: picture for name, picture in shown.items() if picture is not None})
 
 
-def _update(name: str, metric: Metric, arrays: Arrays) -> dict[str, float]:
+def _update(name: str, place: str, metric: Metric, arrays: Arrays) -> dict[str, float]:
     """Give a metric a sample; return the sample's value by the metric's name, if it has one."""
-    with _naming(name):
-        metric.update(**arrays)
+    try:
+        with _naming(name):
+            metric.update(**arrays)
+    except RestoreHubError as error:
+        raise error.at(f"sample {place}") from error
     return {name: metric.values[-1]} if isinstance(metric, SampleMean) else {}
 
 

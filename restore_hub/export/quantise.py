@@ -14,12 +14,13 @@ from restore_hub.errors import ExportError
 from restore_hub.evaluate.file import FilePredictor
 from restore_hub.evaluate.scores import Scores, score
 from restore_hub.export.int8_file import PSNR, export_int8
-from restore_hub.export.runs import int8_path, plan_of_run
+from restore_hub.export.runs import int8_path
 from restore_hub.model.manifest import Manifest
 from restore_hub.model.model import Model, load
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.plan import Plan
+from restore_hub.plan.run_folder import plan_of_run
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import check_splits_apart, make_dataset
 from restore_hub.registry import Registry

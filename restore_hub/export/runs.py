@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,11 @@ from restore_hub.plan.chain import Chain, alone, build_chain
 from restore_hub.plan.plan import Plan, make_plan
 from restore_hub.plan.problems import make_problem
 from restore_hub.plan.resolved_spec import resolve
+from restore_hub.plan.run_folder import checkpoint_of, plan_of_run
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plan.weights import load_block_weights, load_checkpoint
 from restore_hub.registry import Registry
-from restore_hub.spec import Document, read_spec
+from restore_hub.spec import read_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +159,7 @@ def export_run(run: Path, registry: Registry, weights: str | None = None, out: P
         ExportError: not a run folder, no such checkpoint, nothing to export, or a file that fails its checks.
     """
     resolved, plan = plan_of_run(run, registry)
-    name = weights or plan.spec.export.weights
-    checkpoint = run / "checkpoints" / f"{name}.pt"
-    if not checkpoint.is_file():
-        known = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("*.pt"))) or "none yet"
-        raise ExportError("export.no-weights", run, name=name, known=known)
+    checkpoint = checkpoint_of(run, weights or plan.spec.export.weights)
     _require_export(plan)
     folder = _made(out or run / ("export" if weights is None else f"export-{weights}"))
     if plan.problem is not None:
@@ -209,17 +205,3 @@ def _made(folder: Path) -> Path:
     except OSError as error:
         raise ExportError("export.cannot-write", folder, cause=reason_of(error)) from None
     return folder
-
-
-def plan_of_run(run: Path, registry: Registry) -> tuple[dict[str, Any], Plan]:
-    """Return the resolved spec of a run folder, and the plan of it.
-
-    Raises:
-        ExportError: not a run folder.
-    """
-    try:
-        resolved = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-        document = Document(run / "spec.json", resolved["spec"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ExportError("train.not-a-run", run, missing="spec.json") from None
-    return resolved, make_plan(document, registry)

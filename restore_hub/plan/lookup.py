@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from torch.nn.parameter import is_lazy
-
 from restore_hub.contracts import INJECTED
 from restore_hub.errors import (
     DataError,
@@ -24,6 +21,7 @@ from restore_hub.errors import (
 )
 from restore_hub.nested import Nested, WithOptions, swap
 from restore_hub.options import check_options, options_of, tensors_of
+from restore_hub.plan.modules import lazy_tensor
 from restore_hub.plan.promises import check_promises, check_registered
 from restore_hub.plan.weights import load_weights
 from restore_hub.registry import Component, Registry
@@ -116,13 +114,6 @@ class Part:
     def located(self, error: RestoreHubError, *keys: str | int) -> SpecError:
         """Return an error that this part raised, at its place in the spec."""
         return self.document.located(error, *self.place, *keys)
-
-
-def lazy_tensor(made: Any) -> str:
-    """Return the name of a module's first parameter or buffer that waits for a first call; empty without one."""
-    if not isinstance(made, nn.Module):
-        return ""
-    return next((name for name, t in (*made.named_parameters(), *made.named_buffers()) if is_lazy(t)), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from restore_hub.contracts import Metric, SampleMetric
 from restore_hub.errors import reason_of
 from restore_hub.plan.lookup import Part
-from restore_hub.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from restore_hub.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,15 @@ def make_metrics(plan: Plan) -> dict[str, WiredMetric]:
         SpecError: one refuses an option, doesn't say whether higher is better, lacks `update` or `compute`, or can't be
             copied.
     """
-    return {name: _wired(part) for name, part in plan.metrics.items()}
+    return {name: wired(part) for name, part in plan.metrics.items()}
 
 
-def _wired(part: Part) -> WiredMetric:
+def wired(part: Part) -> WiredMetric:
+    """Make a metric.
+
+    Raises:
+        SpecError: as `make_metrics`.
+    """
     metric = part.make()
     direction = getattr(metric, "higher_is_better", None)
     if not isinstance(direction, bool):

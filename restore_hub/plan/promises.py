@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from restore_hub.plan.modules import is_module, is_module_dict
 
 if TYPE_CHECKING:
     from restore_hub.plan.lookup import Part
@@ -24,13 +24,13 @@ def check_promises(part: Part, made: Any) -> None:
         SpecError: an attribute is missing, or the wrong kind of object.
     """
     kind, name, owner = part.kind, part.component.name, part.component.owner
-    if kind == "network" and not isinstance(made, nn.Module):
+    if kind == "network" and not is_module(made):
         raise part.error("spec.not-a-module", kind, component=name, owner=owner)
     for attribute in PROMISED.get(kind, ()):
         if not hasattr(made, attribute):
             facts = {"component": name, "owner": owner, "attribute": attribute, "contract": kind.capitalize()}
             raise part.error("spec.promise-missing", kind, **facts)
-    if kind == "problem" and not isinstance(made.blocks, nn.ModuleDict):
+    if kind == "problem" and not is_module_dict(made.blocks):
         raise part.error("spec.promise-module-dict", kind, component=name, got=type(made.blocks).__name__)
 
 
@@ -44,7 +44,7 @@ def check_registered(outer: Part, made: Any, part: Part, inner: Any) -> None:
     """
     if outer.component.kind not in ("network", "loss") or not _has_weights(inner):
         return
-    registered = list(made.modules()) if isinstance(made, nn.Module) else []
+    registered = list(made.modules()) if is_module(made) else []
     if any(module is inner for module in registered):
         return
     # A module may hold a copy of what it was given; an object that is no module can't hold weights at all.
@@ -54,7 +54,7 @@ def check_registered(outer: Part, made: Any, part: Part, inner: Any) -> None:
 
 
 def _has_weights(made: Any) -> bool:
-    return isinstance(made, nn.Module) and any(True for _ in (*made.parameters(), *made.buffers()))
+    return is_module(made) and any(True for _ in (*made.parameters(), *made.buffers()))
 
 
 def _held(holder: Any) -> Iterator[Any]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from restore_hub.contracts import Dataset
 from restore_hub.errors import DataError, reason_of
-from restore_hub.plan.plan import Plan
+from restore_hub.plan.lookup import Part
+
+if TYPE_CHECKING:
+    from restore_hub.plan.plan import Plan
 
 
 def make_dataset(plan: Plan, split: str) -> Dataset:
@@ -17,7 +21,15 @@ def make_dataset(plan: Plan, split: str) -> Dataset:
     Raises:
         SpecError: it refuses an option or its data, or has no samples.
     """
-    part = plan.datasets[split]
+    return dataset_of(plan.datasets[split])
+
+
+def dataset_of(part: Part) -> Dataset:
+    """Make a dataset.
+
+    Raises:
+        SpecError: as `make_dataset`.
+    """
     dataset: Dataset = part.make()
     if len(dataset) == 0:
         raise part.error("data.no-samples")

@@ -1,5 +1,6 @@
 """The spec language: from YAML to models and a checked graph. Nothing here imports torch."""
 
+from restore_hub.spec.argument import Argument, read_argument
 from restore_hub.spec.graph import DATA, Graph, build_graph, check_made, check_tensor
 from restore_hub.spec.levels import HOLDOUT, Scope, check_solvers, check_stages
 from restore_hub.spec.models import Level, Spec, Stage, weights_of
@@ -10,6 +11,7 @@ from restore_hub.spec.stages import level_place, written_schema
 __all__ = [
     "DATA",
     "HOLDOUT",
+    "Argument",
     "Document",
     "Graph",
     "Level",
@@ -23,6 +25,7 @@ __all__ = [
     "check_tensor",
     "level_place",
     "parse",
+    "read_argument",
     "read_spec",
     "weights_of",
     "written_schema",

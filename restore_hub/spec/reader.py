@@ -97,6 +97,15 @@ def read_spec(path: Path, overrides: Iterable[str] = ()) -> Document:
     return document
 
 
+def read_value(place: str, text: str) -> Any:
+    """Return the plain value of a text from the command line.
+
+    Raises:
+        SpecError: as `read_spec`.
+    """
+    return _plain(place, _parse(place, text), (), {(): (1, 1)})
+
+
 def _parse(path: str, text: str) -> Any:
     yaml = YAML(typ="rt", pure=True)
     try:
@@ -159,7 +168,7 @@ def _override(document: Document, override: str) -> None:
     if not equals or not all(dotted.split(".")):
         raise SpecError("spec.bad-override", f"--set {override}")
     remove = not text.strip()
-    value = None if remove else _plain(f"--set {dotted}", _parse(f"--set {dotted}", text), (), {(): (1, 1)})
+    value = None if remove else read_value(f"--set {dotted}", text)
     keys: Path_ = ()
     place: Any = document.data
     *way, last = dotted.split(".")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from restore_hub.batch import Value
 from restore_hub.errors import RestoreHubError
 from restore_hub.options import tensors_of
-from restore_hub.plan.lookup import lazy_tensor
+from restore_hub.plan.modules import lazy_tensor
 from restore_hub.ragged import Ragged
 from restore_hub.testing.require import finite, made, require
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from restore_hub.errors import SpecError, TrainingError
+from restore_hub.errors import SpecError
+from restore_hub.plan.device import usable_device
 from restore_hub.plan.plan import Plan, make_plan
 from restore_hub.plan.shipped import find_spec
 from restore_hub.plugins import default_registry
@@ -64,7 +65,7 @@ def set_up(
     """
     plan = make_plan(read_spec(find_spec(Path(spec)), overrides), default_registry(plugins))
     require_stages(plan)
-    where = _device(device)
+    where = usable_device(device)
     torch.manual_seed(plan.spec.seed)
     torch.set_flush_denormal(True)  # exp(-x) of edge weights is full of denormals, which are slow
     setup = Setup(plan, make_trainable(plan, where), where, plugins)
@@ -85,12 +86,3 @@ def require_stages(plan: Plan) -> None:
     """
     if not plan.spec.stages:
         raise SpecError("train.no-stages", plan.document.at())
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except Exception as error:  # torch raises RuntimeError, AssertionError or its own, by backend
-        raise TrainingError("train.device-unusable", f"device {name!r}", cause=str(error).splitlines()[0]) from None
-    return device

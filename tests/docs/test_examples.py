@@ -22,13 +22,14 @@ LONG = {
     "docs/tutorial.md",
     *(
         f"docs/how-to/{name}.md"
-        for name in ("deploy", "raw", "training", "write-solver", "write-task", "solve-for-pictures")
+        for name in ("deploy", "evaluate", "raw", "training", "write-solver", "write-task", "solve-for-pictures")
     ),
 }
 # What a page has more of than a test has time for.
 NARROW = "--set blocks.generate.width=4 --set blocks.generate.depth=1"
 SMALLER = {
     "README.md": {"steps=20": f"steps=4 {NARROW}", "steps=5": "steps=2"},
+    "docs/how-to/evaluate.md": {"steps=20": f"steps=4 --set export.blocks=[] {NARROW}", "steps=5": "steps=2"},
     "docs/tutorial.md": {
         "steps: 300": "steps: 10",
         "steps: 20": "steps: 2",
@@ -43,6 +44,7 @@ THERE = {
     "README.md": ("photos", "trip", "photo.dng"),
     "docs/tutorial.md": (),
     "docs/plugin-tutorial.md": ("photos",),
+    "docs/how-to/evaluate.md": ("data", "chain.onnx", "enhance.onnx", "clean", "dark", "others"),
     "docs/how-to/write-solver.md": (),
     "docs/how-to/solve-for-pictures.md": (),
     "docs/how-to/write-task.md": ("photos",),
@@ -72,6 +74,7 @@ def test_a_block_runs(block: Block, walk: Callable[[str], Walk]) -> None:
 
 # What a block prints, as the text around it says: the page, a line of the block, a pattern.
 PRINTED = [
+    ("docs/how-to/evaluate.md", "values.csv", r"others +psnr .* better"),
     ("docs/how-to/write-solver.md", "--hypergradient", "greedy/t1-t2 steps theta in the right direction"),
     ("docs/how-to/write-solver.md", "compare runs", r"weight_error, end of stage 1 +0\.63\d+ +0\.70\d+"),
     ("docs/how-to/raw.md", "inspect sensor.raw", "Acme X1"),
@@ -82,6 +85,7 @@ LEFT = [
     ("README.md", "run raw_lowlight", "runs/first/export/*.onnx", 3),
     ("docs/how-to/deploy.md", "tiffs", "tiffs/*.tif", 1),
     ("docs/how-to/deploy.md", "twice.png", "twice.png", 1),
+    ("docs/how-to/evaluate.md", "restored", "restored/*.png", 3),
     ("docs/how-to/raw.md", "quiet.dng", "quiet.dng", 1),
     ("docs/how-to/training.md", "--resume", "runs/*/report.html", 3),
 ]
@@ -95,6 +99,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         coarse = np.random.default_rng(seed).uniform(0.1, 0.9, (5, 6, 3))
         (root / "photos" / split).mkdir(parents=True, exist_ok=True)
         write_picture(root / "photos" / split / f"{name}.png", np.kron(coarse, np.ones((28, 28, 1))).astype(np.float32))
+    for index in range(3):
+        clean = np.kron(np.random.default_rng(index).uniform(0.1, 0.9, (5, 6, 3)), np.ones((8, 8, 1)))
+        for name, factor in {"clean": 1, "dark": 0.2, "others": 0.9}.items():
+            (root / name).mkdir(exist_ok=True)
+            write_picture(root / name / f"{index}.png", factor * clean)
     for split in PHOTOS:
         make_folder(root / "photos" / split, root / "data" / split, Recipe())
     shutil.copytree(root / "data" / "holdout" / "short", root / "trip")

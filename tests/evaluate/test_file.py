@@ -16,6 +16,7 @@ import torch
 from restore_hub.evaluate.chain import ChainPredictor
 from restore_hub.evaluate.file import FilePredictor, mosaic_of, planes_of
 from restore_hub.evaluate.scores import Scores, score
+from restore_hub.model import tiled
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.model import load
 from restore_hub.photo.raw.mosaic import pack
@@ -24,6 +25,7 @@ from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.samples import Samples
 from restore_hub_std.metrics import Psnr
 from support.chains import Make
+from support.models import watch_sizes
 from support.numbers import Denoised, Export, MakeSpec, blocks_of
 
 
@@ -109,6 +111,19 @@ def test_a_mosaic_that_comes_out_is_measured_as_planes(
     other = Memory(half.ports, {"raw": planes, "wanted": planes})
     expected = -10 * np.log10(np.mean((1 - np.round(planes * 255) / 255) ** 2, dtype=np.float64))
     assert _psnr(file, "quiet", "data.raw", "data.wanted", other).means["psnr"] == pytest.approx(expected)
+
+
+def test_a_large_picture_runs_in_tiles(
+    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(write_model(tmp_path / "blur.onnx", blur=True))
+    image = np.random.default_rng(0).random((3, 40, 30), dtype=np.float32)
+    whole = model({"image": image[None]})[0]
+    monkeypatch.setattr(tiled, "LARGE", 16)
+    seen = watch_sizes(monkeypatch)
+    made = FilePredictor(model, "out", ["data.image"])({"data.image": image}, ["out"])["out"]
+    assert len(seen) > 1
+    np.testing.assert_allclose(made, whole, atol=1e-6)
 
 
 def test_all_outputs_of_a_file_are_measured() -> None:

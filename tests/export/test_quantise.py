@@ -27,6 +27,7 @@ from restore_hub.model.verify import verify
 from restore_hub.photo.pictures import read_picture
 from restore_hub.plan import build_chain, make_plan
 from restore_hub.plan.resolved_spec import resolve
+from restore_hub.plan.run_folder import plan_of_run
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
 from support import LOWLIGHT, check, refused
@@ -124,7 +125,7 @@ def test_an_export_of_other_weights_leaves_no_int8_file_of_these(
     manifest, small = load(made).manifest, tmp_path / "chain.int8.onnx"
     save(onnx.load(made), manifest.model_copy(update={"provenance": {"weights_sha256": "these"}}), small)
     monkeypatch.setattr(runs, "export_onnx", lambda *_, **__: None)
-    _, plan = runs.plan_of_run(trained, default_registry())
+    _, plan = plan_of_run(trained, default_registry())
     for weights, stays in (("these", True), ("others", False), ("others", False)):
         runs._export(plan, runs.modules_of(plan, build_chain(plan)), tmp_path, {"weights_sha256": weights}, {})
         assert small.exists() == stays
