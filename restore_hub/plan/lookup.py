@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,6 @@ from restore_hub.nested import Nested, WithOptions, swap
 from restore_hub.options import check_options, options_of, tensors_of
 from restore_hub.plan.modules import lazy_tensor
 from restore_hub.plan.promises import check_promises, check_registered
-from restore_hub.plan.weights import load_weights
 from restore_hub.registry import Component, Registry
 from restore_hub.spec import Document, Spec
 
@@ -72,8 +72,9 @@ class Part:
         for part, inner in nested:
             check_registered(self, made, part, inner)
         if self.weights is not None:
+            weights = importlib.import_module("restore_hub.plan.weights")  # which needs torch, as the network does
             try:
-                load_weights(made, str(self.place[-1]), self.weights, alone=True)
+                weights.load_weights(made, str(self.place[-1]), self.weights, alone=True)
             except DataError as error:
                 raise self.located(error, "weights") from None
         return made
