@@ -19,6 +19,7 @@ PICTURE = ("channel", "y", "x")
 VOLUME = ("channel", "z", "y", "x")
 SPATIAL = ("z", "y", "x")
 COUNT = 3  # length of a ragged axis in an example
+ROUNDING = 2.0**-24  # of float32, relative
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,8 @@ class Port:
         return Port(None, "map", low, high, axes=(item, *sizes), sizes=sizes, dtype=dtype, ragged=True)
 
     def admits(self, value: float) -> bool:
-        """Whether it is one number for each sample, and a value lies in its range; a whole one where it is int64."""
-        whole = self.dtype != "int64" or float(value).is_integer()
-        return not self.axes and self.low <= value <= self.high and whole
+        """Whether it is one number for each sample, and takes this one."""
+        return not self.axes and admits(value, self.low, self.high, self.dtype)
 
     @property
     def is_picture(self) -> bool:
@@ -209,3 +209,13 @@ class Port:
 
     def _channel_text(self, axis: str) -> str:
         return f"{self.channels} channels" if axis == "channel" and self.channels else axis
+
+
+def admits(value: float, low: float, high: float, dtype: str) -> bool:
+    """Whether an input takes a number: a finite one in its range, and a whole one where it's int64.
+
+    In float32, a bound such as 0.1 isn't exact, so a number may leave the range by its rounding.
+    """
+    if dtype == "int64":
+        return low <= value <= high and float(value).is_integer()
+    return math.isfinite(value) and low - ROUNDING * abs(low) <= value <= high + ROUNDING * abs(high)

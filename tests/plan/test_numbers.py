@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,9 @@ from restore_hub.plan.dry_run import dry_run
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import make_dataset
+from restore_hub.port import Port
 from restore_hub.train.batches import Stream
+from restore_hub.train.problems.chain import make_chain
 from restore_hub.trial.hypergradient_check import check_hypergradients
 from support import refused
 from support.chains import levels_of
@@ -150,6 +153,29 @@ def test_each_process_gets_the_numbers_of_its_samples(make_spec: MakeSpec) -> No
     whole, *own = (Stream(samples, 2, 0, "k", *share).batch(0) for share in ((0, 1), (0, 2), (1, 2)))
     assert torch.equal(Batch.cat(own)["sigma"], whole["sigma"])
     assert len(set(whole["sigma"].tolist())) == 2
+
+
+@pytest.mark.parametrize(
+    ("sigma", "refused_"), [(0.3, False), (0.0, False), (0.31, True), (-0.01, True), (math.nan, True), (2.0, True)]
+)
+def test_a_number_of_the_data_stays_in_the_ranges_of_all_who_read_it(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, sigma: float, refused_: bool
+) -> None:
+    """`sigma` is 0 to 1 for the data and 0 to 0.3 for the network."""
+    plan = make_spec()
+    kind = plan.datasets["train"].target
+    monkeypatch.setattr(kind, "ports", {**kind.ports, "sigma": Port.number(0, 1)})
+    made = kind.sample
+    monkeypatch.setattr(kind, "sample", lambda *given: {**made(*given), "sigma": np.float32(sigma)})
+    samples = make_chain(plan, torch.device("cpu")).data["train"]
+    if not refused_:
+        assert samples.read(1, None) is not None
+        return
+    with refused("data.number-outside", "data.train", sample=1, tensor="sigma"):
+        samples.read(1, None)
+    if not 0 <= sigma <= 1:
+        with refused("data.number-outside", "data.train"):
+            Samples(samples.dataset, "train").read(1, None)
 
 
 def test_hypergradients_hold_with_numbers(make_spec: MakeSpec) -> None:
