@@ -26,6 +26,7 @@ _Size = Annotated[int, Field(ge=1, le=4096)]
 _Index = Annotated[int, Field(ge=0)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Value = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]  # float32 holds it
+_Samples = Annotated[list[Annotated[list[_Index | float], Field(min_length=1)]], Field(min_length=1)]
 
 
 class _Record(BaseModel):
@@ -85,10 +86,11 @@ class TensorInfo(_Record):
 
 
 class Probe(_Record):
-    """A test vector: uniform noise of a size from numpy's `default_rng(seed)`, and some values of the result.
+    """A test vector: uniform noise of a size from numpy's `default_rng(seed)`, and some values of every output.
 
     Attributes:
         samples: places in the first output and its values there: (channel, row, column, value) of a picture.
+        further: the same of each other output, by name.
     """
 
     seed: _Index
@@ -96,7 +98,8 @@ class Probe(_Record):
     width: _Size
     depth: _Size = 1
     phase: tuple[_Index, _Index] = (0, 0)
-    samples: list[Annotated[list[_Index | float], Field(min_length=1)]] = Field(min_length=1)
+    samples: _Samples
+    further: Mapping[str, _Samples] = Field(default_factory=dict)
     tolerance: float = Field(gt=0, le=_LARGEST_TOLERANCE)
 
 
@@ -225,6 +228,18 @@ class Manifest(_Record):
                 if isinstance(size, str) and size not in known:
                     raise ValueError(f"no input has the {size} of the output {tensor.name!r}")
         return self
+
+    @model_validator(mode="after")
+    def _outputs_tested(self) -> Manifest:
+        others, tested = sorted(tensor.name for tensor in self.outputs[1:]), sorted(self.probe.further)
+        if tested != others:
+            raise ValueError(f"the outputs after the first are {others}, those in the test vector {tested}")
+        return self
+
+    @property
+    def tested(self) -> dict[str, list[list[float]]]:
+        """The values of the test vector by output."""
+        return {self.outputs[0].name: self.probe.samples, **self.probe.further}
 
     @property
     def numbers(self) -> list[TensorInfo]:

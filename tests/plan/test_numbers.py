@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -122,6 +123,24 @@ def test_a_dry_run_knows_numbers_with_data_and_without(make_spec: MakeSpec) -> N
 def test_the_resolved_spec_has_the_number(make_spec: MakeSpec) -> None:
     plan = make_spec(DENOISE, "blocks.denoise.inputs.sigma=0.2")
     assert resolve(plan)["spec"]["blocks"]["denoise"]["inputs"] == {"image": "data.noisy", "sigma": 0.2}
+
+
+def test_the_resolved_spec_keeps_a_default_that_changes_later(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = "blocks.denoise={network: kinds/scaled, inputs: {image: data.noisy, factor: 0.5}, outputs: [clean]}"
+    before = torch.get_rng_state()
+    resolved = resolve(make_spec(DENOISE, block))
+    assert torch.equal(torch.get_rng_state(), before)
+    written = json.loads(json.dumps(resolved))["spec"]
+    assert written["blocks"]["denoise"]["inputs"] == {"image": "data.noisy", "factor": 0.5, "offset": 0.25}
+    task = make_spec(blocks_of(TASK.replace("FACTOR", "1.5")))
+    assert resolve(task)["spec"]["blocks"]["it"]["inputs"] == {"image": "data.rgb", "factor": 1.5, "offset": 0.25}
+    again = make_spec(json.dumps(written))
+    kind = again.networks["denoise"].target
+    monkeypatch.setattr(kind, "inputs", {**kind.inputs, "offset": Port.number(-1, 1, default=0.75)})
+    assert build_chain(again).numbers["blocks.denoise.inputs.offset"] == 0.25
+    assert resolve(again)["spec"] == resolved["spec"]
 
 
 def _two_levels(make_spec: MakeSpec) -> Any:
