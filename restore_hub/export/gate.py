@@ -82,8 +82,8 @@ def make_probe(
     made = reference(probe_feeds(inputs, seed, height, width, depth=depth))
     samples, *others = (_samples(output[0], seed, count) for output in made.values())
     further = dict(zip(list(made)[1:], others, strict=True))
-    size = {"height": height, "width": width, "depth": depth}
-    return Probe(seed=seed, **size, samples=samples, further=further, tolerance=tolerance)
+    probe = Probe(seed=seed, height=height, width=width, depth=depth, samples=samples, tolerance=tolerance)
+    return probe.model_copy(update={"further": further})
 
 
 def _samples(output: NDArray[Any], seed: int, count: int) -> list[list[float]]:

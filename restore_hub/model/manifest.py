@@ -17,6 +17,7 @@ METADATA_KEY = "restore_hub.manifest"
 MANIFEST_VERSION = 2  # the highest one read
 # What a file that takes RAW has first, in this order.
 RAW_NAMES = ("mosaic", "phase", "black", "white", "balance", "gain")
+SIZES = {"z": "depth", "y": "height", "x": "width"}  # what a shape calls the sizes along a port's axes
 QUANTISED_VERSION = 2  # files with `quantisation`, unknown to readers of version 1; others stay 1
 _LARGEST_TEXT = 1 << 24  # characters; runs write some ten thousand
 _LARGEST_TOLERANCE = 1e-3  # a larger one couldn't tell an altered file from a sound one

@@ -141,9 +141,9 @@ def test_check_needs_no_data_and_names_what_is_wrong(files: tuple[Path, Path]) -
     for override, code, place in (
         ("metrics.psnr.inputs.prediction=restord", "spec.problem-output", "metrics.psnr.inputs.prediction"),
         ("metrics.psnr.inputs.target=data.claen", "spec.no-data-tensor", "metrics.psnr.inputs.target"),
-        ("metrics=[psnr]", "spec.problem-metric-list", ""),
+        ("metrics=[psnr]", "spec.problem-metric-list", "metrics"),
         ("export.blocks=[picture]", "spec.problem-block", "export.blocks.0"),
-        ("export.chain=restored", "spec.problem-exports", ""),
+        ("export.chain=restored", "spec.problem-exports", "export.chain"),
         ("stages.0.upper.data=tarin", "spec.unknown-name", "stages.0.upper.data"),
         ("problem.denoiser.widht=3", "spec.unknown-option-set", "problem.denoiser.widht"),
         ("problem={problem: numerical/sine}", "spec.problem-has-data", "data"),
