@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from restore_hub.errors import PluginError
+from restore_hub.errors import PluginError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class Port:
             (self.dtype not in ("float32", "int64"), f"the type {self.dtype!r} isn't float32 or int64"),
             (not self.low <= self.high, f"the lowest value, {self.low:g}, is above the highest, {self.high:g}"),
             (not self.scale > 0, f"the scale {self.scale:g} isn't above 0"),
-            (self.channels is not None and self.channels < 1, f"{self.channels} channels are fewer than one"),
+            (self.channels is not None and self.channels < 1, f"the number of channels, {self.channels}, is below one"),
             (self.default is not None and self.axes != (), "only a number has a default"),
             (
                 self.default is not None and not self.low <= self.default <= self.high,
@@ -176,8 +176,8 @@ class Port:
         for mine, theirs in ((self._kind(), wanted._kind()), (self.dtype, wanted.dtype)):
             if mine != theirs:
                 return mine, theirs
-        if None not in (self.channels, wanted.channels) and self.channels != wanted.channels:
-            return f"{self.channels} channels", f"{wanted.channels}"
+        if self.channels and wanted.channels and self.channels != wanted.channels:
+            return counted(self.channels, "channel"), f"{wanted.channels}"
         for axis in self.axes:
             here, there = self.sizes.get(axis), wanted.sizes.get(axis)
             if None not in (here, there) and here != there:
@@ -204,11 +204,11 @@ class Port:
         if self.axes != PICTURE:
             sizes = [str(size) if (size := self.sizes.get(a)) else self._channel_text(a) for a in self.axes]
             return f"({', '.join(sizes)}){' of any length' if self.ragged else ''}{type_}, {values}{scale}"
-        channels = "any number of channels" if self.channels is None else f"{self.channels} channels"
+        channels = "any number of channels" if self.channels is None else counted(self.channels, "channel")
         return f"{channels}, {self.space}{type_}, {values}{scale}"
 
     def _channel_text(self, axis: str) -> str:
-        return f"{self.channels} channels" if axis == "channel" and self.channels else axis
+        return counted(self.channels, "channel") if axis == "channel" and self.channels else axis
 
 
 def admits(value: float, low: float, high: float, dtype: str) -> bool:

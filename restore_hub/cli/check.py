@@ -55,8 +55,9 @@ def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], h
     for name, shape in found.shapes.items():
         click.echo(f"  {name:<{width}} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
     click.echo("blocks")
+    width = max(14, *map(len, found.parameters))
     for name, count in found.parameters.items():
-        click.echo(f"  {name:<14} {count:>12,} parameters  {(plan.problem or plan.networks[name]).component.name}")
+        click.echo(f"  {name:<{width}} {count:>12,} parameters  {(plan.problem or plan.networks[name]).component.name}")
     click.echo("stages")
     for number, line in enumerate(found.costs, 1):
         click.echo(f"  {number}. {line}")

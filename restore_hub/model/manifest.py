@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from restore_hub.errors import ModelFileError
+from restore_hub.errors import ModelFileError, counted
 
 METADATA_KEY = "restore_hub.manifest"
 MANIFEST_VERSION = 2  # the highest one read
@@ -125,13 +125,14 @@ class Tiling(_Record):
         if self.kind == "none":
             return f"tiles: none, because {self.why_none()}"
         same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
-        return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+        margin = counted(self.margin, "pixel")
+        return f"tiles: {self.kind}, {same}, with {margin} around each, at multiples of {self.align}"
 
     def why_none(self) -> str:
         """Return why it can't run in tiles."""
         if self.error == 0:
             return "no tiles are known to come near the whole"
-        return f"with {self.margin} pixels around each, they differ from the whole by {self.error:.2g}"
+        return f"with {counted(self.margin, 'pixel')} around each, they differ from the whole by {self.error:.2g}"
 
 
 class Memory(_Record):
@@ -185,10 +186,11 @@ class Quantisation(_Record):
 
     def describe(self) -> str:
         """Return what it loses and gains, as a line for people."""
-        took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in self.speed)
+        took = ", ".join(f"{s.ratio:.2f} on {counted(s.threads, 'thread')}" for s in self.speed)
         few, all_ = self.convolutions
+        pictures = counted(self.measured, "picture")
         return (
-            f"int8: {few} of {all_} convolutions; loses {self.psnr_loss:z.2f} dB of PSNR on {self.measured} pictures "
+            f"int8: {few} of {all_} convolutions; loses {self.psnr_loss:z.2f} dB of PSNR on {pictures} "
             f"(the worst {self.worst_loss:z.2f}; allowed {self.budget:g}); time over float32's at "
             f"{self.speed[0].width} x {self.speed[0].height}: {took}"
         )

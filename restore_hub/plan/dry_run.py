@@ -13,7 +13,7 @@ import torch
 from restore_hub.batch import Value, wrong
 from restore_hub.bilevel import evaluations
 from restore_hub.contracts import Port
-from restore_hub.errors import DataError, TrainingError, reason_of
+from restore_hub.errors import DataError, TrainingError, counted, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.empty import empty
 from restore_hub.plan.metrics import WiredMetric, make_metrics
@@ -162,11 +162,10 @@ def _needs_values(error: BaseException | None) -> bool:
 def _cost(plan: Plan, index: int) -> str:
     stage = plan.spec.stages[index]
     count = evaluations([part.make() for part in plan.solvers[index]], stage.lower_steps)
-    length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
+    length = counted(stage.minutes, "minute") if stage.minutes else counted(stage.steps or 0, "step")
     levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
-    plural = "" if count == 1 else "s"
     solvers = ", ".join(dict.fromkeys(part.component.name for part in plan.solvers[index]))
-    return f"{solvers}: {length}, {levels}, {count} gradient evaluation{plural} a step"
+    return f"{solvers}: {length}, {levels}, {counted(count, 'gradient evaluation')} a step"
 
 
 def _look_at_data(plan: Plan) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Dataset, Port
-from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.errors import DataError, UnreadableFileError, counted
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -92,7 +92,7 @@ class Samples:
         """Return how many samples are left out, with the first reason, in one line."""
         more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
         first = next(iter(self.left_out.values()))
-        return f"left out {len(self.left_out)} of {len(self)} samples of {self.name!r}: {first}{more}"
+        return f"left out {len(self.left_out)} of {counted(len(self), 'sample')} of {self.name!r}: {first}{more}"
 
     def none_readable(self) -> DataError:
         """Return the error for a split with every sample left out."""

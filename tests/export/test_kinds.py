@@ -75,21 +75,23 @@ def test_the_manifest_states_every_axis(
 
 
 def test_a_block_exports_the_outputs_that_a_file_can_hold(export: Export) -> None:
-    text = blocks_of("it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half, stages, mask]}")
+    text = blocks_of("it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half, stages, mask_of_all]}")
     path = export("a.onnx", text, block="it")
     check_sound(path)
     manifest = load(path).manifest
-    assert (manifest.kind, [info.name for info in manifest.outputs]) == ("rgb-to-rgb", ["whole", "half", "mask"])
+    assert (manifest.kind, [info.name for info in manifest.outputs]) == ("rgb-to-rgb", ["whole", "half", "mask_of_all"])
     assert [info.scale for info in manifest.outputs] == [1, 0.5, 1]
     said = output("inspect", path)
     assert "whole" in said
-    assert "mask" in said
+    assert "mask_of_all" in said
+    columns = {line.index("float32") for line in said.splitlines() if "float32" in line}
+    assert len(columns) == 1, "names of any length are in line"
     sequence = load(join(path, path))  # the first output goes on
     picture = np.random.default_rng(0).random((1, 3, 8, 9), np.float32)
     model = load(path)
     np.testing.assert_array_equal(sequence({"rgb": picture}), model({"rgb": model({"rgb": picture})}))
     made = sequence.outputs({"rgb": picture})
-    assert list(made) == ["whole", "half", "mask"]
+    assert list(made) == ["whole", "half", "mask_of_all"]
     assert made["half"].shape == (1, 3, 4, 5), "rounded up"
 
 
