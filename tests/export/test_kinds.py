@@ -75,7 +75,8 @@ def test_the_manifest_states_every_axis(
 
 
 def test_a_block_exports_the_outputs_that_a_file_can_hold(export: Export) -> None:
-    text = blocks_of("it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half, stages, mask_of_all]}")
+    outputs = "[whole, half, stages, mask_of_all]"
+    text = blocks_of(f"it: {{network: kinds/halves, inputs: {{image: data.rgb}}, outputs: {outputs}}}")
     path = export("a.onnx", text, block="it")
     check_sound(path)
     manifest = load(path).manifest
