@@ -38,7 +38,8 @@ class Port:
         channels: size of the axis `channel`; `None` without such an axis, or if it differs between training and
             evaluation, as for intermediate results that a loss reads. The latter can't be exported.
         space: `raw` (packed camera planes R, Gr, Gb, B), `linear` or `srgb` for pictures, or `map` for anything else.
-        low, high: nominal range of values, which they may leave slightly (noise below black, for example).
+        low, high: nominal range of values, which they may leave slightly (noise below black, for example). A
+            number of the spec or the data doesn't leave it.
         scale: sizes along `z`, `y` and `x` relative to those of the picture or volume, rounded up; 0.5 for packed RAW
             planes.
         axes: names of a sample's axes. Sizes along `z`, `y` and `x` are those of the picture or volume.
