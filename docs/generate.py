@@ -48,7 +48,8 @@ def errors_page() -> Iterator[str]:
     yield from ("# Errors", "", *ERRORS_ABOUT.strip().splitlines())
     for area, rows in groupby(sorted(messages().items()), key=lambda row: row[0].partition(".")[0]):
         yield from ("", f"## {area}", "")
-        yield from table(("code", "what is wrong", "what to do"), ((f"`{c}`", _plural(m.what), m.mend) for c, m in rows))
+        texts = ((f"`{code}`", _plural(row.what), row.mend) for code, row in rows)
+        yield from table(("code", "what is wrong", "what to do"), texts)
 
 
 def _plural(text: str) -> str:
