@@ -17,6 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 SMALLEST = {
     "cleaning": ["--steps", "2", "--seeds", "1", "--repeats", "1", "--count", "1", "--solvers", "lwcl groups=100,rhg"],
     "groups": ["--steps", "2", "--lower", "1,2", "--seeds", "1"],
+    "levels": ["--seeds", "2", "--steps", "2", "--seconds", "0.5"],
     "peers": ["--sizes", "10", "--samples", "20", "--repeats", "1", "--lower", "2", "--peers", ""],
     "response": ["--lower", "1", "--steps", "1", "--trained", "1"],
     "runtime": ["--sides", "256", "--repeats", "1"],
@@ -25,7 +26,7 @@ SMALLEST = {
     "toy": ["--sizes", "10", "--large", "20", "--lower", "2", "--repeats", "1", "--work", "1", "--solvers", "lwcl,rhg"],
     "tracking": ["--steps", "2", "--repeats", "1"],
 }
-FIGURE = r"-|-?\d+(\.\d+)?(e[+-]?\d+)?( / \d+(\.\d+)?)?"
+FIGURE = r"-|[+-]?\d+(\.\d+)?(e[+-]?\d+)?( (/|±) \d+(\.\d+)?)?"
 
 
 def test_there_is_none_that_no_test_runs() -> None:

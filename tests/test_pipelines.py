@@ -22,6 +22,11 @@ SMALL = {
         *(f"data.{split}.crop=16" for split in ("train", "upper")),
         *(f"stages.{stage}.steps=2" for stage in (0, 1)),
     ],
+    "few_references": [
+        *(f"blocks.generate.{size}" for size in ("width=2", "depth=1")),
+        *(f"data.{split}.crop=16" for split in ("references", "dark")),
+        *(f"stages.{stage}.steps=2" for stage in (0, 1)),
+    ],
     "raw_denoise": ["blocks.denoise.width=2", "blocks.denoise.depth=1", "data.train.crop=16", "stages.0.steps=2"],
 }
 
@@ -71,12 +76,17 @@ def test_it_checks_as_it_is_shipped(name: str) -> None:
     assert all("does not exist here" in remark for remark in found.remarks)
 
 
+def _root(pairs: Path, split: str, dataset: str) -> Path:
+    """Return a folder of the test's photographs that a data set can read; no two splits have the same."""
+    split = {"references": "upper", "dark": "train"}.get(split, split)
+    return {"raw/pairs": pairs / split, "raw/folder": pairs / split / "short"}.get(dataset, pairs / "photos" / split)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_it_runs_small_with_its_tracker(name: str, pairs: Path, tmp_path: Path) -> None:
     spec = shipped_pipelines()[name]
     splits = read_spec(spec).data["data"]
-    of_pairs = {split: options["dataset"] == "raw/pairs" for split, options in splits.items()}
-    roots = [f"data.{split}.root={pairs / ('' if paired else 'photos') / split}" for split, paired in of_pairs.items()]
+    roots = [f"data.{split}.root={_root(pairs, split, use['dataset'])}" for split, use in splits.items()]
     result = run(spec, overrides=[*SMALL[name], *roots], out=tmp_path / "runs" / "r")
     assert [path.name for path in result.exported][-1] == "chain.onnx"
     assert "mlflow" in result.where

@@ -1,15 +1,15 @@
 """The whole job on photographs: RAW in, bilevel training, a tracked run, ONNX out, restored pictures and a report.
 
-Turns photographs into pairs of dark and bright DNG files, trains `pipelines/raw_lowlight.yaml` on them, and restores
-held-out dark DNGs with the exported ONNX file, without torch. Compares the result with methods that need no training,
-and with other ways to spend the same training time.
+Turns photographs into dark DNG files, a few of them with bright ones as references, trains
+`pipelines/few_references.yaml` on them, and restores held-out dark DNGs with the exported ONNX file, without torch.
+Compares the result with methods that need no training, and with other ways to spend the same training time.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import os
+import shutil
 import subprocess
 import sys
 import time
@@ -55,16 +55,16 @@ def main() -> None:
 
 
 def make_pairs(out: Path) -> Path:
-    """Make the DNG pairs of each split with the command line; return their folder."""
+    """Make the DNG files of each split with the command line; return their folder."""
     data = out / "data"
     command = [sys.executable, "-m", "restore_hub", "data", "make-raw"]
     for split, folder in copy_photographs(out / "photographs").items():
         subprocess.run([*command, str(folder), str(data / split), "--ratio", f"{RATIO:g}"], check=True)
-    for kind in ("short", "long"):  # `both`: the data of both levels, for training without levels
-        (data / "both" / kind).mkdir(parents=True)
-        for split in ("train", "upper"):
-            for file in (data / split / kind).iterdir():
-                os.link(file, data / "both" / kind / file.name)
+    short = data / "dark" / "short"
+    for file in short.iterdir():  # the references of these aren't used
+        file.rename(data / "dark" / file.name)
+    short.rmdir()
+    shutil.rmtree(data / "dark" / "long")
     return data
 
 
@@ -75,8 +75,8 @@ def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
 
 def classical_rows(data: Path) -> list[Row]:
     """Develop the held-out dark files without a network, by methods fitted to the networks' training pairs."""
-    training = pairs_of(data / "both")
-    print(f"fitting a tone curve and a denoiser to {len(training)} training pairs", flush=True)
+    training = pairs_of(data / "references")
+    print(f"fitting a tone curve and a denoiser to the {len(training)} pairs that have references", flush=True)
     fitted = classical.fit(training)
     rows = [Row(name, None, None, {}) for name in ("rawpy, same gain", "with tone curve", "with non-local means")]
     for short, _ in pairs_of(data / "holdout"):
@@ -87,18 +87,13 @@ def classical_rows(data: Path) -> list[Row]:
 
 
 def restored(chain: Path, data: Path, folder: Path) -> dict[str, classical.Picture]:
-    """Restore the held-out dark files with an ONNX file, in processes that can't import torch."""
+    """Restore the held-out dark files with an ONNX file, in a process that can't import torch."""
     from restore_hub.photo.pictures import read_picture
 
-    folder.mkdir(parents=True)
-    pictures = {}
-    for short, _ in pairs_of(data / "holdout"):
-        out = folder / f"{short.stem}.png"
-        code = "import sys; sys.modules['torch'] = None; from restore_hub.cli import main; main(sys.argv[1:])"
-        arguments = ["restore", str(chain), str(short), "-o", str(out), "--bits", "16"]
-        subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
-        pictures[short.stem] = read_picture(out).pixels.astype(float)
-    return pictures
+    code = "import sys; sys.modules['torch'] = None; from restore_hub.cli import main; main(sys.argv[1:])"
+    arguments = ["restore", str(chain), str(data / "holdout" / "short"), "-o", str(folder), "--bits", "16"]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return {path.stem: read_picture(path).pixels.astype(float) for path in sorted(folder.glob("*.png"))}
 
 
 def _numbered(path: Path) -> Path:
@@ -106,5 +101,5 @@ def _numbered(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    assert set(SPLITS) == {"train", "upper", "holdout"}
+    assert set(SPLITS) == {"references", "dark", "holdout"}
     main()

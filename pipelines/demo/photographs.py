@@ -5,10 +5,26 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-# The holdout pictures are used only for measuring: the exported weights are those of the last step.
+# Few have references, many have none. Those held out are used only for measuring: the exported weights are those of the
+# last step.
 SPLITS = {
-    "train": ("skimage/astronaut.png", "skimage/rocket.jpg", "sklearn/china.jpg"),
-    "upper": ("skimage/coffee.png", "skimage/ihc.png"),
+    "references": ("skimage/astronaut.png", "skimage/coffee.png", "sklearn/china.jpg"),
+    "dark": tuple(
+        f"skimage/{name}"
+        for name in (
+            "brick.png",
+            "camera.png",
+            "cell.png",
+            "coins.png",
+            "grass.png",
+            "gravel.png",
+            "hubble_deep_field.jpg",
+            "ihc.png",
+            "moon.png",
+            "retina.jpg",
+            "rocket.jpg",
+        )
+    ),
     "holdout": ("skimage/chelsea.png", "skimage/motorcycle_left.png", "sklearn/flower.jpg"),
 }
 

@@ -68,11 +68,12 @@ def write_report(
 Short exposures are {ratio:g} times darker than long ones (`data/*/pairs.json` states shot and read noise); the
 reference is rawpy's rendering of the long exposure. PSNR is joint over RGB, SSIM is scikit-image's with Gaussian
 weights; pictures are clipped and rounded to 8 bits, nothing is cropped. The tone curve and the denoiser's strength
-are fitted to the networks' training pictures. `ibgl`, `alternating` and `joint` continue from the same warm start for
-the same time. `alternating` is `ibgl` without the response, on the same batches; `joint` has no levels: it continues
-the warm start, at its learning rate, on the pictures of both levels.
+are fitted to the pairs that have references. `ibgl`, `alternating` and `joint` continue from the same warm start for
+the same time, on the same photographs, with the same clipping and schedule. `alternating` is `ibgl` without the
+response; `joint` has no levels: it continues the warm start at the rate of the upper level.
 
-With {len(references)} pictures, differences of a few tenths of a dB are not significant.
+With {len(references)} pictures, differences of a few tenths of a dB are not significant; `python benchmarks/levels.py`
+compares over seeds.
 
 PSNR/SSIM of each picture:
 

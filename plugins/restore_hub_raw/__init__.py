@@ -35,6 +35,12 @@ def register_datasets(register: Register) -> None:
         references=("Chen et al., Learning to See in the Dark, CVPR 2018",),
     )
     register(
+        "folder",
+        "restore_hub_raw.datasets.folder:Folder",
+        summary="RAW files without references, for losses that need none",
+        references=("Liu et al., Bilevel Generative Learning for Low-Light Vision, ACM MM 2023",),
+    )
+    register(
         "sid",
         "restore_hub_raw.datasets.sid:Sid",
         summary="The See-in-the-Dark data set (Sony), with its official lists",

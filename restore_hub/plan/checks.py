@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from restore_hub.errors import BilevelError, nearest
 from restore_hub.plan.lookup import Part
@@ -56,7 +56,8 @@ def check_data_tensors(
     Raises:
         SpecError: a dataset doesn't have it.
     """
-    needed = _needed_data(spec, graph, metrics)
+    having = {split: [DATA + name for name in part.target.ports] for split, part in datasets.items()}
+    needed = _needed_data(spec, graph, having, metrics)
     wired: list[tuple[tuple[str, ...], Mapping[str, str]]] = [
         (("blocks", name), block.tensors) for name, block in spec.blocks.items()
     ]
@@ -66,7 +67,6 @@ def check_data_tensors(
         for port, tensor in inputs.items():
             if not tensor.startswith(DATA):
                 continue
-            having = {split: [DATA + name for name in part.target.ports] for split, part in datasets.items()}
             lacking = [split for split, known in having.items() if tensor in needed[split] and tensor not in known]
             if lacking or (having and not any(tensor in known for known in having.values())):
                 split = lacking[0] if lacking else next(iter(having))
@@ -75,16 +75,33 @@ def check_data_tensors(
                 raise document.error("spec.no-data-tensor", *place, "inputs", port, mend=mend, **facts)
 
 
-def _needed_data(spec: Spec, graph: Graph, metrics: Mapping[str, Part]) -> dict[str, frozenset[str]]:
+def _needed_data(
+    spec: Spec, graph: Graph, having: Mapping[str, Collection[str]], metrics: Mapping[str, Part]
+) -> dict[str, frozenset[str]]:
     """Return the tensors that each split must have."""
     read: dict[str, set[str]] = {split: set() for split in spec.data}
     for level in (level for stage in spec.stages for level in stage.levels):
-        for name in weights_of(level.objective):
-            if level.data in read and name in spec.objectives:  # `check_levels` refuses unknown names
-                read[level.data] |= set(spec.objectives[name].inputs.values())
+        losses = [spec.objectives[name] for name in weights_of(level.objective) if name in spec.objectives]
+        splits = [split for split in level.splits if split in read]  # `check_levels` refuses unknown names
+        for split, tensors in _readings(graph, having, splits, [set(loss.inputs.values()) for loss in losses]):
+            read[split] |= tensors
     for part in metrics.values():
         read.setdefault(HOLDOUT, set()).update(part.inputs.values())
     return {split: graph.needs(tensors).data for split, tensors in read.items()}
+
+
+def _readings(
+    graph: Graph, having: Mapping[str, Collection[str]], splits: Sequence[str], losses: Sequence[set[str]]
+) -> Iterator[tuple[str, set[str]]]:
+    """Yield what each split of a level is read for: each loss needs a split that has its data, and each split a loss.
+
+    What lacks the other is read together with the first one, so that the error names what is missing there.
+    """
+    able = [[split for split in splits if graph.needs(tensors).data <= set(having[split])] for tensors in losses]
+    for tensors, found in zip(losses, able, strict=True):
+        yield from ((split, tensors) for split in found or splits[:1])
+    served = {split for found in able for split in found}
+    yield from ((split, losses[0]) for split in splits if split not in served and losses)
 
 
 def check_levels(document: Document, spec: Spec, graph: Graph, solvers: Mapping[int, Sequence[Part]]) -> list[str]:

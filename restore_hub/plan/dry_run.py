@@ -163,7 +163,7 @@ def _cost(plan: Plan, index: int) -> str:
     stage = plan.spec.stages[index]
     count = evaluations([part.make() for part in plan.solvers[index]], stage.lower_steps)
     length = counted(stage.minutes, "minute") if stage.minutes else counted(stage.steps or 0, "step")
-    levels = " over ".join(f"[{', '.join(level.blocks)}] on {level.data}" for level in stage.levels)
+    levels = " over ".join(f"[{', '.join(level.blocks)}] on {' and '.join(level.splits)}" for level in stage.levels)
     solvers = ", ".join(dict.fromkeys(part.component.name for part in plan.solvers[index]))
     return f"{solvers}: {length}, {levels}, {counted(count, 'gradient evaluation')} a step"
 

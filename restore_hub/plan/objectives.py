@@ -19,7 +19,7 @@ from restore_hub.ragged import Ragged
 
 V = TypeVar("V", Tensor, Ragged)
 LossCall = Callable[..., tuple[Tensor, Tensor | int]]
-Sums = tuple[tuple[Tensor, Tensor | int], ...]  # (sum, count) of each loss
+Sums = Mapping[str, tuple[Tensor, Tensor | int]]  # (sum, count) of each loss that a part of a batch has the data for
 
 
 class Objectives:
@@ -54,26 +54,26 @@ class Objectives:
             if isinstance(value, Tensor)  # a module may add other things
         }
 
-    def tensors(self, weights: Mapping[str, float]) -> set[str]:
-        """Return the names of the tensors that a weighted objective reads."""
-        return {tensor for name in weights for tensor in self._inputs[name].values()}
+    def tensors(self, names: Iterable[str]) -> set[str]:
+        """Return the names of the tensors that the named losses read."""
+        return {tensor for name in names for tensor in self._inputs[name].values()}
 
     def value(self, weights: Mapping[str, float], wires: Wires) -> Tensor:
         """Return sum_i weight_i * sum_i / count_i, a scalar."""
         return combine(weights, [self.sums(weights, wires)])
 
-    def sums(self, weights: Mapping[str, float], wires: Wires) -> Sums:
-        """Return what each loss of an objective returns: the sum over its terms, and their number.
+    def sums(self, names: Iterable[str], wires: Wires) -> Sums:
+        """Return what each of the named losses returns: the sum over its terms, and their number.
 
         Losses are computed in float32 at least, also inside autocast: they subtract near values and sum many.
         """
-        found = []
-        for name in weights:
+        found = {}
+        for name in names:
             tensors = {port: widen(wires[tensor]) for port, tensor in self._inputs[name].items()}
             device = next(iter(tensors.values())).device.type
             with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-                found.append(self._call(name, tensors))
-        return tuple(found)
+                found[name] = self._call(name, tensors)
+        return found
 
     def _call(self, name: str, tensors: Mapping[str, Any]) -> tuple[Tensor, Tensor | int]:
         try:
@@ -93,16 +93,17 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Redu
 
     .. math:: E = \sum_i w_i \frac{\sum_m S_{im}}{\sum_m C_{im}}
 
-    with S and C the sum and the count of loss i on part m. The ratio is taken last, so a loss whose denominator depends
-    on the data has the same value as on the whole batch, the parts of other processes included. A loss without terms,
-    such as one of boxes where no picture has any, is 0.
+    with S and C the sum and the count of loss i on part m, of those that have the data for it. The ratio is taken last,
+    so a loss whose denominator depends on the data has the same value as on the whole batch, the parts of other
+    processes included. A loss without terms, such as one of boxes where no picture has any, is 0.
 
     Args:
-        weights: of the losses, in the order in which `Objectives.sums` returned them.
+        weights: of the losses; each has a sum on one part or more.
         parts: one for each part of the batch, one or more.
         reduction: over the processes that share the batch.
     """
-    pairs = [(_sum(part[i][0] for part in parts), _sum(part[i][1] for part in parts)) for i in range(len(weights))]
+    each = [[part[name] for part in parts if name in part] for name in weights]
+    pairs = [(_sum(value for value, _ in found), _sum(count for _, count in found)) for found in each]
     if reduction.size > 1:
         flat = summed(reduction, [_tensor(value, pair[0]) for pair in pairs for value in pair])
         pairs = list(zip(flat[::2], flat[1::2], strict=True))
@@ -114,13 +115,17 @@ def combine(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Redu
 def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduction = ALONE) -> list[Tensor]:
     r"""Return what each part adds to the energy of a batch; over all processes they sum to that of `combine`.
 
+    Every part has the data for every loss.
+
     .. math:: E_m = \sum_i w_i \frac{S_{im}}{\sum_n C_{in}}
     """
-    counts: Sequence[Any] = [_sum(part[index][1] for part in parts) for index in range(len(weights))]
+    counts: Sequence[Any] = [_sum(part[name][1] for part in parts) for name in weights]
     if reduction.size > 1:
-        counts = reduction.total([_tensor(count, parts[0][0][0]) for count in counts])
+        like = next(iter(parts[0].values()))[0]
+        counts = reduction.total([_tensor(count, like) for count in counts])
+    divisors = [_divisor(count) for count in counts]
     terms = [
-        [weight * part[index][0] / _divisor(counts[index]) for index, weight in enumerate(weights.values())]
+        [weight * part[name][0] / divisor for (name, weight), divisor in zip(weights.items(), divisors, strict=True)]
         for part in parts
     ]
     return [torch.stack(each).sum() for each in terms]

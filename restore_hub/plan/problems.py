@@ -121,7 +121,7 @@ def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], M
 
 def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
-    batch = first_batch(plan, problem, level.data)
+    batch = first_batch(plan, problem, level.splits[0])
     variables = variables_of(problem)
     for block in initial_of(problem):
         made = _initial(plan, problem, block, batch)

@@ -48,6 +48,8 @@ def check_stages(
         places = [level_place(document, index, number) for number in range(len(stage.levels))]
         for level, place in zip(stage.levels, places, strict=True):
             _check_names(document, scope, level, place)
+            if not isinstance(level.data, str) and (spec.problem is not None or len(stage.levels) > 1):
+                raise document.error("spec.several-splits", *place, "data")
             _check_renewed(document, scope, stage, level, place)
         _check_blocks(document, stage, places)
         for number, level in enumerate(stage.levels):
@@ -99,9 +101,11 @@ def _check_names(document: Document, scope: Scope, level: Level, place: Place) -
     for name in weights_of(level.objective):
         keys = () if isinstance(level.objective, str) else (name,)
         _check_known(document, name, scope.objectives, "objective", *place, "objective", *keys)
-    _check_known(document, level.data, scope.splits, "split", *place, "data")
-    if level.data == HOLDOUT:
-        raise document.error("spec.holdout-trains", *place, "data")
+    for position, split in enumerate(level.splits):
+        at = (*place, "data") if isinstance(level.data, str) else (*place, "data", position)
+        _check_known(document, split, scope.splits, "split", *at)
+        if split == HOLDOUT:
+            raise document.error("spec.holdout-trains", *at)
 
 
 def _check_renewed(document: Document, scope: Scope, stage: Stage, level: Level, place: Place) -> None:
@@ -146,7 +150,7 @@ def _check_data(document: Document, stage: Stage, number: int, places: Sequence[
     upper, lower, place = stage.levels[number], stage.levels[number + 1], places[0][:2]
     if not stage.share_batch:
         if upper.data == lower.data:
-            raise document.error("spec.levels-share-data", *places[number], "data", split=upper.data)
+            raise document.error("spec.levels-share-data", *places[number], "data", split=upper.splits[0])
         return
     if upper.data != lower.data:
         raise document.error("spec.share-splits", *place, "share_batch")

@@ -190,7 +190,10 @@ class TopLevel(Strict):
 
     blocks: Blocks = Field(description="blocks that train here, each named once")
     objective: Weights = Field(description="name of an objective, or several with finite weights: their weighted sum")
-    data: str = Field(description="split that the batches come from; never `holdout`")
+    data: str | Distinct = Field(
+        description="split that the batches come from, never `holdout`; where there is one level, it may be several: "
+        "a batch then has a part from each, and an objective is taken over the parts that have what it reads"
+    )
     lr: Positive = Field(default=1e-4, description="learning rate")
     optimizer: Optimizer | OptimizerUse = Field(
         default="adam", description="how the blocks step: a kind of optimizer, or one with options"
@@ -199,6 +202,11 @@ class TopLevel(Strict):
     warmup: Warmup = Field(default=0, description="outer steps over which `lr` is reached")
     schedule: Schedule = Field(default="constant", description="how the learning rate falls over the stage")
     accumulate: Count = Field(default=1, description="batches of the split that make up one, run one at a time")
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that the batches come from."""
+        return [self.data] if isinstance(self.data, str) else self.data
 
 
 class Level(TopLevel):

@@ -15,7 +15,8 @@ from restore_hub.train.setup import Setup
 class Feed:
     """The batches of a stage.
 
-    A level with `accumulate: n` reads n batches of its split as the parts of one.
+    A level with `accumulate: n` reads n batches of its split as the parts of one; a level with several splits reads
+    parts of each.
 
     Attributes:
         seconds: time spent on making batches so far.
@@ -27,7 +28,7 @@ class Feed:
         self._share = stage.share_batch
         # The key names the level's place, not the solver: stages with another solver see the same batches.
         self._streams = [
-            setup.stream(level.data, f"level {place} of {len(stage.levels)}, {level.data}")
+            [setup.stream(split, f"level {place} of {len(stage.levels)}, {split}") for split in level.splits]
             for place, level in enumerate(stage.levels)
         ]
         self._parts = [level.accumulate for level in stage.levels]
@@ -58,8 +59,8 @@ class Feed:
 
     def _batch(self, place: int, index: int) -> Batch:
         begun = time.perf_counter()
-        stream, parts, reads = self._streams[place], self._parts[place], self._reads[place]
-        read = (stream.batch(index * parts + part) for part in range(parts))
+        streams, parts, reads = self._streams[place], self._parts[place], self._reads[place]
+        read = (stream.batch(index * parts + part) for stream in streams for part in range(parts))
         batch = Batch.of_parts((each.only(reads) if reads else each).to(self._device) for each in read)
         self.seconds += time.perf_counter() - begun
         return batch

@@ -179,8 +179,9 @@ def _live(setup: Setup, levels: Sequence[Level], pair: StagePair, batches: Batch
 
 def _tiny(setup: Setup, level: Level, place: int) -> Batch:
     """Return the first batch of a level; if its tensors are pictures, cut to `SIDE` pixels."""
-    stream = setup.stream(level.data, f"hypergradient {place}")
-    dataset = setup.plan.datasets.get(level.data)
+    (split,) = level.splits  # each level of several has one
+    stream = setup.stream(split, f"hypergradient {place}")
+    dataset = setup.plan.datasets.get(split)
     parts = [stream.batch(part).to(setup.device).tensors for part in range(level.accumulate)]
     if dataset is None:
         return Batch(*parts)

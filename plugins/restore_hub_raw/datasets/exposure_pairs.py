@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_hub.contracts import Port
-from restore_hub.errors import DataError, OptionError
+from restore_hub.errors import DataError
 from restore_hub.photo.kind import kind_of
-from restore_hub.photo.raw.mosaic import GAIN_RANGE, RawImage, pack
+from restore_hub.photo.raw.mosaic import GAIN_RANGE, RawImage
 from restore_hub.photo.raw.reader import read_raw
 from restore_hub_raw.datasets.decoded_cache import DecodedCache, read_reference, read_short
+from restore_hub_raw.datasets.mosaic_cut import draw, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +70,8 @@ class ExposurePairs:
         """
         raw, reference = self._read(index)
         gain = min(self._ratio(index, raw), GAIN_RANGE[1])
-        cut = self._cut(index, raw, rng)
-        mosaic, reference = raw.mosaic[cut], reference[cut]
-        levels = np.stack([raw.black, raw.white, raw.balance])
-        if rng is not None and self._flip and self._crop and rng.integers(2):
-            # Rows and columns swap: red and blue stay where they are, the two greens swap too.
-            mosaic, reference, levels = mosaic.T, reference.swapaxes(0, 1), levels[:, [0, 2, 1, 3]]
-        height, width = mosaic.shape
-        black, white, balance = levels
-        planes = pack(mosaic, (0, 0), black, white, balance, gain)
-        rgb = np.ascontiguousarray(reference.transpose(2, 0, 1), np.float32) / np.float32(65535)
-        return {"raw": np.ascontiguousarray(planes[:, : height // 2, : width // 2]), "rgb": rgb}
-
-    def _cut(self, index: int, raw: RawImage, rng: np.random.Generator | None) -> tuple[slice, ...]:
-        """Return the rows and columns of a sample, which begin with red."""
-        shape = raw.mosaic.shape
-        whole = [(n - start) // 2 * 2 for n, start in zip(shape, raw.phase, strict=True)]
-        if rng is None:
-            return tuple(slice(start, start + n) for start, n in zip(raw.phase, whole, strict=True))
-        size = [self._crop] * 2 if self._crop else whole
-        if any(n > most for n, most in zip(size, whole, strict=True)):
-            height, width = whole
-            raise DataError("raw-data.crop-too-large", self.files(index)[0], crop=size[0], height=height, width=width)
-        axes = zip(shape, raw.phase, size, strict=True)
-        return tuple(_place(n, start, side, self._flip, rng) for n, start, side in axes)
+        cut = whole(raw) if rng is None else draw(raw, self.files(index)[0], self._crop, self._flip, rng)
+        return {"raw": cut.planes(raw, gain), "rgb": cut.picture(reference)}
 
     def _read(self, index: int) -> tuple[RawImage, NDArray[np.uint16]]:
         short, long = self.files(index)
@@ -114,27 +93,3 @@ class ExposurePairs:
             raise DataError("raw-data.no-exposure-time", short if raw.exposure_time is None else long)
         self._ratios[index] = long_time / raw.exposure_time
         return self._ratios[index]
-
-
-def check_crop(dataset: str, crop: int | None) -> None:
-    """Refuse a crop that can't be packed.
-
-    Raises:
-        OptionError: not even, or not positive.
-    """
-    if crop is not None and (crop < 2 or crop % 2):
-        raise OptionError("raw-data.bad-crop", "crop", got=crop, dataset=dataset)
-
-
-def _place(length: int, phase: int, size: int, flip: bool, rng: np.random.Generator) -> slice:
-    """Draw where a crop of even `size` lies on one axis, and whether it is mirrored, with red first.
-
-    A mirrored crop begins with its last line, which has red when its first line has the other colour.
-    """
-    firsts = [phase, 1 - phase] if flip else [phase]
-    firsts = [first for first in firsts if first + size <= length]
-    first = firsts[int(rng.integers(len(firsts)))]
-    start = first + 2 * int(rng.integers((length - first - size) // 2 + 1))
-    if first == phase:
-        return slice(start, start + size)
-    return slice(start + size - 1, start - 1 if start else None, -1)

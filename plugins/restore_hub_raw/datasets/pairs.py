@@ -6,7 +6,8 @@ from pathlib import Path
 
 from restore_hub.errors import OptionError
 from restore_hub.photo.raw.mosaic import GAIN_RANGE
-from restore_hub_raw.datasets.exposure_pairs import ExposurePair, ExposurePairs, check_crop
+from restore_hub_raw.datasets.exposure_pairs import ExposurePair, ExposurePairs
+from restore_hub_raw.datasets.mosaic_cut import check_crop
 from restore_hub_raw.datasets.pair_lists import read_pair_list
 from restore_hub_raw.datasets.same_names import match_names
 

@@ -14,7 +14,7 @@ from restore_hub.errors import DataError, OptionError
 from restore_hub.photo.raw.mosaic import PHASES, pack
 from restore_hub_raw.datasets.augment import Augment
 from restore_hub_raw.datasets.decoded_cache import DecodedCache, read_reference
-from restore_hub_raw.datasets.exposure_pairs import check_crop
+from restore_hub_raw.datasets.mosaic_cut import check_crop
 from restore_hub_raw.noise.noise_file import read_noise_file
 from restore_hub_raw.synthesis.make_pair import BLACK, WHITE, make_pair
 from restore_hub_raw.synthesis.photos import list_photos

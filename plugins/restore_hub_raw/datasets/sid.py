@@ -9,7 +9,8 @@ from typing import Literal
 
 from restore_hub.errors import DataError
 from restore_hub.photo.raw.mosaic import GAIN_RANGE
-from restore_hub_raw.datasets.exposure_pairs import ExposurePair, ExposurePairs, check_crop
+from restore_hub_raw.datasets.exposure_pairs import ExposurePair, ExposurePairs
+from restore_hub_raw.datasets.mosaic_cut import check_crop
 from restore_hub_raw.datasets.pair_lists import read_fields
 
 _NAME = re.compile(r"(\d{5})_\d{2}_(\d+(?:\.\d+)?)s\.\w+")  # scene, number, seconds

@@ -24,16 +24,21 @@ class ChainLevel:
         self.reduction = reduction
         self._objectives = objectives
         self._weights = weights_of(level.objective)
-        self._needed = chain.graph.needs(objectives.tensors(self._weights)).blocks
+        self._data = {name: chain.graph.needs(objectives.tensors([name])).data for name in self._weights}
+        self._again = level.accumulate > 1  # parts are computed again, to save memory
         self.names, self.variables = parameters_of(chain.blocks, level.blocks)
 
     def energy(self, batch: Batch) -> Tensor:
-        """Return the objective on a batch, from the blocks that it needs."""
+        """Return the objective on a batch, each loss over the parts that have the data for it."""
 
         def sums(part: Mapping[str, Value]) -> Sums:
-            return self._objectives.sums(self._weights, self._chain.run(self._needed, data_wires(part)))
+            wires = data_wires(part)
+            names = [name for name, data in self._data.items() if data <= wires.keys()]
+            needed = self._chain.graph.needs(self._objectives.tensors(names)).blocks
+            return self._objectives.sums(names, self._chain.run(needed, wires))
 
-        found = one_by_one(sums, [(part.tensors,) for part in batch.parts])
+        parts = [(part.tensors,) for part in batch.parts]
+        found = one_by_one(sums, parts) if self._again else [sums(*part) for part in parts]
         return combine(self._weights, found, self.reduction)
 
 

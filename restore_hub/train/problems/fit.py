@@ -40,7 +40,7 @@ def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None
                 if groups is not None and further is not None:
                     raise BilevelError("train.groups-above-a-level")
                 if isinstance(groups, int):
-                    _check_groups(groups, samples(lower.data), lower.accumulate, ranks)
+                    _check_groups(groups, samples(lower.splits[0]), lower.accumulate, ranks)
             except BilevelError as error:
                 raise part.located(error, "groups") from None
 

@@ -58,7 +58,7 @@ class ProblemOnData(TrainableProblem):
 
     def of_pair(self, upper: Level, lower: Level, reduction: Reduction = ALONE) -> ProblemPair:
         """Return the variables of two levels and their energies."""
-        return ProblemPair(self.problem, upper, lower, reduction, first_batch(self.plan, self.problem, lower.data))
+        return ProblemPair(self.problem, upper, lower, reduction, first_batch(self.plan, self.problem, lower.splits[0]))
 
     def evaluate(self, indices: Sequence[int] | None = None) -> Scores:
         """Measure what the problem restores of the whole samples of the holdout split."""

@@ -70,7 +70,7 @@ class ProblemPair:
         self.theta_names, self.theta = parameters_of(problem.blocks, upper.blocks)
         self._initial = {name: make for name, make in initial_of(problem).items() if name in lower.blocks}
         if self._initial:
-            self.omega_names = tuple(self._made(_beside(problem, first or problem.batch(lower.data, 0, 0))))
+            self.omega_names = tuple(self._made(_beside(problem, first or problem.batch(lower.splits[0], 0, 0))))
             self.omega = tuple(torch.empty(0, requires_grad=True) for _ in self.omega_names)
         else:
             self.omega_names, self.omega = parameters_of(problem.blocks, lower.blocks)
@@ -116,10 +116,10 @@ class ProblemPair:
             return everywhere(gathered(rows, sizes, 0), self.reduction)
         stacked = {name: tensor.reshape(-1, *alike, *tensor.shape[1:]) for name, tensor in stackable.items()}
         terms = []
-        for index, weight in enumerate(self._lower.weights.values()):
+        for name, weight in self._lower.weights.items():
 
-            def energy(x: Tensors, w: Tensors, group: Any, index: int = index) -> tuple[Tensor, Tensor | int]:
-                return self._lower.sums(group, self._named(x, w))[index]
+            def energy(x: Tensors, w: Tensors, group: Any, name: str = name) -> tuple[Tensor, Tensor | int]:
+                return self._lower.sums(group, self._named(x, w))[name]
 
             terms.append((weight, rows_by_vmap(energy, x, omega, stacked, self.reduction)))
         return everywhere(_weighted(terms), self.reduction)
@@ -161,7 +161,7 @@ class _Energy:
         variables = by_block({**self.held, **given})
         for (block, name), tensor in self._live.items():
             variables.setdefault(block, {}).setdefault(name, tensor)
-        return tuple(self._problem.energies[name](variables, part) for name in self.weights)
+        return {name: self._problem.energies[name](variables, part) for name in self.weights}
 
 
 def _weighted(terms: Sequence[tuple[float, Rows]]) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore_hub_raw.datasets.exposure_pairs import _place
+from restore_hub_raw.datasets.mosaic_cut import _place
 
 
 def admissible(length: int, phase: int, size: int, flip: bool) -> set[tuple[int, int]]:
