@@ -55,6 +55,16 @@ class Chain(nn.Module):
         given = self._wiring[block][0]
         return {port: given[port] for port in self.network(block).inputs}
 
+    def data_numbers(self) -> dict[str, list[Port]]:
+        """Return the ports by which blocks read numbers of the data, by the number's name there."""
+        found: dict[str, list[Port]] = {}
+        for block in self.graph.order:
+            for port, tensor in self.inputs_of(block).items():
+                declared = self.network(block).inputs[port]
+                if tensor.startswith(DATA) and not declared.axes:
+                    found.setdefault(tensor.removeprefix(DATA), []).append(declared)
+        return found
+
     def outputs_of(self, block: str) -> tuple[str, ...]:
         """Return the names of the tensors that a block makes."""
         return self._wiring[block][1]
@@ -114,8 +124,8 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     """Make the networks (on `meta` for a check that costs nothing) and check the ports of every connection.
 
     Raises:
-        SpecError: a port that doesn't exist, more outputs than the network has, tensors or numbers that don't fit, or a
-            batch in parts through a block with batch normalisation.
+        SpecError: a port that doesn't exist, more outputs than the network has, tensors or numbers that don't fit, also
+            those that a task compares with, or a batch in parts through a block with batch normalisation.
     """
     with torch.device(device):
         networks = {name: part.make() for name, part in plan.networks.items()}
@@ -129,13 +139,20 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     _check_accumulation(plan, networks)
     chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks), numbers)
     for name in plan.graph.order:
+        inputs = networks[name].inputs
         for port, tensor in chain.inputs_of(name).items():
-            misfit = chain.ports[tensor].misfit(networks[name].inputs[port])
-            if misfit:
-                made, wanted = misfit
-                part = plan.networks[name]
-                raise part.error("spec.port-misfit", "inputs", port, tensor=tensor, made=made, wanted=wanted)
+            _check_fit(chain, tensor, inputs[port], plan.networks[name], "inputs", port)
+    for name, targets in plan.targets.items():
+        for target, wanted in targets.items():
+            _check_fit(chain, plan.written.tasks[name].targets[target], wanted, plan.tasks[name], "targets", target)
     return chain
+
+
+def _check_fit(chain: Chain, tensor: str, wanted: Port, part: Part, *keys: str) -> None:
+    """Compare a tensor with the port that a part of the spec reads it by."""
+    misfit = chain.ports[tensor].misfit(wanted) if tensor in chain.ports else None
+    if misfit:
+        raise part.error("spec.port-misfit", *keys, tensor=tensor, made=misfit[0], wanted=misfit[1])
 
 
 def alone(name: str, network: Any) -> Chain:

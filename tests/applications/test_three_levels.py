@@ -124,7 +124,7 @@ def test_it_resumes_to_the_same_bits(files: tuple[Path, Path], tmp_path: Path) -
         ("stages.0.levels.2.blocks=[one]", "spec.block-in-two-levels", "stages.0"),
         ("stages.0.levels.2.objective=thrid", "spec.unknown-name", "stages.0.levels.2.objective"),
         ("stages.0.levels.1.objective=first", "spec.dead-response", "stages.0.levels.1.objective"),
-        ("stages.0.share_batch=true", "spec.share-two-levels", "stages.0"),
+        ("stages.0.share_batch=true", "spec.share-two-levels", "stages.0.share_batch"),
         ("stages.0.levels.1.optimizer={optimizer: sgd, betas: [0.5, 0.9]}", "spec.optimizer-option", "optimizer"),
         ("stages.0.levels.1.optimizer={optimizer: sgd, momentun: 0.5}", "spec.unknown-key", "optimizer.momentun"),
         ("stages.0.groups=sample", "spec.unknown-option-set", "stages.0.groups"),

@@ -276,6 +276,50 @@ def test_a_broken_network_of_any_kind_is_told_what_it_broke(network: type[nn.Mod
         check_network(network)
 
 
+class Grid(nn.Module):
+    """The place of each pixel: a constant that only needs the picture's size."""
+
+    inputs: ClassVar = {"image": Port(3)}
+    outputs: ClassVar = {"places": Port(2, "map")}
+    size_multiple = 1
+
+    def forward(self, image: Tensor) -> Any:
+        rows, columns = torch.ones_like(image[:, :1]).cumsum(2), torch.ones_like(image[:, :1]).cumsum(3)
+        return torch.cat([rows, columns], 1)
+
+
+class Bright(Grid):
+    outputs: ClassVar = {"places": Port.classes(2)}
+
+    def forward(self, image: Tensor) -> Any:
+        return (image.mean(1) > 0.5).long()
+
+
+class Cut(Grid):
+    outputs: ClassVar = {"places": Port(3)}
+
+    def forward(self, image: Tensor) -> Any:
+        return 2 * image.detach()
+
+
+class FromNothing(Grid):
+    inputs: ClassVar = {}
+
+    def forward(self) -> Any:
+        return torch.zeros(1, 2, 4, 4)
+
+
+@pytest.mark.parametrize("network", [Grid, Bright])
+def test_a_network_without_weights_needs_no_gradient_where_there_can_be_none(network: type[nn.Module]) -> None:
+    check_network(network)
+
+
+@pytest.mark.parametrize(("network", "message"), [(Cut, "no gradient flows"), (FromNothing, "inputs is empty")])
+def test_it_may_neither_cut_a_gradient_nor_take_nothing(network: type[nn.Module], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_network(network)
+
+
 def test_good_network_passes_as_class_and_as_instance() -> None:
     network = Good(width=2).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
