@@ -48,7 +48,13 @@ def errors_page() -> Iterator[str]:
     yield from ("# Errors", "", *ERRORS_ABOUT.strip().splitlines())
     for area, rows in groupby(sorted(messages().items()), key=lambda row: row[0].partition(".")[0]):
         yield from ("", f"## {area}", "")
-        yield from table(("code", "what is wrong", "what to do"), ((f"`{c}`", m.what, m.mend) for c, m in rows))
+        texts = ((f"`{code}`", _plural(row.what), row.mend) for code, row in rows)
+        yield from table(("code", "what is wrong", "what to do"), texts)
+
+
+def _plural(text: str) -> str:
+    """Return a message with nouns as they are for most counts: `{count} samples` for `{count:#sample}`."""
+    return re.sub(r"\{(\w+):#(\w+)\}", r"{\1} \2s", text)
 
 
 ERRORS_ABOUT = """

@@ -47,8 +47,10 @@ class RestoreHubError(Exception):
 
     @property
     def mend(self) -> str:
-        """How to mend it; empty where that is plain."""
-        return self._mend or _fill(_message(self.code).mend, self.facts)
+        """How to mend it; empty where that is plain, or where there are no names to choose from."""
+        row = _message(self.code).mend
+        chooses = "{known}" in row and self.facts.get("known") in ("", "none")
+        return self._mend or ("" if chooses else _fill(row, self.facts))
 
     def __str__(self) -> str:
         """Return one line: `place: what; mend`."""
@@ -130,7 +132,10 @@ class MissingExtraError(RestoreHubError):
 
 
 class Message(NamedTuple):
-    """A row of the table: what is wrong, and how to mend it, with names of facts in braces."""
+    """A row of the table: what is wrong, and how to mend it, with names of facts in braces.
+
+    `{count:#sample}` is `1 sample` or `2 samples`.
+    """
 
     what: str
     mend: str = ""
@@ -188,9 +193,17 @@ class _Facts(dict[str, Any]):
         return f"{{{key}}}"
 
 
+class _Formatter(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec.startswith("#"):
+            return counted(value, format_spec[1:])
+        text: str = super().format_field(value, format_spec)
+        return text
+
+
 def _fill(text: str, facts: Mapping[str, Any]) -> str:
     try:
-        return string.Formatter().vformat(text, (), _Facts(facts)) if facts else text
+        return _Formatter().vformat(text, (), _Facts(facts)) if facts else text
     except Exception:  # a fact of another type than the text expects
         return text
 
@@ -205,6 +218,12 @@ def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that memory does not suffice: Python's own, NumPy's, or torch's on any device."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or "can't allocate memory" in str(error)
+
+
+def counted(count: object, noun: str) -> str:
+    """Return `1 sample`, `2 samples`."""
+    number = f"{count:.12g}" if isinstance(count, float) else str(count)
+    return f"{number} {noun}{'' if count == 1 else 's'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

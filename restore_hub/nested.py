@@ -46,13 +46,13 @@ class WithOptions(BaseModel):
 class Nested(WithOptions):
     """A component that is an option of another: `{network: NAME, ...}`, or its name alone.
 
-    There is a subclass for each kind. Its only field has the name of the kind.
+    There is a subclass for each kind. Its first field has the name of the kind; that of networks has `weights` too.
     """
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        (kind,) = cls.model_fields
+        kind = next(iter(cls.model_fields))
         if isinstance(given, str):
             return {kind: given}
         if not (isinstance(given, dict) and isinstance(given.get(kind), str)):
@@ -62,8 +62,7 @@ class Nested(WithOptions):
     @property
     def kind(self) -> str:
         """The kind of the component."""
-        (kind,) = type(self).model_fields
-        return kind
+        return next(iter(type(self).model_fields))
 
     @property
     def component(self) -> str:
@@ -71,13 +70,20 @@ class Nested(WithOptions):
         name: str = getattr(self, self.kind)
         return name
 
+    @property
+    def file(self) -> str | None:
+        """The file of weights that a network names; an option `weights` of another kind is its own."""
+        return getattr(self, "weights") if "weights" in type(self).model_fields else None  # noqa: B009
+
 
 @cache
 def nested_model(kind: str) -> type[Nested]:
     """Return the model of a nested component of a kind."""
     name: Any = (str, Field(description=f"name of the {kind} component"))
     about = f"A {kind} as an option: its name, or its name with options."
-    return create_model(f"Nested{kind.capitalize()}", __base__=Nested, __doc__=about, **{kind: name})
+    file: Any = (str | None, Field(default=None, description="file of weights to start from, as for a block"))
+    fields = {kind: name, "weights": file} if kind == "network" else {kind: name}
+    return create_model(f"Nested{kind.capitalize()}", __base__=Nested, __doc__=about, **fields)
 
 
 def as_written(hint: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from restore_hub.errors import PluginError
+from restore_hub.errors import PluginError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ PICTURE = ("channel", "y", "x")
 VOLUME = ("channel", "z", "y", "x")
 SPATIAL = ("z", "y", "x")
 COUNT = 3  # length of a ragged axis in an example
+ROUNDING = 2.0**-24  # of float32, relative
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Port:
         channels: size of the axis `channel`; `None` without such an axis, or if it differs between training and
             evaluation, as for intermediate results that a loss reads. The latter can't be exported.
         space: `raw` (packed camera planes R, Gr, Gb, B), `linear` or `srgb` for pictures, or `map` for anything else.
-        low, high: nominal range of values, which they may leave slightly (noise below black, for example).
+        low, high: nominal range of values, which they may leave slightly (noise below black, for example). A
+            number of the spec or the data doesn't leave it.
         scale: sizes along `z`, `y` and `x` relative to those of the picture or volume, rounded up; 0.5 for packed RAW
             planes.
         axes: names of a sample's axes. Sizes along `z`, `y` and `x` are those of the picture or volume.
@@ -67,7 +69,7 @@ class Port:
             (self.dtype not in ("float32", "int64"), f"the type {self.dtype!r} isn't float32 or int64"),
             (not self.low <= self.high, f"the lowest value, {self.low:g}, is above the highest, {self.high:g}"),
             (not self.scale > 0, f"the scale {self.scale:g} isn't above 0"),
-            (self.channels is not None and self.channels < 1, f"{self.channels} channels are fewer than one"),
+            (self.channels is not None and self.channels < 1, f"the number of channels, {self.channels}, is below one"),
             (self.default is not None and self.axes != (), "only a number has a default"),
             (
                 self.default is not None and not self.low <= self.default <= self.high,
@@ -99,9 +101,8 @@ class Port:
         return Port(None, "map", low, high, axes=(item, *sizes), sizes=sizes, dtype=dtype, ragged=True)
 
     def admits(self, value: float) -> bool:
-        """Whether it is one number for each sample, and a value lies in its range; a whole one where it is int64."""
-        whole = self.dtype != "int64" or float(value).is_integer()
-        return not self.axes and self.low <= value <= self.high and whole
+        """Whether it is one number for each sample, and takes this one."""
+        return not self.axes and admits(value, self.low, self.high, self.dtype)
 
     @property
     def is_picture(self) -> bool:
@@ -176,8 +177,8 @@ class Port:
         for mine, theirs in ((self._kind(), wanted._kind()), (self.dtype, wanted.dtype)):
             if mine != theirs:
                 return mine, theirs
-        if None not in (self.channels, wanted.channels) and self.channels != wanted.channels:
-            return f"{self.channels} channels", f"{wanted.channels}"
+        if self.channels and wanted.channels and self.channels != wanted.channels:
+            return counted(self.channels, "channel"), f"{wanted.channels}"
         for axis in self.axes:
             here, there = self.sizes.get(axis), wanted.sizes.get(axis)
             if None not in (here, there) and here != there:
@@ -204,8 +205,18 @@ class Port:
         if self.axes != PICTURE:
             sizes = [str(size) if (size := self.sizes.get(a)) else self._channel_text(a) for a in self.axes]
             return f"({', '.join(sizes)}){' of any length' if self.ragged else ''}{type_}, {values}{scale}"
-        channels = "any number of channels" if self.channels is None else f"{self.channels} channels"
+        channels = "any number of channels" if self.channels is None else counted(self.channels, "channel")
         return f"{channels}, {self.space}{type_}, {values}{scale}"
 
     def _channel_text(self, axis: str) -> str:
-        return f"{self.channels} channels" if axis == "channel" and self.channels else axis
+        return counted(self.channels, "channel") if axis == "channel" and self.channels else axis
+
+
+def admits(value: float, low: float, high: float, dtype: str) -> bool:
+    """Whether an input takes a number: a finite one in its range, and a whole one where it's int64.
+
+    In float32, a bound such as 0.1 isn't exact, so a number may leave the range by its rounding.
+    """
+    if dtype == "int64":
+        return low <= value <= high and float(value).is_integer()
+    return math.isfinite(value) and low - ROUNDING * abs(low) <= value <= high + ROUNDING * abs(high)

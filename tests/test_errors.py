@@ -94,6 +94,21 @@ def test_a_line_says_place_what_and_mend() -> None:
     assert str(DataError("mine.unknown")) == "mine.unknown", "an error without a row still says something"
 
 
+def test_counts_and_choices_read_as_a_person_writes_them() -> None:
+    def text(count: int, known: str) -> str:
+        facts = {"component": "it", "count": count, "outputs": "a", "named": 3}
+        return f"{DataError('spec.too-many-outputs', **facts).what} / {DataError('spec.no-input', known=known).mend}"
+
+    assert text(1, "a, b") == "it has 1 output (a), and 3 are named / use one of its inputs: a, b"
+    assert text(2, "").startswith("it has 2 outputs (a)")
+    assert text(2, "").endswith(" / "), "no names, no choice"
+    assert text(2, "none").endswith(" / ")
+    assert DataError("spec.no-input", known="", mend="did you mean 'a'?").mend == "did you mean 'a'?"
+    assert [errors.counted(count, "minute") for count in (0, 1, 1.0, 0.5, 3)] == [
+        "0 minutes", "1 minute", "1 minute", "0.5 minutes", "3 minutes"
+    ]  # fmt: skip
+
+
 def test_a_place_goes_before_and_the_kind_may_change() -> None:
     inner = DataError("mine.odd", "a.dng", what="odd", bytes=3)
     outer = inner.at("s.yaml:3:5 data.train", SpecError)

@@ -60,6 +60,7 @@ def test_what_a_file_can_hold_has_a_shape_that_follows_from_the_picture() -> Non
     ("made", "wanted", "misfit"),
     [
         (Port(3), Port(1), ("3 channels", "1")),
+        (Port(1), Port(3), ("1 channel", "3")),
         (Port(3), Port(None), None),
         (Port(3), Port(3, "linear"), ("the space srgb", "linear")),
         (Port(3), Port(3, "map"), None),
@@ -85,6 +86,8 @@ def test_tensors_that_do_not_fit(made: Port, wanted: Port, misfit: tuple[str, st
     [
         (Port(3), "3 channels, srgb, 0 to 1"),
         (Port(4, "raw", scale=0.5), "4 channels, raw, 0 to 1, 0.5 of the picture's size"),
+        (Port(1), "1 channel, srgb, 0 to 1"),
+        (Port(1, "map", axes=VOLUME), "(1 channel, z, y, x), 0 to 1"),
         (Port.classes(21), "(y, x), int64, 0 to 20"),
         (Port.several("box", coordinate=4), "(box, 4) of any length, 0 to 1"),
         (Port(2, "map", -8, 8, axes=VOLUME), "(2 channels, z, y, x), -8 to 8"),

@@ -119,8 +119,8 @@ from restore_hub.bilevel.grouped_product import grouped_product
 from restore_hub.bilevel.groups import Grouping, Rows, Share, everywhere, lower_rows, rows_by_parts, rows_by_vmap
 from restore_hub.bilevel.implicit import Implicit, Solution, conjugate_gradient, implicit, neumann_series
 from restore_hub.bilevel.lower import Descent, descend
-from restore_hub.bilevel.nested_pair import Held, NestedPair, evaluations
-from restore_hub.bilevel.outer import Pull, hypergradient, step_upper
+from restore_hub.bilevel.nested_pair import NestedPair, evaluations
+from restore_hub.bilevel.outer import Pull, Responding, Still, hypergradient, step_upper
 from restore_hub.bilevel.outer_product import OuterProduct, check_zero_sum, outer_product
 from restore_hub.bilevel.preconditioner import check_supported, preconditioner
 from restore_hub.bilevel.reduction import ALONE, Reduction, reduction_of, spread, summed
@@ -135,17 +135,18 @@ __all__ = [
     "FiniteDifference",
     "Gradients",
     "Grouping",
-    "Held",
     "Implicit",
     "Levels",
     "NestedPair",
     "OuterProduct",
     "Pull",
     "Reduction",
+    "Responding",
     "Rows",
     "Share",
     "Solution",
     "Start",
+    "Still",
     "Tensors",
     "Unrolled",
     "along",

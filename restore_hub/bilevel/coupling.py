@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from restore_hub.bilevel.gradients import Level
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import Batches, LevelPair
 from restore_hub.errors import BilevelError
@@ -44,7 +45,7 @@ def couple_levels(pair: LevelPair, batches: Batches) -> Levels:
     if hasattr(pair, "couple_both"):
         lower, upper = pair.couple_both(last, batches.upper)
         return Levels(upper, lower)
-    lower = couple(pair, last)
+    lower = couple(pair, last, "lower")
     return Levels(couple(pair, batches.upper), lower)
 
 
@@ -75,22 +76,28 @@ def coupled(
             x = levels.upper
         elif i <= last:
             with torch.set_grad_enabled(graphs > batches.steps - 1 - i or (graphs > 0 and i == last)):
-                x = couple(pair, batch)
+                x = couple(pair, batch, "upper" if batch is batches.upper else "lower")
         if settle is not None:
             settle(x, batch)
         yield x, batch
 
 
-def couple(pair: LevelPair, batch: Any) -> Tensors:
-    """Return x, checked: a bare tensor would pass for a tuple of its rows."""
-    x = pair.couple(batch)
+def couple(pair: LevelPair, batch: Any, level: Level = "upper") -> Tensors:
+    """Return x, checked: a bare tensor would pass for a tuple of its rows.
+
+    Args:
+        pair: supplies `couple`, or `couple_lower` for batches of the lower level.
+        batch: of either level.
+        level: whose batch it is.
+    """
+    x: Any = (getattr(pair, "couple_lower", pair.couple) if level == "lower" else pair.couple)(batch)
     if not isinstance(x, (tuple, list)):
         raise BilevelError("bilevel.coupling-not-a-tuple", "couple", got=type(x).__name__)
     for i, t in enumerate(x):
         if not isinstance(t, Tensor) or not t.is_floating_point():
             kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
             raise BilevelError("bilevel.coupling-not-real", f"x[{i}]", got=str(kind))
-    return x
+    return tuple(x)
 
 
 def check_batches(batches: Batches) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor
 
-from restore_hub.bilevel.gradients import evaluate
+from restore_hub.bilevel.coupling import couple
 from restore_hub.bilevel.reduction import reduction_of
 from restore_hub.bilevel.vectors import Tensors
 from restore_hub.contracts import LevelPair, Solver
@@ -21,19 +21,19 @@ class NestedPair:
 
     .. math::
         \tilde F_{lower}(x, \omega) = F_{lower}(x, \omega; w) + \langle r, \omega \rangle, \qquad
-        r = \frac{d F_{lower}(x, \omega; w(\omega))}{d \omega}
-            - \frac{\partial F_{lower}(x, \omega; w)}{\partial \omega}
+        r = \Big(\frac{d w}{d \omega}\Big)^T \frac{\partial F_{lower}(x, \omega; w)}{\partial w}
 
-    r and w are constants, renewed before each lower step (`settle`), so any solver of two levels steps omega along the
-    whole gradient and differentiates theta through it. The response of level 1 leaves out how r and w follow theta and
-    omega: a level is differentiated through the next one only. At a stationary point, level 2 is stationary with
-    level 3's response, which is exact if its solver's is.
+    r, the response of level 3 alone, and w are constants, renewed before each lower step (`settle`), so any solver of
+    two levels steps omega along the whole gradient and differentiates theta through it. As r holds nothing of the
+    partial derivative by omega, dropout in F_lower adds no noise to the step but its own. The response of level 1
+    leaves out how r and w follow theta and omega: a level is differentiated through the next one only. At a stationary
+    point, level 2 is stationary with level 3's response, which is exact if its solver's is.
 
     The value of the energy is that of F_lower. There are no groups, as r isn't a sum over them.
 
     Args:
         pair: levels 1 and 2, whose energies read w where it is.
-        move: of (x, batch), moves the levels below omega and returns dF_lower/domega with their response.
+        move: of (x, batch), moves the levels below omega and returns their response r.
     """
 
     def __init__(self, pair: LevelPair, move: Callable[[Tensors, Any], Tensors]) -> None:
@@ -47,11 +47,13 @@ class NestedPair:
         """Return x, as the pair does."""
         return self._pair.couple(batch)
 
+    def couple_lower(self, batch: Any) -> tuple[Tensor, ...]:
+        """Return x of a batch of the lower level, as the pair does."""
+        return couple(self._pair, batch, "lower")
+
     def settle(self, x: Tensors, batch: Any) -> None:
-        """Move the levels below, and renew r at the live omega."""
-        total = self._move(x, batch)
-        here = evaluate(self._pair, "lower", x, self.omega, batch, wrt=("omega",), optional=("omega",)).omega
-        self._response = tuple(t - h for t, h in zip(total, here, strict=True))
+        """Move the levels below, and renew r."""
+        self._response = self._move(x, batch)
 
     def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Any) -> Tensor:
         """Return F_upper(x, omega; w) on a batch."""
@@ -66,16 +68,6 @@ class NestedPair:
         return value + (linear - linear.detach())
 
 
-class Held(optim.Optimizer):
-    """Takes no step: a solver leaves its hypergradient in `.grad`, and the variables where they are."""
-
-    def __init__(self, variables: Sequence[Tensor]) -> None:
-        super().__init__(list(variables), {})
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Do nothing."""
-
-
 def evaluations(solvers: Sequence[Solver], steps: Sequence[int]) -> int:
     """Return the number of energy gradients in one outer step of nested levels.
 
@@ -85,5 +77,5 @@ def evaluations(solvers: Sequence[Solver], steps: Sequence[int]) -> int:
     """
     count = solvers[-1].evaluations(steps[-1])
     for solver, own in zip(reversed(solvers[:-1]), reversed(steps[:-1]), strict=True):
-        count = solver.evaluations(own) + own * (count + 1)
+        count = solver.evaluations(own) + own * count
     return count

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, optim
@@ -50,9 +50,42 @@ def hypergradient(pair: LevelPair, *pulls: Pull) -> Tensors:
     return gradient
 
 
-def step_upper(pair: LevelPair, optimizer: optim.Optimizer, *pulls: Pull) -> None:
-    """Step the upper optimizer along the hypergradient, and leave that in `theta[i].grad`."""
-    apply(optimizer, pair.theta, hypergradient(pair, *pulls))
+class Still(optim.Optimizer):
+    """Takes no step: a solver leaves its hypergradient in `.grad`, and the variables where they are."""
+
+    def __init__(self, variables: Sequence[Tensor]) -> None:
+        super().__init__(list(variables), {})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Do nothing."""
+
+
+class Responding(Still):
+    """Takes no step either, and keeps only what the responses add to the hypergradient, for a level further up.
+
+    Attributes:
+        response: shaped like the variables; empty if the solver has no response, `None` before `step_upper`.
+    """
+
+    response: Tensors | None = None
+
+
+def step_upper(pair: LevelPair, optimizer: optim.Optimizer, direct: Pull, *responses: Pull) -> None:
+    """Step the upper optimizer along the hypergradient, and leave that in `theta[i].grad`.
+
+    Args:
+        pair: supplies theta.
+        optimizer: of theta.
+        direct: x of the upper batch, and dF_upper/dx.
+        responses: x of each batch through which omega depends on theta, and R.
+
+    Raises:
+        BilevelError: as `hypergradient`.
+    """
+    if isinstance(optimizer, Responding):
+        optimizer.response = hypergradient(pair, *responses) if responses else ()
+    else:
+        apply(optimizer, pair.theta, hypergradient(pair, direct, *responses))
 
 
 def _merge(pulls: Iterable[Pull]) -> tuple[list[Tensor], list[Tensor]]:

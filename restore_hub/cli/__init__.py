@@ -12,7 +12,7 @@ import click
 
 from restore_hub import __version__
 from restore_hub.commands import COMMANDS
-from restore_hub.errors import MissingExtraError, RestoreHubError, nearest
+from restore_hub.errors import MissingExtraError, RestoreHubError
 
 # What the extra `train` brings: where one of these is missing, the error says which extra to install.
 TRAIN_PACKAGES = (
@@ -71,10 +71,12 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         sys.exit(group(arguments, prog_name="restore-hub", standalone_mode=False))
     except click.ClickException as error:
-        if as_json:
-            _end(_usage(error), error.exit_code, as_json)
-        error.show()
-        sys.exit(error.exit_code)
+        if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
+            error.show()
+            sys.exit(2)
+        from restore_hub.cli.usage import usage_error
+
+        _end(usage_error(error, given), 2, as_json)
     except RestoreHubError as error:
         if os.environ.get("RESTORE_HUB_TRACEBACK"):
             raise
@@ -90,26 +92,17 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(130)
 
 
-def _of_a_plugin(context: click.Context, name: str) -> click.Command | None:
+def _of_a_plugin(context: click.Context, name: str) -> click.Command:
     from restore_hub.cli.plugin_commands import commands_of, load_command
     from restore_hub.plugins import default_registry
 
     registry = default_registry()
     command = load_command(registry, None, name)
-    near = nearest(name, [*COMMANDS, *commands_of(registry, None)])
-    if command is None and near:
-        context.fail(f"No such command {name!r}; {near}")
+    if command is None:
+        from restore_hub.cli.usage import no_such_command
+
+        raise no_such_command(context, name, [*COMMANDS, *commands_of(registry, None)])
     return command
-
-
-def _usage(error: click.ClickException) -> RestoreHubError:
-    """Return one of click's own errors as ours."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "restore-hub"
-    without = isinstance(error, click.exceptions.NoArgsIsHelpError)  # its message is the whole help
-    problem = "Missing command." if without else error.format_message()
-    problem = problem[:1].lower() + problem[1:].rstrip(".")
-    return RestoreHubError("call.usage", command, problem=problem, command=command)
 
 
 def _end(error: RestoreHubError, status: int, as_json: bool) -> NoReturn:

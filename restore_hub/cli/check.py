@@ -30,28 +30,34 @@ MEANING = """\
 @click.option("--hypergradient", is_flag=True, help="Also compare the solvers with exact gradients, on a tiny copy.")
 def command(spec: Path, overrides: tuple[str, ...], plugins: tuple[Path, ...], hypergradient: bool) -> None:
     """Check SPEC: names, options, graph, level rules, solvers with their optimizers, shapes, parameters and cost."""
+    from restore_hub.evaluate.metric_trial import try_metrics
     from restore_hub.plan import build_chain, make_plan
     from restore_hub.plan.dry_run import dry_run
     from restore_hub.plan.shipped import find_spec
     from restore_hub.plugins import default_registry
     from restore_hub.spec import read_spec
-    from restore_hub.train.problems.fit import check_fit
+    from restore_hub.train.problems.fit import check_coupling, check_fit
 
     plan = make_plan(read_spec(find_spec(spec), overrides), default_registry(plugins))
     found = dry_run(plan)
     check_fit(plan, found.samples.__getitem__)
-    if plan.problem is None and (plan.spec.export.blocks or plan.spec.export.chain):
-        from restore_hub.export.runs import modules_of
+    try_metrics(plan, found.metrics, found.ports)
+    if plan.problem is None:
+        chain = build_chain(plan, "meta")
+        check_coupling(plan, chain)
+        if plan.spec.export.blocks or plan.spec.export.chain:
+            from restore_hub.export.runs import modules_of
 
-        modules_of(plan, build_chain(plan, "meta"))
+            modules_of(plan, chain)
     of = "each split" if plan.problem else "the first split, at its crop or 128 pixels"
     click.echo(f"tensors (of one batch of {of})")
     width = max(14, *map(len, found.shapes))
     for name, shape in found.shapes.items():
         click.echo(f"  {name:<{width}} {' x '.join(map(str, shape)):<20} {found.makers[name]}")
     click.echo("blocks")
+    width = max(14, *map(len, found.parameters))
     for name, count in found.parameters.items():
-        click.echo(f"  {name:<14} {count:>12,} parameters  {(plan.problem or plan.networks[name]).component.name}")
+        click.echo(f"  {name:<{width}} {count:>12,} parameters  {(plan.problem or plan.networks[name]).component.name}")
     click.echo("stages")
     for number, line in enumerate(found.costs, 1):
         click.echo(f"  {number}. {line}")

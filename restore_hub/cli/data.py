@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from restore_hub.cli.plugin_commands import commands_of, load_command
+from restore_hub.cli.usage import no_such_command
 
 if TYPE_CHECKING:
     from restore_hub.registry import Registry
@@ -20,7 +21,10 @@ class _DataCommands(click.Group):
         return sorted(commands_of(_registry(ctx), GROUP))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return load_command(_registry(ctx), GROUP, name)
+        found = load_command(_registry(ctx), GROUP, name)
+        if found is None:
+            raise no_such_command(ctx, name, self.list_commands(ctx))
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -58,12 +58,13 @@ def _show(loaded: Model) -> None:
     manifest = loaded.manifest
     about = f"{manifest.name}  ({manifest.kind}, opset {manifest.opset}, licence {manifest.licence})"
     click.echo(printable(about))
+    width = max(10, *(len(tensor.name) for tensor in (*manifest.inputs, *manifest.outputs)))
     for title, tensors in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         click.echo(title)
         for tensor in tensors:
             default = f" = {tensor.default}" if tensor.default is not None else ""
             meaning = tensor.meaning or _range(tensor) or tensor.space
-            line = f"  {tensor.name:<10} {tensor.dtype} {tensor.sizes}{default}  {meaning}"
+            line = f"  {tensor.name:<{width}} {tensor.dtype} {tensor.sizes}{default}  {meaning}"
             click.echo(printable(line))
     for name, value in manifest.metrics.items():
         click.echo(f"holdout {printable(name)} {value:.4g}")

@@ -26,7 +26,9 @@ class LevelPair(Protocol):
         theta_names, omega_names: their names, for error messages.
         reduction: optional, a `restore_hub.bilevel.Reduction` if several processes share each batch. The energies are
             then those of the whole batch, computed with its `summed` and `spread`.
-        couple_both: optional method, (batch, batch) -> (x, x): the coupling of two batches in one pass.
+        couple_lower: optional method, (batch) -> x: `couple` for a batch of the lower level, if that differs, as where
+            upper blocks keep statistics of their own level's batches.
+        couple_both: optional method, (lower batch, upper batch) -> (x, x): the coupling of both in one pass.
         both: optional method, (x, omega, batch) -> (F_lower, F_upper): both energies at one point, with what they
             share computed once.
         settle: optional method, (x, batch) -> None: called before each lower step, to move what lies below omega.

@@ -29,7 +29,9 @@ class Network(Protocol):
       The same holds for losses and solvers.
     - Solvers run copies of a block that hold other tensors in place of its parameters. So `forward` reads parameters
       from its modules, such as `self.conv.weight`, not from views or objects made before; and what it assigns to an
-      attribute is gone after the call, unless that is a buffer. `torch.utils.checkpoint` needs `use_reentrant=False`.
+      attribute is gone after the call, unless that is a buffer. Lists and dictionaries in attributes are shared with
+      the copies, so keep nothing there for later calls that depends on weights. Hooks on parameters are refused.
+      `torch.utils.checkpoint` needs `use_reentrant=False`.
 
     Attributes:
         inputs, outputs: `Port` by name, in the order of `forward`'s arguments and results.

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from restore_hub.contracts import Port
 from restore_hub.evaluate.predictor import Arrays
 from restore_hub.model import tiled
-from restore_hub.model.manifest import TensorInfo
+from restore_hub.model.manifest import SIZES, TensorInfo
 from restore_hub.model.model import Model
 from restore_hub.photo.raw.mosaic import planes
-from restore_hub.port import PICTURE
 from restore_hub.spec import DATA
 
 
@@ -91,11 +90,15 @@ def planes_of(mosaic: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _port(info: TensorInfo) -> Port:
+    """Return the port that a tensor of a file was exported from; axes of fixed sizes have lost their names."""
     if info.is_number:
         bounds = (-math.inf if info.low is None else info.low, math.inf if info.high is None else info.high)
         return Port(None, "map", *bounds, axes=(), dtype=info.dtype, default=info.default[0] if info.default else None)
-    _, *axes = info.shape
-    if len(axes) != len(PICTURE):
-        return Port(None, "map", scale=info.scale, axes=tuple(map(str, axes)), dtype=info.dtype)
-    channels = axes[0] if isinstance(axes[0], int) else None
-    return Port(channels, info.space, scale=info.scale, dtype=info.dtype)  # type: ignore[arg-type]
+    _, *shape = info.shape
+    spatial: dict[int | str, str] = {size: axis for axis, size in SIZES.items()}
+    first = "channel" if info.is_spatial else "0"
+    names = [spatial.get(size) or (str(place) if place else first) for place, size in enumerate(shape)]
+    sizes = {name: size for name, size in zip(names, shape, strict=True) if isinstance(size, int)}
+    low, high = info.low or 0.0, 1.0 if info.high is None else info.high
+    channels = sizes.pop("channel", None)
+    return Port(channels, info.space, low, high, info.scale, tuple(names), sizes, info.dtype)  # type: ignore[arg-type]

@@ -7,11 +7,9 @@ from typing import Any, Literal
 
 from restore_hub.contracts import Port
 from restore_hub.errors import ExportError
-from restore_hub.model.manifest import TensorInfo
+from restore_hub.model.manifest import SIZES, TensorInfo
 from restore_hub.plan.chain import Chain
 from restore_hub.spec import DATA
-
-AXES = {"z": "depth", "y": "height", "x": "width"}
 
 
 def kind_of(pictures: Sequence[Port], output: Port) -> Literal["raw-to-rgb", "raw-to-raw", "rgb-to-rgb", "tensors"]:
@@ -58,7 +56,7 @@ def entry(tensor: str, port: Port, taken: Collection[str] = ()) -> TensorInfo:
     if not port.fixed:
         raise ExportError("export.no-fixed-shape", tensor=tensor, port=port.describe())
     name = tensor.removeprefix(DATA)
-    sizes: Mapping[str, Any] = {**AXES, **port.sizes, "channel": port.channels}
+    sizes: Mapping[str, Any] = {**SIZES, **port.sizes, "channel": port.channels}
     return TensorInfo(
         name=f"{name}_out" if name in taken else name,
         dtype=port.dtype,

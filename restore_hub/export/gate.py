@@ -52,8 +52,8 @@ def publish(
     Raises:
         ExportError: it differs by more than 1e-4, gives values that aren't finite, or can't be written.
     """
-    if not np.isfinite([value for *_, value in manifest.probe.samples]).all():
-        probe = manifest.probe
+    probe = manifest.probe
+    if not np.isfinite([value for samples in manifest.tested.values() for *_, value in samples]).all():
         raise ExportError("export.not-finite", path, reference=made_from, height=probe.height, width=probe.width)
     with written(path) as temporary:
         save(graph, manifest, temporary)
@@ -80,10 +80,16 @@ def make_probe(
     height, width = PROBE_SIZE
     depth = PROBE_DEPTH if any("depth" in info.shape for info in inputs) else 1
     made = reference(probe_feeds(inputs, seed, height, width, depth=depth))
-    output = next(iter(made.values()))[0]
+    samples, *others = (_samples(output[0], seed, count) for output in made.values())
+    further = dict(zip(list(made)[1:], others, strict=True))
+    probe = Probe(seed=seed, height=height, width=width, depth=depth, samples=samples, tolerance=tolerance)
+    return probe.model_copy(update={"further": further})
+
+
+def _samples(output: NDArray[Any], seed: int, count: int) -> list[list[float]]:
+    """Return random places in an output, each followed by the value there."""
     places = np.random.default_rng(seed).integers(0, output.shape, size=(count, output.ndim)).tolist()
-    samples = [[*place, float(output[tuple(place)])] for place in places]
-    return Probe(seed=seed, height=height, width=width, depth=depth, samples=samples, tolerance=tolerance)
+    return [[*place, float(output[tuple(place)])] for place in places]
 
 
 def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:

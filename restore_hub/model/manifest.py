@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from restore_hub.errors import ModelFileError
+from restore_hub.errors import ModelFileError, counted
 
 METADATA_KEY = "restore_hub.manifest"
 MANIFEST_VERSION = 2  # the highest one read
 # What a file that takes RAW has first, in this order.
 RAW_NAMES = ("mosaic", "phase", "black", "white", "balance", "gain")
+SIZES = {"z": "depth", "y": "height", "x": "width"}  # what a shape calls the sizes along a port's axes
 QUANTISED_VERSION = 2  # files with `quantisation`, unknown to readers of version 1; others stay 1
 _LARGEST_TEXT = 1 << 24  # characters; runs write some ten thousand
 _LARGEST_TOLERANCE = 1e-3  # a larger one couldn't tell an altered file from a sound one
@@ -26,6 +27,7 @@ _Size = Annotated[int, Field(ge=1, le=4096)]
 _Index = Annotated[int, Field(ge=0)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Value = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]  # float32 holds it
+_Samples = Annotated[list[Annotated[list[_Index | float], Field(min_length=1)]], Field(min_length=1)]
 
 
 class _Record(BaseModel):
@@ -85,10 +87,11 @@ class TensorInfo(_Record):
 
 
 class Probe(_Record):
-    """A test vector: uniform noise of a size from numpy's `default_rng(seed)`, and some values of the result.
+    """A test vector: uniform noise of a size from numpy's `default_rng(seed)`, and some values of every output.
 
     Attributes:
         samples: places in the first output and its values there: (channel, row, column, value) of a picture.
+        further: the same of each other output, by name.
     """
 
     seed: _Index
@@ -96,7 +99,8 @@ class Probe(_Record):
     width: _Size
     depth: _Size = 1
     phase: tuple[_Index, _Index] = (0, 0)
-    samples: list[Annotated[list[_Index | float], Field(min_length=1)]] = Field(min_length=1)
+    samples: _Samples
+    further: Mapping[str, _Samples] = Field(default_factory=dict)
     tolerance: float = Field(gt=0, le=_LARGEST_TOLERANCE)
 
 
@@ -121,13 +125,14 @@ class Tiling(_Record):
         if self.kind == "none":
             return f"tiles: none, because {self.why_none()}"
         same = "the same as the whole" if self.kind == "exact" else f"up to {self.error:.2g} from the whole"
-        return f"tiles: {self.kind}, {same}, with {self.margin} pixels around each, at multiples of {self.align}"
+        margin = counted(self.margin, "pixel")
+        return f"tiles: {self.kind}, {same}, with {margin} around each, at multiples of {self.align}"
 
     def why_none(self) -> str:
         """Return why it can't run in tiles."""
         if self.error == 0:
             return "no tiles are known to come near the whole"
-        return f"with {self.margin} pixels around each, they differ from the whole by {self.error:.2g}"
+        return f"with {counted(self.margin, 'pixel')} around each, they differ from the whole by {self.error:.2g}"
 
 
 class Memory(_Record):
@@ -181,10 +186,11 @@ class Quantisation(_Record):
 
     def describe(self) -> str:
         """Return what it loses and gains, as a line for people."""
-        took = ", ".join(f"{s.ratio:.2f} on {s.threads} thread{'s' * (s.threads > 1)}" for s in self.speed)
+        took = ", ".join(f"{s.ratio:.2f} on {counted(s.threads, 'thread')}" for s in self.speed)
         few, all_ = self.convolutions
+        pictures = counted(self.measured, "picture")
         return (
-            f"int8: {few} of {all_} convolutions; loses {self.psnr_loss:z.2f} dB of PSNR on {self.measured} pictures "
+            f"int8: {few} of {all_} convolutions; loses {self.psnr_loss:z.2f} dB of PSNR on {pictures} "
             f"(the worst {self.worst_loss:z.2f}; allowed {self.budget:g}); time over float32's at "
             f"{self.speed[0].width} x {self.speed[0].height}: {took}"
         )
@@ -225,6 +231,18 @@ class Manifest(_Record):
                 if isinstance(size, str) and size not in known:
                     raise ValueError(f"no input has the {size} of the output {tensor.name!r}")
         return self
+
+    @model_validator(mode="after")
+    def _outputs_tested(self) -> Manifest:
+        others, tested = sorted(tensor.name for tensor in self.outputs[1:]), sorted(self.probe.further)
+        if tested != others:
+            raise ValueError(f"the outputs after the first are {others}, those in the test vector {tested}")
+        return self
+
+    @property
+    def tested(self) -> dict[str, list[list[float]]]:
+        """The values of the test vector by output."""
+        return {self.outputs[0].name: self.probe.samples, **self.probe.further}
 
     @property
     def numbers(self) -> list[TensorInfo]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_hub.errors import ModelFileError
+from restore_hub.errors import ModelFileError, counted
 from restore_hub.model.devices import PROVIDERS
 from restore_hub.model.graph import Graph, open_graph
 from restore_hub.model.manifest import METADATA_KEY, Manifest, parse_manifest
@@ -131,7 +131,7 @@ class _Subject:
         for where, output in self.made:
             if not np.isfinite(output).all():
                 raise ModelFileError("verify.not-finite", where)
-        return f"in {len({where for where, _ in self.made})} runs"
+        return f"in {counted(len({where for where, _ in self.made}), 'run')}"
 
     def _run(self, where: str, height: int, width: int, phase: tuple[int, int] = (0, 0)) -> None:
         try:

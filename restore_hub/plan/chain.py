@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -55,6 +55,16 @@ class Chain(nn.Module):
         given = self._wiring[block][0]
         return {port: given[port] for port in self.network(block).inputs}
 
+    def data_numbers(self) -> dict[str, list[Port]]:
+        """Return the ports by which blocks read numbers of the data, by the number's name there."""
+        found: dict[str, list[Port]] = {}
+        for block in self.graph.order:
+            for port, tensor in self.inputs_of(block).items():
+                declared = self.network(block).inputs[port]
+                if tensor.startswith(DATA) and not declared.axes:
+                    found.setdefault(tensor.removeprefix(DATA), []).append(declared)
+        return found
+
     def outputs_of(self, block: str) -> tuple[str, ...]:
         """Return the names of the tensors that a block makes."""
         return self._wiring[block][1]
@@ -64,7 +74,7 @@ class Chain(nn.Module):
         blocks: Iterable[str],
         wires: Wires,
         replaced: Mapping[Tensor, Tensor] | None = None,
-        keep_buffers: bool = False,
+        updated: Collection[str] | None = None,
     ) -> Wires:
         """Run blocks in the given order on named tensors and return these with the new ones added.
 
@@ -72,15 +82,17 @@ class Chain(nn.Module):
             blocks: names, in an order that the graph allows.
             wires: tensors by name; not changed.
             replaced: what to use instead of which parameter, in every block that holds it.
-            keep_buffers: run on copies of the buffers of blocks with replaced parameters, so that running
-                statistics of batch normalisation stay as they are.
+            updated: the blocks whose buffers may change, such as running statistics of batch normalisation; all by
+                default. The others run on copies of theirs.
         """
-        wires = dict(wires)
+        wires, replaced = dict(wires), replaced or {}
         for name in blocks:
             inputs = self._inputs(name, wires)
             block = self.blocks[name]
-            if replaced and any(parameter in replaced for parameter in block.parameters()):
-                block = twin(block, replaced, keep_buffers)
+            keep = updated is not None and name not in updated
+            changes = keep and block.training and next(block.buffers(), None) is not None
+            if changes or (replaced and any(parameter in replaced for parameter in block.parameters())):
+                block = twin(block, replaced, own_buffers=keep)
             result: Any = block(*inputs)
             results = result if isinstance(result, tuple) else (result,)
             wires.update(zip(self.outputs_of(name), results, strict=False))
@@ -112,8 +124,8 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     """Make the networks (on `meta` for a check that costs nothing) and check the ports of every connection.
 
     Raises:
-        SpecError: a port that doesn't exist, more outputs than the network has, tensors or numbers that don't fit, or a
-            batch in parts through a block with batch normalisation.
+        SpecError: a port that doesn't exist, more outputs than the network has, tensors or numbers that don't fit, also
+            those that a task compares with, or a batch in parts through a block with batch normalisation.
     """
     with torch.device(device):
         networks = {name: part.make() for name, part in plan.networks.items()}
@@ -127,13 +139,20 @@ def build_chain(plan: Plan, device: str = "cpu") -> Chain:
     _check_accumulation(plan, networks)
     chain = Chain(networks, plan.graph, wiring, _data_ports(plan, networks), numbers)
     for name in plan.graph.order:
+        inputs = networks[name].inputs
         for port, tensor in chain.inputs_of(name).items():
-            misfit = chain.ports[tensor].misfit(networks[name].inputs[port])
-            if misfit:
-                made, wanted = misfit
-                part = plan.networks[name]
-                raise part.error("spec.port-misfit", "inputs", port, tensor=tensor, made=made, wanted=wanted)
+            _check_fit(chain, tensor, inputs[port], plan.networks[name], "inputs", port)
+    for name, targets in plan.targets.items():
+        for target, wanted in targets.items():
+            _check_fit(chain, plan.written.tasks[name].targets[target], wanted, plan.tasks[name], "targets", target)
     return chain
+
+
+def _check_fit(chain: Chain, tensor: str, wanted: Port, part: Part, *keys: str) -> None:
+    """Compare a tensor with the port that a part of the spec reads it by."""
+    misfit = chain.ports[tensor].misfit(wanted) if tensor in chain.ports else None
+    if misfit:
+        raise part.error("spec.port-misfit", *keys, tensor=tensor, made=misfit[0], wanted=misfit[1])
 
 
 def alone(name: str, network: Any) -> Chain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 
 from restore_hub.batch import Value, wrong
 from restore_hub.bilevel import evaluations
-from restore_hub.errors import DataError, TrainingError, reason_of
+from restore_hub.contracts import Port
+from restore_hub.errors import DataError, TrainingError, counted, reason_of
 from restore_hub.plan.chain import Chain, Wires, build_chain
 from restore_hub.plan.empty import empty
-from restore_hub.plan.metrics import make_metrics
+from restore_hub.plan.metrics import WiredMetric, make_metrics
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.problems import check_problem, first_batch, make_problem
@@ -23,7 +24,7 @@ from restore_hub.plan.splits import check_splits_apart, make_dataset, notes_of
 from restore_hub.plan.weights import load_block_weights
 from restore_hub.port import SPATIAL
 from restore_hub.ragged import Ragged
-from restore_hub.spec import DATA
+from restore_hub.spec import DATA, HOLDOUT
 
 DEFAULT_PICTURE = 128
 
@@ -40,6 +41,8 @@ class Findings:
         samples: in one batch of each split.
         costs: for each stage, a line with its levels and the gradient evaluations of one outer step.
         remarks: what a person should read.
+        metrics: those of the spec, made.
+        ports: of the tensors that metrics can read.
     """
 
     shapes: Mapping[str, tuple[int | str, ...]]
@@ -48,6 +51,8 @@ class Findings:
     samples: Mapping[str, int]
     costs: tuple[str, ...]
     remarks: tuple[str, ...]
+    metrics: Mapping[str, WiredMetric]
+    ports: Mapping[str, Port]
 
 
 def dry_run(plan: Plan) -> Findings:
@@ -63,12 +68,14 @@ def dry_run(plan: Plan) -> Findings:
     remarks = _look_at_data(plan)
     chain = build_chain(plan, "meta")
     load_block_weights(plan, chain)
-    make_metrics(plan)
+    metrics = make_metrics(plan)
     shapes = _shapes(plan, chain)
     makers = {name: chain.graph.producer.get(name, "data") for name in shapes}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in chain.blocks.items()}
     samples = {name: split.batch_size for name, split in plan.spec.data.items()}
-    return Findings(shapes, makers, parameters, samples, costs, (*plan.remarks, *remarks))
+    ports = {name: _as_made(port, shapes[name]) for name, port in chain.ports.items() if name in shapes}
+    notes = (*plan.remarks, *remarks)
+    return Findings(shapes, makers, parameters, samples, costs, notes, metrics, {**ports, **_holdout_ports(plan)})
 
 
 def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Findings:
@@ -77,12 +84,13 @@ def _of_problem(plan: Plan, costs: tuple[str, ...]) -> Findings:
     batches = {split: first_batch(plan, problem, split) for split in plan.spec.data or problem.splits}
     if plan.spec.data:
         remarks += _look_at_data(plan)
-        make_metrics(plan)
+    metrics = make_metrics(plan)
     shapes = {f"{split}.{key}": _shape(t) for split, batch in batches.items() for key, t in batch.items()}
     parameters = {name: sum(p.numel() for p in block.parameters()) for name, block in problem.blocks.items()}
     samples = {split: len(next(iter(batch.values()))) for split, batch in batches.items()}
     notes = (*plan.remarks, *remarks, *getattr(problem, "notes", ()))
-    return Findings(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes)
+    ports = {**getattr(problem, "outputs", {}), **_holdout_ports(plan)}
+    return Findings(shapes, dict.fromkeys(shapes, "data"), parameters, samples, costs, notes, metrics, ports)
 
 
 def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
@@ -96,10 +104,25 @@ def _shapes(plan: Plan, chain: Chain) -> dict[str, tuple[int | str, ...]]:
         try:
             wires = chain.run([name], wires)
         except (RuntimeError, ValueError) as error:
+            if _needs_values(error):
+                wires |= {t: empty(chain.ports[t], batch, extent) for t in chain.outputs_of(name)}
+                continue
             raise plan.networks[name].error("spec.block-fails", size=size, cause=reason_of(error)) from error
         _check_made(plan, chain, name, wires)
     _check_losses(plan, wires)
     return {name: _shape(value) for name, value in wires.items()}
+
+
+def _as_made(port: Port, shape: tuple[int | str, ...]) -> Port:
+    """Return a port with the number of channels that a chain made, where the port leaves it open."""
+    if port.channels is not None or "channel" not in port.axes:
+        return port
+    return replace(port, channels=int(shape[1 + port.axes.index("channel")]))
+
+
+def _holdout_ports(plan: Plan) -> dict[str, Port]:
+    part = plan.datasets.get(HOLDOUT)
+    return {DATA + name: port for name, port in part.target.ports.items()} if part else {}
 
 
 def _shape(value: Value) -> tuple[int | str, ...]:
@@ -126,20 +149,23 @@ def _check_losses(plan: Plan, wires: Wires) -> None:
         except DataError as error:
             raise part.located(error) from error
         except TrainingError as error:
-            cause = error.__cause__
-            if isinstance(cause, NotImplementedError) or re.search("meta (tensor|device)|device meta", str(cause)):
-                continue  # it looks at values, which the meta device doesn't have, or its own tensors stay elsewhere
-            raise part.error(error.code, **error.facts) from error
+            if not _needs_values(error.__cause__):
+                raise part.error(error.code, **error.facts) from error
+
+
+def _needs_values(error: BaseException | None) -> bool:
+    """Whether it looks at values, which the meta device doesn't have, or its own tensors stay elsewhere."""
+    own = "meta|Meta" if isinstance(error, NotImplementedError) else "meta (tensor|device)|device meta"
+    return re.search(own, str(error)) is not None
 
 
 def _cost(plan: Plan, index: int) -> str:
     stage = plan.spec.stages[index]
     count = evaluations([part.make() for part in plan.solvers[index]], stage.lower_steps)
-    length = f"{stage.minutes:g} minutes" if stage.minutes else f"{stage.steps} steps"
+    length = counted(stage.minutes, "minute") if stage.minutes else counted(stage.steps or 0, "step")
     levels = " over ".join(f"[{', '.join(level.blocks)}] on {' and '.join(level.splits)}" for level in stage.levels)
-    plural = "" if count == 1 else "s"
     solvers = ", ".join(dict.fromkeys(part.component.name for part in plan.solvers[index]))
-    return f"{solvers}: {length}, {levels}, {count} gradient evaluation{plural} a step"
+    return f"{solvers}: {length}, {levels}, {counted(count, 'gradient evaluation')} a step"
 
 
 def _look_at_data(plan: Plan) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from restore_hub.contracts import INJECTED
 from restore_hub.errors import (
+    DataError,
     OptionError,
     PluginError,
     RestoreHubError,
@@ -36,6 +39,7 @@ class Part:
         options: as the spec has them, converted to the target's types; a nested component is a `Part`.
         inputs: the tensor that each input reads.
         document, place: where the spec names it.
+        weights: a file that a nested network starts from.
     """
 
     component: Component
@@ -44,6 +48,7 @@ class Part:
     inputs: Mapping[str, str]
     document: Document
     place: Place
+    weights: Path | None = field(default=None, kw_only=True)
 
     def make(self, **injected: Any) -> Any:
         """Construct the component, after those nested in it.
@@ -53,8 +58,8 @@ class Part:
 
         Raises:
             SpecError: the component refuses an option or its data, or raises anything else; it lacks something that
-                its contract promises; or it has lazy layers, whose sizes aren't known. At the option where it names
-                one.
+                its contract promises; it has lazy layers, whose sizes aren't known; or a file of weights is missing or
+                doesn't fit. At the option where it names one.
         """
         nested: list[tuple[Part, Any]] = []
 
@@ -66,6 +71,12 @@ class Part:
         made = self.construct(lambda: self.target(**options, **injected))
         for part, inner in nested:
             check_registered(self, made, part, inner)
+        if self.weights is not None:
+            weights = importlib.import_module("restore_hub.plan.weights")  # which needs torch, as the network does
+            try:
+                weights.load_weights(made, str(self.place[-1]), self.weights, alone=True)
+            except DataError as error:
+                raise self.located(error, "weights") from None
         return made
 
     def construct(self, maker: Callable[[], Any]) -> Any:
@@ -135,7 +146,12 @@ class Lookup:
                 known = [option.name for option in options_of(target, skip)]
                 raise self._unknown_option(component.name, error.option, known, use, *place) from None
             raise self.document.located(error, *place) from None
-        parts = swap(options, Nested, lambda use, keys: self.part(use.kind, use.component, use, {}, *place, *keys))
+
+        def nested(use: Nested, keys: Place) -> Part:
+            part = self.part(use.kind, use.component, use, {}, *place, *keys)
+            return part if use.file is None else replace(part, weights=Path(use.file))
+
+        parts = swap(options, Nested, nested)
         return Part(component, target, parts, inputs, self.document, place)
 
     def refuse_options(self, component: str, use: WithOptions, *place: str | int) -> None:

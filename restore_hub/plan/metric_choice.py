@@ -28,8 +28,9 @@ def choose_metrics(expansion: Expansion, graph: Graph, look: Lookup) -> dict[str
     chosen = _chosen(expansion)
     if chosen and HOLDOUT not in spec.data:
         raise document.error("spec.metrics-need-holdout", "metrics")
-    if not chosen and any(stage.patience for stage in spec.stages):
-        raise document.error("spec.unmeasured-patience")
+    patient = next((index for index, stage in enumerate(spec.stages) if stage.patience), None)
+    if not chosen and patient is not None:
+        raise document.error("spec.unmeasured-patience", "stages", patient, "patience")
     parts = {}
     for name, (use, place) in chosen.items():
         parts[name] = part = _of_task(expansion, look, use, *place) or _registered(expansion, look, use, *place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import reduce
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from restore_hub.bilevel.reduction import ALONE, Reduction, summed
 from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory, reason_of
 from restore_hub.plan.chain import Wires
+from restore_hub.plan.weights import fingerprint
 from restore_hub.ragged import Ragged
 
 V = TypeVar("V", Tensor, Ragged)
@@ -34,7 +34,7 @@ class Objectives:
         self._inputs = inputs
         for module in self._modules():
             module.requires_grad_(False).eval()
-        self.fingerprint = _hash(self.state_dict())
+        self.fingerprint = fingerprint(self.state_dict())
 
     def _modules(self) -> list[nn.Module]:
         return [loss for loss in self._losses.values() if isinstance(loss, nn.Module)]
@@ -129,14 +129,6 @@ def shares(weights: Mapping[str, float], parts: Sequence[Sums], reduction: Reduc
         for part in parts
     ]
     return [torch.stack(each).sum() for each in terms]
-
-
-def _hash(weights: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:12] if weights else ""
 
 
 def _sum(values: Iterable[Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from restore_hub.contracts import Port
 from restore_hub.plan.checks import check_call, check_data_tensors, check_export, check_levels, check_steps
 from restore_hub.plan.lookup import Lookup, Part, require_plugins
 from restore_hub.plan.metric_choice import choose_metrics
@@ -25,6 +26,7 @@ class Plan:
         written: the spec as it's in the file, with its tasks.
         spec: the same with the blocks and objectives that the tasks stand for. All else here is about it.
         tasks: by the name of their block.
+        targets: of each task, by name.
         remarks: things that a person should read, though nothing is wrong.
     """
 
@@ -32,6 +34,7 @@ class Plan:
     written: Spec
     spec: Spec
     tasks: Mapping[str, Part]
+    targets: Mapping[str, Mapping[str, Port]]
     graph: Graph
     networks: Mapping[str, Part]
     losses: Mapping[str, Part]
@@ -44,12 +47,16 @@ class Plan:
 
     def components(self) -> list[Component]:
         """Return every component in use, once, sorted by name."""
+        found = {part.component for part in self.parts()}
+        return sorted(found, key=lambda c: (c.kind, c.name))
+
+    def parts(self) -> list[Part]:
+        """Return every part, those nested in others included."""
         tables: list[Mapping[Any, Part]] = [self.networks, self.losses, self.metrics, self.datasets]
         parts = [part for table in tables for part in table.values()]
         parts += [part for solvers in self.solvers.values() for part in solvers]
         parts += [part for part in (self.tracker, self.problem) if part]
-        found = {part.component for outer in parts for part in outer.parts()}
-        return sorted(found, key=lambda c: (c.kind, c.name))
+        return [part for outer in parts for part in outer.parts()]
 
 
 def make_plan(document: Document, registry: Registry) -> Plan:
@@ -64,7 +71,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
     datasets = {
         name: look.part("dataset", split.dataset, split, {}, "data", name) for name, split in written.data.items()
     }
-    expansion = expand(written, look, datasets)
+    expansion = expand(written, look)
     spec, pieces = expansion.spec, expansion.pieces
     graph = build_graph(document, spec)
     networks = {
@@ -93,6 +100,7 @@ def make_plan(document: Document, registry: Registry) -> Plan:
         written,
         spec,
         expansion.tasks,
+        expansion.targets,
         graph,
         networks,
         losses,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from restore_hub.batch import Value, stacked
 from restore_hub.contracts import Port, Problem
@@ -109,9 +109,28 @@ def _check_export(plan: Plan, problem: Problem) -> None:
             raise plan.document.error("spec.problem-block", "export", "blocks", index, mend=mend, **facts)
 
 
-def variables_of(problem: Problem) -> dict[str, dict[str, Tensor]]:
+def live_variables(problem: Problem) -> dict[str, dict[str, Tensor]]:
     """Return the live variables by block and name."""
     return {block: dict(module.named_parameters()) for block, module in problem.blocks.items()}
+
+
+def fixed_weights(problem: Problem) -> dict[str, Tensor]:
+    """Return the weights and buffers that a problem holds beside its blocks, such as those of losses it was given."""
+    trained = {id(tensor) for tensor in (*problem.blocks.parameters(), *problem.blocks.buffers())}
+    found: dict[str, Tensor] = {}
+    for name, value in getattr(problem, "__dict__", {}).items():
+        for key, module in _with_items(name, value):
+            if isinstance(module, nn.Module) and module is not problem.blocks:
+                tensors = (*module.named_parameters(), *module.named_buffers())
+                found.update({f"{key}.{part}": t for part, t in tensors if id(t) not in trained})
+    return found
+
+
+def _with_items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a value by its name, and what is in it if that is a list or a mapping."""
+    yield name, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    yield from ((f"{name}.{key}", item) for key, item in items)
 
 
 def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Tensor]]]:
@@ -122,7 +141,7 @@ def initial_of(problem: Problem) -> Mapping[str, Callable[[Mapping[str, Any]], M
 def _reach(plan: Plan, problem: Problem, level: Level) -> frozenset[str]:
     """Return the blocks that a level's objective depends on."""
     batch = first_batch(plan, problem, level.splits[0])
-    variables = variables_of(problem)
+    variables = live_variables(problem)
     for block in initial_of(problem):
         made = _initial(plan, problem, block, batch)
         variables[block] = {name: value.detach().requires_grad_() for name, value in made.items()}

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from restore_hub import __version__
 from restore_hub.contracts import INJECTED
 from restore_hub.files import file_hash
 from restore_hub.nested import swap
 from restore_hub.options import options_of
+from restore_hub.plan.chain import build_chain
 from restore_hub.plan.lookup import Part
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.tasks.piece import Piece
@@ -29,6 +32,8 @@ def resolve(plan: Plan) -> dict[str, Any]:
         for name, part in parts.items():
             if part.kind == part.component.kind:  # a part that a task brings isn't written
                 spec[table][name].update(_options(part), **{kind: part.component.name})
+    for name, numbers in _numbers(plan).items():
+        spec["blocks"][name]["inputs"].update(numbers)
     for index, solvers in plan.solvers.items():
         stage = spec["stages"][index]
         stage.update(_options(solvers[0]), solver=solvers[0].component.name)
@@ -45,6 +50,9 @@ def resolve(plan: Plan) -> dict[str, Any]:
     weights = {
         name: file_hash(Path(block.weights)) for name, block in plan.spec.blocks.items() if block.weights is not None
     }
+    for part in plan.parts():
+        if part.weights is not None:
+            weights[".".join(map(str, part.place))] = file_hash(part.weights)
     components = {f"{c.kind} {c.name}": {"owner": c.owner, "version": c.version} for c in plan.components()}
     return {
         "restore_hub": __version__,
@@ -52,6 +60,19 @@ def resolve(plan: Plan) -> dict[str, Any]:
         "spec": spec,
         "components": components,
         "weights_sha256": weights,
+    }
+
+
+def _numbers(plan: Plan) -> dict[str, dict[str, float]]:
+    """Return the numbers that each block runs with, by input port: the spec's, or else the port's default."""
+    if plan.problem:
+        return {}
+    with torch.random.fork_rng(devices=[]):
+        chain = build_chain(plan, "meta")
+    wires = {name: chain.inputs_of(name) for name in plan.written.blocks}
+    return {
+        name: {port: chain.numbers[tensor] for port, tensor in inputs.items() if tensor in chain.numbers}
+        for name, inputs in wires.items()
     }
 
 
@@ -70,4 +91,5 @@ def _options(part: Part) -> dict[str, Any]:
 
 
 def _nested(part: Part, _: object) -> dict[str, Any]:
-    return {part.component.kind: part.component.name, **_options(part)}
+    file = {} if part.weights is None else {"weights": str(part.weights)}
+    return {part.component.kind: part.component.name, **file, **_options(part)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_hub.contracts import Dataset
-from restore_hub.errors import DataError, UnreadableFileError
+from restore_hub.contracts import Dataset, Port
+from restore_hub.errors import DataError, UnreadableFileError, counted
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -21,17 +21,21 @@ class Samples:
         dataset: where they come from, with one sample or more.
         name: of the split.
         strict: whether a file that can't be read is an error.
+        takes: the ports of blocks that read a number, by its name in the data.
 
     Attributes:
         left_out: why each sample left out so far was, by index.
         notify: called once for each sample left out, with its index and the reason.
     """
 
-    def __init__(self, dataset: Dataset, name: str, strict: bool = False) -> None:
+    def __init__(
+        self, dataset: Dataset, name: str, strict: bool = False, takes: Mapping[str, Sequence[Port]] | None = None
+    ) -> None:
         self.dataset = dataset
         self.name = name
         self.left_out: dict[int, str] = {}
         self._strict = strict
+        self._takes = takes or {}
         self.notify: Callable[[int, str], None] | None = None
 
     def __len__(self) -> int:
@@ -42,7 +46,7 @@ class Samples:
 
         Raises:
             UnreadableFileError: a file of a strict split can't be read.
-            DataError: an array that the dataset's ports don't describe.
+            DataError: an array that the dataset's ports don't describe, or a number outside the range of a port.
         """
         if index in self.left_out:
             return None
@@ -69,6 +73,10 @@ class Samples:
         if wrong:
             facts: dict[str, Any] = {"sample": index, "tensor": name, "got": wrong[0], "declared": wrong[1]}
             raise DataError("data.sample-misfit", self._where(index), **facts)
+        for reader in () if port.axes else (port, *self._takes.get(name, ())):
+            if not reader.admits(array.item()):
+                facts = {"sample": index, "tensor": name, "got": array.item(), "range": reader.describe()}
+                raise DataError("data.number-outside", self._where(index), **facts)
 
     def _where(self, index: int) -> str:
         return ", ".join(map(str, self.dataset.files(index))) or f"data.{self.name}"
@@ -84,7 +92,7 @@ class Samples:
         """Return how many samples are left out, with the first reason, in one line."""
         more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
         first = next(iter(self.left_out.values()))
-        return f"left out {len(self.left_out)} of {len(self)} samples of {self.name!r}: {first}{more}"
+        return f"left out {len(self.left_out)} of {counted(len(self), 'sample')} of {self.name!r}: {first}{more}"
 
     def none_readable(self) -> DataError:
         """Return the error for a split with every sample left out."""

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from restore_hub.errors import DataError
-from restore_hub.plan.chain import Chain
-from restore_hub.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from restore_hub.plan.chain import Chain
+    from restore_hub.plan.plan import Plan
 
 
-def load_weights(block: nn.Module, name: str, path: Path) -> None:
+def load_weights(block: nn.Module, name: str, path: Path, alone: bool = False) -> None:
     """Load a block's weights, strictly, from a checkpoint of a run or from a plain state dict.
 
     Only tensors are read (`weights_only`): a file can't run code.
 
+    Args:
+        block: takes them on.
+        name: of the block in the checkpoint.
+        path: the file.
+        alone: whether the only block of a checkpoint may have another name.
+
     Raises:
         DataError: the file can't be read, or its tensors aren't those of the block.
     """
-    state = _state(name, path)
+    state = _state(name, path, alone)
     if any(parameter.is_meta for parameter in block.parameters()):  # torch would warn that the values are lost
         state = {key: value.to("meta") if isinstance(value, torch.Tensor) else value for key, value in state.items()}
     try:
@@ -64,12 +74,24 @@ def _content(path: Path) -> Any:
         raise DataError("data.weights-unreadable", path) from None
 
 
-def _state(name: str, path: Path) -> dict[str, Any]:
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Return a hash of weights by name; empty if there are none."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:12] if weights else ""
+
+
+def _state(name: str, path: Path, alone: bool) -> dict[str, Any]:
     content = _content(path)
     if isinstance(content, dict) and isinstance(content.get("blocks"), dict):
-        if name not in content["blocks"]:
-            raise DataError("data.weights-of-others", path, block=name, known=", ".join(content["blocks"]))
-        content = content["blocks"][name]
+        blocks = content["blocks"]
+        if alone and len(blocks) == 1:
+            (name,) = blocks
+        if name not in blocks:
+            raise DataError("data.weights-of-others", path, block=name, known=", ".join(blocks))
+        content = blocks[name]
     if not isinstance(content, dict):
         raise DataError("data.no-state-dict", path, got=type(content).__name__)
     return content

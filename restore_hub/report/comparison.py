@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from restore_hub.errors import counted
 from restore_hub.files import write_file
 from restore_hub.report.curves import overlaid
 from restore_hub.report.html import Child, element, note, page, section, table
@@ -97,7 +98,7 @@ def write_comparison(runs: Mapping[str, RunFacts], path: Path) -> None:
 
 
 def _summary(keys: int) -> str:
-    many = f"{keys} keys" if keys > 1 else "1 key"
+    many = counted(keys, "key")
     return f"Their resolved specs differ in {many}." if keys else "Their resolved specs are equal."
 
 

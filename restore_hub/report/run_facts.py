@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from restore_hub.errors import DataError
+from restore_hub.errors import DataError, counted
 from restore_hub.report.chart import Span, Values
 
 HOLDOUT = "holdout/"
@@ -98,7 +98,8 @@ class RunFacts:
             facts = self.ended[index] if index < len(self.ended) else {}
             # A stage limited by minutes that didn't end has the steps that were recorded.
             steps = _count(facts.get("steps")) or _count(stage.get("steps")) or self.last_step - first
-            limit = f"{stage.get('minutes')} minutes" if stage.get("minutes") else f"{stage.get('steps')} steps"
+            minutes = stage.get("minutes")
+            limit = counted(minutes, "minute") if minutes else counted(stage.get("steps"), "step")
             last = min(first + steps, self.last_step)
             ended = index < len(self.ended) or (self.path / "checkpoints" / f"stage-{index + 1}.pt").exists()
             seconds = facts.get("seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from restore_hub.errors import counted
 from restore_hub.files import write_file
 from restore_hub.model.model import Model
 from restore_hub.report.curves import diagnostic_curves, loss_curves, metric_curves
@@ -70,7 +71,8 @@ def status(run: RunFacts) -> str:
 
 
 def _summary(run: RunFacts, exported: Mapping[str, Model | str]) -> str:
-    stages = ", then ".join(f"{s.steps} steps of {s.solver.removeprefix('std/')}" for s in run.stages if s.steps)
+    each = (f"{counted(s.steps, 'step')} of {s.solver.removeprefix('std/')}" for s in run.stages if s.steps)
+    stages = ", then ".join(each)
     known = [stage.seconds for stage in run.stages if stage.seconds is not None]
     time = f", in {sum(known):.0f} s" if known else ""
     step, columns = exported_step(exported), scores(run, exported)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from restore_hub.errors import DataError, reason_of
+from restore_hub.errors import DataError, counted, reason_of
 from restore_hub.files import file_hash, whole_file
 
 FOLDER = ".restore_hub"  # inside the folder of results: journal, lock, and files being written
@@ -144,7 +144,7 @@ def open_journal(out: Path) -> Iterator[Journal]:
 def _notes(path: Path, damaged: int) -> tuple[str, ...]:
     if damaged == 0:
         return ()
-    skipped = f"{path}: skipped {damaged} damaged line{'s' * (damaged > 1)}"
+    skipped = f"{path}: skipped {counted(damaged, 'damaged line')}"
     return (f"{skipped}; results without a valid line count as somebody else's files",)
 
 

@@ -14,6 +14,7 @@ from restore_hub.errors import DataError, nearest
 from restore_hub.model.manifest import TensorInfo
 from restore_hub.model.model import Model
 from restore_hub.model.sequence import ModelSequence
+from restore_hub.port import admits
 
 
 class Used(NamedTuple):
@@ -70,8 +71,7 @@ def _check(part: Model, number: TensorInfo, value: Any) -> None:
     good = _is_number(value)
     low = -math.inf if number.low is None else number.low
     high = math.inf if number.high is None else number.high
-    whole = number.dtype != "int64" or (good and float(value).is_integer())
-    if not (good and math.isfinite(value) and low <= value <= high and whole):
+    if not (good and admits(value, low, high, number.dtype)):
         where = f"input {number.name!r}"
         got = f"{value:g}" if good else repr(value)
         raise DataError("restore.bad-number", where, model=part.path, got=got, range=_range(number))

@@ -22,18 +22,19 @@ from restore_hub.nested import Nested, WithOptions, nested_model
 from restore_hub.spec.inputs import Inputs, ReadsInputs
 
 CHAIN = "chain"  # the exported chain is the file chain.onnx, beside <block>.onnx
+AT = "at"  # the key of a finding's context that holds where in the value it is
 LEVEL_NAMES: tuple[Literal["upper", "lower"], ...] = ("upper", "lower")
 
 
-def _refusal(code: str, **facts: Any) -> PydanticCustomError:
-    """Return what makes pydantic report the finding `code`, a row of the table of messages."""
-    return PydanticCustomError(code, code, facts)
+def _refusal(code: str, *keys: str | int, **facts: Any) -> PydanticCustomError:
+    """Return what makes pydantic report the finding `code`, a row of the table of messages, at a key of the value."""
+    return PydanticCustomError(code, code, {**facts, AT: keys})
 
 
 def _distinct(names: list[str]) -> list[str]:
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
-        raise _refusal("spec.named-twice", name=twice[0])
+        raise _refusal("spec.named-twice", len(names) - 1 - names[::-1].index(twice[0]), name=twice[0])
     return names
 
 
@@ -166,7 +167,7 @@ class OptimizerUse(Strict):
     def _options_fit(self) -> OptimizerUse:
         for key, kinds in {"betas": ("adam", "adamw"), "momentum": ("sgd",)}.items():
             if getattr(self, key) is not None and self.optimizer not in kinds:
-                raise _refusal("spec.optimizer-option", optimizer=self.optimizer, option=key)
+                raise _refusal("spec.optimizer-option", key, optimizer=self.optimizer, option=key)
         return self
 
     @property
@@ -264,7 +265,7 @@ class Stage(WithOptions):
             misspelt = [near for key in self.options if (near := nearest(key, ("steps", "minutes")))]
             raise _refusal("spec.stage-length", mend=misspelt[0] if misspelt else "")
         if self.share_batch and len(self.levels) != 2:
-            raise _refusal("spec.share-two-levels")
+            raise _refusal("spec.share-two-levels", "share_batch")
         return self
 
     @model_serializer(mode="wrap")
@@ -369,19 +370,20 @@ class Spec(Strict):
                 raise _refusal("spec.missing-section", key=missing[0])
             return self
         if given:
-            raise _refusal("spec.problem-section", key=given[0])
+            raise _refusal("spec.problem-section", given[0], key=given[0])
         if self.export.chain is not None:
-            raise _refusal("spec.problem-exports")
+            raise _refusal("spec.problem-exports", "export", "chain")
         if self.data and self.metrics and isinstance(self.metrics, list):
-            raise _refusal("spec.problem-metric-list")
+            raise _refusal("spec.problem-metric-list", "metrics")
         if not self.data and not isinstance(self.metrics, list):
-            raise _refusal("spec.problem-metrics")
+            raise _refusal("spec.problem-metrics", "metrics")
         return self
 
     @model_validator(mode="after")
     def _patience_needs_measurements(self) -> Spec:
-        if any(stage.patience for stage in self.stages) and not (self.measures and self.validate_every):
-            raise _refusal("spec.unmeasured-patience")
+        patient = next((index for index, stage in enumerate(self.stages) if stage.patience), None)
+        if patient is not None and not (self.measures and self.validate_every):
+            raise _refusal("spec.unmeasured-patience", "stages", patient, "patience")
         return self
 
 

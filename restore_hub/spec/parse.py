@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from restore_hub.errors import SpecError, nearest
 from restore_hub.expected import expected, shown
-from restore_hub.spec.models import FLAT_KEYS, Level, Spec, Stage
+from restore_hub.spec.models import AT, FLAT_KEYS, Level, Spec, Stage
 from restore_hub.spec.reader import Document
 from restore_hub.spec.stages import Keys, with_levels, written
 
@@ -38,7 +38,8 @@ def _translate(document: Document, data: dict[str, Any], findings: list[Finding]
     if kind == "extra_forbidden":
         return _unknown(document, place, _known_keys(document, keys[:-1]))
     if "." in kind:  # one of the models' own findings is named by its code
-        return document.error(kind, *place, **finding.get("ctx", {}))
+        context = dict(finding["ctx"])
+        return document.error(kind, *written(document, (*keys, *context.pop(AT))), **context)
     if kind == "too_short":
         return document.error("spec.empty", *place)
     got = shown(finding["input"])

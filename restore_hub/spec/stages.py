@@ -70,7 +70,7 @@ def _stage(document: Document, index: int, stage: Any) -> Any:
     if len(two) == 1:
         raise document.error("spec.one-of-two-levels", *place)
     if flat:
-        raise document.error("spec.flat-keys-beside-levels", *place, keys=", ".join(flat))
+        raise document.error("spec.flat-keys-beside-levels", *place, next(iter(flat)), keys=", ".join(flat))
     _check_top(document, two[0], *place, "upper")
     return {**rest, "levels": two}
 
@@ -78,7 +78,7 @@ def _stage(document: Document, index: int, stage: Any) -> Any:
 def _listed(document: Document, place: Keys, stage: dict[str, Any]) -> dict[str, Any]:
     others = [key for key in (*LEVEL_NAMES, *FLAT_KEYS) if stage.get(key) is not None]
     if others:
-        raise document.error("spec.keys-beside-list", *place, keys=", ".join(others))
+        raise document.error("spec.keys-beside-list", *place, others[0], keys=", ".join(others))
     levels = stage["levels"]
     for level in levels[:1] if isinstance(levels, list) else ():
         _check_top(document, level, *place, "levels", 0)

@@ -7,6 +7,7 @@ import inspect
 import io
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +22,7 @@ from restore_hub.plan.twin import twin
 from restore_hub.ragged import Ragged
 from restore_hub.testing.require import difference_of, finite, require
 from restore_hub.train.problems.groups import normalises_by_batch
+from restore_hub.train.problems.snapshot import Snapshot
 
 # In units that give every port whole sizes: one pixel, odd, flat and wide ones.
 SIZES = ((1, 1), (2, 3), (17, 5), (16, 16), (9, 31))
@@ -35,9 +37,9 @@ def check_network(target: Any, /, **options: Any) -> None:
     It checks the declared ports; shapes at several sizes down to one pixel; dtypes and finite values in float32,
     float64 and bfloat16 autocast; that evaluation is reproducible, changes no state and treats each picture of a batch
     independently, as must training except in torch's batch normalisation; that gradients reach every parameter and
-    input in training, also with other tensors in place of the parameters; that saved weights load; and that the
-    ONNX export has dynamic sizes and agrees with PyTorch to 1e-4 in onnxruntime at two more sizes, unless it takes or
-    gives ragged values, whose lengths no graph knows.
+    input in training, also with other tensors in place of the parameters; that nothing computed from weights is kept
+    for later calls; that saved weights load; and that the ONNX export has dynamic sizes and agrees with PyTorch to 1e-4
+    in onnxruntime at two more sizes, unless it takes or gives ragged values, whose lengths no graph knows.
 
     Args:
         target: a class (made with `options`) or a network, which stays as it was.
@@ -57,6 +59,7 @@ def check_network(target: Any, /, **options: Any) -> None:
     _check_training(name, make())
     _check_gradients(name, make())
     _check_other_weights(name, make())
+    _check_keeps_nothing(name, make())
     _check_state(name, network, make())
     _check_export(name, network)
 
@@ -77,6 +80,8 @@ def _maker(target: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
 
 def _check_declaration(name: str, network: Any) -> None:
     require(isinstance(network, nn.Module), f"{name} isn't a torch.nn.Module")
+    none = getattr(network, "inputs", None) == {}
+    require(not none, f"{name}.inputs is empty, so nothing tells how many samples to make; take a picture for its size")
     for attribute in ("inputs", "outputs"):
         ports = getattr(network, attribute, None)
         good = isinstance(ports, Mapping) and ports and all(isinstance(p, Port) for p in ports.values())
@@ -99,9 +104,11 @@ def _extent(network: Any, size: tuple[int, int]) -> dict[str, int]:
     return {"z": DEPTH * unit, "y": size[0] * unit, "x": size[1] * unit}
 
 
-def _inputs(network: Any, size: tuple[int, int], batch: int = 1, dtype: torch.dtype = torch.float32) -> list[Any]:
+def _inputs(
+    network: Any, size: tuple[int, int], batch: int = 1, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> list[Any]:
     """Return a random value for each input port, uniform in its range."""
-    extent, rng = _extent(network, size), np.random.default_rng(0)
+    extent, rng = _extent(network, size), np.random.default_rng(seed)
     return [_value(port, [port.example(extent, rng) for _ in range(batch)], dtype) for port in network.inputs.values()]
 
 
@@ -226,12 +233,17 @@ def _half(value: Any, port: Port) -> Any:
 
 
 def _check_gradients(name: str, network: Any) -> None:
-    """Check that a random cotangent on every output reaches all parameters and inputs in training mode."""
+    """Check that a random cotangent on every output reaches all parameters and inputs in training mode.
+
+    A network without parameters has no gradient where its outputs are integers, or depend on the size alone.
+    """
     network.train()
     inputs = _inputs(network, (16, 16), batch=2)
     leaves = {port: _content(x) for port, x in zip(network.inputs, inputs, strict=True)}
     leaves = {port: x.requires_grad_() for port, x in leaves.items() if x.is_floating_point()}
     total = _weighted(_run(name, network, inputs))
+    if not total.requires_grad and not list(network.parameters()) and _of_size_alone(name, network):
+        return
     require(total.requires_grad, f"{name}: no gradient flows from an output to a parameter or an input")
     trained = {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
     try:  # as training does; `torch.utils.checkpoint` with `use_reentrant=True` doesn't allow it
@@ -244,6 +256,13 @@ def _check_gradients(name: str, network: Any) -> None:
     for port, grad in zip(leaves, found[len(trained) :], strict=True):
         require(grad is not None and bool(grad.any()), f"{name}: no gradient reaches the input {port!r}")
         require(finite(grad), f"{name}: the gradient of the input {port!r} is not finite")
+
+
+def _of_size_alone(name: str, network: Any) -> bool:
+    """Whether the real-valued outputs are the same for other values of the inputs."""
+    with torch.no_grad():
+        one, other = (_run(name, network, _inputs(network, (16, 16), seed=seed)) for seed in (0, 1))
+    return all(torch.equal(made, other[port]) for port, made in one.items() if made.is_floating_point())
 
 
 def _check_other_weights(name: str, network: Any) -> None:
@@ -270,6 +289,34 @@ def _reads_its_own(name: str, network: Any, parameters: list[nn.Parameter]) -> b
         for parameter, tensor in tensors.items():
             parameter.copy_(tensor)
     return not all(map(finite, (total, *found[: len(tensors)]))) or any(g is not None for g in found[len(tensors) :])
+
+
+def _check_keeps_nothing(name: str, network: Any) -> None:
+    """Check that nothing of NaN in a parameter, its own or one in its place, shows in later calls."""
+    network.train()
+    snapshot, weights = Snapshot(network), dict(network.named_parameters())
+
+    def keeps(parameters: list[Tensor]) -> bool:
+        snapshot.restore()
+        values = [own.detach().clone() for own in parameters]
+        with torch.no_grad():
+            for own in parameters:
+                own.fill_(math.nan)
+            spoilt = {own: own.detach().clone() for own in parameters}
+            for each in (network, twin(network, spoilt, own_buffers=True)):
+                with suppress(Exception):  # it may refuse NaN, and then it keeps nothing of it
+                    each(*_inputs(network, (16, 16), batch=2))
+            for own, value in zip(parameters, values, strict=True):
+                own.copy_(value)
+            snapshot.restore_buffers()
+            return not all(map(finite, _run(name, network, _inputs(network, (16, 16), batch=2)).values()))
+
+    if weights and keeps(list(weights.values())):
+        found = next((key for key, own in weights.items() if keeps([own])), "?")
+        raise AssertionError(
+            f"{name} keeps a value that it computed from the parameter {found!r}, so it would use it again with other "
+            "weights: compute it in each `forward`"
+        )
 
 
 def _weighted(results: Mapping[str, Tensor]) -> Tensor:

@@ -156,7 +156,7 @@ def check_dataset(dataset: Any, /) -> None:
     require(len(dataset) > 0, f"{name} is empty")
     for index in range(min(len(dataset), 3)):
         files = dataset.files(index)
-        good = len(files) > 0 and all(isinstance(f, Path) and f.exists() for f in files)
+        good = isinstance(files, Sequence) and all(isinstance(f, Path) and f.exists() for f in files)
         require(good, f"{name}.files({index}) is {files!r}, not paths of files that exist")
         _check_sample(name, dataset, index, lambda: None)
         _check_sample(name, dataset, index, lambda: np.random.default_rng(7))
@@ -176,6 +176,8 @@ def _check_sample(name: str, dataset: Any, index: int, rng: Callable[[], np.rand
         wrong = port.wrong(array.shape, str(array.dtype))
         require(wrong is None, f"{where}: {key!r} is {wrong and wrong[0]}, not {wrong and wrong[1]}")
         require(bool(np.isfinite(array).all()), f"{where}: {key!r} is not finite")
+        if not port.axes:
+            require(port.admits(array.item()), f"{where}: {key!r} is {array.item()}, not {port.describe()}")
         require(np.array_equal(array, again[key]), f"{where}: {key!r} differs between two calls with the same `rng`")
         for axis, size in port.extent(array.shape).items():
             extents.setdefault(axis, set()).add(size)

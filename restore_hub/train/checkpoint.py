@@ -15,7 +15,7 @@ from restore_hub.train.run_state import Position, Run, StageResult
 
 VERSION = 3
 NAME = "state"
-LOSSES = "the hash of the losses' weights"
+FIXED = "the hash of the weights that don't train"
 
 
 def save_state(run: Run, position: Position) -> None:
@@ -59,8 +59,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
 
     Args:
         run: made from the same spec.
-        inexact: resume even though threads, torch, the machine, the number of processes or a loss differ; then the
-            bits differ too.
+        inexact: resume even though threads, torch, the machine, the number of processes or weights that don't train
+            differ; then the bits differ too.
 
     Raises:
         TrainingError: a damaged file or one of another version, or conditions that differ.
@@ -93,8 +93,8 @@ def load_state(run: Run, *, inexact: bool = False) -> Position:
 
 
 def _conditions(run: Run) -> dict[str, Any]:
-    losses = {LOSSES: run.trainable.fingerprint} if run.trainable.fingerprint else {}
-    return {**machine(run.device), "processes": run.ranks.size, **losses}
+    fixed = {FIXED: run.trainable.fingerprint} if run.trainable.fingerprint else {}
+    return {**machine(run.device), "processes": run.ranks.size, **fixed}
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _check_same_conditions(path: Path, before: Mapping[str, Any], now: Mapping[s
     """Raise TrainingError if a run would not resume to the same bits."""
     differing = {name: value for name, value in now.items() if before.get(name) != value}
     changes = "; ".join(f"{name} was {before.get(name)} and is {value}" for name, value in differing.items())
-    if LOSSES in differing:
-        raise TrainingError("train.loss-weights-differ", path, changes=changes)
+    if FIXED in differing:
+        raise TrainingError("train.fixed-weights-differ", path, changes=changes)
     if differing:
         raise TrainingError("train.conditions-differ", path, changes=changes)

@@ -12,13 +12,13 @@ from torch import Tensor
 from restore_hub.bilevel import evaluations
 from restore_hub.contracts import Solver
 from restore_hub.errors import BilevelError, TrainingError
-from restore_hub.spec import Stage
+from restore_hub.spec import level_place
 from restore_hub.train.feed import Feed
+from restore_hub.train.nesting import make_rung
 from restore_hub.train.optimizers import make_optimizer, set_rate
 from restore_hub.train.problems.groups import find_batch_norm
-from restore_hub.train.problems.pure import check_pure
-from restore_hub.train.problems.trainable import of_stage, variables_of
-from restore_hub.train.rung import Rung
+from restore_hub.train.problems.pure import check_hooks, check_pure
+from restore_hub.train.problems.trainable import by_level, of_stage
 from restore_hub.train.setup import Setup
 
 AUTOCAST = {"float32": None, "bf16": torch.bfloat16}
@@ -37,21 +37,18 @@ class Stepper:
         self._stage = setup.plan.spec.stages[index]
         self._device, self._dtype = setup.device, AUTOCAST[setup.plan.spec.precision]
         self._solvers: list[Solver] = [part.make() for part in setup.plan.solvers[index]]
-        self._pairs = of_stage(setup.trainable, self._stage, setup.ranks.reduction)
-        levels = zip(self._stage.levels, variables_of(self._pairs), strict=True)
+        self._seen = of_stage(setup.trainable, self._stage, setup.ranks.reduction)
+        levels = zip(self._stage.levels, by_level(self._seen), strict=True)
         self._optimizers = [make_optimizer(level, variables) for level, variables in levels]
         self._ranks = setup.ranks
         if self._ranks.size > 1:
-            _check_ranks(setup, self._stage, self._solvers)
+            _check_ranks(setup, index, self._solvers)
         self._feed = Feed(setup, self._stage)
-        rung: Rung | None = None
-        for place, (pair, solver) in reversed(list(enumerate(zip(self._pairs, self._solvers, strict=True)))):
-            rung = Rung(place, pair, solver, self._stage, self._optimizers, self._feed, rung)
-        assert rung is not None
-        self._rung = rung
+        self._rung = make_rung(self._stage, self._seen, self._solvers, self._optimizers, self._feed)
         if carried is not None:
             self._rung.load_state_dict(carried)
-        self._blocks, self._checked, self._compared = setup.blocks, False, False
+        self._trainable, self._blocks = setup.trainable, setup.blocks
+        self._checked, self._compared = False, False
 
     def look(self) -> None:
         """Read the first batch of each level and check gradients and groups, before any stage trains.
@@ -61,16 +58,18 @@ class Stepper:
                 run on groups of a batch.
         """
         batches = self._feed.batches(0)
-        for place, (pair, solver) in enumerate(zip(self._pairs, self._solvers, strict=True)):
+        first = batches.lower[0]  # lower batches are made when they're first read
+        if not isinstance(self._seen, Sequence):
+            check_hooks(self._seen.names, self._seen.variables, alone=True)
+            return
+        for place, (pair, solver) in enumerate(zip(self._seen, self._solvers, strict=True)):
             if place > 0:
-                batches = self._feed.below(place, batches.lower[0], 0)
-            first = batches.lower[0]  # lower batches are made when they're first read
-            if len(self._stage.levels) > 1:
-                if self._stage.levels[place + 1].restart == "batch":
-                    pair.renew(first)
-                with self._precision():
-                    check_pure(pair, self._blocks, self._stage.levels, batches)
-            if getattr(solver, "groups", None) is not None and hasattr(pair, "check_groups"):
+                batches = self._feed.below(place, first, 0)
+                first = batches.lower[0]
+            pair.renew(first)
+            with self._precision():
+                check_pure(self._trainable, self._stage.levels, place, pair, batches)
+            if getattr(solver, "groups", None) is not None:
                 pair.check_groups()
 
     def step(self, taken: int, done: float) -> dict[str, float]:
@@ -137,13 +136,16 @@ def _finite(logs: Mapping[str, Tensor | float]) -> dict[str, float]:
     return values
 
 
-def _check_ranks(setup: Setup, stage: Stage, solvers: Sequence[Solver]) -> None:
+def _check_ranks(setup: Setup, index: int, solvers: Sequence[Solver]) -> None:
     """Refuse what several processes can't train the way one does on the whole batch."""
-    if any(level.restart == "batch" for level in stage.levels):
-        raise BilevelError("train.renewed-on-processes", f"solver {stage.solver!r}")
-    for solver in solvers:
+    plan = setup.plan
+    for place, level in enumerate(plan.spec.stages[index].levels):
+        if level.restart == "batch":
+            where = level_place(plan.document, index, place)
+            raise plan.document.error("train.renewed-on-processes", *where, "restart")
+    for part, solver in zip(plan.solvers[index], solvers, strict=True):
         if not getattr(solver, "parallel", False):
-            raise BilevelError("train.solver-not-parallel", f"solver {stage.solver!r}")
+            raise part.error("train.solver-not-parallel", "solver", solver=part.component.name)
     found = find_batch_norm(dict(setup.blocks.items()))
     if found:
         raise BilevelError("train.processes-batch-norm", f"block {found.block!r}", layer=found.layer)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn, optim
 
 from restore_hub.batch import Batch, Value
-from restore_hub.bilevel import Held, Tensors, check_finite, cosine, norm
+from restore_hub.bilevel import Still, Tensors, check_finite, cosine, norm
 from restore_hub.contracts import Batches, Solver
 from restore_hub.errors import BilevelError
 from restore_hub.port import SPATIAL
@@ -19,7 +19,7 @@ from restore_hub.spec import Level, Stage
 from restore_hub.train.error_place import placed
 from restore_hub.train.optimizers import make_optimizer
 from restore_hub.train.problems.pure import check_pure
-from restore_hub.train.problems.trainable import StagePair, of_stage
+from restore_hub.train.problems.trainable import StagePair, live_levels, pairs_of
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.at_optimum import SOLVED, at_optimum
 from restore_hub.trial.live import Live, lower_gradient, upper_gradients
@@ -109,8 +109,8 @@ def _compare(setup: Setup, index: int, number: int) -> Agreement:
     lower = stage.levels[number + 1]
     pair, batches, dtype = _copy(setup, stage, number)
     live = _live(setup, stage.levels[number : number + 2], pair, batches)
-    check_pure(pair, setup.blocks, stage.levels, batches)
-    optimizers = [Held(pair.theta), make_optimizer(lower, pair.omega)]
+    check_pure(setup.trainable, stage.levels, number, pair, batches)
+    optimizers = [Still(pair.theta), make_optimizer(lower, pair.omega)]
     solver: Solver = setup.plan.solvers[index][number].make()
     state = solver.init(pair, optimizers)
     rounds = max(2, math.ceil(LATER / lower.steps)) if lower.restart == "warm" else 1  # a cold one starts over
@@ -136,7 +136,7 @@ def _compare(setup: Setup, index: int, number: int) -> Agreement:
 
 def _copy(setup: Setup, stage: Stage, number: int) -> tuple[StagePair, Batches, str]:
     """Return a pair of a stage and tiny batches, in float64 if the stage runs in it, and the dtype's name."""
-    pair: Any = of_stage(setup.trainable, stage)[number]
+    pair = pairs_of(setup.trainable, stage)[number]
     setup.blocks.to(memory_format=torch.contiguous_format)
     for module in setup.blocks.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -149,7 +149,7 @@ def _copy(setup: Setup, stage: Stage, number: int) -> tuple[StagePair, Batches, 
     wide_below = below.to(torch.float64)
     wide_above = wide_below if stage.share_batch else above.to(torch.float64)
     wide = Batches(wide_above, [wide_below], lower.steps)
-    _renew(pair, lower, wide)
+    pair.renew(wide_below)
     try:
         upper_gradients(_live(setup, levels, pair, wide))
         pair.lower(pair.couple(wide_below), pair.omega, wide_below)
@@ -157,23 +157,14 @@ def _copy(setup: Setup, stage: Stage, number: int) -> tuple[StagePair, Batches, 
         raise
     except Exception:  # a block or a loss with float32 constants, say; any other error appears again later
         setup.trainable.to(torch.float32)
-        _renew(pair, lower, narrow)
+        pair.renew(below)
         return pair, narrow, "float32"
     return pair, wide, "float64"
 
 
-def _renew(pair: Any, lower: Level, batches: Batches) -> None:
-    if lower.restart == "batch":
-        pair.renew(batches.lower[-1])
-
-
 def _live(setup: Setup, levels: Sequence[Level], pair: StagePair, batches: Batches) -> Live:
     """Return the energies of both levels as plain functions of what is in place."""
-    found: list[Any] = [setup.trainable.of_level(level) for level in levels]
-    if levels[1].restart == "batch":  # omega is in no block
-        for each in found:
-            each.hold(dict(zip(pair.omega_names, pair.omega, strict=True)))
-    upper, lower = found
+    upper, lower = live_levels(setup.trainable, levels, pair)
     return Live(pair.theta, pair.omega, lambda: upper.energy(batches.upper), lambda: lower.energy(batches.lower[-1]))
 
 

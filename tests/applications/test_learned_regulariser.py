@@ -1,4 +1,4 @@
-"""Plug-and-play restoration by a registered network, on a registered data set: pictures, metrics and an ONNX file."""
+"""Plug-and-play restoration as docs/how-to/solve-for-pictures.md has it: pictures, metrics, an ONNX file, mistakes."""
 
 from __future__ import annotations
 
@@ -17,94 +17,10 @@ from restore_hub.plugins import default_registry
 from restore_hub.report.run_facts import read_run
 from restore_hub.spec import read_spec
 from support import refused
+from support.pages import blocks_of
 from support.plugin_files import WritePlugin
 
-PLUGIN = '''
-import numpy as np
-import torch
-from torch import nn
-from torch.func import functional_call
-from restore_hub import hookimpl
-from restore_hub.contracts import Network, Port
-
-class Smooth(nn.Module):
-    inputs, outputs, size_multiple = {"image": Port(1)}, {"clean": Port(1)}, 1
-
-    def __init__(self, width: int = 4) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.Softplus(), nn.Conv2d(width, 1, 3, padding=1))
-
-    def forward(self, image):
-        return image + self.layers(image)
-
-class Noisy:
-    ports = {"noisy": Port(1), "clean": Port(1)}
-
-    def __init__(self, count: int = 4, seed: int = 0) -> None:
-        self.count, self.seed = count, seed
-
-    def __len__(self):
-        return self.count
-
-    def files(self, index):
-        return ()
-
-    def sample(self, index, rng):
-        g = np.random.default_rng((self.seed, index))
-        clean = np.kron(g.random((1, 4, 5)), np.ones((1, 4, 4))).astype(np.float32)
-        return {"clean": clean, "noisy": (clean + 0.1 * g.standard_normal(clean.shape)).astype(np.float32)}
-
-class PlugAndPlay:
-    """The picture is near the noisy one and near what the network makes of it."""
-    outputs = {"restored": Port(1)}
-
-    def __init__(self, denoiser: Network) -> None:
-        self.blocks = nn.ModuleDict({"denoise": denoiser})
-        self.initial = {"picture": lambda batch: {"u": batch["noisy"]}}
-        self.energies = {"near": self.near, "good": self.good}
-
-    def near(self, v, batch):
-        u = v["picture"]["u"]
-        prior = u - functional_call(self.blocks["denoise"], dict(v["denoise"]), (u.detach(),))
-        return ((u - batch["noisy"]).square() + prior.square()).sum() / 2, u.numel()
-
-    def good(self, v, batch):
-        return (v["picture"]["u"] - batch["clean"]).square().sum(), v["picture"]["u"].numel()
-
-    def restore(self, batch):
-        u = batch["noisy"]
-        for _ in range(20):
-            u = (batch["noisy"] + self.blocks["denoise"](u)) / 2
-        return {"restored": u}
-
-@hookimpl
-def register_networks(register):
-    register("smooth", "{stem}:Smooth", summary="A small denoiser")
-
-@hookimpl
-def register_datasets(register):
-    register("noisy", "{stem}:Noisy", summary="Noisy squares")
-
-@hookimpl
-def register_problems(register):
-    register("pnp", "{stem}:PlugAndPlay", summary="Plug and play")
-'''
-SPEC = """
-name: pnp
-problem: {problem: playing/pnp, denoiser: {network: playing/smooth, width: 3}}
-data:
-  train: {dataset: playing/noisy, count: 8, batch_size: 2}
-  holdout: {dataset: playing/noisy, count: 3, seed: 1}
-stages:
-  - solver: rhg
-    steps: 60
-    share_batch: true
-    upper: {blocks: [denoise], objective: good, data: train, lr: 1e-2}
-    lower:
-      {blocks: [picture], objective: near, data: train, steps: 10, batches: one, restart: batch, optimizer: sgd, lr: 99}
-metrics: {psnr: {metric: psnr, inputs: {prediction: restored, target: data.clean}}}
-export: {blocks: [denoise]}
-"""
+PLUGIN, SPEC = (block.text for block in blocks_of("docs/how-to/solve-for-pictures.md") if block.file)
 
 
 @pytest.fixture
@@ -124,7 +40,7 @@ def test_a_run_measures_shows_and_exports(files: tuple[Path, Path], tmp_path: Pa
     (file,) = result.exported
     weights = torch.load(tmp_path / "r" / "checkpoints" / "last.pt")["blocks"]["denoise"]
     image = np.random.default_rng(0).random((1, 1, 17, 13)).astype(np.float32)
-    w1, b1, w2, b2 = (weights[f"layers.{key}"] for key in ("0.weight", "0.bias", "2.weight", "2.bias"))
+    w1, b1, w2, b2 = (weights[f"body.{key}"] for key in ("0.weight", "0.bias", "2.weight", "2.bias"))
     x = torch.from_numpy(image)
     hidden = torch.nn.functional.softplus(torch.conv2d(x, w1, b1, padding=1))
     expected = x + torch.conv2d(hidden, w2, b2, padding=1)
@@ -141,9 +57,9 @@ def test_check_needs_no_data_and_names_what_is_wrong(files: tuple[Path, Path]) -
     for override, code, place in (
         ("metrics.psnr.inputs.prediction=restord", "spec.problem-output", "metrics.psnr.inputs.prediction"),
         ("metrics.psnr.inputs.target=data.claen", "spec.no-data-tensor", "metrics.psnr.inputs.target"),
-        ("metrics=[psnr]", "spec.problem-metric-list", ""),
+        ("metrics=[psnr]", "spec.problem-metric-list", "metrics"),
         ("export.blocks=[picture]", "spec.problem-block", "export.blocks.0"),
-        ("export.chain=restored", "spec.problem-exports", ""),
+        ("export.chain=restored", "spec.problem-exports", "export.chain"),
         ("stages.0.upper.data=tarin", "spec.unknown-name", "stages.0.upper.data"),
         ("problem.denoiser.widht=3", "spec.unknown-option-set", "problem.denoiser.widht"),
         ("problem={problem: numerical/sine}", "spec.problem-has-data", "data"),

@@ -104,7 +104,7 @@ def test_the_lower_steps_approach_the_closed_form(files: tuple[Path, Path]) -> N
         stepper.step(step, 0.0)
         weight = math.exp(-1.0) if step == 0 else None
         batch = stepper._feed.batches(step).upper.tensors
-        (u,) = stepper._pairs[0].omega
+        (u,) = stepper._seen[0].omega
         assert u.shape == batch["clean"].shape
         if weight is not None:
             torch.testing.assert_close(u.detach(), problem.solved(batch, weight), rtol=0, atol=2e-3)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from restore_hub import run
+from restore_hub.bilevel import Reduction
+from restore_hub.bilevel.solvers import Cg
 from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import read_spec
+from restore_hub.train.ranks import Ranks
+from restore_hub.train.setup import set_up
+from restore_hub.train.stepper import Stepper
 from support import refused
 from support.plugin_files import WritePlugin
 from support.runs import content, stop_after
@@ -71,6 +78,13 @@ checkpoint_seconds: 0
 """
 
 
+LEVELS = (
+    "{blocks: [one], objective: first, data: a}, "
+    "{blocks: [two], objective: second, data: b, solver: {solver: cg}}, "
+    "{blocks: [three], objective: third, data: c}"
+)
+
+
 @pytest.fixture
 def files(write_plugin: WritePlugin, tmp_path: Path) -> tuple[Path, Path]:
     spec = tmp_path / "three.yaml"
@@ -83,8 +97,8 @@ def test_a_run_ends_at_the_optimum_of_all_three_levels(files: tuple[Path, Path],
     spec, plugin = files
     result = run(spec, plugins=[plugin], out=tmp_path / "r", quiet=True)
     assert result.metrics["distance"] < 1e-3
-    # cg: 6 + 2 + 4; for each of the 6 steps, rhg's 2 * 12 + 1 and one gradient more.
-    assert result.stages[0].evaluations == 40 * (12 + 6 * (25 + 1))
+    # cg: 6 + 2 + 4; for each of the 6 steps, rhg's 2 * 12 + 1.
+    assert result.stages[0].evaluations == 40 * (12 + 6 * 25)
     last = content(tmp_path / "r" / "metrics.jsonl").splitlines()[-2].decode()
     assert "loss/level-3" in last
 
@@ -110,7 +124,7 @@ def test_it_resumes_to_the_same_bits(files: tuple[Path, Path], tmp_path: Path) -
         ("stages.0.levels.2.blocks=[one]", "spec.block-in-two-levels", "stages.0"),
         ("stages.0.levels.2.objective=thrid", "spec.unknown-name", "stages.0.levels.2.objective"),
         ("stages.0.levels.1.objective=first", "spec.dead-response", "stages.0.levels.1.objective"),
-        ("stages.0.share_batch=true", "spec.share-two-levels", "stages.0"),
+        ("stages.0.share_batch=true", "spec.share-two-levels", "stages.0.share_batch"),
         ("stages.0.levels.1.optimizer={optimizer: sgd, betas: [0.5, 0.9]}", "spec.optimizer-option", "optimizer"),
         ("stages.0.levels.1.optimizer={optimizer: sgd, momentun: 0.5}", "spec.unknown-key", "optimizer.momentun"),
         ("stages.0.groups=sample", "spec.unknown-option-set", "stages.0.groups"),
@@ -122,6 +136,48 @@ def test_mistakes_are_named_where_they_are_written(
     spec, plugin = files
     with refused(code, place):
         run(spec, plugins=[plugin], overrides=[override], out=tmp_path / "r", quiet=True)
+
+
+class Two(Ranks):
+    """The first of two processes, alone."""
+
+    size = 2
+    reduction = Reduction(size=2)
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("stages.0.levels.1.solver={solver: bda}", "stages.0.levels.1.solver"),
+        (f"stages.0={{solver: bda, steps: 1, levels: [{LEVELS}]}}", "stages.0.solver"),
+    ],
+)
+def test_the_solver_that_runs_on_one_process_only_is_named_where_it_is_written(
+    files: tuple[Path, Path], override: str, place: str
+) -> None:
+    setup = set_up(files[0], [override], [files[1]], "cpu")
+    setup.ranks = Two()
+    with refused("train.solver-not-parallel", place, solver="std/bda"):
+        Stepper(setup, 0)
+
+
+class Merging(Cg):
+    """Hands its response over together with dF_upper/dx."""
+
+    def step(self, pair: Any, state: Any, batches: Any) -> Any:
+        optimizer = state.optimizers[0]
+        found = super().step(pair, state, batches)
+        optimizer.response = ()  # as from `step_upper(pair, optimizer, merged)`
+        return found
+
+
+def test_a_lower_solver_that_merges_its_response_is_refused(files: tuple[Path, Path]) -> None:
+    setup = set_up(files[0], (), [files[1]], "cpu")
+    setup.plan.solvers[0] = [  # type: ignore[index]
+        setup.plan.solvers[0][0], replace(setup.plan.solvers[0][1], target=Merging, options={})
+    ]  # fmt: skip
+    with refused("train.response-not-apart", "level 2"):
+        Stepper(setup, 0).step(0, 0.0)
 
 
 def test_groups_are_for_the_lowest_pair(files: tuple[Path, Path], tmp_path: Path) -> None:

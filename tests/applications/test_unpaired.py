@@ -69,7 +69,7 @@ def test_each_level_reads_what_its_objective_needs(overrides: list[str], write_p
     stepper = Stepper(setup, 1)
     batches = stepper._feed.batches(0)
     assert (set(batches.upper.tensors), set(batches.lower[0].tensors)) == ({"raw", "rgb"}, {"raw"})
-    pair = stepper._pairs[0]
+    pair = stepper._seen[0]
     # The gradient is that of the self-supervised loss on the lower batch alone.
     x = pair.couple(batches.lower[0])
     wires = setup.trainable.chain({"data.raw": batches.lower[0]["raw"]})  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore_hub.bilevel import Held, NestedPair, Tensors, evaluations
+from restore_hub.bilevel import NestedPair, Responding, Tensors, evaluations
 from restore_hub.bilevel.solvers import Alternating, Cg, F2sa, Ibgl, Neumann, Rhg, TruncatedRhg
 from restore_hub.contracts import Batches
 
@@ -35,7 +35,7 @@ class Three:
 
     def __init__(self, quadratic: bool) -> None:
         self.theta, self.omega, self.w, self.quadratic = _leaf(), _leaf(), _leaf(), quadratic
-        self.held: Tensor | None = None
+        self.settled: Tensor | None = None
 
     def second(self, theta: Tensor, omega: Tensor, w: Tensor) -> Tensor:
         g = (w - C).square().sum() / 2 if self.quadratic else (C * w).sum()
@@ -69,8 +69,8 @@ class Top:
         return (omega[0] - TARGET).square().sum() / 2 + DECAY * x[0].square().sum() / 2
 
     def lower(self, x: Tensors, omega: Tensors, batch: Any) -> Tensor:
-        held = self.three.held
-        return self.three.second(x[0], omega[0], self.three.w.detach() if held is None else held)
+        w = self.three.settled
+        return self.three.second(x[0], omega[0], self.three.w.detach() if w is None else w)
 
 
 class Bottom:
@@ -92,12 +92,13 @@ class Bottom:
 
 def _nested(three: Three, solver: Any) -> NestedPair:
     bottom = Bottom(three)
-    state = solver.init(bottom, [Held(bottom.theta), torch.optim.SGD(bottom.omega, lr=1.0)])
+    responding = Responding(bottom.theta)
+    state = solver.init(bottom, [responding, torch.optim.SGD(bottom.omega, lr=1.0)])
 
     def move(_: Tensors, batch: Any) -> Tensors:
         solver.step(bottom, state, Batches(batch, [object()], 1))
-        three.held = three.w.detach().clone()
-        return tuple(t.grad for t in bottom.theta)
+        three.settled = three.w.detach().clone()
+        return responding.response or ()
 
     return NestedPair(Top(three), move)
 
@@ -156,7 +157,22 @@ def test_each_lower_step_first_moves_what_is_below(inner: Any) -> None:
     assert all(not torch.equal(one, other) for one, other in pairwise(seen))
 
 
+@pytest.mark.parametrize("inner", [lambda: Cg(iterations=SIZE), Rhg])
+def test_noise_in_the_energy_between_is_not_in_the_response(inner: Callable[[], Any]) -> None:
+    """Dropout makes the slope of F2 by omega another one in each call; r = A^T (w - c) has no share in it."""
+    three = Three(quadratic=True)
+    plain = three.second
+    three.second = lambda theta, omega, w: plain(theta, omega, w) + (torch.randn(SIZE) * omega).sum()  # type: ignore[method-assign]
+    three.omega.data.copy_(TARGET)
+    pair = _nested(three, inner())
+    pair.settle(pair.theta, object())
+    three.second = plain  # type: ignore[method-assign]
+    (found,) = torch.autograd.grad(pair.lower(pair.theta, pair.omega, object()), pair.omega)
+    partial = MU * (three.omega - D @ three.theta).detach()
+    torch.testing.assert_close(found, partial + A.T @ (three.w - C).detach(), rtol=1e-9, atol=1e-9)
+
+
 def test_the_cost_of_nested_levels() -> None:
-    """3 steps of level 2: `cg` with 5 products costs 3 + 2 + 5, and each step 2 + 1 below, and one gradient for r."""
-    assert evaluations([Cg(iterations=5), Alternating()], [3, 2]) == 3 + 2 + 5 + 3 * (2 + 1 + 1)
+    """3 steps of level 2: `cg` with 5 products costs 3 + 2 + 5, and each step 2 + 1 below."""
+    assert evaluations([Cg(iterations=5), Alternating()], [3, 2]) == 3 + 2 + 5 + 3 * (2 + 1)
     assert evaluations([Alternating()], [2]) == 3

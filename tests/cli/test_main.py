@@ -55,6 +55,40 @@ def test_an_error_is_one_line_and_status_2(capsys: Capture) -> None:
     assert "did you mean 'width'" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place", "mend"),
+    [
+        (("check",), "restore-hub check", "`restore-hub check --help`"),
+        (("check", "a", "b"), "restore-hub check", "`restore-hub check --help`"),
+        (("check", "--plugn", "x", "a"), "restore-hub check", "did you mean '--plugin'?"),
+        (("chekc",), "restore-hub", "did you mean 'check'?"),
+        (("xyzzy",), "restore-hub", "`restore-hub --help`"),
+        (("--jsn", "check"), "restore-hub", "did you mean '--json'?"),
+        (("data", "mke-raw"), "restore-hub data", "did you mean 'make-raw'?"),
+        (("data", "xyzzy"), "restore-hub data", "`restore-hub data --help`"),
+        (("restore", "a", "b", "--device", "cdua"), "restore-hub restore", "did you mean 'cuda'?"),
+        (("restore", "a", "b", "--input", "x"), "restore-hub restore", "`restore-hub restore --help`"),
+        (("run", "--runs"), "restore-hub run", "`restore-hub run --help`"),
+        (("run", "a", "--quiet", "--verbose"), "restore-hub run", "`restore-hub run --help`"),
+    ],
+)
+def test_a_wrong_call_is_one_line_too(capsys: Capture, arguments: tuple[str, ...], place: str, mend: str) -> None:
+    status, out, err = end(capsys, *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {place}: ")
+    assert f"; {mend}" in err
+    found = _error(capsys, "--json", *arguments)
+    assert (found["code"], found["place"]) == ("call.usage", place)
+    assert err == f"error: {place}: {found['what']}; {found['mend']}\n"
+
+
+def test_a_group_alone_shows_its_help(capsys: Capture) -> None:
+    for arguments in ((), ("data",)):
+        status, _, err = end(capsys, *arguments)
+        assert status == 2
+        assert err.startswith("Usage: restore-hub")
+
+
 def _error(capsys: Capture, *arguments: str) -> dict[str, str]:
     """Return the one JSON object that the command line printed on standard error."""
     status, out, err = end(capsys, *arguments)

@@ -69,6 +69,26 @@ def test_a_file_gets_the_numbers_of_its_samples(denoised: Denoised, make_spec: M
     assert score(file, holdout, metrics).means == pytest.approx(score(predictor, holdout, metrics).means, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "outputs"),
+    [
+        ("segmenter", "{image: data.rgb}", "classes, scores"),
+        ("blur3d", "{volume: data.volume}", "blurred"),
+        ("registration", "{moving: data.moving, fixed: data.fixed}", "field, moved"),
+        ("estimator", "{image: data.rgb}", "sigma"),
+        ("halves", "{image: data.rgb}", "whole, half"),
+    ],
+)
+def test_a_file_has_the_ports_of_its_chain(
+    make_spec: MakeSpec, export: Export, kind: str, inputs: str, outputs: str
+) -> None:
+    block = f"it: {{network: kinds/{kind}, inputs: {inputs}, outputs: [{outputs}]}}"
+    chain = build_chain(make_spec(blocks_of(block))).eval()
+    first, *others = outputs.split(", ")
+    predictor = FilePredictor(load(export("a.onnx", chain, block="it")), first, ChainPredictor(chain).reads)
+    assert predictor.ports == {name: chain.ports[name] for name in (first, *others)}
+
+
 def test_a_file_gets_numbers_beside_a_mosaic(make_spec: MakeSpec, export: Export, planes: np.ndarray) -> None:
     block = "clean: {network: kinds/planes, inputs: {raw: data.raw, level: data.level}, outputs: [quiet]}"
     chain = build_chain(make_spec(blocks_of(block))).eval()

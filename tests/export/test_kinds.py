@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 
 from restore_hub.export import deployed_block, export_onnx
+from restore_hub.model.manifest import parse_manifest
 from restore_hub.model.sequence import load
+from restore_hub.model.verify import verify
 from restore_hub.plan import build_chain
 from support import refused
 from support.commands import output
@@ -65,22 +70,50 @@ def test_every_output_is_what_pytorch_gives_and_the_manifest_states_every_axis(
 
 
 def test_a_block_exports_the_outputs_that_a_file_can_hold(export: Export) -> None:
-    text = blocks_of("it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half, stages, mask]}")
+    outputs = "[whole, half, stages, mask_of_all]"
+    text = blocks_of(f"it: {{network: kinds/halves, inputs: {{image: data.rgb}}, outputs: {outputs}}}")
     path = export("a.onnx", text, block="it")
     check_sound(path)
     manifest = load(path).manifest
-    assert (manifest.kind, [info.name for info in manifest.outputs]) == ("rgb-to-rgb", ["whole", "half", "mask"])
+    assert (manifest.kind, [info.name for info in manifest.outputs]) == ("rgb-to-rgb", ["whole", "half", "mask_of_all"])
     assert [info.scale for info in manifest.outputs] == [1, 0.5, 1]
     said = output("inspect", path)
     assert "whole" in said
-    assert "mask" in said
+    assert "mask_of_all" in said
+    columns = {line.index("float32") for line in said.splitlines() if "float32" in line}
+    assert len(columns) == 1, "names of any length are in line"
     sequence = load(join(path, path))  # the first output goes on
     picture = np.random.default_rng(0).random((1, 3, 8, 9), np.float32)
     model = load(path)
     np.testing.assert_array_equal(sequence({"rgb": picture}), model({"rgb": model({"rgb": picture})}))
     made = sequence.outputs({"rgb": picture})
-    assert list(made) == ["whole", "half", "mask"]
+    assert list(made) == ["whole", "half", "mask_of_all"]
     assert made["half"].shape == (1, 3, 4, 5), "rounded up"
+
+
+@pytest.mark.parametrize("name", ["whole", "half", "mask"])
+def test_the_test_vector_covers_every_output(export: Export, name: str) -> None:
+    text = blocks_of("it: {network: kinds/halves, inputs: {image: data.rgb}, outputs: [whole, half, stages, mask]}")
+    path = export("a.onnx", text, block="it")
+    manifest = load(path).manifest
+    assert list(manifest.tested) == ["whole", "half", "mask"]
+    graph = onnx.load(path)
+    making = next(node for node in graph.graph.node if name in node.output)
+    making.output[list(making.output).index(name)] = "before"
+    for node in graph.graph.node:
+        node.input[:] = ["before" if tensor == name else tensor for tensor in node.input]
+    graph.graph.node.append(onnx.helper.make_node("Add", ["before", "before"], [name]))
+    onnx.save(graph, path)
+    with refused("model.test-vector-differs", output=name):
+        load(path).verify()
+    assert [check.name for check in verify(path) if check.result == "WRONG"] == ["test vector"]
+
+
+def test_a_test_vector_of_other_outputs_is_a_damaged_manifest(export: Export) -> None:
+    manifest = load(export("a.onnx", _text("segmenter"), block="it")).manifest.model_dump()
+    del manifest["probe"]["further"]["scores"]
+    with refused("model.damaged-manifest"):
+        parse_manifest(json.dumps(manifest), Path("a.onnx"))
 
 
 def test_a_first_output_that_no_file_can_hold_is_refused(export: Export) -> None:

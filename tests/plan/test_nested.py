@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from restore_hub import run
+from restore_hub.files import file_hash
 from restore_hub.plan import Plan, build_chain, make_plan
 from restore_hub.plan.dry_run import dry_run
 from restore_hub.plan.problems import make_problem
@@ -23,8 +24,10 @@ from restore_hub.train.setup import set_up
 from support import LOWLIGHT, refused
 from support.commands import output
 from support.plugin_files import WritePlugin
+from support.runs import stop_after
 
 PLUGIN = """
+from pathlib import Path
 import torch
 from torch import nn
 from restore_hub import hookimpl
@@ -69,6 +72,13 @@ class Features(nn.Module):
         gap = (self.network(prediction) - self.network(target)).square()
         return gap.sum(), gap.numel()
 
+class Loaded(nn.Module):
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.load(weights)["conv.bias"])
+    def forward(self, prediction, target):
+        return (self.factor[0] * (prediction - target).square()).sum(), prediction.numel()
+
 class Mean(nn.Module):
     def __init__(self, losses: list[Loss], scale: dict[str, Loss] = {}) -> None:
         super().__init__()
@@ -97,6 +107,14 @@ class Push:
         out = torch.func.functional_call(self.blocks["net"], dict(v["net"]), (batch["x"],))
         return out.square().sum(), len(batch["x"])
 
+class Matched(Push):
+    def __init__(self, network: Network, losses: list[Loss]) -> None:
+        super().__init__(network)
+        self.losses = losses
+    def gap(self, v, batch):
+        out = torch.func.functional_call(self.blocks["net"], dict(v["net"]), (batch["x"],))
+        return self.losses[0](prediction=out, target=batch["x"])
+
 @hookimpl
 def register_networks(register):
     for name in ("Repeat", "Conv", "Copies", "Hides", "Formless"):
@@ -104,12 +122,13 @@ def register_networks(register):
 
 @hookimpl
 def register_losses(register):
-    for name in ("Features", "Mean", "Plain"):
+    for name in ("Features", "Loaded", "Mean", "Plain"):
         register(name.lower(), f"{__name__}:{name}", summary=name)
 
 @hookimpl
 def register_problems(register):
     register("push", f"{__name__}:Push", summary="Push")
+    register("matched", f"{__name__}:Matched", summary="Matched")
 """
 ENHANCE = (
     "blocks.enhance={network: nest/repeat, denoiser: {network: nest/conv, kernel: 3}, inputs: {image: rgb}, "
@@ -168,6 +187,57 @@ def test_a_loss_takes_losses_whose_weights_are_frozen(given: list[str], plugin: 
     x, y = torch.rand(2, 2, 3, 16, 16)
     parts = [part(prediction=x, target=y) for part in (*loss.losses, *loss.others)]
     torch.testing.assert_close(loss(x, y)[0], sum(total / count for total, count in parts) / 3)
+
+
+def test_a_nested_network_starts_from_a_file(nest: Nest, tmp_path: Path) -> None:
+    """From a state dict, or from a run's checkpoint of one block, whatever that is called."""
+    state = {"conv.weight": torch.rand(3, 3, 3, 3), "conv.bias": torch.rand(3)}
+    for content in (state, {"blocks": {"any": state}}):
+        torch.save(content, tmp_path / "w.pt")
+        plan = nest(f"blocks.enhance.denoiser.weights={tmp_path / 'w.pt'}")
+        block: Any = build_chain(plan).blocks["enhance"]
+        assert torch.equal(block.denoiser.conv.weight, state["conv.weight"])
+        dry_run(plan)  # on the meta device
+        found = resolve(plan)
+        assert found["spec"]["blocks"]["enhance"]["denoiser"]["weights"] == str(tmp_path / "w.pt")
+        assert found["weights_sha256"]["blocks.enhance.denoiser"] == file_hash(tmp_path / "w.pt")
+    for content, code in (
+        ({"blocks": {"a": state, "b": state}}, "data.weights-of-others"),
+        ({}, "data.weights-misfit"),
+    ):
+        torch.save(content, tmp_path / "w.pt")
+        with refused(code, "blocks.enhance.denoiser.weights"):
+            dry_run(plan)
+    (tmp_path / "w.pt").unlink()
+    with refused("data.no-weights-file", "blocks.enhance.denoiser.weights"):
+        dry_run(plan)
+
+
+@pytest.mark.parametrize(
+    ("loss", "code", "place"),
+    [
+        ("{loss: nest/loaded, weights: %s}", "train.fixed-weights-differ", "state.pt"),
+        ("{loss: nest/features, network: {network: nest/conv, weights: %s}}", "train.other-spec", ""),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_weights_of_a_problems_loss(
+    plugin: Path, tmp_path: Path, loss: str, code: str, place: str
+) -> None:
+    spec, weights = tmp_path / "push.yaml", tmp_path / "w.pt"
+    spec.write_text(PROBLEM)
+    changed = ["problem.problem=nest/matched", f"problem.losses=[{loss % weights}]", "checkpoint_seconds=0"]
+    given: Any = {"spec": spec, "overrides": changed, "plugins": [plugin], "out": tmp_path / "r", "quiet": True}
+
+    def save(value: float) -> None:
+        torch.save({"conv.weight": torch.full((3, 3, 1, 1), value), "conv.bias": torch.full((3,), value)}, weights)
+
+    save(1.0)
+    stop_after(1, **given)
+    save(2.0)
+    with refused(code, place):
+        run(**given, resume=True)
+    save(1.0)
+    run(**given, resume=True)
 
 
 def test_a_problem_takes_a_network(plugin: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +17,9 @@ from restore_hub.plan.dry_run import dry_run
 from restore_hub.plan.resolved_spec import resolve
 from restore_hub.plan.samples import Samples
 from restore_hub.plan.splits import make_dataset
+from restore_hub.port import Port
 from restore_hub.train.batches import Stream
+from restore_hub.train.problems.chain import make_chain
 from restore_hub.trial.hypergradient_check import check_hypergradients
 from support import refused
 from support.chains import levels_of
@@ -121,6 +125,24 @@ def test_the_resolved_spec_has_the_number(make_spec: MakeSpec) -> None:
     assert resolve(plan)["spec"]["blocks"]["denoise"]["inputs"] == {"image": "data.noisy", "sigma": 0.2}
 
 
+def test_the_resolved_spec_keeps_a_default_that_changes_later(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = "blocks.denoise={network: kinds/scaled, inputs: {image: data.noisy, factor: 0.5}, outputs: [clean]}"
+    before = torch.get_rng_state()
+    resolved = resolve(make_spec(DENOISE, block))
+    assert torch.equal(torch.get_rng_state(), before)
+    written = json.loads(json.dumps(resolved))["spec"]
+    assert written["blocks"]["denoise"]["inputs"] == {"image": "data.noisy", "factor": 0.5, "offset": 0.25}
+    task = make_spec(blocks_of(TASK.replace("FACTOR", "1.5")))
+    assert resolve(task)["spec"]["blocks"]["it"]["inputs"] == {"image": "data.rgb", "factor": 1.5, "offset": 0.25}
+    again = make_spec(json.dumps(written))
+    kind = again.networks["denoise"].target
+    monkeypatch.setattr(kind, "inputs", {**kind.inputs, "offset": Port.number(-1, 1, default=0.75)})
+    assert build_chain(again).numbers["blocks.denoise.inputs.offset"] == 0.25
+    assert resolve(again)["spec"] == resolved["spec"]
+
+
 def _two_levels(make_spec: MakeSpec) -> Any:
     return levels_of(make_spec(BILEVEL, *CHAINED), index=0)[1]
 
@@ -150,6 +172,29 @@ def test_each_process_gets_the_numbers_of_its_samples(make_spec: MakeSpec) -> No
     whole, *own = (Stream(samples, 2, 0, "k", *share).batch(0) for share in ((0, 1), (0, 2), (1, 2)))
     assert torch.equal(Batch.cat(own)["sigma"], whole["sigma"])
     assert len(set(whole["sigma"].tolist())) == 2
+
+
+@pytest.mark.parametrize(
+    ("sigma", "refused_"), [(0.3, False), (0.0, False), (0.31, True), (-0.01, True), (math.nan, True), (2.0, True)]
+)
+def test_a_number_of_the_data_stays_in_the_ranges_of_all_who_read_it(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, sigma: float, refused_: bool
+) -> None:
+    """`sigma` is 0 to 1 for the data and 0 to 0.3 for the network."""
+    plan = make_spec()
+    kind = plan.datasets["train"].target
+    monkeypatch.setattr(kind, "ports", {**kind.ports, "sigma": Port.number(0, 1)})
+    made = kind.sample
+    monkeypatch.setattr(kind, "sample", lambda *given: {**made(*given), "sigma": np.float32(sigma)})
+    samples = make_chain(plan, torch.device("cpu")).data["train"]
+    if not refused_:
+        assert samples.read(1, None) is not None
+        return
+    with refused("data.number-outside", "data.train", sample=1, tensor="sigma"):
+        samples.read(1, None)
+    if not 0 <= sigma <= 1:
+        with refused("data.number-outside", "data.train"):
+            Samples(samples.dataset, "train").read(1, None)
 
 
 def test_hypergradients_hold_with_numbers(make_spec: MakeSpec) -> None:

@@ -29,6 +29,7 @@ import torch
 from torch import nn
 from restore_hub import hookimpl
 from restore_hub.contracts import Network, Port
+from restore_hub.errors import DataError
 from restore_hub.ragged import Ragged
 
 class Head(nn.Module):
@@ -190,6 +191,9 @@ def test_a_metric_of_a_task_may_read_another_tensor(make: Make) -> None:
         ("blocks.segment.targets.classes=data.clases", "spec.no-data-tensor", "blocks.segment.targets.classes"),
         ("blocks.segment.targets.classes=boxes", "spec.unknown-tensor", "blocks.segment.targets.classes"),
         ("blocks.segment.targets.classes=data.rgb", "spec.port-misfit", "blocks.segment.targets.classes"),
+        ("blocks.segment.targets.classes=rgb", "spec.port-misfit", "blocks.segment.targets.classes"),
+        ("blocks.segment.targets.classes=segment.found", "spec.own-target", "blocks.segment.targets.classes"),
+        ("blocks.segment.targets.classes=segment.logits", "spec.own-target", "blocks.segment.targets.classes"),
         ("blocks.segment.inputs.image=rgbb", "spec.unknown-tensor", "blocks.segment.inputs.image"),
         ("blocks.segment.inputs.picture=rgb", "spec.no-input", "blocks.segment.inputs.picture"),
         ("blocks.segment.inputs=", "spec.missing-key", "blocks.segment"),
@@ -292,10 +296,22 @@ def test_a_task_that_breaks_its_contract_is_named(
     detector: Callable[..., Plan], change: str, code: str, facts: dict[str, str]
 ) -> None:
     with refused(code, "blocks.detect", **facts):
-        detector(change)
+        build_chain(detector(change))
 
 
-def test_a_decode_that_returns_something_else_is_named(detector: Callable[..., Plan]) -> None:
-    chain = build_chain(detector("self.decode = lambda heat: {'boxes': heat}"))
-    with refused("spec.task-decode", got="boxes", wanted="found"):
+@pytest.mark.parametrize(
+    ("decode", "code", "facts"),
+    [
+        ("{'boxes': heat}", "spec.task-decode", {"got": "boxes", "wanted": "found"}),
+        ("{'found': heat}", "spec.task-prediction", {"prediction": "found", "got": "Tensor"}),
+        ("{'found': heat[7]}", "spec.task-decode-fails", {}),
+        ("Ragged.of(1)", "spec.task-decode-fails", {}),
+        ("(_ for _ in ()).throw(DataError('mine.odd', 'heat', what='odd'))", "mine.odd", {}),
+    ],
+)
+def test_a_decode_that_fails_is_named_with_its_task(
+    detector: Callable[..., Plan], decode: str, code: str, facts: dict[str, str]
+) -> None:
+    chain = build_chain(detector(f"self.decode = lambda heat: {decode}"))
+    with refused(code, "find.yaml:7:3 blocks.detect", **facts):
         chain.run(["detect:decode"], {"detect.heat": torch.zeros(1, 1, 2, 2)})

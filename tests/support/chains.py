@@ -63,7 +63,8 @@ def levels_of(plan: Plan, index: int = 1, reduction: Reduction = ALONE, **losses
     made = {name: losses.get(name) or part.make() for name, part in plan.losses.items()}
     objectives = Objectives(made, {name: part.inputs for name, part in plan.losses.items()})
     trainable = TrainableChain(plan, chain, objectives, {}, {})
-    return chain, of_stage(trainable, plan.spec.stages[index], reduction)[0]
+    seen = of_stage(trainable, plan.spec.stages[index], reduction)
+    return chain, seen[0] if isinstance(seen, list) else seen
 
 
 @pytest.fixture(params=TWO_LEVELS.items(), ids=lambda item: f"{item[0]}-{item[1]}")

@@ -114,6 +114,15 @@ class Holding(Good):
         return image + self.last(torch.relu(self.first(image))) + self.holder.layer.bias.sum()
 
 
+class Keeping(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: dict[str, Tensor] = {}
+
+    def forward(self, image: Tensor) -> Any:
+        return super().forward(image) + self.cache.setdefault("bias", self.last.bias.detach().sum())
+
+
 class Recomputing(Good):
     def __init__(self, reentrant: bool = False) -> None:
         super().__init__()
@@ -182,6 +191,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
         (BatchStatisticsInTraining, "in training, 'restored' of a picture depends on other pictures in the batch"),
         (Viewing, "also reads the parameter 'first.weight' another way"),
         (Holding, "also reads the parameter 'last.bias' another way"),
+        (Keeping, "keeps a value that it computed from the parameter 'last.bias'"),
         (Reentrant, "its gradient by chosen tensors fails: .*use_reentrant=False"),
         (Unused, "no gradient reaches the parameter 'spare.weight'"),
         (Forgetful, "saved and loaded|differs by"),
@@ -262,6 +272,50 @@ class FlatVolume(kinds.Blur3d):
     ],
 )
 def test_a_broken_network_of_any_kind_is_told_what_it_broke(network: type[nn.Module], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_network(network)
+
+
+class Grid(nn.Module):
+    """The place of each pixel: a constant that only needs the picture's size."""
+
+    inputs: ClassVar = {"image": Port(3)}
+    outputs: ClassVar = {"places": Port(2, "map")}
+    size_multiple = 1
+
+    def forward(self, image: Tensor) -> Any:
+        rows, columns = torch.ones_like(image[:, :1]).cumsum(2), torch.ones_like(image[:, :1]).cumsum(3)
+        return torch.cat([rows, columns], 1)
+
+
+class Bright(Grid):
+    outputs: ClassVar = {"places": Port.classes(2)}
+
+    def forward(self, image: Tensor) -> Any:
+        return (image.mean(1) > 0.5).long()
+
+
+class Cut(Grid):
+    outputs: ClassVar = {"places": Port(3)}
+
+    def forward(self, image: Tensor) -> Any:
+        return 2 * image.detach()
+
+
+class FromNothing(Grid):
+    inputs: ClassVar = {}
+
+    def forward(self) -> Any:
+        return torch.zeros(1, 2, 4, 4)
+
+
+@pytest.mark.parametrize("network", [Grid, Bright])
+def test_a_network_without_weights_needs_no_gradient_where_there_can_be_none(network: type[nn.Module]) -> None:
+    check_network(network)
+
+
+@pytest.mark.parametrize(("network", "message"), [(Cut, "no gradient flows"), (FromNothing, "inputs is empty")])
+def test_it_may_neither_cut_a_gradient_nor_take_nothing(network: type[nn.Module], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_network(network)
 

@@ -221,6 +221,30 @@ class Pictures:
         }
 
 
+class Drawn:
+    """Samples that no file holds."""
+
+    ports: ClassVar[Mapping[str, Port]] = {"rgb": Port(3), "sigma": Port.number(0, 0.5)}
+
+    def __init__(self, sigma: float = 0.5) -> None:
+        self.sigma = np.float32(sigma)
+
+    def __len__(self) -> int:
+        return 2
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return ()
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> dict[str, Any]:
+        return {"rgb": np.full((3, 4, 5), index, np.float32), "sigma": self.sigma}
+
+
+def test_a_dataset_without_files_passes_and_its_numbers_have_a_range() -> None:
+    check_dataset(Drawn())
+    with pytest.raises(AssertionError, match=r"'sigma' is 0\.75, not a number, 0 to 0\.5"):
+        check_dataset(Drawn(0.75))
+
+
 def test_dataset_checks(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with pytest.raises(AssertionError, match="files that exist"):

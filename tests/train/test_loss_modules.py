@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from restore_hub import run
-from restore_hub.train.problems.trainable import of_stage
+from restore_hub.train.problems.trainable import pairs_of
 from restore_hub.train.setup import Setup, set_up
 from restore_hub.trial.hypergradient_check import check_hypergradients
 from support import LOWLIGHT, refused
@@ -58,7 +58,7 @@ def test_its_weights_belong_to_no_level(spec: list[str], plugin: Path) -> None:
     setup = set_up(LOWLIGHT, spec, [plugin], "cpu")
     loss, stage = _module(setup), setup.plan.spec.stages[1]
     before = {name: value.clone() for name, value in loss.state_dict().items()}
-    pair = of_stage(setup.trainable, stage)[0]
+    pair = pairs_of(setup.trainable, stage)[0]
     batch = setup.stream(stage.levels[0].data, "here").batch(0)
     values = [pair.upper(pair.couple(batch), pair.omega, batch) for _ in range(2)]
     assert torch.equal(*values), "its dropout is off"
@@ -89,7 +89,7 @@ def test_a_run_does_not_go_on_with_other_weights_of_a_loss(spec: list[str], plug
     first = net[0].weight.data[0, 0, 0, 0].clone()
     net[0].weight.data[0, 0, 0, 0] += 1e-3
     torch.save(net.state_dict(), weights)
-    with refused("train.loss-weights-differ", "state.pt"):
+    with refused("train.fixed-weights-differ", "state.pt"):
         run(LOWLIGHT, overrides=overrides, plugins=[plugin], out=tmp_path / "r", resume=True)
     net[0].weight.data[0, 0, 0, 0] = first
     torch.save(net.state_dict(), weights)

@@ -14,7 +14,7 @@ from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
-from restore_hub.train.problems.trainable import variables_of
+from restore_hub.train.problems.trainable import by_level
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT, refused
@@ -26,7 +26,8 @@ def after_two_steps(plan: Plan, solver: str, lower_steps: int, count: int) -> di
     chain, made = levels_of(plan, 0 if solver == "joint" else 1, fidelity=Bright())
     stepper = default_registry().find("solver", solver).load()()
     rate = 0.01 if solver == "neumann" else 0.1  # which is the rate of its series, too
-    state = stepper.init(made, [torch.optim.SGD(variables, lr=rate) for variables in variables_of([made])])
+    seen = made if solver == "joint" else [made]
+    state = stepper.init(made, [torch.optim.SGD(variables, lr=rate) for variables in by_level(seen)])
     upper = None if solver == "joint" else parts_of(4, count, 9)
     for step in range(2):
         lower = [parts_of(4, count, 10 * step + i) for i in range(lower_steps)]

@@ -53,5 +53,5 @@ def test_a_resumed_run_stops_at_the_same_step(small: list[str], tmp_path: Path, 
 
 
 def test_patience_needs_measurements(small: list[str], tmp_path: Path) -> None:
-    with refused("spec.unmeasured-patience", LOWLIGHT):
+    with refused("spec.unmeasured-patience", "stages.0.patience"):
         run(LOWLIGHT, overrides=[*small, "stages.0.patience=2"], out=tmp_path / "r")

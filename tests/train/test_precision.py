@@ -18,7 +18,7 @@ from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
 from restore_hub.train.problems.chain_pair import ChainPair
-from restore_hub.train.problems.trainable import of_stage
+from restore_hub.train.problems.trainable import pairs_of
 from restore_hub.train.setup import set_up
 from restore_hub.train.stepper import Stepper
 from support import LOWLIGHT
@@ -46,7 +46,7 @@ def test_the_hypergradient_points_where_that_of_float32_points(make: Make, two_l
             {name: part.make() for name, part in plan.losses.items()},
             {name: part.inputs for name, part in plan.losses.items()},
         )
-        made = of_stage(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])[0]
+        made = pairs_of(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])[0]
         assert isinstance(made, ChainPair)
         made_solver = default_registry().find("solver", name).load()()
         state = made_solver.init(made, [torch.optim.SGD(v, lr=1e-3) for v in (made.theta, made.omega)])
@@ -78,14 +78,16 @@ def test_networks_run_in_bfloat16_and_sums_in_float32(small: list[str], monkeypa
 
         monkeypatch.setitem(setup.trainable.objectives._losses, "fidelity", loss)  # type: ignore[arg-type]
         made = Stepper(setup, 1)
-        couple = made._pairs[0].couple
+        seen_by_solver: Any = made._seen
+        pair = seen_by_solver[0]
+        for name, couple in (("couple", pair.couple), ("couple_lower", pair.couple_lower)):
 
-        def watched(given: Batch) -> tuple[Tensor, ...]:
-            x: tuple[Tensor, ...] = couple(given)
-            seen["coupling"].update(t.dtype for t in x)
-            return x
+            def watched(given: Batch, couple: Any = couple) -> tuple[Tensor, ...]:
+                x: tuple[Tensor, ...] = couple(given)
+                seen["coupling"].update(t.dtype for t in x)
+                return x
 
-        monkeypatch.setattr(made._pairs[0], "couple", watched)
+            monkeypatch.setattr(pair, name, watched)
         made.step(0, 0.0)
 
     watch("bf16")

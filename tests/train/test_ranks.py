@@ -44,7 +44,7 @@ from restore_hub.plan import make_plan
 from restore_hub.plugins import default_registry
 from restore_hub.spec import Level, read_spec
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
-from restore_hub.train.problems.trainable import variables_of
+from restore_hub.train.problems.trainable import by_level
 from restore_hub.train.ranks import joined
 from support.chains import CASCADE, Bright, levels_of, parts_of
 
@@ -104,7 +104,8 @@ def trained(case, reduction):
         own = slice(4 * reduction.rank // reduction.size, 4 * (reduction.rank + 1) // reduction.size)
         blocks, batch = chain.blocks, lambda seed: parts_of(4, 2 if kind == "parts" else 1, seed, own)
     rate = 0.01 if name == "neumann" else 0.05
-    state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in variables_of([made])])
+    seen = made if name == "joint" else [made]
+    state = solver.init(made, [torch.optim.SGD(variables, lr=rate) for variables in by_level(seen)])
     if options and kind == "chain":
         state.history = norm_cap.new_history([1e-3] * norm_cap.WINDOW)  # so small that the cap is met
     logs = []
@@ -182,7 +183,7 @@ class Two(Ranks):
 @pytest.mark.parametrize(
     ("index", "overrides", "code", "place"),
     [
-        (1, ["stages.1.solver=bda"], "train.solver-not-parallel", "solver 'bda'"),
+        (1, ["stages.1.solver=bda"], "train.solver-not-parallel", "stages.1.solver"),
         (0, ["data.train.batch_size=1"], "train.batch-below-processes", "data.train.batch_size"),
         (
             0,
@@ -208,7 +209,7 @@ def test_a_solver_of_a_plugin_is_refused_unless_it_says_that_it_can(small: list[
         parallel = False
 
     setup.plan.solvers[0] = [replace(setup.plan.solvers[0][0], target=Silent)]  # type: ignore[index]
-    with refused("train.solver-not-parallel", "solver 'joint'"):
+    with refused("train.solver-not-parallel", "stages.0.solver"):
         Stepper(setup, 0)
 
 

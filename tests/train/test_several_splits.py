@@ -45,7 +45,7 @@ def test_a_loss_is_the_mean_over_the_parts_that_have_its_data(change: Change) ->
     fidelity = objectives.value({"fidelity": 1.0}, wires[0])
     sums = [objectives.sums(["retinex"], each)["retinex"] for each in wires]
     expected = fidelity + 0.5 * (sums[0][0] + sums[1][0]) / (sums[0][1] + sums[1][1])
-    (level,) = stepper._pairs
+    level = stepper._seen
     assert level.energy(batch).item() == pytest.approx(expected.item(), rel=1e-6)
     found = torch.autograd.grad(level.energy(batch), level.variables)
     wanted = torch.autograd.grad(expected, level.variables)

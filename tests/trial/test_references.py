@@ -96,8 +96,9 @@ def test_at_the_optimum_of_a_quadratic_it_is_the_closed_form() -> None:
     assert torch.equal(omega, before)
 
 
-def _swapped(block: nn.Module, tensors: Mapping[Tensor, Tensor], _: bool = False) -> Callable[..., Any]:
+def _swapped(block: nn.Module, tensors: Mapping[Tensor, Tensor], own_buffers: bool) -> Callable[..., Any]:
     """Swap tensors for the time of the forward pass only, so that recomputation sees the live ones."""
+    assert not (own_buffers and list(block.buffers()))
     replaced = {name: tensors[p] for name, p in block.named_parameters() if p in tensors}
     return lambda *inputs: functional_call(block, replaced, inputs)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from restore_hub.cli.table import table
+from restore_hub.errors import counted
 from restore_hub_raw.checks.duplicates import find_duplicates
 from restore_hub_raw.checks.findings import Finding
 from restore_hub_raw.checks.splits import Split
@@ -34,8 +35,8 @@ class DataReport:
             yield table(("SPLIT", "FILE", "PROBLEM", "DETAIL"), rows)
         for note in self.notes:
             yield f"note: {note}"
-        checked = [_plural(self.pairs, "pair")] if self.pairs or not self.others else []
-        checked += [_plural(self.others, "other sample")] if self.others else []
+        checked = [counted(self.pairs, "pair")] if self.pairs or not self.others else []
+        checked += [counted(self.others, "other sample")] if self.others else []
         yield f"{' and '.join(checked)}, {self._count()}"
 
     def _count(self) -> str:
@@ -43,12 +44,8 @@ class DataReport:
             return "no findings"
         kinds = Counter(finding.problem for _, finding in self.findings)
         return (
-            f"{_plural(len(self.findings), 'finding')}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"
+            f"{counted(len(self.findings), 'finding')}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"
         )
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def samples_of(splits: Iterable[Split]) -> list[tuple[Split, int]]:

@@ -60,8 +60,8 @@ def new_state(optimizers: Sequence[optim.Optimizer], variables: Sequence[tuple[T
     for level, (optimizer, tensors) in enumerate(zip(optimizers, variables, strict=True)):
         if isinstance(optimizer, optim.LBFGS):
             raise BilevelError("bilevel.lbfgs", f"optimizers[{level}]")
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if held != {id(t) for t in tensors}:
+        its_own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if its_own != {id(t) for t in tensors}:
             raise BilevelError("bilevel.other-variables", f"optimizers[{level}]")
     return State(tuple(optimizers))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from restore_hub.batch import Value, wrong
 from restore_hub.contracts import Port
-from restore_hub.errors import TrainingError
+from restore_hub.errors import RestoreHubError, TrainingError, lacks_memory, reason_of
 from restore_hub.plan.empty import empty
 
 
@@ -20,34 +20,49 @@ class Decode(nn.Module):
         decode: the method.
         inputs: the outputs of the task's network that it takes, by parameter.
         outputs: the task's `predictions`.
+        place: where the spec names the task.
     """
 
     size_multiple = 1
 
     def __init__(
-        self, decode: Callable[..., Mapping[str, Value]], inputs: Mapping[str, Port], outputs: Mapping[str, Port]
+        self,
+        decode: Callable[..., Mapping[str, Value]],
+        inputs: Mapping[str, Port],
+        outputs: Mapping[str, Port],
+        place: str,
     ) -> None:
         super().__init__()
-        self._decode, self.inputs, self.outputs = decode, inputs, outputs
+        self._decode, self.inputs, self.outputs, self._place = decode, inputs, outputs, place
 
     def forward(self, *outputs: Value) -> tuple[Value, ...]:
         """Return the predictions. Where there are no values to look at, on the meta device, they have examples' shapes.
 
         Raises:
-            TrainingError: `decode` doesn't return what `predictions` says.
+            TrainingError: `decode` fails, or doesn't return what `predictions` says.
         """
         if outputs[0].device.type == "meta":
             return self._shapes(outputs)
-        made: Any = self._decode(**dict(zip(self.inputs, outputs, strict=True)))
+        made: Any = self._call(dict(zip(self.inputs, outputs, strict=True)))
         if not isinstance(made, Mapping) or set(made) != set(self.outputs):
             got = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
-            raise TrainingError("spec.task-decode", got=got, wanted=", ".join(self.outputs))
+            raise TrainingError("spec.task-decode", self._place, got=got, wanted=", ".join(self.outputs))
         for name, port in self.outputs.items():
             found = wrong(made[name], port)
             if found:
                 facts = {"prediction": name, "got": found[0], "declared": found[1]}
-                raise TrainingError("spec.task-prediction", f"predictions.{name}", **facts)
+                raise TrainingError("spec.task-prediction", self._place, **facts)
         return tuple(made[name] for name in self.outputs)
+
+    def _call(self, outputs: Mapping[str, Value]) -> Any:
+        try:
+            return self._decode(**outputs)
+        except RestoreHubError as error:
+            raise error.at(self._place, TrainingError) from error
+        except Exception as error:
+            if lacks_memory(error):
+                raise
+            raise TrainingError("spec.task-decode-fails", self._place, cause=reason_of(error)) from error
 
     def _shapes(self, outputs: tuple[Value, ...]) -> tuple[Value, ...]:
         extent: dict[str, int] = {}

@@ -17,7 +17,7 @@ from restore_hub.options import tensors_of
 from restore_hub.plan.lookup import Lookup, Part
 from restore_hub.plan.tasks.decode import Decode
 from restore_hub.plan.tasks.piece import Piece
-from restore_hub.spec import DATA, Spec
+from restore_hub.spec import Spec
 from restore_hub.spec.models import Block, Objective, TaskUse
 
 Names = Mapping[str, str]
@@ -30,22 +30,24 @@ class Expansion:
     Attributes:
         spec: the expanded spec.
         tasks: by the name of their block.
+        targets: what each task compares with, by name.
         pieces: what the tasks brought, by role and name.
     """
 
     spec: Spec
     tasks: dict[str, Part] = field(default_factory=dict)
+    targets: dict[str, Mapping[str, Port]] = field(default_factory=dict)
     pieces: dict[tuple[str, str], Piece] = field(default_factory=dict)
 
 
-def expand(spec: Spec, look: Lookup, datasets: Mapping[str, Part]) -> Expansion:
+def expand(spec: Spec, look: Lookup) -> Expansion:
     """Replace every task of a spec by the blocks and objectives that it stands for.
 
     Each task is made to learn what it has, its network without memory. Torch's random state is left as it was.
 
     Raises:
         SpecError: a task that is unknown, can't be made or contradicts itself; a target that it doesn't have, that is
-            missing, or that the data don't fit.
+            missing, or that the task makes itself.
     """
     blocks, objectives = dict(spec.blocks), dict(spec.objectives)
     found = Expansion(spec.model_copy(update={"blocks": blocks, "objectives": objectives}))
@@ -53,7 +55,8 @@ def expand(spec: Spec, look: Lookup, datasets: Mapping[str, Part]) -> Expansion:
         part = found.tasks[name] = look.part("task", use.task, use, {}, "blocks", name)
         with torch.random.fork_rng(devices=[]):
             task = part.make()
-            _check_targets(part, use, task.targets, datasets)
+            _check_targets(part, use, task.targets)
+            found.targets[name] = task.targets
             pieces = list(_pieces(part, name, use, task))
         for piece in pieces:
             found.pieces[piece.role, piece.name] = piece
@@ -72,22 +75,15 @@ def expand(spec: Spec, look: Lookup, datasets: Mapping[str, Part]) -> Expansion:
     return found
 
 
-def _check_targets(part: Part, use: TaskUse, targets: Mapping[str, Port], datasets: Mapping[str, Part]) -> None:
+def _check_targets(part: Part, use: TaskUse, targets: Mapping[str, Port]) -> None:
     component = part.component.name
     for target in use.targets:
         if target not in targets:
             facts = {"component": component, "target": target, "known": ", ".join(targets) or "none"}
             raise part.error("spec.no-target", "targets", target, mend=nearest(target, targets), **facts)
-    for target, wanted in targets.items():
+    for target in targets:
         if target not in use.targets:
             raise part.error("spec.missing-target", "targets", component=component, target=target)
-        tensor = use.targets[target]
-        for dataset in datasets.values() if tensor.startswith(DATA) else ():
-            port: Port | None = dataset.target.ports.get(tensor.removeprefix(DATA))
-            misfit = port.misfit(wanted) if port else None
-            if misfit:
-                facts = {"tensor": tensor, "made": misfit[0], "wanted": misfit[1]}
-                raise part.error("spec.port-misfit", "targets", target, **facts)
 
 
 def _pieces(part: Part, name: str, use: TaskUse, task: Any) -> Iterator[Piece]:
@@ -102,6 +98,9 @@ def _pieces(part: Part, name: str, use: TaskUse, task: Any) -> Iterator[Piece]:
     predictions: Mapping[str, Port] = getattr(task, "predictions", {})
     decoded = {prediction: f"{name}.{prediction}" for prediction in predictions}
     _check_apart(part, {"outputs": ports, "targets": task.targets, "predictions": predictions})
+    for target, tensor in use.targets.items():
+        if tensor in (*made.values(), *decoded.values()):
+            raise part.error("spec.own-target", "targets", target, component=part.component.name, tensor=tensor)
     if predictions:
         read = _wired(part, f"{name}:decode", inspect.signature(task.decode).parameters.values(), made)
         taken = {port: network.outputs[port] for port in read}
@@ -109,7 +108,7 @@ def _pieces(part: Part, name: str, use: TaskUse, task: Any) -> Iterator[Piece]:
             part,
             "network",
             f"{name}:decode",
-            lambda task: Decode(task.decode, taken, predictions),
+            lambda task: Decode(task.decode, taken, predictions, part.document.at(*part.place)),
             read,
             outputs=tuple(decoded.values()),
         )

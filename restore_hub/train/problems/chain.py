@@ -24,6 +24,7 @@ from restore_hub.spec import DATA, HOLDOUT, Level, weights_of
 from restore_hub.train.batches import Stream
 from restore_hub.train.problems.chain_level import ChainLevel
 from restore_hub.train.problems.chain_pair import ChainPair
+from restore_hub.train.problems.fit import check_coupling
 from restore_hub.train.problems.spec_data import describe, make_data, stream_of
 from restore_hub.train.problems.trainable import Description
 from restore_hub.train.ranks import Ranks
@@ -105,14 +106,16 @@ def make_chain(plan: Plan, device: torch.device) -> TrainableChain:
     """Make the chain of a spec with its first weights, its losses, its metrics and its data.
 
     Raises:
-        SpecError: anything that they lack, or a tensor to export that no file can hold.
+        SpecError: anything that they lack, a tensor to export that no file can hold, or one without a gradient between
+            two levels.
         DataError: data that can't be used.
     """
     chain = build_chain(plan).to(device)
     _lay_channels_last(chain)
     modules_of(plan, chain)  # refuses what no file can hold, before anything trains
+    check_coupling(plan, chain)
     load_block_weights(plan, chain)
-    data = make_data(plan)
+    data = make_data(plan, chain.data_numbers())
     losses = {name: part.make() for name, part in plan.losses.items()}
     return TrainableChain(
         plan=plan,

@@ -44,10 +44,11 @@ class ChainPair:
     as references: its coupling tensors are those of the levels that it has the data for.
 
     Blocks of a level run in training mode, so batch normalisation uses the statistics of the batch. Running statistics,
-    which evaluation and export use, are updated by `couple` for the upper blocks. For the others F_lower updates them,
-    but only at the live omega: in the lower steps, and in the response after the last one. F_upper, and F_lower at any
-    other omega, as in a finite difference, leave them alone. Dropout draws a new mask in each call, except that both
-    ends of a finite difference share one.
+    which evaluation and export use, are updated by batches of the block's own level alone: those of upper blocks by
+    `couple`, or by F_upper where they come after a lower block; those of lower blocks by F_lower, but only at the live
+    omega: in the lower steps, and in the response after the last one. F_lower at any other omega, as in a finite
+    difference, leaves them alone. Dropout draws a new mask in each call, except that both ends of a finite difference
+    share one.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class ChainPair:
         self._weights = (weights_of(upper.objective), weights_of(lower.objective))
         self.theta_names, self.theta = parameters_of(chain.blocks, upper.blocks)
         self.omega_names, self.omega = parameters_of(chain.blocks, lower.blocks)
+        self._own = (upper.blocks, lower.blocks)
         self._before = _before(chain, upper.blocks, lower.blocks)
         self._needs = [chain.graph.needs(objectives.tensors(weights)) for weights in self._weights]
         self._after = self._later(upper.blocks)
         self._coupled = self._coupling_tensors(upper.blocks)
-        self._held: Mapping[Tensor, Tensor] = {}
+        self._others: Mapping[Tensor, Tensor] = {}
         self._couplings: dict[frozenset[int], Coupling] = {}
         late = [name for name in upper.blocks if name in self._after]
         self._late_names, self._late = parameters_of(chain.blocks, late)
@@ -72,33 +74,39 @@ class ChainPair:
 
     def couple(self, batch: Batch) -> tuple[Tensor, ...]:
         """Run the upper blocks; return their coupling tensors, then the parameters of upper blocks further down."""
+        return self._couple(batch, self._own[0])
 
+    def couple_lower(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return what `couple` does, and leave the buffers of the upper blocks alone."""
+        return self._couple(batch, ())
+
+    def _couple(self, batch: Batch, updated: Sequence[str]) -> tuple[Tensor, ...]:
         coupling = self._coupling(batch)
 
         def hand_on(part: Mapping[str, Value]) -> tuple[Tensor, ...]:
-            wires = self._chain.run(coupling.blocks, data_wires(part), self._held)
+            wires = self._chain.run(coupling.blocks, data_wires(part), self._others, updated)
             return tuple(widen(wires[name]) for name in coupling.tensors)
 
         parts = one_by_one(hand_on, [(part.tensors,) for part in batch.parts])
         return (*(tensor for part in parts for tensor in part), *self._late)
 
-    def couple_both(self, first: Batch, second: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return x of two batches, from one pass over the samples of both if that gives the same.
+    def couple_both(self, lower: Batch, upper: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return x of a lower and an upper batch, from one pass over the samples of both if that gives the same.
 
         It does unless a block normalises by the statistics of the batch; otherwise, by the contract of `Network`, the
         output for a sample depends on that sample alone. One pass is faster for small batches, which leave kernels
         idle; large ones neither gain nor lose.
         """
-        coupling = self._coupling(first)
+        coupling = self._coupling(lower)
         read = {t for name in coupling.blocks for t in self._chain.graph.reads[name] if t.startswith(DATA)}
-        one_part = len(first.parts) == len(second.parts) == 1 and self._coupling(second) is coupling
+        one_part = len(lower.parts) == len(upper.parts) == 1 and self._coupling(upper) is coupling
         names = [name.removeprefix(DATA) for name in read]
-        if not (names and one_part and self._apart) or not all(_alike(first[n], second[n]) for n in names):
-            return self.couple(first), self.couple(second)
-        joined = Batch.cat([Batch({name: batch[name] for name in names}) for batch in (first, second)])
-        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors), self._held)
+        if not (names and one_part and self._apart) or not all(_alike(lower[n], upper[n]) for n in names):
+            return self.couple_lower(lower), self.couple(upper)
+        joined = Batch.cat([Batch({name: batch[name] for name in names}) for batch in (lower, upper)])
+        wires = self._chain.run(coupling.blocks, data_wires(joined.tensors), self._others, self._own[0])
         x = [widen(wires[name]) for name in coupling.tensors]
-        firsts, seconds = zip(*(torch.split(t, [len(first), len(second)]) for t in x), strict=True)
+        firsts, seconds = zip(*(torch.split(t, [len(lower), len(upper)]) for t in x), strict=True)
         return (*firsts, *self._late), (*seconds, *self._late)
 
     def upper(self, x: tuple[Tensor, ...], omega: tuple[Tensor, ...], batch: Batch) -> Tensor:
@@ -139,16 +147,19 @@ class ChainPair:
             handed = [leaves(t, counts) for t in x[index * width : (index + 1) * width]]
             samples = [piece.tensors for piece in part.split(counts)]
             pieces += zip(samples, *handed, strict=True)
-        sums = self._sums((1,), coupled, omega, late, keep_buffers=False)
+        sums = self._sums((1,), coupled, omega, late, self._own[1])
         # All groups run before any backward pass, because the counts of the losses add up over the whole batch.
         each = one_by_one(sums, pieces) if len(batch.parts) > 1 else [sums(*piece) for piece in pieces]
         shared = shares(self._weights[1], [lower for (lower,) in each], self.reduction)
         rows = rows_by_parts(shared, omega, [piece[1:] for piece in pieces], late)
         return everywhere(gathered(rows, sizes, width), self.reduction)
 
-    def hold(self, values: Mapping[str, Tensor]) -> None:
-        """Use values for parameters of other blocks, in place of the live ones."""
-        self._held = {self._chain.blocks.get_parameter(name): value for name, value in values.items()}
+    def renew(self, batch: Batch) -> None:
+        """Do nothing: blocks keep their parameters."""
+
+    def set_others(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for parameters of other levels, in place of the live ones."""
+        self._others = {self._chain.blocks.get_parameter(name): value for name, value in values.items()}
 
     def check_groups(self) -> None:
         """Raise BilevelError if a block normalises by the statistics of the batch, which no group has."""
@@ -162,9 +173,10 @@ class ChainPair:
         coupled = self._coupling(batch).tensors
         width = len(coupled)
         # Solvers hand over detached views, which share their memory with the live omega.
-        live = 1 in levels and all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
+        live = all(w.data_ptr() == own.data_ptr() for w, own in zip(omega, self.omega, strict=True))
+        updated = [name for level in levels if live or level == 0 for name in self._own[level]]
         both = spread(self.reduction, (*omega, *x[width * len(batch.parts) :]))
-        sums = self._sums(levels, coupled, both[: len(omega)], both[len(omega) :], keep_buffers=not live)
+        sums = self._sums(levels, coupled, both[: len(omega)], both[len(omega) :], updated)
         parts = [(part.tensors, *x[i * width : (i + 1) * width]) for i, part in enumerate(batch.parts)]
         by_level = zip(*one_by_one(sums, parts), strict=True)
         return [combine(self._weights[i], found, self.reduction) for i, found in zip(levels, by_level, strict=True)]
@@ -175,16 +187,16 @@ class ChainPair:
         coupled: Sequence[str],
         omega: tuple[Tensor, ...],
         late: tuple[Tensor, ...],
-        keep_buffers: bool,
+        updated: Sequence[str],
     ) -> Callable[..., tuple[Sums, ...]]:
         """Return a function of a part of a batch and its coupling tensors that returns the losses of each level."""
         given = dict(zip((*self.omega, *self._late), (*omega, *late), strict=True))
-        replaced = {**self._held, **given}
+        replaced = {**self._others, **given}
         blocks = [name for name in self._after if any(name in self._needs[level].blocks for level in levels)]
 
         def sums(part: Mapping[str, Value], *handed: Tensor) -> tuple[Sums, ...]:
             wires = {**data_wires(part), **dict(zip(coupled, handed, strict=True))}
-            wires = self._chain.run(blocks, wires, replaced, keep_buffers=keep_buffers)
+            wires = self._chain.run(blocks, wires, replaced, updated)
             return tuple(self._objectives.sums(self._weights[level], wires) for level in levels)
 
         return sums

@@ -1,8 +1,9 @@
-"""Whether solver and optimizers, groups and batches of each stage fit together, checked before training."""
+"""Whether solver and optimizers, groups, batches and levels of each stage fit together, checked before training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 from torch import Tensor
 
 from restore_hub.errors import BilevelError, RestoreHubError
+from restore_hub.plan.chain import Chain
+from restore_hub.plan.objectives import Objectives
 from restore_hub.plan.plan import Plan
-from restore_hub.spec import Stage
+from restore_hub.spec import Stage, level_place
 from restore_hub.train.optimizers import make_optimizer
+from restore_hub.train.problems.chain_pair import ChainPair
 from restore_hub.train.problems.groups import divide
 
 
@@ -39,6 +43,21 @@ def check_fit(plan: Plan, samples: Callable[[str], int], ranks: int = 1) -> None
                     _check_groups(groups, samples(lower.splits[0]), lower.accumulate, ranks)
             except BilevelError as error:
                 raise part.located(error, "groups") from None
+
+
+def check_coupling(plan: Plan, chain: Chain) -> None:
+    """Check that what a level's blocks hand on to the next level has a gradient.
+
+    Raises:
+        SpecError: it doesn't; at the level that gets it.
+    """
+    objectives = Objectives({}, {name: part.inputs for name, part in plan.losses.items()})
+    for index, stage in enumerate(plan.spec.stages):
+        for number, (upper, lower) in enumerate(pairwise(stage.levels), 1):
+            try:
+                ChainPair(chain, objectives, upper, lower)
+            except BilevelError as error:
+                raise plan.document.located(error, *level_place(plan.document, index, number)) from None
 
 
 def _check_optimizers(plan: Plan, index: int, stage: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from restore_hub.errors import DataError, TrainingError
 from restore_hub.evaluate.chain import evaluation_mode
 from restore_hub.evaluate.scores import Scores
 from restore_hub.export.runs import Exported
+from restore_hub.plan.problems import fixed_weights
 from restore_hub.plan.samples import Samples
-from restore_hub.plan.weights import load_checkpoint
+from restore_hub.plan.weights import fingerprint, load_checkpoint
 from restore_hub.spec import Level
 from restore_hub.train.problems.plugin_pair import ProblemLevel, ProblemPair
 from restore_hub.train.problems.trainable import BatchStream, Description
@@ -65,7 +66,10 @@ class TrainableProblem:
 
     problem: Problem
     metrics: Mapping[str, bool]
-    fingerprint = ""  # weights that its energies bring along are not compared when a run resumes
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprint = fingerprint(fixed_weights(self.problem))
 
     @property
     def blocks(self) -> nn.ModuleDict:

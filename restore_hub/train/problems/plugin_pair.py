@@ -43,9 +43,9 @@ class ProblemLevel:
         """Return the objective on a batch."""
         return self._energy(batch, {})
 
-    def hold(self, values: Mapping[str, Tensor]) -> None:
-        """Use values for variables that no level keeps."""
-        self._energy.held = values
+    def set_others(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for variables of other levels, or of none, in place of the live ones."""
+        self._energy.others = values
 
 
 class ProblemPair:
@@ -78,7 +78,9 @@ class ProblemPair:
         self._upper, self._lower = _Energy(problem, upper, reduction), _Energy(problem, lower, reduction)
 
     def renew(self, batch: Batch) -> None:
-        """Make the lower variables anew from a batch; their tensors stay the same objects."""
+        """Make the lower variables anew from a batch, if that is where they come from; they stay the same objects."""
+        if not self._initial:
+            return
         made = self._made(batch.tensors)
         for name, w in zip(self.omega_names, self.omega, strict=True):
             w.data = made[name].detach().clone()
@@ -124,10 +126,10 @@ class ProblemPair:
             terms.append((weight, rows_by_vmap(energy, x, omega, stacked, self.reduction)))
         return everywhere(_weighted(terms), self.reduction)
 
-    def hold(self, values: Mapping[str, Tensor]) -> None:
-        """Use values for other variables, in place of the live ones."""
+    def set_others(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for variables of other levels, in place of the live ones."""
         for energy in (self._upper, self._lower):
-            energy.held = values
+            energy.others = values
 
     def check_groups(self) -> None:
         """Do nothing: energies of a problem are sums over samples by contract."""
@@ -147,7 +149,7 @@ class _Energy:
         self.weights = weights_of(level.objective)
         self._reduction = reduction
         self._problem = problem
-        self.held: Mapping[str, Tensor] = {}
+        self.others: Mapping[str, Tensor] = {}
         self._live = {
             (block, name): tensor
             for block, module in problem.blocks.items()
@@ -158,7 +160,7 @@ class _Energy:
         return combine(self.weights, [self.sums(part.tensors, given) for part in batch.parts], self._reduction)
 
     def sums(self, part: Mapping[str, Value], given: Mapping[str, Tensor]) -> Sums:
-        variables = by_block({**self.held, **given})
+        variables = by_block({**self.others, **given})
         for (block, name), tensor in self._live.items():
             variables.setdefault(block, {}).setdefault(name, tensor)
         return {name: self._problem.energies[name](variables, part) for name in self.weights}

@@ -4,43 +4,79 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
 
 from restore_hub.bilevel import Tensors, differentiate, pull_back
-from restore_hub.contracts import Batches, LevelPair
+from restore_hub.contracts import Batches, SingleLevel
 from restore_hub.errors import BilevelError
 from restore_hub.spec import Level
+from restore_hub.train.problems.snapshot import Snapshot
+from restore_hub.train.problems.trainable import StagePair, Trainable, live_levels
 
 
-def check_pure(pair: LevelPair, blocks: nn.ModuleDict, levels: Sequence[Level], batches: Batches) -> None:
+def check_pure(trainable: Trainable, levels: Sequence[Level], place: int, pair: StagePair, batches: Batches) -> None:
     """Refuse blocks whose gradients would be wrong in silence.
 
     Solvers evaluate energies at other tensors than the live variables. A block that reaches a live variable some other
     way, such as through a view that it made when it was constructed, computes a part at the wrong point, and the
-    variable gets no gradient from it. So the energies run once, forward and backward, with NaN in the live variables,
-    to which no gradient may flow. Variables, buffers and random states are restored.
+    variable gets no gradient from it. A block that keeps what it computed from its weights, such as in a dictionary,
+    uses it again with other weights.
+
+    So the energies run once with NaN in all variables, live ones and given ones, and then, forward and backward, with
+    NaN in the live variables alone. Nothing of either NaN may show, and no gradient may flow to the live variables.
+    Variables, random states, buffers and plain attributes of the blocks are restored.
 
     Args:
-        pair: two levels of a stage.
-        blocks: all blocks of what trains.
+        trainable: what trains.
         levels: of the stage.
+        place: of the upper level of the pair, from 0.
+        pair: two levels of the stage.
         batches: of one step; the first lower batch is used.
 
     Raises:
-        BilevelError: a variable that is reached another way, that belongs to two levels, or whose gradient is lost in a
-            `backward` that a block calls by itself.
+        BilevelError: a variable that is reached another way, that belongs to two levels, that a block keeps something
+            of, that has hooks, or whose gradient is lost in a `backward` that a block calls by itself.
     """
-    _check_sharing(blocks, levels)
-    with _restored(pair, blocks) as values:
-        if _finite(pair, batches, values, set(values)) or not _finite(pair, batches, values, set()):
+    _check_sharing(trainable.blocks, levels)
+    live = live_levels(trainable, levels[place : place + 2], pair)
+    names = (*pair.theta_names, *pair.omega_names)
+    check_hooks(names, (*pair.theta, *pair.omega), alone=False)
+    with _restored(pair, trainable.blocks) as (values, snapshot):
+        every = set(values)
+        _run_spoilt(pair, live, batches, values, every, snapshot)
+        if _finite(pair, batches, values, every):
+            return
+        snapshot.restore()
+        if not _finite(pair, batches, values, set()):
             return  # energies that aren't finite anyway are an error of the first step
-        names = zip(values, (*pair.theta_names, *pair.omega_names), strict=True)
-        raise BilevelError(
-            "train.second-reference", next(name for w, name in names if not _finite(pair, batches, values, {w}))
-        )
+        for name, w in zip(names, values, strict=True):
+            if not _finite(pair, batches, values, {w}):
+                raise BilevelError("train.second-reference", name)
+        for name, w in zip(names, values, strict=True):
+            snapshot.restore()
+            _run_spoilt(pair, live, batches, values, {w}, snapshot)
+            if not _finite(pair, batches, values, set()):
+                raise BilevelError("train.kept-of-weights", name)
+
+
+def check_hooks(names: Sequence[str], variables: Tensors, alone: bool) -> None:
+    """Refuse hooks on variables that nothing would call.
+
+    Args:
+        names: of the variables.
+        variables: of one level or two.
+        alone: whether their level is the only one. Then gradients are taken by the variables themselves; otherwise by
+            others in their place, or piece by piece. Gradients are never accumulated.
+
+    Raises:
+        BilevelError: a variable has such a hook.
+    """
+    for name, w in zip(names, variables, strict=True):
+        if w._post_accumulate_grad_hooks or (w._backward_hooks and not alone):
+            raise BilevelError("train.parameter-hook", name)
 
 
 def _check_sharing(blocks: nn.ModuleDict, levels: Sequence[Level]) -> None:
@@ -55,21 +91,39 @@ def _check_sharing(blocks: nn.ModuleDict, levels: Sequence[Level]) -> None:
 
 
 @contextmanager
-def _restored(pair: LevelPair, blocks: nn.ModuleDict) -> Iterator[Mapping[Tensor, Tensor]]:
-    """Hand out copies of the variables; afterwards put these, the buffers and the random states back."""
+def _restored(pair: StagePair, blocks: nn.ModuleDict) -> Iterator[tuple[Mapping[Tensor, Tensor], Snapshot]]:
+    """Hand out copies of the variables and a snapshot of the blocks; afterwards put back all that a trial changes."""
     values = {w: w.detach().clone() for w in (*pair.theta, *pair.omega)}
-    buffers = [(buffer, buffer.clone()) for buffer in blocks.buffers()]
-    device = pair.omega[0].device
+    snapshot, device = Snapshot(blocks), pair.omega[0].device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
-            yield values
+            yield values, snapshot
         finally:
-            with torch.no_grad():
-                for live, value in (*values.items(), *buffers):
-                    live.copy_(value)
+            snapshot.restore()
+            _spoil(tuple(values), values, set())
 
 
-def _finite(pair: LevelPair, batches: Batches, values: Mapping[Tensor, Tensor], spoilt: set[Tensor]) -> bool:
+def _run_spoilt(
+    pair: StagePair,
+    live: Sequence[SingleLevel],
+    batches: Batches,
+    values: Mapping[Tensor, Tensor],
+    spoilt: set[Tensor],
+    snapshot: Snapshot,
+) -> None:
+    """Run both energies in every way that training does, with NaN in some variables; leave only what blocks keep."""
+    _spoil(tuple(values), values, spoilt)
+    omega = tuple(w.detach().clone().requires_grad_() for w in pair.omega)
+    both = ((pair.upper, batches.upper), (pair.lower, batches.lower[0]))
+    for (energy, batch), level in zip(both, live, strict=True):
+        with suppress(Exception):  # a block may refuse NaN, and then it keeps nothing of it
+            energy(pair.couple(batch), omega, batch)
+        with suppress(Exception):
+            level.energy(batch)
+    snapshot.restore_buffers()
+
+
+def _finite(pair: StagePair, batches: Batches, values: Mapping[Tensor, Tensor], spoilt: set[Tensor]) -> bool:
     """Whether both energies and their gradients are finite at the values, with NaN in some of the live variables."""
     _spoil(pair.theta, values, set())  # `couple` reads the live theta
     _spoil(pair.omega, values, spoilt)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from restore_hub.contracts import Port
 from restore_hub.errors import SpecError
 from restore_hub.plan.plan import Plan
 from restore_hub.plan.samples import Samples
@@ -36,12 +37,16 @@ def describe(data: Mapping[str, Samples]) -> Description:
     return Description(splits, notes_of(datasets))
 
 
-def make_data(plan: Plan) -> dict[str, Samples]:
+def make_data(plan: Plan, takes: Mapping[str, Sequence[Port]] | None = None) -> dict[str, Samples]:
     """Make the data sets of a spec.
+
+    Args:
+        plan: of the spec.
+        takes: the ports of blocks that read a number, by its name in the data.
 
     Raises:
         SpecError: one refuses an option or has no samples. DataError: two splits share a file.
     """
     datasets = {name: make_dataset(plan, name) for name in plan.datasets}
     check_splits_apart(datasets)
-    return {name: Samples(dataset, name, plan.spec.data[name].strict) for name, dataset in datasets.items()}
+    return {name: Samples(dataset, name, plan.spec.data[name].strict, takes) for name, dataset in datasets.items()}

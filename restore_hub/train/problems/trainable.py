@@ -31,8 +31,12 @@ class BatchStream(Protocol):
 class StagePair(GroupedPair, Protocol):
     """Two adjacent levels of a stage."""
 
-    def hold(self, values: Mapping[str, Tensor]) -> None:
-        """Use values for other variables, by block and name, in place of the live ones."""
+    def set_others(self, values: Mapping[str, Tensor]) -> None:
+        """Use values for variables of other levels, by block and name, in place of the live ones."""
+        ...
+
+    def renew(self, batch: Batch) -> None:
+        """Make the lower variables anew from a batch, if that is where they come from."""
         ...
 
     def check_groups(self) -> None:
@@ -72,7 +76,7 @@ class Trainable(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the weights that losses bring along and that don't train; empty if there are none."""
+        """Hash of the weights that don't train, such as those of losses; empty if there are none."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -151,19 +155,31 @@ def parameters_of(blocks: nn.ModuleDict, names: Sequence[str]) -> tuple[tuple[st
     return tuple(named.values()), tuple(named)
 
 
-def of_stage(trainable: Trainable, stage: Stage, reduction: Reduction = ALONE) -> list[Any]:
-    """Return each pair of adjacent levels, upper first, or the only level; put only their blocks into training mode."""
+def of_stage(trainable: Trainable, stage: Stage, reduction: Reduction = ALONE) -> list[StagePair] | SingleLevel:
+    """Return what `pairs_of` does, or the only level."""
+    return pairs_of(trainable, stage, reduction) or trainable.of_level(stage.levels[0], reduction)
+
+
+def pairs_of(trainable: Trainable, stage: Stage, reduction: Reduction = ALONE) -> list[StagePair]:
+    """Return each pair of adjacent levels, upper first; put only the blocks of the levels into training mode."""
     train_only(trainable.blocks, stage)
-    if len(stage.levels) == 1:
-        return [trainable.of_level(stage.levels[0], reduction)]
     return [trainable.of_pair(upper, lower, reduction) for upper, lower in pairwise(stage.levels)]
 
 
-def variables_of(pairs: Sequence[Any]) -> list[tuple[Tensor, ...]]:
+def by_level(seen: Sequence[StagePair] | SingleLevel) -> list[tuple[Tensor, ...]]:
     """Return the variables of each level, upper first, given what `of_stage` returns."""
-    if hasattr(pairs[0], "variables"):
-        return [pairs[0].variables]
-    return [*(pair.theta for pair in pairs), pairs[-1].omega]
+    if not isinstance(seen, Sequence):
+        return [seen.variables]
+    return [*(pair.theta for pair in seen), seen[-1].omega]
+
+
+def live_levels(trainable: Trainable, levels: Sequence[Level], pair: StagePair) -> list[SingleLevel]:
+    """Return the levels of a pair each by itself, with energies at the live variables, those of no block included."""
+    found: list[Any] = [trainable.of_level(level) for level in levels]
+    if levels[1].restart == "batch":
+        for each in found:
+            each.set_others(dict(zip(pair.omega_names, pair.omega, strict=True)))
+    return found
 
 
 def by_block(values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

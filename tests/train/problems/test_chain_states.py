@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from restore_hub.bilevel import descend
 from restore_hub.contracts import Batches
-from restore_hub.plan import Plan
+from restore_hub.plan import Chain, Plan
 from support.chains import Make, drawn, levels_of, step_once
 
 NORMALISED = "blocks.enhance={network: retinex/illumination, inputs: {image: rgb}, outputs: [enhanced, stages]}"
@@ -99,5 +101,69 @@ def test_running_statistics_are_those_of_the_weights_that_stepped(make: Make, so
             batches = Batches(None, [drawn(4 + i) for i in range(3)], 3)
             descend(pair, torch.optim.SGD(pair.omega, lr=1e-2), batches, graph=False)
         found.append(dict(chain.blocks["enhance"].named_buffers()))
+    for name, buffer in found[0].items():
+        torch.testing.assert_close(buffer, found[1][name])
+
+
+def _levels(make: Make, upper: str, lower: str) -> tuple[Chain, Any]:
+    """Return `generate`, then `enhance` and `polish`, which both normalise, and a pair of two of these blocks."""
+    objective = "objective: {fidelity: 1}, data:"
+    plan = make(
+        NORMALISED,
+        "blocks.polish={network: retinex/illumination, inputs: {image: enhanced}, outputs: [polished, more]}",
+        "objectives.fidelity={loss: l1, inputs: {prediction: polished, target: data.rgb}}",
+        "stages.0.blocks=[generate, enhance, polish]",
+        f"stages.1.upper={{blocks: [{upper}], {objective} upper}}",
+        f"stages.1.lower={{blocks: [{lower}], {objective} train, steps: 3}}",
+    )
+    chain, pair = levels_of(plan)
+    chain.blocks.train()  # as in a stage of three levels, where the third block is in the other one
+    return chain, pair
+
+
+def _moved(chain: Chain, run: Callable[[], object]) -> set[str]:
+    """Return the blocks whose buffers change."""
+    before = {name: buffer.clone() for name, buffer in chain.blocks.named_buffers()}
+    run()
+    after = dict(chain.blocks.named_buffers())
+    return {name.partition(".")[0] for name, buffer in before.items() if not torch.equal(after[name], buffer)}
+
+
+def test_buffers_follow_the_batches_of_their_own_level(make: Make) -> None:
+    chain, pair = _levels(make, "enhance", "polish")
+    batch = drawn(5)
+    x = pair.couple(batch)
+    assert _moved(chain, lambda: pair.couple(batch)) == {"enhance"}
+    assert _moved(chain, lambda: pair.couple_lower(batch)) == set()
+    assert _moved(chain, lambda: pair.lower(x, pair.omega, batch)) == {"polish"}
+    assert _moved(chain, lambda: pair.upper(x, pair.omega, batch)) == set()
+    chain, pair = _levels(make, "polish", "enhance")  # the upper block comes after the lower one
+    x = pair.couple(batch)
+    assert _moved(chain, lambda: pair.couple(batch)) == set()
+    assert _moved(chain, lambda: pair.lower(x, pair.omega, batch)) == {"enhance"}
+    assert _moved(chain, lambda: pair.upper(x, pair.omega, batch)) == {"polish"}
+
+
+def test_buffers_of_a_third_level_stay(make: Make) -> None:
+    chain, pair = _levels(make, "generate", "enhance")
+    batch = drawn(5)
+    x = pair.couple(batch)
+    pair.set_others({f"polish.{name}": p.detach() for name, p in chain.blocks["polish"].named_parameters()})
+    assert _moved(chain, lambda: pair.lower(x, pair.omega, batch)) == {"enhance"}
+    assert _moved(chain, lambda: pair.upper(x, pair.omega, batch)) == set()
+
+
+@pytest.mark.parametrize("solver", ["alternating", "ibgl", "rhg"])
+def test_solvers_couple_lower_batches_as_such(make: Make, solver: str) -> None:
+    """With weights at rest, three lower steps and an upper one leave what the upper batch alone leaves."""
+    found = []
+    for whole in (True, False):
+        chain, pair = _levels(make, "enhance", "polish")
+        if whole:
+            step_once(pair, solver, 3, lr=0.0)
+        else:
+            pair.couple(drawn(3))  # the upper batch of `step_once`
+        found.append(dict(chain.blocks["enhance"].named_buffers()))
+    assert found[0]
     for name, buffer in found[0].items():
         torch.testing.assert_close(buffer, found[1][name])

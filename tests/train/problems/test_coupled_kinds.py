@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from restore_hub import run
-from support import LOWLIGHT, refused
+from restore_hub.errors import SpecError
+from support import LOWLIGHT, check, refused
+from support.commands import invoke
 from support.plugin_files import WritePlugin, through
+from support.runs import sets
 
 PLUGIN = """
 from torch import nn
@@ -37,7 +40,7 @@ def register_networks(register):
 """
 
 
-def test_a_class_map_between_two_levels_is_refused_before_training(
+def test_a_class_map_between_two_levels_is_refused_by_check_and_before_training(
     small: list[str], write_plugin: WritePlugin, tmp_path: Path
 ) -> None:
     changes = [
@@ -49,7 +52,9 @@ def test_a_class_map_between_two_levels_is_refused_before_training(
         "stages.1.upper.blocks=[generate, split]",
     ]
     plugin = write_plugin("coupled_kinds", PLUGIN)
-    with refused("train.coupled-not-real", "classes"):
+    expected = ("train.coupled-not-real", "stages.1.lower: classes", SpecError)
+    check(invoke("check", LOWLIGHT, *sets(*changes), "--plugin", plugin).exception, *expected[:2])
+    with refused(*expected):
         run(LOWLIGHT, overrides=changes, plugins=[plugin], out=tmp_path / "r", quiet=True)
     assert not (tmp_path / "r").exists()
     joint = "stages.1={solver: joint, steps: 1, blocks: [split, enhance], objective: fidelity, data: train}"

@@ -196,9 +196,9 @@ FLAT = "steps: 1, blocks: [fit], objective: error"
         ("problem.sample=3", "spec.unknown-option-set", "problem.sample"),
         ("problem.problem=linear/half", "spec.promise-module-dict", "problem"),
         ("problem.problem=linear/fits", "plugin.unknown-component", "problem.problem"),
-        ("data={low: {dataset: raw/pairs}}", "spec.problem-metric-list", "small.yaml"),
-        ("metrics={d: {metric: psnr}}", "spec.problem-metrics", "small.yaml"),
-        ("export.chain=rgb", "spec.problem-exports", "small.yaml"),
+        ("data={low: {dataset: raw/pairs}}", "spec.problem-metric-list", "metrics"),
+        ("metrics={d: {metric: psnr}}", "spec.problem-metrics", "--set metrics"),
+        ("export.chain=rgb", "spec.problem-exports", "--set export.chain"),
         ("problem=", "spec.missing-section", "small.yaml"),
     ],
 )

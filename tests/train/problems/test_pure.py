@@ -20,8 +20,8 @@ from restore_hub.plan import Chain, Plan
 from restore_hub.plan.objectives import Objectives
 from restore_hub.plugins import default_registry
 from restore_hub.train.problems.chain import TrainableChain
-from restore_hub.train.problems.pure import check_pure
-from restore_hub.train.problems.trainable import of_stage
+from restore_hub.train.problems.pure import check_hooks, check_pure
+from restore_hub.train.problems.trainable import pairs_of
 from support import LOWLIGHT, refused
 from support.chains import Make, drawn, levels_of
 from support.plugin_files import WritePlugin, network_plugin, through
@@ -30,7 +30,13 @@ ILLUMINATION = "blocks.enhance={network: retinex/illumination, inputs: {image: r
 
 
 def _check(plan: Plan, chain: Chain, pair: Any) -> None:
-    check_pure(pair, chain.blocks, plan.spec.stages[1].levels, Batches(drawn(0), [drawn(1)], 1))
+    check_pure(_trainable(plan, chain), plan.spec.stages[1].levels, 0, pair, Batches(drawn(0), [drawn(1)], 1))
+
+
+def _trainable(plan: Plan, chain: Chain) -> TrainableChain:
+    losses = {name: part.make() for name, part in plan.losses.items()}
+    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
+    return TrainableChain(plan, chain, objectives, {}, {})
 
 
 class Holder:
@@ -116,10 +122,7 @@ def _sharing(make: Make, lower: str) -> tuple[Plan, Chain, Any]:
 
 def _levels_of(plan: Plan, chain: Chain) -> Any:
     """Return the levels of a chain that a test has changed."""
-    losses = {name: part.make() for name, part in plan.losses.items()}
-    objectives = Objectives(losses, {name: part.inputs for name, part in plan.losses.items()})
-    (pair,) = of_stage(TrainableChain(plan, chain, objectives, {}, {}), plan.spec.stages[1])
-    return pair
+    return pairs_of(_trainable(plan, chain), plan.spec.stages[1])[0]
 
 
 def test_a_parameter_of_two_levels_is_refused(make: Make) -> None:
@@ -172,6 +175,85 @@ def test_a_gradient_lost_in_a_backward_of_its_own_is_refused(plain_plan: Plan) -
         _check(plain_plan, chain, _levels_of(plain_plan, chain))
     assert extra.weight.grad is None
     _check(plain_plan, chain, pair)  # whose omega is without the layer
+
+
+def _sum(module: nn.Module) -> Tensor:
+    return sum((p.sum() for p in module.parameters()), torch.zeros(()))
+
+
+def _in_attribute(module: Any) -> Tensor:
+    if not hasattr(module, "kept"):  # a copy has forgotten it after the call, the block itself keeps it
+        module.kept = _sum(module).detach()
+    return module.kept
+
+
+KEEPING = {
+    "a dictionary": lambda module: module.cache.setdefault("sum", _sum(module).detach()),
+    "a dictionary, with its graph": lambda module: module.cache.setdefault("sum", _sum(module)),
+    "a list": lambda module: (module.seen.append(_sum(module).detach()), module.seen[0])[1],
+    "an attribute": _in_attribute,
+}
+HARMLESS = {
+    "by shape": lambda module: module.cache.setdefault("grid", torch.ones(())),
+    "renewed in each call": lambda module: (module.seen.clear(), module.seen.append(_sum(module)), module.seen[0])[2],
+    "never read": lambda module: (module.seen.append(_sum(module).item()), torch.zeros(()))[1],
+}
+
+
+def _let(chain: Chain, block: str, keep: Callable[[nn.Module], Tensor]) -> Any:
+    module: Any = chain.blocks[block]
+    module.cache, module.seen = {}, []
+
+    def added(module: nn.Module, _inputs: object, made: Any) -> Any:
+        more = 1e-3 * keep(module)
+        return (made[0] + more, *made[1:]) if isinstance(made, tuple) else made + more
+
+    module.register_forward_hook(added)
+    return module
+
+
+@pytest.mark.parametrize("block", ["generate", "enhance"])
+@pytest.mark.parametrize("how", KEEPING)
+def test_a_block_that_keeps_what_it_computed_from_its_weights_is_refused(
+    plain_plan: Plan, how: str, block: str
+) -> None:
+    chain, pair = levels_of(plain_plan)
+    module = _let(chain, block, KEEPING[how])
+    first = next(name for name, _ in module.named_parameters())
+    with refused("train.kept-of-weights", f"{block}.{first}", BilevelError):
+        _check(plain_plan, chain, pair)
+    assert (module.cache, module.seen, hasattr(module, "kept")) == ({}, [], False)
+
+
+@pytest.mark.parametrize("how", HARMLESS)
+def test_a_block_may_keep_what_does_not_depend_on_weights(plain_plan: Plan, how: str) -> None:
+    chain, pair = levels_of(plain_plan)
+    module = _let(chain, "enhance", HARMLESS[how])
+    _check(plain_plan, chain, pair)
+    assert (module.cache, module.seen) == ({}, [])
+
+
+@pytest.mark.parametrize("hook", ["register_hook", "register_post_accumulate_grad_hook"])
+@pytest.mark.parametrize("block", ["generate", "enhance"])
+def test_hooks_that_nothing_would_call_are_refused(plain_plan: Plan, hook: str, block: str) -> None:
+    chain, pair = levels_of(plain_plan)
+    name, parameter = next(chain.blocks[block].named_parameters())
+    getattr(parameter, hook)(lambda _: None)
+    with refused("train.parameter-hook", f"{block}.{name}", BilevelError):
+        _check(plain_plan, chain, pair)
+
+
+def test_the_only_level_calls_hooks_on_gradients(plain_plan: Plan) -> None:
+    level = levels_of(plain_plan, 0)[1]
+    parameter, calls = level.variables[0], list[int]()
+    parameter.register_hook(lambda _: calls.append(1))
+    check_hooks(level.names, level.variables, alone=True)
+    solver = default_registry().find("solver", "joint").load()()
+    solver.step(level, solver.init(level, [torch.optim.SGD(level.variables)]), Batches(None, [drawn(0)], 1))
+    assert calls == [1]
+    parameter.register_post_accumulate_grad_hook(lambda _: None)
+    with refused("train.parameter-hook", level.names[0], BilevelError):
+        check_hooks(level.names, level.variables, alone=True)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
