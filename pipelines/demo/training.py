@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +44,23 @@ def train(data: Path, out: Path, steps: Sequence[int]) -> tuple[Result, list[Var
     roots = [f"data.{split}.root={data / split}" for split in ("references", "dark", "holdout")]
     shorter = [f"stages.{index}.steps={count}" for index, count in enumerate(steps)]
     done = run(PIPELINE, overrides=[*roots, *shorter], out=out / "run")
-    names = ("warm start (joint)", "then bilevel (ibgl)")
+    warm, stages = done.folder / "checkpoints" / "stage-1.pt", done.stages
     variants = [
-        Variant(name, stage, _export(done.folder, f"stage-{number}", out / "variants" / f"stage-{number}"))
-        for number, (name, stage) in enumerate(zip(names, done.stages, strict=True), 1)
+        Variant("warm start (joint)", stages[0], _export(done.folder, "stage-1", out / "variants" / "warm-start")),
+        Variant("then bilevel (ibgl)", stages[1], _chain(done.exported)),
     ]
-    warm, seconds = done.folder / "checkpoints" / "stage-1.pt", done.stages[1].seconds
     for solver in ("alternating", "joint"):
-        folder = out / "variants" / solver
-        overrides = [*roots, *go_on(read_spec(PIPELINE).data, solver, warm, seconds)]
-        result = run(PIPELINE, overrides=overrides, out=folder)
-        variants.append(Variant(f"then {solver}", result.stages[0], _export(folder, "last", folder / "export")))
+        goes_on = go_on(read_spec(PIPELINE).data, solver, warm, stages[1].seconds)
+        overrides = [*roots, *goes_on, "export.blocks=[]"]
+        result = run(PIPELINE, overrides=overrides, out=out / "variants" / solver)
+        variants.append(Variant(f"then {solver}", result.stages[0], _chain(result.exported)))
     return done, variants
 
 
 def _export(folder: Path, weights: str, out: Path) -> Path:
     """Export a run's chain from a checkpoint by name, whatever its validation score."""
-    return next(path for path in export_run(folder, default_registry(), weights, out) if path.stem == "chain")
+    return _chain(export_run(folder, default_registry(), weights, out))
+
+
+def _chain(files: Iterable[Path]) -> Path:
+    return next(path for path in files if path.stem == "chain")
