@@ -34,7 +34,7 @@ def _numbers(batches: Sequence[Batch]) -> list[float]:
 
 def test_fresh_lower_batches_follow_each_other_without_repeating(make: Make) -> None:
     feed = _feed(make("stages.1.lower.steps=3"))
-    stream = feed._streams[1]
+    (stream,) = feed._streams[1]
     for step in range(4):
         batches = feed.batches(step)
         assert batches.steps == len(batches.lower) == 3
