@@ -186,7 +186,7 @@ def test_a_signal_saves_the_state(slow: list[str], launch: Launch, tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["stages.1.solver=bda"], "solver 'bda': it runs on one process only"),
+        (["stages.1.solver=bda"], "stages.1.solver: std/bda runs on one process only"),
         (["data.train.batch_size=1"], "2 processes can't share a batch of 1"),
         (["stages.1.lower.lr=1e30"], "is not finite"),
         (["stages.0.objective=nothing"], "nothing"),
