@@ -46,7 +46,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cleaning.py
 	$(BIN)/python benchmarks/step_cost.py --size 256 --repeats 5 --hold
 	$(BIN)/python benchmarks/peers.py --hold
-	for name in groups response tracking runtime startup; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in groups levels response tracking runtime startup; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

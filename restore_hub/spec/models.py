@@ -50,7 +50,7 @@ MetricName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_./-]*$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Distinct = Annotated[list[str], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
-Blocks = Annotated[Distinct, Field(min_length=1)]
+Names = Annotated[Distinct, Field(min_length=1)]
 Weights = str | Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Unit = Annotated[float, Field(ge=0, lt=1)]
@@ -188,9 +188,9 @@ class TopLevel(Strict):
     In a spec with `problem` the names are those of the problem's groups of variables, energies and splits.
     """
 
-    blocks: Blocks = Field(description="blocks that train here, each named once")
+    blocks: Names = Field(description="blocks that train here, each named once")
     objective: Weights = Field(description="name of an objective, or several with finite weights: their weighted sum")
-    data: str | Distinct = Field(
+    data: str | Names = Field(
         description="split that the batches come from, never `holdout`; where there is one level, it may be several: "
         "a batch then has a part from each, and an objective is taken over the parts that have what it reads"
     )

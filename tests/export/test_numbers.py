@@ -28,7 +28,7 @@ SIZES = [(1, 1), (8, 8), (21, 34)]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `a.onnx`, whose sigma is the port's default, and `b.onnx`, whose sigma the spec says."""
+    """Return a folder with `a.onnx`, whose sigma is the default of its port, and `b.onnx`, where the spec sets it."""
 
     def make(folder: Path) -> None:
         exported(folder, "a.onnx", blocks_of(FREE.replace("INPUTS", "")), tensor="clean")

@@ -67,6 +67,8 @@ def test_an_objective_and_a_split_each_need_the_other(change: Change) -> None:
         plan("[train]")
     with refused("spec.no-data-tensor", "objectives.fidelity.inputs.target", split="train", tensor="data.rgb"):
         plan("[upper, train]", "fidelity")
+    with refused("spec.empty", "data"):
+        plan("[]")
     with refused("spec.holdout-trains", "data"):
         plan("[upper, holdout]")
     with refused("spec.unknown-name", "data", name="other"):
